@@ -1,0 +1,230 @@
+# cython: language_level=3str, embedsignature=False, binding=False
+# cython: freethreading_compatible=True, subinterpreters_compatible=shared_gil
+"""The native core: detects restores, counts them, and guards what draws randomness.
+
+Python decides and reports (snapsafe_rt.activation, .sources, .status); this module is private to the package. The rooms
+and what each is for are listed in docs/design.md.
+"""
+from cython cimport critical_section
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport errno
+from libc.stdlib cimport free, malloc
+from libc.string cimport strcmp
+
+from native cimport *
+
+cdef extern from "<string.h>" nogil:
+    void explicit_bzero(void*, size_t) noexcept
+
+include "random.pxi"
+include "urandom.pxi"
+include "loading.pxi"
+include "generation.pxi"
+
+
+cdef int set_up() except -1:
+    cdef int error = ss_epoch_setup()
+    if error:
+        raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
+    return 0
+
+set_up()
+
+
+# ---- sources ----
+
+def map_source(int kind, path):
+    """Map `path`. Returns (enum ss_source_status, errno or 0, slot or -1); source.h lists them."""
+    cdef bytes name = path.encode("utf-8", "surrogateescape")
+    cdef const char* text = name
+    cdef int status, index, error
+    with nogil:
+        status = ss_source_map(kind, text, &index, &error)
+    return status, error, index
+
+
+def describe_source(int index):
+    """(kind, word, device, synchronous, dev, ino, lost, stuck, value, reseeded) of a mapped slot."""
+    cdef ss_source* source = ss_source_at(index)
+    cdef uint64_t value = 0
+    if source == NULL:
+        raise IndexError(index)
+    ss_source_read(source, &value)
+    return (source.kind, source.word, bool(source.device), bool(ss_source_synchronous(source)), source.dev, source.ino,
+            bool(source.lost), bool(source.stuck), value, ss_source_reseeded(source))
+
+
+def watch(int index, bint certain):
+    """Watch a mapped slot, or nothing (-1). Without `certain` the epoch advances: unknown counts as changed."""
+    with nogil:
+        ss_epoch_watch(index, certain)
+
+
+def read_cost():
+    """Nanoseconds that one check of the watched page takes, the least of a few measurements."""
+    from time import perf_counter_ns
+    cdef int i
+    cdef uint64_t unchanged = 0
+    best = None
+    for _ in range(5):
+        began = perf_counter_ns()
+        for i in range(1000):
+            unchanged += ss_unchanged()
+        took = (perf_counter_ns() - began) / 1000
+        best = took if best is None or took < best else best
+    return best
+
+
+def sigbus_state():
+    """1: our handler is installed; 0: none is needed; -1: the program replaced it."""
+    return ss_source_sigbus_state()
+
+
+# ---- the epoch ----
+
+def epoch():
+    """The epoch, after a look at the source."""
+    return ss_look()
+
+
+def advance():
+    """Count a restore that somebody told of. Returns the new epoch."""
+    cdef uint64_t now
+    with nogil:
+        now = ss_epoch_advance(SS_CAUSE_NOTIFIED)
+    return now
+
+
+def inspect_epoch():
+    """(epoch, generation, restores, enum ss_cause, realtime ns of the last, slot, synchronous)."""
+    cdef ss_epoch_info info
+    ss_epoch_inspect(&info)
+    return (info.epoch, info.generation, info.restores, info.cause, info.last_ns, info.source, bool(info.synchronous))
+
+
+# ---- entropy ----
+
+def entropy(Py_ssize_t n):
+    """n bytes of fenced entropy, drawn wholly within one epoch. Raises ValueError, MemoryError, OSError."""
+    cdef uint64_t began
+    cdef int failed, tries = 0
+    cdef unsigned char* buffer
+    if n < 0:
+        raise ValueError("negative argument not allowed")
+    # Into memory of our own first: bytes of length 1 are cached objects of the interpreter.
+    buffer = <unsigned char*>malloc(n + 1)
+    if buffer == NULL:
+        raise MemoryError
+    try:
+        while True:
+            began = ss_look()
+            failed = ss_entropy_fill(buffer, n)
+            if failed:
+                raise OSError(errno, "no entropy: neither the kernel nor the CPU gave any")
+            tries += 1
+            if ss_stands(began) or tries == SS_DRAW_TRIES:
+                ss_origin_note_draw(buffer, n, began)
+                return PyBytes_FromStringAndSize(<char*>buffer, n)
+    finally:
+        explicit_bzero(buffer, n)
+        free(buffer)
+
+
+def raise_fence():
+    """Distrust the kernel for SS_FENCE_SECONDS; and find the hash that degraded entropy needs."""
+    ss_entropy_prepare()
+    ss_entropy_raise()
+
+
+def host_entropy(bytes stream not None):
+    """Mix this stream into the entropy of the current epoch, each byte once."""
+    cdef int error = ss_entropy_host(PyBytes_AS_STRING(stream), len(stream))
+    if error:
+        raise OSError(error, "no memory for the host's entropy")
+
+
+def reseed_kernel(bytes seed not None, int credit):
+    """RNDADDENTROPY and RNDRESEEDCRNG. Raises OSError (EPERM without CAP_SYS_ADMIN)."""
+    cdef int error = ss_entropy_reseed_kernel(PyBytes_AS_STRING(seed), len(seed), credit)
+    if error:
+        raise OSError(error, "the kernel's random number generator could not be reseeded")
+
+
+def inspect_entropy():
+    """(enum ss_fence, seconds left, CPU stream, hash, kernel reseeded by us, host bytes left, failures)."""
+    cdef ss_entropy_info info
+    ss_entropy_inspect(&info)
+    return (info.fence, info.seconds_left, bool(info.cpu), bool(info.hash), bool(info.privileged), info.host_left,
+            info.failures)
+
+
+def disable_cpu_for_testing(bint disabled):
+    """As if this CPU had no random instruction."""
+    ss_entropy_disable_cpu_for_testing(disabled)
+
+
+# ---- guards ----
+
+def install(bint reseed_kept):
+    """Exchange what is shared by the whole process: os.urandom, os.getrandom and the doors of extension modules.
+
+    Returns the names that could not be guarded. `reseed_kept`: SNAPSAFE_SEEDED=reseed.
+    """
+    import _imp
+    import posix
+    import sys
+    global ss_reseed_kept
+    ss_reseed_kept = reseed_kept
+    failed = []
+    for owner, name, number, flags, pointer in (
+        (posix, "urandom", SS_GUARD_URANDOM, METH_O, <size_t>&guard_urandom),
+        (posix, "getrandom", SS_GUARD_GETRANDOM, METH_FASTCALL | METH_KEYWORDS, <size_t>&guard_getrandom),
+        (_imp, "create_dynamic", SS_GUARD_CREATE_DYNAMIC, METH_FASTCALL, <size_t>&guard_create_dynamic),
+        (_imp, "exec_dynamic", SS_GUARD_EXEC_DYNAMIC, METH_O, <size_t>&guard_exec_dynamic),
+        (_imp, "create_builtin", SS_GUARD_CREATE_BUILTIN, METH_O, <size_t>&guard_create_builtin),
+        (_imp, "exec_builtin", SS_GUARD_EXEC_BUILTIN, METH_O, <size_t>&guard_exec_builtin),
+    ):
+        function = getattr(owner, name, None)
+        if function is None or ss_guard_install(&ss_guards[<int>number], <PyObject*>function, flags,
+                                                <void*><size_t>pointer) != 0:
+            failed.append(name)
+    for name in ("_random", "_ctypes"):
+        module = sys.modules.get(name)
+        if module is not None:
+            loaded(<PyObject*>module)
+    scan_libraries()
+    return failed
+
+
+def remove():
+    """Put everything back that install() and the doors exchanged."""
+    cdef int i
+    for i in range(SS_GUARD_COUNT):
+        ss_guard_remove(&ss_guards[i])
+    ss_openssl_release()
+    ss_sqlite_release()
+    ss_source_release_sigbus()
+
+
+def guarded(str name):
+    """Is the guard of this name ("urandom", "random", ...) in place?"""
+    return bool(ss_guard_active(&ss_guards[{
+        "urandom": SS_GUARD_URANDOM, "getrandom": SS_GUARD_GETRANDOM, "random": SS_GUARD_RANDOM,
+        "getrandbits": SS_GUARD_GETRANDBITS, "seed": SS_GUARD_SEED, "getstate": SS_GUARD_GETSTATE,
+        "setstate": SS_GUARD_SETSTATE}[name]]))
+
+
+def hook_init(type cls not None, bint hooked):
+    """Exchange tp_init of `_random.Random` and of the subclasses that inherited it, or put it back.
+
+    `cls` is _random.Random itself. Returns False where this version seeds elsewhere (3.10: in tp_new).
+    """
+    if "__init__" not in cls.__dict__:
+        return False
+    exchange_init(cls, hooked)
+    return True
+
+
+def random_counters():
+    """(instances renewed, kept instances met) since the process began."""
+    return ss_random_reseeds, ss_random_kept

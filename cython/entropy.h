@@ -1,0 +1,75 @@
+/* The entropy room: bytes that differ in every clone, even before the kernel noticed that it was restored.
+
+   Kernel bytes, and while the fence is up XOR an independent stream: the CPU's (RDRAND or RDSEED, RNDR on arm64) or
+   bytes the host handed over. Unique if either is. No generator and no cipher of our own. Nothing here touches a
+   Python object or needs the GIL. */
+#ifndef SNAPSAFE_ENTROPY_H
+#define SNAPSAFE_ENTROPY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The slowest kernel (no VMGenID) reseeds by the clock once in CRNG_RESEED_INTERVAL, 60 s, at times 5 minutes. */
+#define SS_FENCE_SECONDS 300
+
+enum ss_fence {
+    SS_FENCE_DOWN = 0,
+    SS_FENCE_CPU,        /* up; the CPU's stream is mixed in */
+    SS_FENCE_HOST,       /* up; bytes of notify_restored() are mixed in */
+    SS_FENCE_DEGRADED    /* up; only clocks and jitter, conditioned by a hash: likely, not surely, unique */
+};
+
+/* Fills `out` with fenced entropy. 0, or -1 with errno set where neither the kernel nor the CPU gave any. */
+int ss_entropy_fill(void *out, size_t size);
+
+/* Mixes the independent stream into kernel bytes that somebody else drew. Does nothing while the fence is down. */
+void ss_entropy_mix(void *inout, size_t size);
+
+/* Raises the fence for a new epoch, then lowers it at once where this process may feed the kernel (CAP_SYS_ADMIN).
+   Called under the epoch's mutex, before the new epoch is published. */
+void ss_entropy_restored(void);
+
+/* Raises the fence only: at activation, since a process may have been started right after a restore. */
+void ss_entropy_raise(void);
+
+/* Finds, ahead of any hook, the hash that degraded entropy needs. Call with no lock held. */
+void ss_entropy_prepare(void);
+
+/* From the fork handlers of epoch.c: the leaf lock must not be inherited from a thread that the child lacks. */
+void ss_entropy_before_fork(void);
+void ss_entropy_after_fork_in_parent(void);
+void ss_entropy_after_fork_in_child(void);
+
+/* Slow half of ss_fence_up: lowers the fence when its time is over or the manager says that the kernel was reseeded. */
+bool ss_fence_still_up(void);
+
+/* 0 while the fence is down, else the number of the raise it is up for. */
+extern uint32_t ss_fence_flag;
+static inline bool ss_fence_up(void)
+{
+    return __builtin_expect(__atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE) != 0, 0) && ss_fence_still_up();
+}
+
+typedef struct {
+    int fence;               /* enum ss_fence */
+    double seconds_left;
+    bool cpu;                /* a CPU stream is there */
+    bool hash;               /* degraded entropy has a hash to condition it with */
+    bool privileged;         /* the last restore's reseed of the kernel was permitted and done */
+    size_t host_left;        /* bytes of the host's stream not used yet */
+    uint64_t failures;       /* fills that got no entropy from anywhere */
+} ss_entropy_info;
+void ss_entropy_inspect(ss_entropy_info *ret_info);
+
+/* Hands over a stream derived from host bytes, valid for this epoch only. Copies; returns 0 or ENOMEM. */
+int ss_entropy_host(const void *bytes, size_t size);
+
+/* RNDADDENTROPY, then RNDRESEEDCRNG (Linux include/uapi/linux/random.h; either alone does nothing). `credit` counts
+   bits. Returns 0 or an errno (EPERM without CAP_SYS_ADMIN). */
+int ss_entropy_reseed_kernel(const void *bytes, size_t size, int credit);
+
+/* For tests: as if this CPU had no random instruction. */
+void ss_entropy_disable_cpu_for_testing(bool disabled);
+
+#endif

@@ -1,0 +1,186 @@
+#define _GNU_SOURCE
+#include "epoch.h"
+
+#include "entropy.h"
+#include "source.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+static const volatile uint64_t nothing = 0;
+
+ss_hot_state ss_hot = {.word = &nothing, .mask = UINT64_MAX};
+
+/* Guards everything below and every write to ss_hot. Held for microseconds; never across a call into a library. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int watched = -1;
+static uint64_t restores;
+static enum ss_cause last_cause;
+static int64_t last_ns;
+
+/* Fork safety. A child must not inherit the mutex held by a thread it does not have. */
+static void before_fork(void)
+{
+    (void)pthread_mutex_lock(&mutex);
+    ss_entropy_before_fork();
+}
+
+static void after_fork_in_parent(void)
+{
+    ss_entropy_after_fork_in_parent();
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+static struct process_page {
+    uint64_t token;
+    pid_t pid;
+    bool wiped; /* the kernel zeroes the page in children, of clone(2) too */
+} * process_page;
+
+static void after_fork_in_child(void)
+{
+    ss_entropy_after_fork_in_child();
+    (void)pthread_mutex_init(&mutex, NULL);
+    if (process_page)
+        __atomic_store_n(&process_page->token, 0, __ATOMIC_RELEASE);
+}
+
+int ss_epoch_setup(void)
+{
+    size_t length = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return errno;
+    process_page = page;
+    return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+uint64_t ss_process_token(void)
+{
+    struct process_page *page = process_page;
+    uint64_t token = __atomic_load_n(&page->token, __ATOMIC_ACQUIRE);
+    if (SS_LIKELY(token != 0 && (page->wiped || page->pid == getpid())))
+        return token;
+    (void)pthread_mutex_lock(&mutex);
+    token = page->token;
+    if (token == 0 || (!page->wiped && page->pid != getpid())) {
+        /* gVisor answers EINVAL; there the pid and the fork handler must do. */
+        page->wiped = madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) == 0;
+        page->pid = getpid();
+        if (getrandom(&token, sizeof token, GRND_NONBLOCK) != (ssize_t)sizeof token) {
+            struct timespec now;
+            (void)clock_gettime(CLOCK_MONOTONIC, &now);
+            token = ((uint64_t)page->pid << 40) ^ ((uint64_t)now.tv_sec << 30) ^ (uint64_t)now.tv_nsec;
+        }
+        token |= 1;
+        __atomic_store_n(&page->token, token, __ATOMIC_RELEASE);
+    }
+    (void)pthread_mutex_unlock(&mutex);
+    return token;
+}
+
+/* With the mutex held. The fence rises before anybody can see the new epoch; the epoch moves before the remembered
+   word does, so that a draw which began before fails one of the two comparisons of ss_stands(). */
+static uint64_t advance(enum ss_cause cause)
+{
+    struct timespec now;
+    ss_entropy_restored();
+    uint64_t epoch = ss_hot.epoch + 1;
+    __atomic_store_n(&ss_hot.epoch, epoch, __ATOMIC_RELEASE);
+    restores++;
+    last_cause = cause;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    last_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return epoch;
+}
+
+/* With the mutex held. Between these stores a reader may compare an old word with a new number: a difference sends it
+   to the mutex, and equality is the truth about a source that was watched at that instant. */
+static void watch(ss_source *source, int index, uint64_t value)
+{
+    __atomic_store_n(&watched, index, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_hot.mask, source ? ss_source_mask(source) : UINT64_MAX, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_hot.word, source ? ss_source_address(source) : &nothing, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
+}
+
+void ss_epoch_catch_up(void)
+{
+    (void)pthread_mutex_lock(&mutex);
+    ss_source *source = ss_source_at(watched);
+    if (source) {
+        uint64_t value;
+        int outcome = ss_source_read(source, &value);
+        if (outcome == SS_READ_LOST) {
+            (void)advance(SS_CAUSE_SOURCE);
+            watch(NULL, -1, 0);
+        } else if (value != ss_hot.remembered) {
+            /* A stuck source's raw word counts as a change once: it is remembered like any other. */
+            (void)advance(source->word == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
+            __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
+        }
+    }
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+uint64_t ss_epoch_advance(enum ss_cause cause)
+{
+    ss_source *source;
+    uint64_t value;
+    (void)pthread_mutex_lock(&mutex);
+    uint64_t epoch = advance(cause);
+    /* One restore is one epoch: what the source shows now belongs to the restore we were told of. */
+    source = ss_source_at(watched);
+    if (source && ss_source_read(source, &value) != SS_READ_LOST)
+        __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
+    (void)pthread_mutex_unlock(&mutex);
+    return epoch;
+}
+
+void ss_epoch_watch(int index, bool certain)
+{
+    (void)pthread_mutex_lock(&mutex);
+    ss_source *source = ss_source_at(index);
+    uint64_t value = 0;
+    if (source && ss_source_read(source, &value) == SS_READ_LOST) {
+        source = NULL;
+        certain = false;
+    }
+    if (!certain)
+        (void)advance(SS_CAUSE_SOURCE);
+    watch(source, source ? index : -1, value);
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+bool ss_epoch_synchronous(void)
+{
+    ss_source *source = ss_source_at(__atomic_load_n(&watched, __ATOMIC_ACQUIRE));
+    return source && ss_source_synchronous(source);
+}
+
+bool ss_epoch_reseeded(void)
+{
+    ss_source *source = ss_source_at(__atomic_load_n(&watched, __ATOMIC_ACQUIRE));
+    uint64_t reseeded = source ? ss_source_reseeded(source) : 0;
+    return reseeded != 0 && reseeded == __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
+}
+
+void ss_epoch_inspect(ss_epoch_info *ret_info)
+{
+    (void)pthread_mutex_lock(&mutex);
+    ss_source *source = ss_source_at(watched);
+    memset(ret_info, 0, sizeof *ret_info);
+    ret_info->epoch = ss_hot.epoch;
+    ret_info->generation = ss_hot.remembered;
+    ret_info->restores = restores;
+    ret_info->cause = last_cause;
+    ret_info->last_ns = last_ns;
+    ret_info->source = watched;
+    ret_info->synchronous = source && ss_source_synchronous(source);
+    (void)pthread_mutex_unlock(&mutex);
+}

@@ -1,0 +1,92 @@
+/* The epoch room: the process's own count of restores, and the two checks every guard makes.
+
+   draw(state):  e = ss_look();  if (state.tag != e) reseed;  value = original();  if (ss_stands(e)) return value;
+
+   The check after the draw compares a captured epoch: comparing with the shared remembered word alone lets a stale
+   value pass while another thread moves that word. Everything here is process-wide (the guards are shared by all
+   interpreters), needs no GIL and touches no Python object. */
+#ifndef SNAPSAFE_EPOCH_H
+#define SNAPSAFE_EPOCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__))
+#error "snapsafe_rt's native core supports Linux on x86-64 and arm64"
+#endif
+
+#define SS_LIKELY(x) __builtin_expect(!!(x), 1)
+#define SS_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* How often a draw is made again because the generation moved during it. Reached only by a source that is rewritten
+   without pause; the value of the last try is then given out, freshly reseeded. */
+#define SS_DRAW_TRIES 1024
+
+enum ss_cause { SS_CAUSE_NONE = 0, SS_CAUSE_GENERATION, SS_CAUSE_DISRUPTION, SS_CAUSE_NOTIFIED, SS_CAUSE_SOURCE };
+
+typedef struct {
+    const volatile uint64_t *word; /* never NULL: points at a constant 0 while nothing is watched */
+    uint64_t mask;
+    uint64_t remembered;
+    uint64_t epoch;
+} __attribute__((aligned(64))) ss_hot_state;
+
+extern ss_hot_state ss_hot;
+
+static inline bool ss_unchanged(void)
+{
+    const volatile uint64_t *word = __atomic_load_n(&ss_hot.word, __ATOMIC_ACQUIRE);
+    uint64_t now = __atomic_load_n(word, __ATOMIC_ACQUIRE) & __atomic_load_n(&ss_hot.mask, __ATOMIC_RELAXED);
+    return SS_LIKELY(now == __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE));
+}
+
+/* The slow path of ss_look: advances the epoch if the source really changed. Takes the native mutex. */
+void ss_epoch_catch_up(void);
+
+/* Looks at the source and returns the epoch under which a draw may begin. */
+static inline uint64_t ss_look(void)
+{
+    if (SS_UNLIKELY(!ss_unchanged()))
+        ss_epoch_catch_up();
+    return __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE);
+}
+
+/* True while nothing was restored since ss_look() returned `epoch`. */
+static inline bool ss_stands(uint64_t epoch)
+{
+    return SS_LIKELY(ss_unchanged() && __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) == epoch);
+}
+
+typedef struct {
+    uint64_t epoch;
+    uint64_t generation;      /* the watched word, 0 without a source */
+    uint64_t restores;        /* epochs advanced since the process began */
+    int cause;                /* enum ss_cause of the last one */
+    int64_t last_ns;          /* CLOCK_REALTIME of its detection, 0 if none */
+    int source;               /* slot of the watched source, -1 if none */
+    bool synchronous;
+} ss_epoch_info;
+
+/* Each takes the native mutex, in any thread, with or without the GIL. */
+void ss_epoch_inspect(ss_epoch_info *ret_info);
+uint64_t ss_epoch_advance(enum ss_cause cause);  /* returns the new epoch */
+
+/* Watches slot `index` (-1: nothing). `certain`: the program is known not to have been restored since the previous
+   source was last looked at; without it the epoch advances, for unknown counts as changed. */
+void ss_epoch_watch(int index, bool certain);
+
+/* True while a synchronous source is mapped and watched. */
+bool ss_epoch_synchronous(void);
+
+/* True where the manager (or `snapsafe trigger --entropy`) wrote into the watched file that the kernel was reseeded for
+   the generation it shows. Takes no lock: entropy.c asks under the mutex and without it. */
+bool ss_epoch_reseeded(void);
+
+/* Changes in every process, forked or cloned: a number that no other living process of this epoch shares through
+   memory (MADV_WIPEONFORK, else the pid and pthread_atfork). Never 0. */
+uint64_t ss_process_token(void);
+
+/* Registers the fork handlers; once for the process, at import. Returns 0 or an errno. */
+int ss_epoch_setup(void);
+
+#endif

@@ -1,0 +1,66 @@
+# The generation room: values and Python functions that must not outlive the epoch they were made in.
+
+cdef class PerGeneration:
+    """The callable that per_generation() returns: a value, made anew by its factory in each generation."""
+    cdef readonly object __wrapped__
+    cdef object value, lock
+    cdef uint64_t made_in, locked_for
+    cdef bint made
+
+    def __init__(self, factory):
+        if not callable(factory):
+            raise TypeError(f"per_generation() takes a callable, not {type(factory).__name__}")
+        self.__wrapped__ = factory
+
+    def __call__(self):
+        cdef uint64_t epoch = ss_look()
+        with critical_section(self):
+            if self.made and self.made_in == epoch:
+                return self.value
+        return self.renew()
+
+    def __repr__(self):
+        return f"<per_generation {self.__wrapped__!r}>"
+
+    # One thread runs the factory, the others wait for its value. A forked child makes a lock of its own: the thread that
+    # held this one may not exist there.
+    cdef object renew(self):
+        cdef uint64_t process = ss_process_token()
+        cdef uint64_t epoch
+        cdef int tries = 0
+        if self.locked_for != process:
+            from _thread import RLock
+            self.lock = RLock()
+            self.locked_for = process
+        with self.lock:
+            while True:
+                epoch = ss_look()
+                if self.made and self.made_in == epoch:
+                    return self.value
+                value = self.__wrapped__()
+                tries += 1
+                if ss_stands(epoch) or tries == SS_DRAW_TRIES:
+                    with critical_section(self):
+                        self.value = value
+                        self.made_in = epoch
+                        self.made = True
+                    return value
+
+
+# Calls a Python function again when the generation moved while it ran. For functions put together from several guarded
+# draws (uuid6, uuid8); `function` is a copy of the original.
+cdef class Rechecked:
+    cdef object function
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *args):
+        cdef uint64_t epoch
+        cdef int tries = 0
+        while True:
+            epoch = ss_look()
+            value = self.function(*args)
+            tries += 1
+            if ss_stands(epoch) or tries == SS_DRAW_TRIES:
+                return value

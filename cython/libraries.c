@@ -1,0 +1,58 @@
+#define _GNU_SOURCE
+#include "libraries.h"
+
+#include <limits.h>
+#include <link.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int count_adds(struct dl_phdr_info *info, size_t size, void *data)
+{
+    /* dlpi_adds counts loads since the process began (dl_iterate_phdr(3)); the same in every entry. */
+    *(unsigned long long *)data = size > offsetof(struct dl_phdr_info, dlpi_adds) ? info->dlpi_adds : 0;
+    return 1;
+}
+
+bool ss_libraries_changed(void)
+{
+    static unsigned long long seen;
+    unsigned long long now = 0;
+    (void)dl_iterate_phdr(count_adds, &now);
+    return __atomic_exchange_n(&seen, now, __ATOMIC_ACQ_REL) != now;
+}
+
+#define MATCHES_MAX 32
+
+struct matches {
+    const char *prefix;
+    int count;
+    char paths[MATCHES_MAX][PATH_MAX];
+};
+
+static int collect(struct dl_phdr_info *info, size_t size, void *data)
+{
+    struct matches *matches = data;
+    const char *slash = strrchr(info->dlpi_name, '/');
+    const char *name = slash ? slash + 1 : info->dlpi_name;
+    (void)size;
+    if (strncmp(name, matches->prefix, strlen(matches->prefix)) == 0 && strlen(info->dlpi_name) < PATH_MAX &&
+        matches->count < MATCHES_MAX)
+        strcpy(matches->paths[matches->count++], info->dlpi_name);
+    return 0;
+}
+
+void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void *data), void *data)
+{
+    /* Collected first: the loader's lock is held inside dl_iterate_phdr, and a visitor calls dlopen. Not on the stack:
+       this runs in threads with small ones. */
+    struct matches *matches = malloc(sizeof *matches);
+    if (!matches)
+        return;
+    matches->prefix = prefix;
+    matches->count = 0;
+    (void)dl_iterate_phdr(collect, matches);
+    for (int i = 0; i < matches->count; i++)
+        visit(matches->paths[i], data);
+    free(matches);
+}

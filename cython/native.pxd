@@ -1,0 +1,133 @@
+# What the Cython rooms use of the C rooms and of CPython. Guards handle objects as raw PyObject pointers: Cython then
+# emits plain C for them, without reference counting, tracebacks or module state (guard.h says why that matters).
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+
+cdef extern from "compat.h":
+    size_t SS_RANDOM_STATE_OFFSET, SS_RANDOM_STATE_WORDS, SS_RANDOM_TAG_OFFSET, SS_RANDOM_BASICSIZE
+    bint SS_FREE_THREADED
+    int ss_long_to_big(PyObject*, unsigned char**, size_t*) noexcept
+    PyObject* ss_long_from_little(const unsigned char*, size_t) noexcept
+    PyObject* ss_long_from_big(const unsigned char*, size_t) noexcept
+
+    # The functions of cpython.*, but on raw pointers and not followed by Cython's error handling.
+    PyObject* raw_getattr "PyObject_GetAttrString"(PyObject*, const char*) noexcept
+    PyObject* raw_generic_getattr "PyObject_GenericGetAttr"(PyObject*, PyObject*) noexcept
+    int raw_generic_setattr "PyObject_GenericSetAttr"(PyObject*, PyObject*, PyObject*) noexcept
+    PyObject* raw_str "PyUnicode_InternFromString"(const char*) noexcept
+    PyObject* raw_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) noexcept
+    char* raw_bytes_data "PyBytes_AS_STRING"(PyObject*) noexcept
+    Py_ssize_t raw_bytes_size "PyBytes_GET_SIZE"(PyObject*) noexcept
+    bint raw_bytes_check "PyBytes_CheckExact"(PyObject*) noexcept
+    bint raw_long_check "PyLong_Check"(PyObject*) noexcept
+    bint raw_module_check "PyModule_Check"(PyObject*) noexcept
+    const char* raw_module_name "PyModule_GetName"(PyObject*) noexcept
+    Py_ssize_t raw_tuple_size "PyTuple_GET_SIZE"(PyObject*) noexcept
+    PyObject* raw_tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
+    bint raw_type_check "PyType_Check"(PyObject*) noexcept
+    PyObject* raw_error "PyErr_Occurred"() noexcept
+    void raw_error_clear "PyErr_Clear"() noexcept
+    void raw_incref "Py_INCREF"(PyObject*) noexcept
+    void raw_decref "Py_DECREF"(PyObject*) noexcept
+    PyObject* RAW_NONE "Py_None"
+    int METH_NOARGS, METH_O, METH_FASTCALL, METH_KEYWORDS, METH_VARARGS
+    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*) noexcept
+
+
+cdef extern from "source.h" nogil:
+    enum: SS_KIND_VMCLOCK, SS_KIND_SYSGENID
+    enum: SS_WORD_NONE, SS_WORD_GENERATION, SS_WORD_DISRUPTION
+    enum: SS_SOURCE_OK, SS_READ_OK, SS_READ_STUCK, SS_READ_LOST
+    ctypedef struct ss_source:
+        int kind
+        int word
+        bint device
+        uint64_t dev
+        uint64_t ino
+        int lost
+        int stuck
+    int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
+    ss_source* ss_source_at(int index) noexcept
+    int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
+    bint ss_source_synchronous(const ss_source* source) noexcept
+    uint64_t ss_source_reseeded(const ss_source* source) noexcept
+    void ss_source_release_sigbus() noexcept
+    int ss_source_sigbus_state() noexcept
+
+
+cdef extern from "epoch.h" nogil:
+    enum: SS_DRAW_TRIES
+    enum: SS_CAUSE_NOTIFIED, SS_CAUSE_SOURCE
+    ctypedef struct ss_epoch_info:
+        uint64_t epoch
+        uint64_t generation
+        uint64_t restores
+        int cause
+        int64_t last_ns
+        int source
+        bint synchronous
+    bint SS_LIKELY(bint) noexcept
+    bint SS_UNLIKELY(bint) noexcept
+    bint ss_unchanged() noexcept
+    uint64_t ss_look() noexcept
+    bint ss_stands(uint64_t epoch) noexcept
+    void ss_epoch_inspect(ss_epoch_info* ret_info) noexcept
+    uint64_t ss_epoch_advance(int cause) noexcept
+    void ss_epoch_watch(int index, bint certain) noexcept
+    bint ss_epoch_synchronous() noexcept
+    uint64_t ss_process_token() noexcept
+    int ss_epoch_setup() noexcept
+
+
+cdef extern from "entropy.h" nogil:
+    ctypedef struct ss_entropy_info:
+        int fence
+        double seconds_left
+        bint cpu
+        bint hash
+        bint privileged
+        size_t host_left
+        uint64_t failures
+    int ss_entropy_fill(void* out, size_t size) noexcept
+    void ss_entropy_mix(void* inout, size_t size) noexcept
+    void ss_entropy_raise() noexcept
+    void ss_entropy_prepare() noexcept
+    bint ss_fence_up() noexcept
+    void ss_entropy_inspect(ss_entropy_info* ret_info) noexcept
+    int ss_entropy_host(const void* bytes, size_t size) noexcept
+    int ss_entropy_reseed_kernel(const void* bytes, size_t size, int credit) noexcept
+    void ss_entropy_disable_cpu_for_testing(bint disabled) noexcept
+
+
+cdef extern from "origin.h" nogil:
+    void ss_origin_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
+    bint ss_origin_of_seed(const unsigned char* big, size_t size, uint32_t* ret_epoch) noexcept
+    void ss_origin_note_state(const uint32_t* words, uint64_t epoch) noexcept
+    bint ss_origin_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
+
+
+cdef extern from "guard.h":
+    ctypedef PyObject* (*ss_fast)(PyObject*, PyObject**, Py_ssize_t) noexcept
+    ctypedef PyObject* (*ss_fast_keywords)(PyObject*, PyObject**, Py_ssize_t, PyObject*) noexcept
+    ctypedef struct ss_guard:
+        void* original
+    enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM
+    enum: SS_GUARD_RANDOM, SS_GUARD_GETRANDBITS, SS_GUARD_SEED, SS_GUARD_GETSTATE, SS_GUARD_SETSTATE
+    enum: SS_GUARD_CREATE_DYNAMIC, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_CREATE_BUILTIN, SS_GUARD_EXEC_BUILTIN
+    enum: SS_GUARD_DLOPEN, SS_GUARD_COUNT
+    ss_guard* ss_guards
+    int ss_guard_install(ss_guard* guard, PyObject* callable, int flags, void* replacement) noexcept
+    void ss_guard_remove(ss_guard* guard) noexcept
+    int ss_guard_active(const ss_guard* guard) noexcept
+
+
+cdef extern from *:
+    """
+    #define ss_load_u32(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    #define ss_store_u32(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define ss_count(p) ((void)__atomic_add_fetch((p), 1, __ATOMIC_RELAXED))
+    """
+    uint32_t ss_load_u32(uint32_t*) noexcept nogil
+    void ss_store_u32(uint32_t*, uint32_t) noexcept nogil
+    void ss_count(uint64_t*) noexcept nogil

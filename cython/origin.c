@@ -1,0 +1,120 @@
+#include "origin.h"
+
+#include <string.h>
+#include <sys/random.h>
+
+/* Each entry: fingerprint in the low half (never 0), epoch in the high half. */
+static uint64_t draws[SS_ORIGIN_DRAWS], states[SS_ORIGIN_STATES];
+static uint32_t next_draw, next_state;
+
+static uint64_t secret(void)
+{
+    static uint64_t key;
+    uint64_t value = __atomic_load_n(&key, __ATOMIC_RELAXED);
+    if (!value) {
+        uint64_t fresh = 0;
+        if (getrandom(&fresh, sizeof fresh, GRND_NONBLOCK) < 0)
+            fresh = (uint64_t)(uintptr_t)&key;
+        fresh |= 1;
+        /* One key for all threads, or entries of the loser would not be found again. */
+        if (__atomic_compare_exchange_n(&key, &value, fresh, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            value = fresh;
+    }
+    return value;
+}
+
+/* Multiply-shift hashing (Dietzfelbinger et al.) with a secret odd multiplier: the high half of the product. */
+static uint32_t fingerprint(const unsigned char *bytes, size_t size)
+{
+    uint64_t word = 0;
+    memcpy(&word, bytes, size < sizeof word ? size : sizeof word);
+    uint32_t hash = (uint32_t)((word * secret()) >> 32);
+    return hash ? hash : 1;
+}
+
+static void note(uint64_t *ring, uint32_t length, uint32_t *next, uint32_t print, uint64_t epoch)
+{
+    uint32_t place = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED) % length;
+    __atomic_store_n(&ring[place], (epoch & UINT32_MAX) << 32 | print, __ATOMIC_RELAXED);
+}
+
+static bool find(const uint64_t *ring, uint32_t length, uint32_t print, uint32_t *ret_epoch)
+{
+    for (uint32_t i = 0; i < length; i++) {
+        uint64_t entry = __atomic_load_n(&ring[i], __ATOMIC_RELAXED);
+        if ((uint32_t)entry == print) {
+            *ret_epoch = (uint32_t)(entry >> 32);
+            return true;
+        }
+    }
+    return false;
+}
+
+void ss_origin_note_draw(const unsigned char *bytes, size_t size, uint64_t epoch)
+{
+    if (size < SS_ORIGIN_MIN)
+        return;
+    note(draws, SS_ORIGIN_DRAWS, &next_draw, fingerprint(bytes, size), epoch);
+    if (!bytes[0]) { /* an int made of them big-endian has lost its leading zeros */
+        while (size > 1 && !*bytes)
+            bytes++, size--;
+        note(draws, SS_ORIGIN_DRAWS, &next_draw, fingerprint(bytes, size), epoch);
+    }
+}
+
+static bool find_draw(const unsigned char *bytes, size_t size, uint32_t *ret_epoch)
+{
+    return find(draws, SS_ORIGIN_DRAWS, fingerprint(bytes, size), ret_epoch);
+}
+
+static int hex_digit(unsigned char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool ss_origin_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoch)
+{
+    unsigned char word[8];
+    while (size && !*big)
+        big++, size--;
+    if (size < SS_ORIGIN_MIN)
+        return false;
+    if (find_draw(big, size, ret_epoch))
+        return true;
+    size_t low = size < sizeof word ? size : sizeof word;
+    memset(word, 0, sizeof word);
+    for (size_t i = 0; i < low; i++)
+        word[i] = big[size - 1 - i];
+    if (find_draw(word, sizeof word, ret_epoch))
+        return true;
+    if (size < 2 * sizeof word)
+        return false;
+    for (size_t i = 0; i < sizeof word; i++) {
+        int high = hex_digit(big[2 * i]), digit = hex_digit(big[2 * i + 1]);
+        if (high < 0 || digit < 0)
+            return false;
+        word[i] = (unsigned char)(high << 4 | digit);
+    }
+    return find_draw(word, sizeof word, ret_epoch);
+}
+
+/* Four words across the array: it is rewritten as a whole every 624 draws, so equal words mean the same block. */
+static uint32_t state_print(const uint32_t *words)
+{
+    uint64_t a = (uint64_t)words[1] << 32 | words[200], b = (uint64_t)words[396] << 32 | words[623];
+    uint64_t mixed = a * secret() ^ b * (secret() * 0x9e3779b97f4a7c15u | 1);
+    uint32_t hash = (uint32_t)(mixed >> 32);
+    return hash ? hash : 1;
+}
+
+void ss_origin_note_state(const uint32_t *words, uint64_t epoch)
+{
+    uint32_t known, print = state_print(words);
+    if (!find(states, SS_ORIGIN_STATES, print, &known) || known != (uint32_t)epoch)
+        note(states, SS_ORIGIN_STATES, &next_state, print, epoch);
+}
+
+bool ss_origin_of_state(const uint32_t *words, uint32_t *ret_epoch)
+{
+    return find(states, SS_ORIGIN_STATES, state_print(words), ret_epoch);
+}

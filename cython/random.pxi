@@ -1,0 +1,275 @@
+# The random room: guards _random.Random, the global instance and every other.
+#
+# Each instance carries a tag in its padding (compat.h): the epoch it was seeded under, and whether the program chose its
+# seed. A draw whose tag is not of this epoch reseeds the instance first, unless its seed was chosen; so one instance or
+# a hundred thousand cost a restore the same.
+#
+# Everything named guard_* runs in any interpreter of the process, under that interpreter's own GIL (none on free-threaded
+# builds), with no exception set. Returns as the original: a new reference, or NULL with an exception set.
+
+cdef enum:
+    KIND_SYSTEM = 0     # seeded by the operating system, or unknown since older than activation: renewed
+    KIND_KEPT = 1       # seeded by the program: its sequence is kept
+    KIND_MASK = 3
+
+cdef extern from *:
+    """
+    static int ss_reseed_kept;              /* SNAPSAFE_SEEDED=reseed */
+    static uint64_t ss_random_reseeds, ss_random_kept;
+    static initproc ss_random_init;         /* _random.Random's own; the same for every copy of the type */
+    static void ss_exchange_init(PyObject *type, initproc from, initproc to)
+    {
+        if (((PyTypeObject *)type)->tp_init == from)
+            ((PyTypeObject *)type)->tp_init = to;
+        PyType_Modified((PyTypeObject *)type);
+    }
+    static initproc ss_init_of(PyObject *type) { return ((PyTypeObject *)type)->tp_init; }
+    """
+    int ss_reseed_kept
+    uint64_t ss_random_reseeds, ss_random_kept
+    ctypedef int (*initproc)(PyObject*, PyObject*, PyObject*) noexcept
+    initproc ss_random_init
+    void ss_exchange_init(PyObject* type_, initproc from_, initproc to) noexcept
+    initproc ss_init_of(PyObject* type_) noexcept
+
+
+cdef inline uint32_t* tag_of(PyObject* self) noexcept:
+    return <uint32_t*>(<char*>self + SS_RANDOM_TAG_OFFSET)
+
+
+cdef inline uint32_t* words_of(PyObject* self) noexcept:
+    return <uint32_t*>(<char*>self + SS_RANDOM_STATE_OFFSET)
+
+
+cdef inline uint32_t make_tag(uint64_t epoch, uint32_t kind) noexcept:
+    return <uint32_t>(epoch << 2) | kind
+
+
+cdef inline bint is_stale(uint32_t tag, uint64_t epoch) noexcept:
+    return (tag ^ <uint32_t>(epoch << 2)) > KIND_MASK
+
+
+# Forgets gauss()'s pending second value: it was drawn from the state that is being renewed. Not through __setattr__,
+# which a subclass may have redefined.
+cdef void forget_gauss_next(PyObject* self) noexcept:
+    cdef PyObject* name = raw_str("gauss_next")
+    cdef PyObject* value
+    if name == NULL:
+        raw_error_clear()
+        return
+    value = raw_generic_getattr(self, name)
+    if value != NULL:
+        if value != RAW_NONE and raw_generic_setattr(self, name, RAW_NONE) != 0:
+            raw_error_clear()
+        raw_decref(value)
+    else:
+        raw_error_clear()
+    raw_decref(name)
+
+
+# Seeds the instance as seed(None) does (Modules/_randommodule.c: 624 words of the system's entropy through
+# init_by_array), but from fenced entropy. False, with no exception set, where there was no entropy: the tag stays stale
+# then and the next draw tries again.
+cdef bint reseed(PyObject* self) noexcept:
+    cdef unsigned char key[2496]
+    cdef PyObject* number
+    cdef PyObject* result
+    if ss_entropy_fill(key, sizeof(key)) != 0:
+        return False
+    number = ss_long_from_little(key, sizeof(key))
+    explicit_bzero(key, sizeof(key))
+    if number == NULL:
+        raw_error_clear()
+        return False
+    result = (<ss_fast>ss_guards[SS_GUARD_SEED].original)(self, &number, 1)
+    raw_decref(number)
+    if result == NULL:
+        raw_error_clear()
+        return False
+    raw_decref(result)
+    ss_count(&ss_random_reseeds)
+    return True
+
+
+# Brings a stale instance into `epoch`.
+cdef void settle(PyObject* self, uint64_t epoch) noexcept:
+    cdef uint32_t* tag = tag_of(self)
+    if (ss_load_u32(tag) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept:
+        ss_count(&ss_random_kept)
+        ss_store_u32(tag, make_tag(epoch, KIND_KEPT))
+    elif reseed(self):
+        forget_gauss_next(self)
+        ss_store_u32(tag, make_tag(epoch, KIND_SYSTEM))
+
+
+# A kept sequence is never drawn from twice for one value: that would skip one.
+cdef inline bint may_return(PyObject* self, PyObject* value, uint64_t epoch) noexcept:
+    return SS_LIKELY(ss_stands(epoch)) or value == NULL or (
+        (ss_load_u32(tag_of(self)) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept)
+
+
+cdef inline PyObject* draw(PyObject* self, PyObject* argument, PyCFunction original) noexcept:
+    cdef uint64_t epoch
+    cdef PyObject* value
+    cdef int tries = 0
+    while True:
+        epoch = ss_look()
+        if SS_UNLIKELY(is_stale(ss_load_u32(tag_of(self)), epoch)):
+            settle(self, epoch)
+        value = original(self, argument)
+        tries += 1
+        if may_return(self, value, epoch) or tries == SS_DRAW_TRIES:
+            return value
+        raw_decref(value)
+
+
+cdef PyObject* guard_random(PyObject* self, PyObject* unused) noexcept:
+    return draw(self, unused, <PyCFunction>ss_guards[SS_GUARD_RANDOM].original)
+
+
+cdef PyObject* guard_getrandbits(PyObject* self, PyObject* k) noexcept:
+    return draw(self, k, <PyCFunction>ss_guards[SS_GUARD_GETRANDBITS].original)
+
+
+# getstate() takes nothing from the sequence, so a kept one may be read again as well.
+cdef PyObject* guard_getstate(PyObject* self, PyObject* unused) noexcept:
+    cdef PyObject* value = draw(self, unused, <PyCFunction>ss_guards[SS_GUARD_GETSTATE].original)
+    cdef uint32_t tag = ss_load_u32(tag_of(self))
+    if value != NULL and (tag & KIND_MASK) == KIND_SYSTEM:
+        ss_origin_note_state(words_of(self), tag >> 2)
+    return value
+
+
+# Neither seed() nor setstate() is repeated: they carry the epoch they began under, and the next draw sees whether that
+# still stands.
+cdef PyObject* guard_setstate(PyObject* self, PyObject* state) noexcept:
+    cdef uint64_t epoch = ss_look()
+    cdef uint32_t origin
+    cdef PyObject* value = (<PyCFunction>ss_guards[SS_GUARD_SETSTATE].original)(self, state)
+    if value != NULL:
+        if ss_origin_of_state(words_of(self), &origin):
+            ss_store_u32(tag_of(self), make_tag(origin, KIND_SYSTEM))
+        else:
+            ss_store_u32(tag_of(self), make_tag(epoch, KIND_KEPT))
+    return value
+
+
+cdef void tag_seeded(PyObject* self, PyObject* seed, uint64_t epoch) noexcept:
+    cdef unsigned char* big = NULL
+    cdef size_t size = 0
+    cdef uint32_t origin
+    cdef uint32_t tag = make_tag(epoch, KIND_KEPT)
+    if raw_long_check(seed) and ss_long_to_big(seed, &big, &size) == 0:
+        if ss_origin_of_seed(big, size, &origin):
+            tag = make_tag(origin, KIND_SYSTEM)
+        free(big)
+    ss_store_u32(tag_of(self), tag)
+
+
+# The system's seed, fenced where the kernel is not to be trusted yet: in C, seed(None) goes past os.urandom.
+cdef bint seed_by_system(PyObject* self, uint64_t epoch) noexcept:
+    if not ss_fence_up() or not reseed(self):
+        return False
+    ss_store_u32(tag_of(self), make_tag(epoch, KIND_SYSTEM))
+    return True
+
+
+cdef PyObject* guard_seed(PyObject* self, PyObject** args, Py_ssize_t count) noexcept:
+    cdef uint64_t epoch = ss_look()
+    cdef bint by_system = count == 0 or (count == 1 and args[0] == RAW_NONE)
+    cdef PyObject* value
+    if by_system and seed_by_system(self, epoch):
+        raw_incref(RAW_NONE)
+        return RAW_NONE
+    value = (<ss_fast>ss_guards[SS_GUARD_SEED].original)(self, args, count)
+    if value != NULL:
+        if by_system:
+            ss_store_u32(tag_of(self), make_tag(epoch, KIND_SYSTEM))
+        else:
+            tag_seeded(self, args[0], epoch)
+    return value
+
+
+# tp_init of _random.Random seeds in C from 3.11 on, past the seed method. random.Random has an __init__ of its own; this
+# is for bare _random.Random(x).
+cdef int guard_init(PyObject* self, PyObject* args, PyObject* kwargs) noexcept:
+    cdef uint64_t epoch = ss_look()
+    cdef int outcome = ss_random_init(self, args, kwargs)
+    cdef PyObject* seed
+    if outcome == 0:
+        if raw_tuple_size(args) == 0 or raw_tuple_item(args, 0) == RAW_NONE:
+            ss_store_u32(tag_of(self), make_tag(epoch, KIND_SYSTEM))
+            seed_by_system(self, epoch)
+        else:
+            seed = raw_tuple_item(args, 0)
+            tag_seeded(self, seed, epoch)
+    return outcome
+
+
+# tp_init is copied into subclasses when they are made, so those that exist are walked. Needs the GIL.
+cdef int exchange_init(cls, bint hooked) except -1:
+    if hooked:
+        if ss_init_of(<PyObject*>cls) != guard_init and ss_random_init == NULL:
+            global ss_random_init
+            ss_random_init = ss_init_of(<PyObject*>cls)
+        ss_exchange_init(<PyObject*>cls, ss_random_init, guard_init)
+    else:
+        ss_exchange_init(<PyObject*>cls, guard_init, ss_random_init)
+    for subclass in type.__subclasses__(cls):
+        exchange_init(subclass, hooked)
+    return 0
+
+
+# gauss() hands out its second value without a draw, so it is checked itself. Python code calls this in its place
+# (snapsafe_rt/patches/random.py); `function` is a copy of the original.
+cdef class Gauss:
+    cdef object function
+    cdef type base
+
+    def __init__(self, function, type base not None):
+        self.function = function
+        self.base = base
+
+    def __call__(self, rng, mu, sigma):
+        cdef uint64_t epoch
+        cdef int tries = 0
+        cdef bint ours = isinstance(rng, self.base)
+        while True:
+            epoch = ss_look()
+            if ours and is_stale(ss_load_u32(tag_of(<PyObject*>rng)), epoch):
+                settle(<PyObject*>rng, epoch)
+            value = self.function(rng, mu, sigma)
+            tries += 1
+            if not ours or may_return(<PyObject*>rng, <PyObject*>value, epoch) or tries == SS_DRAW_TRIES:
+                return value
+
+
+# Guards the type's methods; they are shared by every copy of the type. Called with the GIL, by any interpreter, when
+# _random has been executed. 0, or -1 with no exception set where this build's layout or conventions are unknown.
+cdef int guard_random_type(PyObject* type_) noexcept:
+    cdef PyObject* methods[5]
+    cdef int outcome = 0
+    cdef int i
+    if not raw_type_check(type_) or (<PyTypeObject*>type_).tp_basicsize != <Py_ssize_t>SS_RANDOM_BASICSIZE:
+        return -1
+    # seed first: the others reseed through its original.
+    methods[0] = raw_getattr(type_, "seed")
+    methods[1] = raw_getattr(type_, "setstate")
+    methods[2] = raw_getattr(type_, "getstate")
+    methods[3] = raw_getattr(type_, "getrandbits")
+    methods[4] = raw_getattr(type_, "random")
+    for i in range(5):
+        if methods[i] == NULL:
+            raw_error_clear()
+            outcome = -1
+    if outcome == 0:
+        outcome = ss_guard_install(&ss_guards[SS_GUARD_SEED], methods[0], METH_FASTCALL, <void*>guard_seed)
+    if outcome == 0:
+        outcome |= ss_guard_install(&ss_guards[SS_GUARD_SETSTATE], methods[1], METH_O, <void*>guard_setstate)
+        outcome |= ss_guard_install(&ss_guards[SS_GUARD_GETSTATE], methods[2], METH_NOARGS, <void*>guard_getstate)
+        outcome |= ss_guard_install(&ss_guards[SS_GUARD_GETRANDBITS], methods[3], METH_O, <void*>guard_getrandbits)
+        outcome |= ss_guard_install(&ss_guards[SS_GUARD_RANDOM], methods[4], METH_NOARGS, <void*>guard_random)
+    for i in range(5):
+        if methods[i] != NULL:
+            raw_decref(methods[i])
+    return outcome

@@ -1,0 +1,329 @@
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+static ss_source sources[SS_SOURCE_MAX];
+static int source_count; /* atomic: the SIGBUS handler reads it */
+
+static struct sigaction previous_sigbus;
+static int sigbus_installed;
+
+static inline uint32_t load32(const ss_source *source, size_t offset)
+{
+    return __atomic_load_n((const volatile uint32_t *)(source->page + offset), __ATOMIC_ACQUIRE);
+}
+
+static inline uint64_t load64(const ss_source *source, size_t offset)
+{
+    return __atomic_load_n((const volatile uint64_t *)(source->page + offset), __ATOMIC_ACQUIRE);
+}
+
+/* Truncating a file under a mapping makes the next load raise SIGBUS. As systemd's src/basic/sigbus.c does, the hole is
+   filled with memory, here of ones, which is no generation anybody remembers; so the load goes on, the guards see a
+   change, and the slow path finds the source lost. Any other SIGBUS goes where it went before.
+   Async-signal-safe; runs with whatever locks the faulting thread holds and takes none. */
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    const unsigned char *fault = info->si_addr;
+    int saved_errno = errno;
+    for (int i = 0; i < __atomic_load_n(&source_count, __ATOMIC_ACQUIRE); i++) {
+        ss_source *source = &sources[i];
+        if (info->si_code <= 0 || fault < source->page || fault >= source->page + source->length)
+            continue;
+        void *hole = mmap(source->page, source->length, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (hole == MAP_FAILED)
+            break;
+        memset(hole, 0xff, source->length);
+        (void)mprotect(hole, source->length, PROT_READ);
+        __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE);
+        errno = saved_errno;
+        return;
+    }
+    errno = saved_errno;
+    if (previous_sigbus.sa_flags & SA_SIGINFO) {
+        previous_sigbus.sa_sigaction(number, info, context);
+    } else if (previous_sigbus.sa_handler != SIG_DFL && previous_sigbus.sa_handler != SIG_IGN) {
+        previous_sigbus.sa_handler(number);
+    } else {
+        /* The kernel kills for a fault under SIG_IGN too. Returning repeats the load, under the old action; a signal
+           that was sent rather than caused is not repeated by that, so it is sent again. */
+        (void)sigaction(SIGBUS, &previous_sigbus, NULL);
+        sigbus_installed = 0;
+        if (info->si_code <= 0)
+            (void)raise(number);
+    }
+}
+
+static void hold_sigbus(void)
+{
+    if (sigbus_installed)
+        return;
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_sigbus;
+    /* SA_NODEFER: the handler before ours may want to fault again, as faulthandler's does. */
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGBUS, &action, &previous_sigbus) == 0)
+        sigbus_installed = 1;
+}
+
+int ss_source_sigbus_state(void)
+{
+    struct sigaction now;
+    if (!sigbus_installed)
+        return 0;
+    if (sigaction(SIGBUS, NULL, &now) != 0 || !(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_sigbus)
+        return -1;
+    return 1;
+}
+
+void ss_source_release_sigbus(void)
+{
+    if (ss_source_sigbus_state() != 1)
+        return; /* the program put its own above ours: taking ours out would take that one out too */
+    (void)sigaction(SIGBUS, &previous_sigbus, NULL);
+    sigbus_installed = 0;
+}
+
+/* In a user namespace the files of the real root show the overflow uid, 65534 (Documentation/admin-guide/sysctl/fs.rst);
+   outside of one that number is an ordinary user, "nobody". */
+static bool in_user_namespace(void)
+{
+    static const char initial[] = "         0          0 4294967295\n"; /* user_namespaces(7) */
+    char text[sizeof initial + 1];
+    int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, text, sizeof text);
+    close(fd);
+    return length > 0 && ((size_t)length != sizeof initial - 1 || memcmp(text, initial, sizeof initial - 1) != 0);
+}
+
+static bool trusted_owner(uid_t owner)
+{
+    return owner == 0 || owner == geteuid() || (owner == 65534 && in_user_namespace());
+}
+
+/* Filesystems where a mapping may not see what another process, container or host writes (linux/magic.h). On overlayfs
+   the first write copies the file up and leaves every older mapping on the lower one. */
+static bool unreliable_filesystem(int fd)
+{
+    struct statfs fs;
+    if (fstatfs(fd, &fs) != 0)
+        return false;
+    switch ((unsigned long)fs.f_type & 0xffffffffUL) {
+    case 0x794c7630: /* overlayfs */
+    case 0x6969:     /* nfs */
+    case 0x517b:     /* smb */
+    case 0xff534d42: /* cifs */
+    case 0xfe534d42: /* smb2 */
+    case 0x01021997: /* 9p */
+    case 0x00c36400: /* ceph */
+    case 0x65735546: /* fuse, virtiofs */
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The word of the page to watch; sets *ret_status where it is no source. */
+static enum ss_source_word judge(const ss_source *source, int *ret_status)
+{
+    *ret_status = SS_SOURCE_OK;
+    if (source->kind == SS_KIND_SYSGENID)
+        return SS_WORD_GENERATION;
+    if (load32(source, 0) != SS_VMCLOCK_MAGIC) {
+        *ret_status = SS_SOURCE_MAGIC;
+    } else if ((load32(source, SS_VMCLOCK_OFF_VERSION) & 0xffff) != 1) {
+        *ret_status = SS_SOURCE_VERSION;
+    } else if (load64(source, SS_VMCLOCK_OFF_FLAGS) & SS_VMCLOCK_FLAG_GENERATION) {
+        return SS_WORD_GENERATION;
+    } else if (source->device) {
+        return SS_WORD_DISRUPTION;
+    } else {
+        *ret_status = SS_SOURCE_NO_GENERATION;
+    }
+    return SS_WORD_NONE;
+}
+
+static int status_of_errno(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+    case ENXIO:
+    case ENODEV:
+        return SS_SOURCE_MISSING;
+    case EACCES:
+    case EPERM:
+        return SS_SOURCE_FORBIDDEN;
+    default:
+        return SS_SOURCE_SYSTEM;
+    }
+}
+
+static int check_file(int fd, const struct stat *st, enum ss_source_kind kind)
+{
+    if (st->st_size < (kind == SS_KIND_VMCLOCK ? SS_VMCLOCK_SIZE : 4))
+        return SS_SOURCE_SHORT;
+    if (unreliable_filesystem(fd))
+        return SS_SOURCE_FILESYSTEM;
+    if (st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0))
+        return SS_SOURCE_WRITABLE;
+    if (!trusted_owner(st->st_uid))
+        return SS_SOURCE_OWNER;
+    return SS_SOURCE_OK;
+}
+
+/* Maps the open descriptor into a slot; the slot of the same inode is used again. */
+static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kind, int *ret_index, int *ret_errno)
+{
+    int count = source_count, status;
+    for (int i = 0; i < count; i++) {
+        ss_source *known = &sources[i];
+        if (known->dev == st->st_dev && known->ino == st->st_ino && known->kind == kind &&
+            !__atomic_load_n(&known->lost, __ATOMIC_ACQUIRE)) {
+            known->word = judge(known, &status);
+            *ret_index = i;
+            return status;
+        }
+    }
+    if (count == SS_SOURCE_MAX)
+        return SS_SOURCE_FULL;
+    /* VMClock's driver maps exactly one page, read-only, at offset 0. */
+    size_t length = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED) {
+        *ret_errno = errno;
+        return status_of_errno(errno);
+    }
+    ss_source *source = &sources[count];
+    memset(source, 0, sizeof *source);
+    source->page = page;
+    source->length = length;
+    source->kind = kind;
+    source->device = S_ISCHR(st->st_mode);
+    source->dev = st->st_dev;
+    source->ino = st->st_ino;
+    __atomic_store_n(&source_count, count + 1, __ATOMIC_RELEASE);
+    if (!source->device)
+        hold_sigbus(); /* before the first load from it */
+    source->word = judge(source, &status);
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
+        status = SS_SOURCE_SHORT;
+    *ret_index = count;
+    if (status != SS_SOURCE_OK && !source->lost) {
+        /* Nobody watches it yet, so it may go. */
+        __atomic_store_n(&source_count, count, __ATOMIC_RELEASE);
+        (void)munmap(page, length);
+        source->page = NULL;
+    }
+    return status;
+}
+
+int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, int *ret_errno)
+{
+    struct stat st;
+    int status;
+    *ret_index = -1;
+    *ret_errno = 0;
+    /* Looked at before it is opened: opening a strange device can have effects. */
+    if (stat(path, &st) != 0) {
+        *ret_errno = errno;
+        return status_of_errno(errno);
+    }
+    if (!S_ISCHR(st.st_mode) && !S_ISREG(st.st_mode))
+        return SS_SOURCE_NOT_A_FILE;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        *ret_errno = errno;
+        return status_of_errno(errno);
+    }
+    if (fstat(fd, &st) != 0) {
+        *ret_errno = errno;
+        status = SS_SOURCE_SYSTEM;
+    } else if (S_ISCHR(st.st_mode)) {
+        status = map_descriptor(fd, &st, kind, ret_index, ret_errno);
+    } else if (!S_ISREG(st.st_mode)) {
+        status = SS_SOURCE_NOT_A_FILE;
+    } else {
+        status = check_file(fd, &st, kind);
+        if (status == SS_SOURCE_OK)
+            status = map_descriptor(fd, &st, kind, ret_index, ret_errno);
+    }
+    close(fd); /* the mapping holds the file */
+    return status;
+}
+
+ss_source *ss_source_at(int index)
+{
+    return index >= 0 && index < __atomic_load_n(&source_count, __ATOMIC_ACQUIRE) ? &sources[index] : NULL;
+}
+
+static size_t word_offset(const ss_source *source)
+{
+    if (source->kind == SS_KIND_SYSGENID)
+        return 0;
+    return source->word == SS_WORD_DISRUPTION ? SS_VMCLOCK_OFF_DISRUPTION : SS_VMCLOCK_OFF_GENERATION;
+}
+
+const volatile uint64_t *ss_source_address(const ss_source *source)
+{
+    return (const volatile uint64_t *)(source->page + word_offset(source));
+}
+
+uint64_t ss_source_mask(const ss_source *source)
+{
+    return source->kind == SS_KIND_SYSGENID ? UINT32_MAX : UINT64_MAX;
+}
+
+int ss_source_read(ss_source *source, uint64_t *ret_value)
+{
+    uint64_t value = 0;
+    int outcome = SS_READ_STUCK, status;
+    if (source->kind == SS_KIND_SYSGENID) {
+        value = load32(source, 0);
+        outcome = SS_READ_OK;
+    }
+    for (int i = 0; outcome == SS_READ_STUCK && i < SS_SEQLOCK_TRIES; i++) {
+        /* The low bit masked: an odd count, an update in progress, never matches. */
+        uint32_t before = load32(source, SS_VMCLOCK_OFF_SEQ) & ~1u;
+        value = load64(source, word_offset(source));
+        if (load32(source, SS_VMCLOCK_OFF_SEQ) == before)
+            outcome = SS_READ_OK;
+    }
+    enum ss_source_word word = judge(source, &status);
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || status != SS_SOURCE_OK || word != source->word) {
+        __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE);
+        *ret_value = 0;
+        return SS_READ_LOST;
+    }
+    __atomic_store_n(&source->stuck, outcome == SS_READ_STUCK, __ATOMIC_RELEASE);
+    *ret_value = value;
+    return outcome;
+}
+
+/* The two words of our own lie beyond VMClock's layout, and files may be shorter than that: the rest of the page a
+   short file is mapped on reads as zeros. */
+bool ss_source_synchronous(const ss_source *source)
+{
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
+        return false;
+    return source->device || (source->kind == SS_KIND_VMCLOCK && load32(source, SS_FILE_OFF_FROZEN) == 1);
+}
+
+uint64_t ss_source_reseeded(const ss_source *source)
+{
+    if (source->device || source->kind != SS_KIND_VMCLOCK || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
+        return 0;
+    return load64(source, SS_FILE_OFF_RESEEDED);
+}

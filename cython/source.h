@@ -1,0 +1,94 @@
+/* The source room: maps a page that carries a generation, and reads it.
+
+   Layout of the page: uapi-group/specifications UAPI.13 "VMClock" v1.1 (v1.0 misprints offset 0x64) and Linux
+   include/uapi/linux/vmclock-abi.h; SysGenID: Amazon Linux drivers/misc/sysgenid.c. Nothing here touches a Python
+   object or needs the GIL. Mapping, switching and forgetting are serialised by the caller (epoch.c's mutex). */
+#ifndef SNAPSAFE_SOURCE_H
+#define SNAPSAFE_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum ss_source_kind { SS_KIND_VMCLOCK = 0, SS_KIND_SYSGENID = 1 };
+
+/* Which word of the page is watched; also the order of preference within one kind of file. */
+enum ss_source_word { SS_WORD_NONE = 0, SS_WORD_GENERATION = 1, SS_WORD_DISRUPTION = 2 };
+
+/* Why a path is not a source. SS_SOURCE_OK is 0; sources.py holds the sentence for each. */
+enum ss_source_status {
+    SS_SOURCE_OK = 0,
+    SS_SOURCE_MISSING,        /* ENOENT, ENOTDIR, ENXIO, ENODEV */
+    SS_SOURCE_FORBIDDEN,      /* EACCES, EPERM */
+    SS_SOURCE_SYSTEM,         /* any other errno */
+    SS_SOURCE_NOT_A_FILE,     /* a directory, FIFO, socket, block device */
+    SS_SOURCE_FILESYSTEM,     /* a mapping there may not follow what is written (overlayfs, network, FUSE) */
+    SS_SOURCE_WRITABLE,       /* others than its owner and root may write it */
+    SS_SOURCE_OWNER,          /* owned by an unrelated user */
+    SS_SOURCE_SHORT,          /* the regular file is shorter than the layout */
+    SS_SOURCE_MAGIC,          /* not "VCLK" */
+    SS_SOURCE_VERSION,        /* a layout version other than 1 */
+    SS_SOURCE_NO_GENERATION,  /* a file whose flag bit 8 is clear */
+    SS_SOURCE_FULL,           /* SS_SOURCE_MAX pages are mapped already */
+    SS_SOURCE_LOST            /* was a source; truncated or overwritten since */
+};
+
+enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
+
+#define SS_SOURCE_MAX 16          /* pages that one process ever maps; an inode mapped before is reused */
+#define SS_SEQLOCK_TRIES 1024     /* as AWS-LC: a hypervisor that stopped mid-update must not hang us */
+
+#define SS_VMCLOCK_MAGIC 0x4b4c4356u
+#define SS_VMCLOCK_SIZE 112
+#define SS_VMCLOCK_OFF_VERSION 0x08
+#define SS_VMCLOCK_OFF_SEQ 0x0c
+#define SS_VMCLOCK_OFF_DISRUPTION 0x10
+#define SS_VMCLOCK_OFF_FLAGS 0x18
+#define SS_VMCLOCK_OFF_GENERATION 0x68
+#define SS_VMCLOCK_FLAG_GENERATION 0x100u
+/* Ours, in files only (design.md section 8): written by `snapsafe trigger --entropy` and by the manager. */
+#define SS_FILE_OFF_RESEEDED 0x800
+#define SS_FILE_OFF_FROZEN 0x808
+
+typedef struct {
+    unsigned char *page;      /* never unmapped once mapped: a thread without the GIL may be reading it */
+    size_t length;
+    enum ss_source_kind kind;
+    enum ss_source_word word;
+    bool device;              /* a character device: synchronous; else a regular file */
+    dev_t dev;
+    ino_t ino;
+    int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
+    int stuck;                /* atomic; the last read met SS_SEQLOCK_TRIES odd or moving sequence counts */
+} ss_source;
+
+/* Opens, checks and maps `path`. Returns an enum ss_source_status; on SS_SOURCE_OK *ret_index is its slot, else
+   *ret_errno holds errno or 0. Blocks no longer than open(2) of a device does (FIFOs are never waited for). */
+int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, int *ret_errno);
+
+/* The slot, or NULL where `index` was never mapped. */
+ss_source *ss_source_at(int index);
+
+/* Reads the watched word under the page's seqlock, at most SS_SEQLOCK_TRIES times. On SS_READ_STUCK *ret_value is the
+   raw word; on SS_READ_LOST it is 0. Callable by any thread. */
+int ss_source_read(ss_source *source, uint64_t *ret_value);
+
+/* The watched word's address, aligned to 8, and the bits of it that count (SysGenID's counter is 32 bits wide). */
+const volatile uint64_t *ss_source_address(const ss_source *source);
+uint64_t ss_source_mask(const ss_source *source);
+
+/* True while the generation is sure to change before any process of the clone runs: a device, or a file whose writer
+   keeps the processes frozen until it has written. */
+bool ss_source_synchronous(const ss_source *source);
+
+/* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
+uint64_t ss_source_reseeded(const ss_source *source);
+
+/* Puts the process's SIGBUS handler back if ours is still installed. */
+void ss_source_release_sigbus(void);
+
+/* 1 our SIGBUS handler is installed, 0 none was needed yet, -1 the program replaced it (a truncated file kills). */
+int ss_source_sigbus_state(void);
+
+#endif

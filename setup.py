@@ -1,0 +1,42 @@
+"""Builds the one extension module. All else about the project stands in pyproject.toml."""
+
+import glob
+import os
+import platform
+
+from setuptools import Extension, setup
+
+# SNAPSAFE_BUILD: "strict" makes every compiler warning an error, "debug" adds assertions and no optimisation, "asan" the
+# address sanitizer. For a user's build none is set.
+build = os.environ.get("SNAPSAFE_BUILD", "")
+flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+link = []
+if build:
+    flags += ["-Werror"]
+if build in ("debug", "asan"):
+    flags += ["-O0", "-g3", "-UNDEBUG"]
+if build == "asan":
+    flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+    link += ["-fsanitize=address,undefined"]
+
+extensions = []
+# Elsewhere the package imports without it, and snapsafe_rt.status() says what is missing.
+if platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64") and platform.python_implementation() == "CPython":
+    from Cython.Build import cythonize
+
+    extensions = cythonize(
+        Extension(
+            "snapsafe_rt._core",
+            ["cython/_core.pyx", *sorted(path for path in glob.glob("cython/*.c") if not path.endswith("_core.c"))],
+            include_dirs=["cython"],
+            depends=glob.glob("cython/*.[hp]*"),
+            define_macros=[("CYTHON_USE_MODULE_STATE", "1")],
+            extra_compile_args=flags,
+            extra_link_args=link,
+            libraries=["dl", "pthread"],
+        ),
+        include_path=["cython"],
+        build_dir="build/cython",
+    )
+
+setup(ext_modules=extensions)
