@@ -5,6 +5,7 @@
 Python decides and reports (snapsafe_rt.activation, .sources, .status); this module is private to the package. The rooms
 and what each is for are listed in docs/design.md.
 """
+cimport cython
 from cython cimport critical_section
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno
@@ -43,15 +44,27 @@ def map_source(int kind, path):
     return status, error, index
 
 
+@cython.final
+cdef class SourceState:
+    """A mapped page at one moment; see ss_source in source.h."""
+    cdef readonly int kind, word
+    cdef readonly bint device, synchronous, lost, stuck
+    cdef readonly uint64_t dev, ino, value, reseeded
+
+
 def describe_source(int index):
-    """(kind, word, device, synchronous, dev, ino, lost, stuck, value, reseeded) of a mapped slot."""
+    """The SourceState of a mapped slot, freshly read. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
-    cdef uint64_t value = 0
+    cdef SourceState state = SourceState.__new__(SourceState)
     if source == NULL:
         raise IndexError(index)
-    ss_source_read(source, &value)
-    return (source.kind, source.word, bool(source.device), bool(ss_source_synchronous(source)), source.dev, source.ino,
-            bool(source.lost), bool(source.stuck), value, ss_source_reseeded(source))
+    ss_source_read(source, &state.value)
+    state.kind, state.word, state.device = source.kind, source.word, source.device
+    state.dev, state.ino = source.dev, source.ino
+    state.lost, state.stuck = source.lost, source.stuck
+    state.synchronous = ss_source_synchronous(source)
+    state.reseeded = ss_source_reseeded(source)
+    return state
 
 
 def watch(int index, bint certain):
@@ -95,11 +108,22 @@ def advance():
     return now
 
 
+@cython.final
+cdef class EpochState:
+    """ss_epoch_info of epoch.h."""
+    cdef readonly uint64_t epoch, generation, restores
+    cdef readonly int cause, source
+    cdef readonly int64_t last_ns
+    cdef readonly bint synchronous
+
+
 def inspect_epoch():
-    """(epoch, generation, restores, enum ss_cause, realtime ns of the last, slot, synchronous)."""
     cdef ss_epoch_info info
+    cdef EpochState state = EpochState.__new__(EpochState)
     ss_epoch_inspect(&info)
-    return (info.epoch, info.generation, info.restores, info.cause, info.last_ns, info.source, bool(info.synchronous))
+    state.epoch, state.generation, state.restores = info.epoch, info.generation, info.restores
+    state.cause, state.source, state.last_ns, state.synchronous = info.cause, info.source, info.last_ns, info.synchronous
+    return state
 
 
 # ---- entropy ----
@@ -136,9 +160,9 @@ def raise_fence():
     ss_entropy_raise()
 
 
-def host_entropy(bytes stream not None):
-    """Mix this stream into the entropy of the current epoch, each byte once."""
-    cdef int error = ss_entropy_host(PyBytes_AS_STRING(stream), len(stream))
+def host_entropy(bytes stream not None, uint64_t epoch):
+    """Mix this stream into the entropy of `epoch`, each byte once."""
+    cdef int error = ss_entropy_host(PyBytes_AS_STRING(stream), len(stream), epoch)
     if error:
         raise OSError(error, "no memory for the host's entropy")
 
@@ -150,12 +174,23 @@ def reseed_kernel(bytes seed not None, int credit):
         raise OSError(error, "the kernel's random number generator could not be reseeded")
 
 
+@cython.final
+cdef class EntropyState:
+    """ss_entropy_info of entropy.h."""
+    cdef readonly int fence
+    cdef readonly double seconds_left
+    cdef readonly bint cpu, hash, kernel_reseeded
+    cdef readonly size_t host_left
+    cdef readonly uint64_t failures
+
+
 def inspect_entropy():
-    """(enum ss_fence, seconds left, CPU stream, hash, kernel reseeded by us, host bytes left, failures)."""
     cdef ss_entropy_info info
+    cdef EntropyState state = EntropyState.__new__(EntropyState)
     ss_entropy_inspect(&info)
-    return (info.fence, info.seconds_left, bool(info.cpu), bool(info.hash), bool(info.privileged), info.host_left,
-            info.failures)
+    state.fence, state.seconds_left, state.cpu, state.hash = info.fence, info.seconds_left, info.cpu, info.hash
+    state.kernel_reseeded, state.host_left, state.failures = info.privileged, info.host_left, info.failures
+    return state
 
 
 def disable_cpu_for_testing(bint disabled):
@@ -165,6 +200,20 @@ def disable_cpu_for_testing(bint disabled):
 
 # ---- guards ----
 
+cdef extern from *:
+    """
+    static int ss_main_active; /* the main interpreter is activated: what is process-wide is its own */
+    static int ss_in_main_interpreter(void) { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
+    """
+    bint ss_main_active
+    bint ss_in_main_interpreter() noexcept
+
+
+def owned_elsewhere():
+    """Is this a subinterpreter of a process whose main interpreter is activated?"""
+    return bool(ss_main_active and not ss_in_main_interpreter())
+
+
 def install(bint reseed_kept):
     """Exchange what is shared by the whole process: os.urandom, os.getrandom and the doors of extension modules.
 
@@ -173,9 +222,12 @@ def install(bint reseed_kept):
     import _imp
     import posix
     import sys
-    global ss_reseed_kept
-    ss_reseed_kept = reseed_kept
+    global ss_reseed_kept, ss_main_active
     failed = []
+    if owned_elsewhere():
+        return failed
+    ss_reseed_kept = reseed_kept
+    ss_main_active = ss_in_main_interpreter()
     for owner, name, number, flags, pointer in (
         (posix, "urandom", SS_GUARD_URANDOM, METH_O, <size_t>&guard_urandom),
         (posix, "getrandom", SS_GUARD_GETRANDOM, METH_FASTCALL | METH_KEYWORDS, <size_t>&guard_getrandom),
@@ -198,7 +250,9 @@ def install(bint reseed_kept):
 
 def remove():
     """Put everything back that install() and the doors exchanged."""
+    global ss_main_active
     cdef int i
+    ss_main_active = False
     for i in range(SS_GUARD_COUNT):
         ss_guard_remove(&ss_guards[i])
     ss_openssl_release()

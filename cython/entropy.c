@@ -179,7 +179,7 @@ static void host_drop(void)
     host_size = host_used = 0;
 }
 
-int ss_entropy_host(const void *bytes, size_t size)
+int ss_entropy_host(const void *bytes, size_t size, uint64_t epoch)
 {
     unsigned char *copy = malloc(size ? size : 1);
     if (!copy)
@@ -189,7 +189,7 @@ int ss_entropy_host(const void *bytes, size_t size)
     host_drop();
     host_bytes = copy;
     host_size = size;
-    host_epoch = __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE);
+    host_epoch = epoch;
     (void)pthread_mutex_unlock(&host_mutex);
     return 0;
 }

@@ -62,8 +62,8 @@ typedef struct {
 } ss_entropy_info;
 void ss_entropy_inspect(ss_entropy_info *ret_info);
 
-/* Hands over a stream derived from host bytes, valid for this epoch only. Copies; returns 0 or ENOMEM. */
-int ss_entropy_host(const void *bytes, size_t size);
+/* Hands over a stream derived from host bytes, good for `epoch` alone. Copies; returns 0 or ENOMEM. */
+int ss_entropy_host(const void *bytes, size_t size, uint64_t epoch);
 
 /* RNDADDENTROPY, then RNDRESEEDCRNG (Linux include/uapi/linux/random.h; either alone does nothing). `credit` counts
    bits. Returns 0 or an errno (EPERM without CAP_SYS_ADMIN). */

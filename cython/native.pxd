@@ -95,7 +95,7 @@ cdef extern from "entropy.h" nogil:
     void ss_entropy_prepare() noexcept
     bint ss_fence_up() noexcept
     void ss_entropy_inspect(ss_entropy_info* ret_info) noexcept
-    int ss_entropy_host(const void* bytes, size_t size) noexcept
+    int ss_entropy_host(const void* bytes, size_t size, uint64_t epoch) noexcept
     int ss_entropy_reseed_kernel(const void* bytes, size_t size, int credit) noexcept
     void ss_entropy_disable_cpu_for_testing(bint disabled) noexcept
 

@@ -1,0 +1,82 @@
+"""The ONE table of what is guarded. Activation, the import hook, status, the tests and the docs read it.
+
+Each row names a module of this package with:
+  COVERS          what a person recognises it by
+  install(module) called when one of the row's triggers was imported, or at activation if it already was
+  remove()        exact undo
+  protection()    (level, sentence): a level of LEVELS
+"""
+
+import sys
+
+from snapsafe_rt import settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+LEVELS = ("guarded", "refreshed", "kept", "unprotected", "not loaded")
+
+# Subsystem: the modules whose import makes it relevant. What needs C alone is guarded by the native core as soon as it
+# is loaded; the rows' install() adds what takes Python.
+TABLE: dict[str, tuple[str, ...]] = {
+    "os": (),
+    "random": ("_random", "random"),
+    "uuid": ("uuid",),
+    "openssl": ("_ssl", "_hashlib"),
+    "sqlite3": ("_sqlite3",),
+}
+
+TRIGGERS = {trigger: name for name, triggers in TABLE.items() for trigger in triggers}
+
+_installed: set[str] = set()
+_failed: dict[str, str] = {}
+
+
+def room(name: str) -> "ModuleType":
+    """The module of a row, imported when first needed: start-up pays for what the program uses."""
+    full = f"{__name__}.{name}"
+    __import__(full)
+    return sys.modules[full]
+
+
+def install() -> None:
+    """Patch every module of the table that is already imported."""
+    for trigger in TRIGGERS:
+        module = sys.modules.get(trigger)
+        if module is not None:
+            imported(trigger, module)
+
+
+def imported(trigger: str, module: "ModuleType") -> None:
+    """A module of the table was executed. What goes wrong with it is told by status(), not to the importing program."""
+    name = TRIGGERS[trigger]
+    _installed.add(name)
+    try:
+        room(name).install(module)
+        _failed.pop(name, None)
+    except Exception as error:
+        _failed[name] = f"could not be patched: {type(error).__name__}: {error}"
+    if settings.Settings().strict:
+        level, note = _protection(name)
+        if level == "unprotected":
+            settings.die(f"{name} is unprotected: {note}")
+
+
+def remove() -> None:
+    for name in sorted(_installed):
+        room(name).remove()
+    _installed.clear()
+    _failed.clear()
+
+
+def _protection(name: str) -> tuple[str, str]:
+    if name in _failed:
+        return "unprotected", _failed[name]
+    level, note = room(name).protection()
+    return level, note
+
+
+def report() -> list[tuple[str, str, str]]:
+    """(name, level, sentence) of each row, as it is now."""
+    return [(name, *_protection(name)) for name in TABLE]

@@ -1,0 +1,193 @@
+"""Activation: installs the guards, watches the best source, and takes both away again.
+
+What is shared by the whole process (the guards' C functions, the watched page) belongs to the main interpreter; what is
+Python belongs to each interpreter. A lock serialises the two calls; nothing here runs on a draw.
+"""
+
+import os
+import sys
+import time
+from _thread import RLock  # threading is not imported at start-up
+
+from snapsafe_rt import imports, patches, settings, sources
+from snapsafe_rt.core import MISSING, native
+
+_lock = RLock()
+
+PROBE_SECONDS = 1.0  # how often a missing or late source is looked for again, at the most
+
+
+class State:
+    """The activation of this interpreter. Read by status(); changed with the lock held."""
+
+    __slots__ = ("active", "candidates", "left", "probed", "problems", "settings", "watched", "why_not")
+
+    def __init__(self) -> None:
+        self.active = False
+        self.why_not = "activate() was not called"
+        self.settings = settings.Settings()
+        self.problems: list[str] = []
+        self.candidates: list[sources.Candidate] = []
+        self.watched: sources.Candidate | None = None
+        self.probed = 0.0
+        self.left: tuple[int, int] | None = None  # slot and generation at deactivation
+
+
+state = State()
+
+
+def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None:
+    """Guard this process. Idempotent: a second call changes nothing.
+
+    `sources`: a list as in SNAPSAFE_SOURCES (`vmclock:PATH`, `sysgenid:PATH`), which it overrides. What cannot be guarded or
+    watched is told by status(), not raised; under SNAPSAFE_STRICT=1 it ends the process with status 78. Raises TypeError or
+    ValueError for a `sources` that is no such list. Any thread; best before others are started. Forked children inherit it.
+    """
+    candidates, problems = _named(sources)
+    with _lock:
+        if state.active:
+            return
+        state.settings = settings.Settings()
+        state.problems = state.settings.problems + problems
+        if not state.settings.enabled:
+            state.why_not = "SNAPSAFE=0"
+            return
+        if native is None:
+            state.why_not = MISSING
+            _refuse_if_strict(MISSING)
+            return
+        state.candidates = candidates if sources is not None else _from_environment()
+        state.problems += [f"{name} cannot be guarded here" for name in native.install(state.settings.reseed_kept)]
+        native.raise_fence()
+        _watch_first()
+        state.active = True
+        state.why_not = ""
+        patches.install()
+        imports.install()
+        _fork_hook()
+        _check_strict()
+
+
+def _named(given: "str | list[str] | tuple[str, ...] | None") -> "tuple[list[sources.Candidate], list[str]]":
+    if given is None:
+        return [], []
+    if not isinstance(given, str | list | tuple) or not all(isinstance(entry, str) for entry in given):
+        raise TypeError("sources must be a string or a list of strings such as 'vmclock:/dev/vmclock0'")
+    candidates, problems = sources.parse(given)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return candidates, []
+
+
+def _from_environment() -> "list[sources.Candidate]":
+    candidates, problems = sources.parse(state.settings.sources)
+    state.problems += [f"SNAPSAFE_SOURCES: {problem}" for problem in problems]
+    return candidates
+
+
+def _watch_first() -> None:
+    """Nothing was drawn under our eyes yet: whatever the source shows now is this process's generation.
+
+    After a gap between deactivate() and activate() that holds only if the same page still shows the same number.
+    """
+    state.watched = sources.best(state.candidates)
+    state.probed = time.monotonic()
+    slot = state.watched.slot if state.watched else -1
+    if native.owned_elsewhere():
+        return
+    seen = (slot, native.describe_source(slot).value) if state.watched else (-1, 0)
+    native.watch(slot, certain=state.left is None or state.left == seen)
+
+
+def probe(now: bool = False) -> None:
+    """Look for a source again: for a better one, for one that came late, for a file that was replaced.
+
+    At most once in PROBE_SECONDS unless `now`. What is gained or lost on the way counts as a restore: nobody watched.
+    """
+    if not state.active or native.owned_elsewhere():
+        return
+    if not now and time.monotonic() - state.probed < PROBE_SECONDS:
+        return
+    with _lock:
+        state.probed = time.monotonic()
+        native.epoch()  # the old source's last word
+        old = state.watched
+        if old and old.rank == 0 and not native.describe_source(old.slot).lost:
+            return
+        gone = old is not None and (native.describe_source(old.slot).lost or old.replaced())
+        old_slot = native.inspect_epoch().source
+        state.watched = sources.best(state.candidates)
+        slot = state.watched.slot if state.watched else -1
+        if slot != old_slot or gone:
+            native.watch(slot, certain=False)
+
+
+def deactivate() -> None:
+    """Undo activate() exactly: every patched object is as it was. Does nothing when not active.
+
+    Values handed out stay; instances keep their state. Restores are not seen until activate() is called again, which then
+    counts the gap as a restore unless the same source shows the same generation. Any thread.
+    """
+    with _lock:
+        if not state.active:
+            return
+        imports.remove()
+        patches.remove()
+        if not native.owned_elsewhere():
+            native.epoch()
+            info = native.inspect_epoch()
+            state.left = (info.source, info.generation) if info.source >= 0 else (-1, 0)
+            native.watch(-1, certain=True)
+            native.remove()
+        state.active = False
+        state.watched = None
+        state.why_not = "deactivate() was called"
+
+
+_fork_hooked = False
+
+
+def _fork_hook() -> None:
+    """A child may live where a source is that its parent could not see. The hook cannot be taken out, only idle."""
+    global _fork_hooked
+    if not _fork_hooked:
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+        _fork_hooked = True
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = RLock()  # perhaps held by a thread that this process does not have
+    if state.active and state.watched is None:
+        probe(now=True)
+
+
+def _refuse_if_strict(reason: str) -> None:
+    if state.settings.strict:
+        settings.die(reason)
+
+
+def _check_strict() -> None:
+    """What SNAPSAFE_STRICT=1 does not tolerate."""
+    if not state.settings.strict:
+        return
+    for problem in state.problems:
+        settings.die(problem)
+    if state.watched is None and not native.owned_elsewhere():
+        reasons = "; ".join(f"{candidate.name} {candidate.reason}" for candidate in state.candidates)
+        settings.die(f"no usable source: {reasons}")
+    if not native.inspect_entropy().cpu:
+        settings.die("this CPU has no random instruction to fence the kernel's entropy with")
+    for name, level, note in patches.report():
+        if level == "unprotected":
+            settings.die(f"{name} is unprotected: {note}")
+
+
+def from_site() -> None:
+    """What sitecustomize calls: activate, and let nothing but a strict refusal reach the program."""
+    try:
+        activate()
+    except Exception as error:
+        state.why_not = f"activation failed: {type(error).__name__}: {error}"
+        if "SNAPSAFE_STRICT" in os.environ and not sys.flags.ignore_environment:
+            _refuse_if_strict(state.why_not)

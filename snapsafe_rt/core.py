@@ -1,0 +1,39 @@
+"""Chooses the native core, or says why there is none and stands in for it.
+
+Without the core nothing is detected and nothing guarded. The stand-in keeps a program that imports us running: on another
+system, in an isolated subinterpreter (only the guards' C code serves those), under an interpreter it was not built for.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+MISSING = ""
+"""Why there is no native core; empty where there is one."""
+
+if TYPE_CHECKING:
+    from snapsafe_rt import _core as native
+else:
+    try:
+        from snapsafe_rt import _core as native
+    except ImportError as error:
+        native = None
+        MISSING = f"no native core for {sys.implementation.name} {sys.version.split()[0]} on {sys.platform}: {error}"
+
+
+class CachedOnce:
+    """per_generation() without a core: the factory's value, for good. Not thread-safe beyond "some value of it"."""
+
+    def __init__(self, factory: "Callable[[], Any]") -> None:
+        if not callable(factory):
+            raise TypeError(f"per_generation() takes a callable, not {type(factory).__name__}")
+        self.__wrapped__ = factory
+        self._value: list[Any] = []
+
+    def __call__(self) -> "Any":
+        if not self._value:
+            self._value.append(self.__wrapped__())
+        return self._value[0]

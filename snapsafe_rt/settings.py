@@ -1,0 +1,61 @@
+"""The environment variables, and nothing else reads them. A bad value is a problem for status(), never an error here."""
+
+import os
+import sys
+
+VERSION = "0.1.0"
+
+DEFAULT_SOURCES = "vmclock:/dev/vmclock0,sysgenid:/dev/sysgenid,vmclock:/run/snapsafe/vmclock0"
+
+# Variable: its values, the default first.
+_CHOICES = {
+    "SNAPSAFE": ("1", "0"),
+    "SNAPSAFE_SEEDED": ("keep", "reseed"),
+    "SNAPSAFE_DISRUPTION": ("event", "reseed"),
+    "SNAPSAFE_STRICT": ("0", "1"),
+    "SNAPSAFE_WATCH": ("1", "0"),
+    "SNAPSAFE_LIFECYCLE": ("snapsafe", "logind", "off"),
+}
+
+EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; the contract's code for a refusal under SNAPSAFE_STRICT=1
+
+
+class Settings:
+    """What the environment asks for; `problems` has a sentence for each value that could not be used."""
+
+    __slots__ = ("enabled", "problems", "reseed_kept", "sources", "strict")
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.enabled = self._choice("SNAPSAFE") == "1"
+        self.strict = self._choice("SNAPSAFE_STRICT") == "1"
+        self.reseed_kept = self._choice("SNAPSAFE_SEEDED") == "reseed"
+        self.sources = self._text("SNAPSAFE_SOURCES") or DEFAULT_SOURCES
+        for name in ("SNAPSAFE_DISRUPTION", "SNAPSAFE_WATCH", "SNAPSAFE_LIFECYCLE"):
+            self._choice(name)
+
+    def _text(self, name: str) -> str:
+        # As every environment variable, they do not count under python -I and -E.
+        return "" if sys.flags.ignore_environment else os.environ.get(name, "")
+
+    def _choice(self, name: str) -> str:
+        choices = _CHOICES[name]
+        value = self._text(name).strip() or choices[0]
+        if value not in choices:
+            self.problems.append(
+                f"{name}={value!r} is not one of {', '.join(sorted(choices))}; {choices[0]} is used instead"
+            )
+            return choices[0]
+        return value
+
+
+def die(reason: str) -> None:
+    """End the process as SNAPSAFE_STRICT=1 asks: one line, status 78, past every handler.
+
+    An exception would not do: site prints a SystemExit as a fatal error and swallows all others.
+    """
+    message = f"snapsafe: refusing to start (SNAPSAFE_STRICT=1): {reason}\n"
+    try:
+        os.write(2, message.encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(EXIT_CONFIGURATION)
