@@ -1,0 +1,128 @@
+"""Fixtures. What patches the interpreter is tested in processes of its own, with a timeout and both streams shown."""
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+OPTIONS = ("-X", "dev", "-X", "faulthandler", "-W", "error")
+
+
+def layout(generation: int, *, synchronous: bool = False) -> bytes:
+    """A page in VMClock's layout (docs/design.md), independent of the code under test."""
+    page = bytearray(4096)
+    struct.pack_into("<IIHBBI", page, 0, 0x4B4C4356, 4096, 1, 0xFF, 0, 2)
+    struct.pack_into("<Q", page, 0x18, 1 << 8)
+    struct.pack_into("<Q", page, 0x68, generation)
+    struct.pack_into("<I", page, 0x808, synchronous)
+    return bytes(page)
+
+
+class SourceFile:
+    """A file source. `env` activates a Python on it by PYTHONPATH, as a user would."""
+
+    def __init__(self, path: Path, *, synchronous: bool = False) -> None:
+        self.path = path
+        path.write_bytes(layout(1, synchronous=synchronous))
+        path.chmod(0o644)
+
+    @property
+    def uri(self) -> str:
+        return f"vmclock:{self.path}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"SNAPSAFE_SOURCES": self.uri}
+
+    def bump(self, generation: int | None = None) -> int:
+        with self.path.open("r+b", buffering=0) as file:
+            new = generation or struct.unpack_from("<Q", self.path.read_bytes(), 0x68)[0] + 1
+            os.pwrite(file.fileno(), struct.pack("<Q", new), 0x68)
+        return new
+
+
+@pytest.fixture
+def shm_path():
+    """A folder on tmpfs: a source on overlayfs, as /tmp is in many containers, is refused."""
+    path = Path(tempfile.mkdtemp(prefix="snapsafe-test-", dir="/dev/shm"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def source_file(shm_path):
+    return SourceFile(shm_path / "vmclock0")
+
+
+@pytest.fixture
+def synchronous_source(shm_path):
+    """Claims that its writer keeps the processes frozen until it has written."""
+    return SourceFile(shm_path / "vmclock0", synchronous=True)
+
+
+@pytest.fixture(scope="session")
+def compile_native(tmp_path_factory):
+    """compile_native("race.c") -> path of a shared library made of tests/native/race.c."""
+    import sysconfig
+
+    def build(name: str, *flags: str) -> Path:
+        target = tmp_path_factory.mktemp("native") / f"{Path(name).stem}.so"
+        command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-I", sysconfig.get_paths()["include"]]
+        subprocess.run(
+            [*command, str(REPOSITORY / "tests" / "native" / name), "-o", str(target), "-lpthread", "-ldl", *flags],
+            check=True,
+        )
+        return target
+
+    return build
+
+
+@pytest.fixture
+def run_python():
+    """Runs a script in a fresh interpreter, activated through PYTHONPATH, and returns what it printed."""
+
+    def run(
+        script,
+        *arguments,
+        env=None,
+        status=0,
+        stream="stdout",
+        options=(),
+        dev=True,
+        activated=True,
+        timeout=60,
+    ):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
+        folders = [str(REPOSITORY / "sitecustomize")] if activated else []
+        inherited = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
+        environment["PYTHONPATH"] = os.pathsep.join([*folders, str(REPOSITORY), *inherited])
+        environment.update(env or {})
+        command = [sys.executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
+        try:
+            done = subprocess.run(
+                [*command, *map(str, arguments)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            pytest.fail(f"no end after {timeout} s\n--- stdout\n{late.stdout}\n--- stderr\n{late.stderr}")
+        if done.returncode != status:
+            pytest.fail(
+                f"exit status {done.returncode}, expected {status}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+            )
+        if status == 0 and done.stderr:
+            pytest.fail(f"stderr is not empty:\n{done.stderr}\n--- stdout\n{done.stdout}")
+        return getattr(done, stream)
+
+    return run
