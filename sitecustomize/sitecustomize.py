@@ -14,6 +14,8 @@ def _activate() -> None:
         activation = __import__("snapsafe_rt.activation", fromlist=("from_site",))
     except ImportError:
         activation = _beside_this_folder()
+    except Exception as error:
+        activation = _refuse(f"{type(error).__name__}: {error}")
     if activation is not None:
         activation.from_site()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     try:
         from snapsafe_rt import _core as native
-    except ImportError as error:
+    except Exception as error:  # an ImportError, or whatever a half-built or half-readable installation raises
         native = None
         MISSING = f"no native core for {sys.implementation.name} {sys.version.split()[0]} on {sys.platform}: {error}"
 

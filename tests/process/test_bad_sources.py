@@ -138,9 +138,9 @@ def test_strict_refuses(run_python, bad):
 def test_unreadable(run_python, source_file):
     source_file.path.chmod(0o600)
     become = """
-    import os
-    os.setresuid(65534, 65534, 65534)
-    import snapsafe_rt
+    import json, os, random, ssl, sys, uuid
+    import snapsafe_rt, snapsafe_rt.report
+    os.setresuid(65534, 65534, 65534)    # after the imports: this Python may lie where nobody reads
     snapsafe_rt.activate()
     """
     reason = run_python(become + PROBE, env=source_file.env, activated=False).strip()
