@@ -275,7 +275,7 @@ def hook_init(type cls not None, bint hooked):
     """
     if "__init__" not in cls.__dict__:
         return False
-    exchange_init(cls, hooked)
+    hook_random_init(cls, hooked)
     return True
 
 

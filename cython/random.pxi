@@ -16,12 +16,18 @@ cdef extern from *:
     """
     static int ss_reseed_kept;              /* SNAPSAFE_SEEDED=reseed */
     static uint64_t ss_random_reseeds, ss_random_kept;
-    static initproc ss_random_init;         /* _random.Random's own; the same for every copy of the type */
+    static initproc ss_random_init;        /* _random.Random's own; the same for every copy of the type */
     static void ss_exchange_init(PyObject *type, initproc from, initproc to)
     {
         if (((PyTypeObject *)type)->tp_init == from)
             ((PyTypeObject *)type)->tp_init = to;
         PyType_Modified((PyTypeObject *)type);
+    }
+    /* type.__init__ is what later subclasses take their slot from. */
+    static void ss_exchange_wrapper(PyObject *wrapper, initproc from, initproc to)
+    {
+        if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) && ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)from)
+            ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)to;
     }
     static initproc ss_init_of(PyObject *type) { return ((PyTypeObject *)type)->tp_init; }
     """
@@ -30,6 +36,7 @@ cdef extern from *:
     ctypedef int (*initproc)(PyObject*, PyObject*, PyObject*) noexcept
     initproc ss_random_init
     void ss_exchange_init(PyObject* type_, initproc from_, initproc to) noexcept
+    void ss_exchange_wrapper(PyObject* wrapper, initproc from_, initproc to) noexcept
     initproc ss_init_of(PyObject* type_) noexcept
 
 
@@ -206,18 +213,22 @@ cdef int guard_init(PyObject* self, PyObject* args, PyObject* kwargs) noexcept:
     return outcome
 
 
-# tp_init is copied into subclasses when they are made, so those that exist are walked. Needs the GIL.
-cdef int exchange_init(cls, bint hooked) except -1:
-    if hooked:
-        if ss_init_of(<PyObject*>cls) != guard_init and ss_random_init == NULL:
-            global ss_random_init
-            ss_random_init = ss_init_of(<PyObject*>cls)
-        ss_exchange_init(<PyObject*>cls, ss_random_init, guard_init)
-    else:
-        ss_exchange_init(<PyObject*>cls, guard_init, ss_random_init)
+# `cls` is _random.Random. Its tp_init was copied into the subclasses that exist. Needs the GIL.
+cdef void hook_random_init(type cls, bint hooked):
+    global ss_random_init
+    if ss_random_init == NULL:
+        ss_random_init = ss_init_of(<PyObject*>cls)
+    cdef initproc from_ = ss_random_init if hooked else guard_init
+    cdef initproc to = guard_init if hooked else ss_random_init
+    wrapper = cls.__dict__["__init__"]
+    ss_exchange_wrapper(<PyObject*>wrapper, from_, to)
+    exchange_init(cls, from_, to)
+
+
+cdef void exchange_init(type cls, initproc from_, initproc to):
+    ss_exchange_init(<PyObject*>cls, from_, to)
     for subclass in type.__subclasses__(cls):
-        exchange_init(subclass, hooked)
-    return 0
+        exchange_init(subclass, from_, to)
 
 
 # gauss() hands out its second value without a draw, so it is checked itself. Python code calls this in its place

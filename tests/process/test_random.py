@@ -1,0 +1,324 @@
+"""random: what is renewed, what is kept, and that nothing else differs."""
+
+import pytest
+
+# Shared by the scripts: bump() moves the generation, as a restore does.
+HEAD = """
+    import copy, os, pickle, random, secrets, struct, sys, threading
+    import _random
+    import snapsafe_rt
+    path = sys.argv[1]
+
+    def bump():
+        fd = os.open(path, os.O_RDWR)
+        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
+        os.close(fd)
+
+    def stock(rng, draw):
+        '''What `rng` would draw next without a restore: a copy of its state in an instance whose state was chosen.'''
+        twin = random.Random(0)
+        twin.setstate(tuple(rng.getstate()))
+        return draw(twin)
+"""
+
+# A way to get an instance of the system's seed -> is it renewed by a restore?
+RENEWED = {
+    "global": "rng = random._inst",
+    "own": "rng = random.Random()",
+    "subclass": "rng = type('Sub', (random.Random,), {})()",
+    "subclass with slots": "rng = type('Sub', (random.Random,), {'__slots__': ('x',)})()",
+    "copy": "rng = copy.copy(random.Random())",
+    "deepcopy": "rng = copy.deepcopy(random.Random())",
+    "pickle": "rng = pickle.loads(pickle.dumps(random.Random()))",
+    "seed(os.urandom)": "rng = random.Random(); rng.seed(os.urandom(64))",
+    "Random(os.urandom)": "rng = random.Random(os.urandom(16))",
+    "seed(int.from_bytes big)": "rng = random.Random(int.from_bytes(os.urandom(32), 'big'))",
+    "seed(int.from_bytes little)": "rng = random.Random(int.from_bytes(os.urandom(32), 'little'))",
+    "seed(SystemRandom)": "rng = random.Random(random.SystemRandom().getrandbits(128))",
+    "seed(token_hex)": "rng = random.Random(secrets.token_hex(16))",
+    "seed(entropy)": "rng = random.Random(snapsafe_rt.entropy(16))",
+    "seed(getrandom)": "rng = random.Random(os.getrandom(16))",
+    "getstate, seed, setstate": "rng = random.Random(); s = rng.getstate(); rng.seed(1); rng.random(); rng.setstate(s)",
+    "seed() after seed(1)": "rng = random.Random(1); rng.seed()",
+    "seed(None) after seed(1)": "rng = random.Random(1); rng.seed(None)",
+    "leading zero byte": "rng = random.Random(int.from_bytes(next(b for b in iter(lambda: os.urandom(16), 0) if not b[0])))",
+}
+KEPT = {
+    "Random(42)": "rng = random.Random(42)",
+    "Random(str)": "rng = random.Random('chosen')",
+    "Random(bytes)": "rng = random.Random(b'chosen')",
+    "Random(float)": "rng = random.Random(0.5)",
+    "seed(1) on the global": "random.seed(1); rng = random._inst",
+    "version 1": "rng = random.Random(); rng.seed('chosen', version=1)",
+    "foreign state": "rng = random.Random(); rng.setstate(random.Random(42).getstate())",
+    "copy": "rng = copy.copy(random.Random(42))",
+    "pickle": "rng = pickle.loads(pickle.dumps(random.Random(42)))",
+}
+
+DRAWS = {
+    "random": "rng.random()",
+    "getrandbits": "rng.getrandbits(64)",
+    "randint": "rng.randint(0, 1 << 60)",
+    "randbytes": "rng.randbytes(16)",
+    "sample": "rng.sample(range(1 << 40), 3)",
+    "uniform": "rng.uniform(0, 1)",
+    "gauss": "rng.gauss(0, 1)",
+    "normalvariate": "rng.normalvariate(0, 1)",
+    "choices": "rng.choices(range(1 << 40), k=3)",
+    "getstate": "rng.getstate()",
+}
+
+
+def differs(make, draw):
+    """A script that fails unless the restored instance draws other values than its template went on to."""
+    return f"""
+    {make}
+    {draw}
+    expected = stock(rng, lambda rng: {draw})
+    bump()
+    assert {draw} != expected, "drew what the template would have drawn"
+    """
+
+
+@pytest.mark.parametrize("make", RENEWED.values(), ids=RENEWED)
+def test_renewed(run_python, source_file, make):
+    if "from_bytes(next" in make:
+        make = make.replace("if not b[0])", "if not b[0]), 'big'")
+    run_python(HEAD + differs(make, "rng.random()"), source_file.path, env=source_file.env)
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_each_draw_first(run_python, source_file, draw):
+    """Whichever method is the first to draw after the restore."""
+    run_python(HEAD + differs("rng = random.Random()", draw), source_file.path, env=source_file.env)
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_each_draw_repeats_without_us(run_python, source_file, draw):
+    """The twin: not activated, the same script finds the value that the template would have drawn."""
+    script = HEAD + differs("rng = random.Random()", draw)
+    trace = run_python(script, source_file.path, activated=False, status=1, stream="stderr")
+    assert "drew what the template would have drawn" in trace
+
+
+@pytest.mark.parametrize("make", KEPT.values(), ids=KEPT)
+def test_kept_bit_for_bit(run_python, source_file, make):
+    """The sequence of a chosen seed goes on through any number of restores, the pending gauss value included."""
+    script = f"""
+    def sequence(restored):
+        {make}
+        drawn = []
+        for number in range(12):
+            if restored:
+                bump()
+            drawn += [rng.random(), rng.getrandbits(70), rng.gauss(0, 1), rng.randbytes(3), rng.getstate()]
+        return drawn
+    assert sequence(False) == sequence(True)
+    assert snapsafe_rt.epoch() == 12
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_values_of_a_seed_are_stocks(run_python, source_file):
+    """Activated, restored or neither: Random(42) is Random(42)."""
+    script = """
+    import random, sys
+    rng = random.Random(42)
+    random.seed("x")
+    print([rng.random(), rng.getrandbits(99), rng.gauss(1, 2), rng.gauss(1, 2), rng.sample(range(99), 5), random.random()])
+    """
+    activated = run_python(script, env=source_file.env)
+    assert activated == run_python(script, activated=False)
+
+
+def test_bare_instances(run_python, source_file):
+    """_random.Random seeds in C: its seed is known from tp_init, on 3.10 not at all (it is renewed then)."""
+    script = """
+    bare, chosen = _random.Random(), _random.Random(42)
+    class Sub(_random.Random):
+        pass
+    subclass = Sub(42)
+    sequence = [_random.Random(42) for _ in range(1)][0]
+    expected = [sequence.random() for _ in range(4)]
+    before = bare.getstate()
+    assert chosen.random() == subclass.random() == expected[0]
+    bump()
+    assert bare.getstate() != before
+    if sys.version_info >= (3, 11):
+        assert [chosen.random(), subclass.random()] == expected[1:2] * 2
+        assert _random.Random(42).random() == expected[0]      # made in the new epoch
+        bump()
+        assert [chosen.random(), subclass.random()] == expected[2:3] * 2
+        made = _random.Random()
+        before = made.getstate()
+        bump()
+        assert made.getstate() != before
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_bound_before_activation(run_python, source_file):
+    """`from random import random` holds a bound method of the global instance: it is guarded as it is."""
+    script = """
+    from random import random as draw, getrandbits, gauss, randint, getstate
+    gauss()
+    identity = id(draw)
+    snapsafe_rt.activate(["vmclock:" + path])
+    twins = [getstate(), getstate()]
+    bump()
+    second = gauss()
+    assert draw is random.random and id(draw) == identity
+    assert getstate() not in twins and snapsafe_rt.epoch() == 1
+    twin = random.Random(0)
+    twin.setstate(twins[0])
+    assert second != twin.gauss(), "the pending value came out of the snapshot"
+    assert draw() != twin.random() and getrandbits(64) != twin.getrandbits(64)
+    """
+    run_python(HEAD + script, source_file.path, activated=False)
+
+
+def test_older_than_activation_counts_as_the_systems(run_python, source_file):
+    """How it was seeded nobody saw; renewing what was chosen is the safe mistake."""
+    script = """
+    old = random.Random(42)
+    snapsafe_rt.activate(["vmclock:" + path])
+    state = old.getstate()
+    bump()
+    assert old.getstate() != state
+    """
+    run_python(HEAD + script, source_file.path, activated=False)
+
+
+def test_gauss_of_system_random(run_python, source_file):
+    script = """
+    rng = random.SystemRandom()
+    rng.gauss()
+    assert rng.gauss_next is not None
+    pending = rng.gauss_next
+    bump()
+    assert rng.gauss() != pending
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+    trace = run_python(HEAD + script, source_file.path, activated=False, status=1, stream="stderr")
+    assert "assert rng.gauss() != pending" in trace or "AssertionError" in trace
+
+
+def test_a_thousand_instances(run_python, source_file):
+    """Each is renewed by its own next user, also after a second restore, and getstate() of one spoils no other."""
+    script = """
+    rngs = [random.Random() for _ in range(1000)]
+    for restore in range(2):
+        states = [rng.getstate() for rng in rngs]
+        bump()
+        assert not {state[1] for state in states} & {rng.getstate()[1] for rng in rngs}
+    states = [rng.getstate() for rng in rngs]
+    for rng, state in zip(rngs, states):
+        rng.seed(1)
+        rng.setstate(state)
+    bump()
+    assert not {state[1] for state in states} & {rng.getstate()[1] for rng in rngs}
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_a_state_from_before_the_restore_is_stale(run_python, source_file):
+    script = """
+    state = random.getstate()
+    bump()
+    random.random()
+    random.setstate(state)
+    assert random.getstate() != state
+    seed = os.urandom(16)
+    bump()
+    random.seed(seed)
+    state = random.getstate()
+    random.seed(seed)
+    assert random.getstate() != state
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_seeded_reseed(run_python, source_file):
+    script = """
+    rng = random.Random(42)
+    state = rng.getstate()
+    bump()
+    assert rng.getstate() != state
+    assert random.Random(42).random() == 0.6394267984578837
+    """
+    run_python(HEAD + script, source_file.path, env={**source_file.env, "SNAPSAFE_SEEDED": "reseed"})
+
+
+def test_module_imported_again(run_python, source_file):
+    """ddtrace unloads `random` after activation; the program then gets a fresh copy."""
+    script = """
+    del sys.modules["random"], sys.modules["_random"]
+    import random
+    for module in (random, sys.modules["random"]):
+        module.gauss()
+        state = module.getstate()
+        bump()
+        assert module.getstate() != state and module._inst.gauss_next is None
+    chosen = sys.modules["_random"].Random(42)
+    first = sys.modules["_random"].Random(42).random()
+    bump()
+    assert sys.version_info < (3, 11) or chosen.random() == first
+    assert snapsafe_rt.status().protected
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_subclass_with_hostile_setattr(run_python, source_file):
+    """Clearing the pending gauss value runs none of the program's code."""
+    script = """
+    class Hostile(random.Random):
+        armed = False
+        def __setattr__(self, name, value):
+            assert not self.armed, "called"
+            super().__setattr__(name, value)
+    rng = Hostile()
+    rng.gauss()
+    Hostile.armed = True
+    bump()
+    rng.random()
+    Hostile.armed = False
+    assert rng.gauss_next is None
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_threads_and_children(run_python, source_file):
+    script = """
+    states = [random.getstate()]
+    bump()
+    def draw(into):
+        into.append(random.getstate())
+    thread = threading.Thread(target=draw, args=(states,))
+    thread.start()
+    thread.join()
+    assert states[0] != states[1]
+    bump()
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writer, repr(random.random()).encode())
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert float(os.read(reader, 99)) != random.random()
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_errors_are_stocks(run_python, source_file):
+    script = """
+    import random, _random
+    def error(call, *arguments):
+        try:
+            call(*arguments)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+    rng = _random.Random()
+    print([error(rng.getrandbits, -1), error(rng.getrandbits, "x"), error(rng.setstate, 1), error(rng.setstate, ()),
+           error(rng.seed, 1, 2), error(rng.seed, []), error(rng.random, 1), error(random.seed, []),
+           error(_random.Random, 1, 2), error(_random.Random, [])])
+    """
+    assert run_python(script, env=source_file.env) == run_python(script, activated=False)
