@@ -1,0 +1,271 @@
+"""Activation through PYTHONPATH and by call: idempotent, exactly undone, silent, and never in the program's way."""
+
+import sys
+import sysconfig
+import textwrap
+
+import pytest
+
+import snapsafe_rt
+from tests.conftest import REPOSITORY
+
+UNDONE = """
+    import gc, inspect, json, os, pickle, sys
+    names = "random _random uuid ssl _ssl sqlite3 _sqlite3 os posix _imp secrets tempfile".split()
+    modules = [__import__(name) for name in names]
+    import snapsafe_rt
+
+    def picture():
+        '''Every attribute of the modules and of their classes, by identity; and each function's code.'''
+        seen = {}
+        for module in modules:
+            for name, value in vars(module).items():
+                seen[module.__name__, name] = value
+                if isinstance(value, type) and value.__module__ in names:
+                    for attribute, inner in vars(value).items():
+                        seen[value, attribute] = inner
+        seen.update({(key, "code"): value.__code__ for key, value in list(seen.items()) if inspect.isfunction(value)})
+        seen["meta_path"] = list(sys.meta_path)
+        return seen
+
+    def same(one, other):
+        assert one.keys() == other.keys()
+        return [key for key in one if one[key] is not other[key] and one[key] != other[key]]
+"""
+
+
+def test_undo_is_exact(run_python, source_file):
+    script = """
+    before = picture()
+    for _ in range(3):
+        snapsafe_rt.activate(sys.argv[1])
+        assert snapsafe_rt.status().protected
+        different = same(before, picture() | {"meta_path": before["meta_path"]})
+        assert all(key[-1] == "code" for key in different), different     # objects stay, also while active
+        snapsafe_rt.deactivate()
+        assert not same(before, picture())
+        assert not snapsafe_rt.status().active
+    """
+    run_python(UNDONE + script, source_file.uri, activated=False)
+
+
+def test_undone_is_unguarded(run_python, source_file):
+    """The twin of exactness: after deactivate() a restore is not seen, after activate() again the gap counts."""
+    script = """
+    import os, random, struct
+    snapsafe_rt.activate(sys.argv[1])
+    snapsafe_rt.deactivate()
+    state = random.getstate()
+    fd = os.open(sys.argv[1].partition(":")[2], os.O_WRONLY)
+    os.pwrite(fd, struct.pack("<Q", 77), 0x68)
+    assert random.getstate() == state and snapsafe_rt.epoch() == 0
+    snapsafe_rt.activate(sys.argv[1])
+    assert random.getstate() != state and snapsafe_rt.epoch() == 1
+    state = random.getstate()
+    snapsafe_rt.deactivate()
+    snapsafe_rt.activate(sys.argv[1])
+    assert random.getstate() == state and snapsafe_rt.epoch() == 1      # the same page, the same number: no gap
+    """
+    run_python(UNDONE + script, source_file.uri, activated=False)
+
+
+def test_nothing_heavy_is_imported(run_python, source_file):
+    """What start-up pays for: our own modules, and no library that the program did not ask for."""
+    script = """
+    import sys
+    print(*sorted(sys.modules))
+    """
+    activated = set(run_python(script, env=source_file.env, dev=False).split())
+    stock = set(run_python(script, activated=False, dev=False).split())
+    assert {name for name in activated - stock if not name.startswith("snapsafe_rt")} <= {"sitecustomize", "time", "cython_runtime"}
+    assert not {"snapsafe_rt.report", "snapsafe_rt.cli", "snapsafe_rt.patches.random"} & activated
+
+
+def test_signatures_sources_and_pickles_are_stocks(run_python, source_file):
+    script = """
+    import inspect, pickle, random, uuid, os, ssl, sqlite3
+    for function in (random.Random.gauss, uuid.uuid1, uuid.uuid4, uuid.getnode, random.random, random.getrandbits, os.urandom,
+                     random.Random.seed, sqlite3.Cursor.execute, ssl.RAND_bytes):
+        try:
+            signature = inspect.signature(function)
+        except ValueError:
+            signature = None
+        source = inspect.getsource(function) if inspect.isfunction(function) else ""
+        print(function.__name__, getattr(function, "__qualname__", None),
+              getattr(function, "__module__", None), signature,
+              function.__doc__, len(source), hash(source) and source.splitlines()[:3])
+        try:
+            print("pickles", pickle.loads(pickle.dumps(function)) == function)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            print(type(error).__name__)
+    print(type(random.random), type(os.urandom), random.random.__self__ is random._inst)
+    """
+    environment = {"PYTHONHASHSEED": "0"}
+    assert run_python(script, env={**source_file.env, **environment}) == run_python(
+        script, env=environment, activated=False
+    )
+
+
+def test_mocks_see_their_mock(run_python, source_file):
+    script = """
+    import os, random, uuid
+    from unittest import mock
+    with mock.patch("os.urandom", return_value=bytes(16)) as urandom:
+        assert str(uuid.uuid4()) == "00000000-0000-4000-8000-000000000000"
+        urandom.assert_called_once_with(16)
+    with mock.patch("random.random", return_value=0.25):
+        assert random.random() == 0.25
+    with mock.patch.object(random.Random, "gauss", return_value=7):
+        assert random.Random().gauss() == 7
+    with mock.patch.object(uuid, "UUID") as cls:
+        assert uuid.uuid4() is cls.return_value
+    with mock.patch("uuid.uuid4", return_value=1):
+        assert uuid.uuid4() == 1
+    assert uuid.uuid4() != uuid.uuid4()
+    """
+    run_python(script, env=source_file.env)
+
+
+def test_switched_off(run_python, source_file):
+    script = """
+    import sys, snapsafe_rt
+    snapsafe_rt.activate()
+    status = snapsafe_rt.status()
+    assert not status.active and status.why_not == "SNAPSAFE=0" and not status.protected
+    """
+    run_python(script, env={**source_file.env, "SNAPSAFE": "0"})
+    run_python("import sys; assert not any(n.startswith('snapsafe') for n in sys.modules)", env={"SNAPSAFE": "0"})
+
+
+@pytest.mark.parametrize("option", ["-E", "-I"])
+def test_isolated_mode_ignores_the_environment(run_python, source_file, option):
+    script = f"""
+    import sys
+    assert not any(name.startswith("snapsafe") for name in sys.modules)
+    sys.path.insert(0, {str(REPOSITORY)!r})
+    import snapsafe_rt
+    snapsafe_rt.activate()
+    assert [c["source"] for c in snapsafe_rt.status().candidates] == [
+        "vmclock:/dev/vmclock0", "sysgenid:/dev/sysgenid", "vmclock:/run/snapsafe/vmclock0"]
+    """
+    run_python(script, env={**source_file.env, "SNAPSAFE_STRICT": "1"}, options=[option])
+
+
+def chained(tmp_path, body):
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(body))
+    return {"PYTHONPATH": f"{REPOSITORY / 'sitecustomize'}:{REPOSITORY}:{tmp_path}"}
+
+
+def test_next_sitecustomize_runs(run_python, source_file, tmp_path):
+    environment = chained(tmp_path, "import snapsafe_rt, sys\nran = snapsafe_rt.status().active, __file__\n")
+    script = """
+    import sitecustomize, sys
+    assert sitecustomize.ran == (True, sys.argv[1]) and sitecustomize.__file__ == sys.argv[1]
+    assert sys.modules["sitecustomize"].__spec__.name == "sitecustomize"
+    """
+    run_python(script, tmp_path / "sitecustomize.py", env={**source_file.env, **environment})
+
+
+def test_next_sitecustomize_raises(run_python, source_file, tmp_path):
+    """Reported by site as without us, and we stay active."""
+    environment = chained(tmp_path, "raise ValueError('theirs')\n")
+    script = "import snapsafe_rt, sys; print(snapsafe_rt.status().active); sys.exit(3)"
+    text = run_python(script, env={**source_file.env, **environment}, status=3, stream="stderr")
+    assert "Error in sitecustomize" in text
+    assert "ValueError: theirs" in text
+    assert run_python(script, env={**source_file.env, **environment}, status=3) == "True\n"
+
+
+def test_another_python_is_left_alone(run_python, tmp_path):
+    """The folder on the path of an interpreter that the core was not built for: silent, unless strict."""
+    copy = tmp_path / "snapsafe_rt"
+    copy.mkdir()
+    for file in (REPOSITORY / "snapsafe_rt").glob("*.py"):
+        (copy / file.name).write_text(file.read_text())
+    (copy / "patches").mkdir()
+    for file in (REPOSITORY / "snapsafe_rt" / "patches").glob("*.py"):
+        (copy / "patches" / file.name).write_text(file.read_text())
+    (copy / "sitecustomize").mkdir()
+    (copy / "sitecustomize" / "sitecustomize.py").write_text((REPOSITORY / "sitecustomize" / "sitecustomize.py").read_text())
+    environment = {"PYTHONPATH": str(copy / "sitecustomize")}
+    script = """
+    import random, sys, snapsafe_rt
+    status = snapsafe_rt.status()
+    assert not status.active and "no native core" in status.why_not, status.why_not
+    assert snapsafe_rt.epoch() == 0 and len(snapsafe_rt.entropy(4)) == 4 and snapsafe_rt.per_generation(int)() == 0
+    assert snapsafe_rt.notify_restored() == 0 and not status.protected
+    print(random.Random(42).random(), sys.path.count(sys.argv[1]))
+    """
+    assert run_python(script, tmp_path, env=environment).split() == ["0.6394267984578837", "0"]
+    line = run_python(script, tmp_path, env={**environment, "SNAPSAFE_STRICT": "1"}, status=78, stream="stderr")
+    assert line.count("\n") == 1
+    assert "no native core" in line
+
+
+def test_beside_the_folder(run_python, source_file, tmp_path):
+    """Only the folder is on the path, as for a venv in which the package is not installed."""
+    environment = {**source_file.env, "PYTHONPATH": str(REPOSITORY / "sitecustomize")}
+    script = """
+    import sys, snapsafe_rt
+    assert snapsafe_rt.status().protected and sys.argv[1] not in sys.path
+    """
+    run_python(script, REPOSITORY, env=environment, options=["-P"] if sys.version_info >= (3, 11) else ["-B"])
+
+
+LEGACY_OR_ISOLATED = """
+    import sys
+    import random, _random, os, snapsafe_rt, textwrap
+    try:
+        import _interpreters
+        run = lambda kind, code: _interpreters.run_string(_interpreters.create(kind), code)
+    except ImportError:
+        import _xxsubinterpreters
+        run = lambda kind, code: _xxsubinterpreters.run_string(
+            _xxsubinterpreters.create(isolated=kind == "isolated"), code)
+    path = sys.argv[1]
+    code = '''
+    import os, struct, sys
+    import random, _random, snapsafe_rt
+    fd = os.open(%r, os.O_RDWR)
+    def bump():
+        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
+    states = [random.getstate(), random.Random().getstate(), _random.Random().getstate()]
+    bare = _random.Random()
+    before = bare.getstate()
+    bump()
+    assert random.getstate() not in states and bare.getstate() != before
+    sequence = random.Random(42)
+    first = sequence.random()
+    bump()
+    assert first == 0.6394267984578837 and sequence.random() == 0.025010755222666936
+    active = snapsafe_rt.status().active
+    os.write(1, repr(active).encode())
+    os.close(fd)
+    ''' % path
+    code = textwrap.dedent(code)
+"""
+
+
+@pytest.mark.parametrize("kind", ["legacy", "isolated"])
+def test_subinterpreters(run_python, source_file, kind):
+    """A legacy one is activated in full; in one with a GIL of its own (3.12) the C guards work, silently."""
+    script = f"""
+    failure = run({kind!r}, code)
+    assert failure is None, failure
+    state = random.getstate()
+    epoch = snapsafe_rt.epoch()
+    assert epoch == 2
+    assert snapsafe_rt.status().protected
+    """
+    in_full = kind == "legacy" or sys.version_info < (3, 12)
+    assert run_python(LEGACY_OR_ISOLATED + script, source_file.path, env=source_file.env) == str(in_full)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not a free-threaded build")
+def test_free_threaded_stays_so(run_python, source_file):
+    script = "import sys, random, uuid, ssl, sqlite3, snapsafe_rt; assert snapsafe_rt.status().active; print(sys._is_gil_enabled())"
+    assert run_python(script, env=source_file.env) == "False\n"
+
+
+def test_public_names():
+    assert set(snapsafe_rt.__all__) <= set(dir(snapsafe_rt))
