@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+import snapsafe_rt
+
+# The package under test is the one that is imported: installed, or the working tree's.
+PACKAGE = Path(snapsafe_rt.__file__).resolve().parent
+FOLDER = next(path for path in (PACKAGE / "sitecustomize", PACKAGE.parent / "sitecustomize") if path.is_dir())
+NATIVE = Path(__file__).resolve().parent / "native"
 OPTIONS = ("-X", "dev", "-X", "faulthandler", "-W", "error")
 
 
@@ -77,7 +82,7 @@ def compile_native(tmp_path_factory):
         target = tmp_path_factory.mktemp("native") / f"{Path(name).stem}.so"
         command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-I", sysconfig.get_paths()["include"]]
         subprocess.run(
-            [*command, str(REPOSITORY / "tests" / "native" / name), "-o", str(target), "-lpthread", "-ldl", *flags],
+            [*command, str(NATIVE / name), "-o", str(target), "-lpthread", "-ldl", *flags],
             check=True,
         )
         return target
@@ -101,9 +106,8 @@ def run_python():
         timeout=60,
     ):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
-        folders = [str(REPOSITORY / "sitecustomize")] if activated else []
-        inherited = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
-        environment["PYTHONPATH"] = os.pathsep.join([*folders, str(REPOSITORY), *inherited])
+        folders = [FOLDER] if activated else []
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, [*folders, PACKAGE.parent]))
         environment.update(env or {})
         command = [sys.executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
         try:

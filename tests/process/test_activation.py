@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 import snapsafe_rt
-from tests.conftest import REPOSITORY
+from tests.conftest import FOLDER, PACKAGE
 
 UNDONE = """
     import gc, inspect, json, os, pickle, sys
@@ -142,7 +142,7 @@ def test_isolated_mode_ignores_the_environment(run_python, source_file, option):
     script = f"""
     import sys
     assert not any(name.startswith("snapsafe") for name in sys.modules)
-    sys.path.insert(0, {str(REPOSITORY)!r})
+    sys.path.insert(0, {str(PACKAGE.parent)!r})
     import snapsafe_rt
     snapsafe_rt.activate()
     assert [c["source"] for c in snapsafe_rt.status().candidates] == [
@@ -153,7 +153,7 @@ def test_isolated_mode_ignores_the_environment(run_python, source_file, option):
 
 def chained(tmp_path, body):
     (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(body))
-    return {"PYTHONPATH": f"{REPOSITORY / 'sitecustomize'}:{REPOSITORY}:{tmp_path}"}
+    return {"PYTHONPATH": f"{FOLDER}:{PACKAGE.parent}:{tmp_path}"}
 
 
 def test_next_sitecustomize_runs(run_python, source_file, tmp_path):
@@ -180,13 +180,13 @@ def test_another_python_is_left_alone(run_python, tmp_path):
     """The folder on the path of an interpreter that the core was not built for: silent, unless strict."""
     copy = tmp_path / "snapsafe_rt"
     copy.mkdir()
-    for file in (REPOSITORY / "snapsafe_rt").glob("*.py"):
+    for file in PACKAGE.glob("*.py"):
         (copy / file.name).write_text(file.read_text())
     (copy / "patches").mkdir()
-    for file in (REPOSITORY / "snapsafe_rt" / "patches").glob("*.py"):
+    for file in (PACKAGE / "patches").glob("*.py"):
         (copy / "patches" / file.name).write_text(file.read_text())
     (copy / "sitecustomize").mkdir()
-    (copy / "sitecustomize" / "sitecustomize.py").write_text((REPOSITORY / "sitecustomize" / "sitecustomize.py").read_text())
+    (copy / "sitecustomize" / "sitecustomize.py").write_text((FOLDER / "sitecustomize.py").read_text())
     environment = {"PYTHONPATH": str(copy / "sitecustomize")}
     script = """
     import random, sys, snapsafe_rt
@@ -204,12 +204,12 @@ def test_another_python_is_left_alone(run_python, tmp_path):
 
 def test_beside_the_folder(run_python, source_file, tmp_path):
     """Only the folder is on the path, as for a venv in which the package is not installed."""
-    environment = {**source_file.env, "PYTHONPATH": str(REPOSITORY / "sitecustomize")}
+    environment = {**source_file.env, "PYTHONPATH": str(FOLDER)}
     script = """
     import sys, snapsafe_rt
-    assert snapsafe_rt.status().protected and sys.argv[1] not in sys.path
+    assert snapsafe_rt.status().protected and (sys.argv[1] not in sys.path or 'site-packages' in sys.argv[1])
     """
-    run_python(script, REPOSITORY, env=environment, options=["-P"] if sys.version_info >= (3, 11) else ["-B"])
+    run_python(script, PACKAGE.parent, env=environment, options=["-P"] if sys.version_info >= (3, 11) else ["-B"])
 
 
 LEGACY_OR_ISOLATED = """
