@@ -6,10 +6,11 @@ import platform
 
 from setuptools import Extension, setup
 
-# SNAPSAFE_BUILD: "strict" makes every compiler warning an error, "debug" adds assertions and no optimisation, "asan" the
-# address sanitizer. For a user's build none is set.
+# SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" the
+# sanitizers. For a user's build none is set.
 build = os.environ.get("SNAPSAFE_BUILD", "")
-flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+flags += ["-Wno-missing-field-initializers"]
 link = []
 if build:
     flags += ["-Werror"]
@@ -19,15 +20,16 @@ if build == "asan":
     flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link += ["-fsanitize=address,undefined"]
 
+# Elsewhere the package imports without the extension, and snapsafe_rt.status() says what is missing.
+supported = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
 extensions = []
-# Elsewhere the package imports without it, and snapsafe_rt.status() says what is missing.
-if platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64") and platform.python_implementation() == "CPython":
+if supported and platform.python_implementation() == "CPython":
     from Cython.Build import cythonize
 
     extensions = cythonize(
         Extension(
             "snapsafe_rt._core",
-            ["cython/_core.pyx", *sorted(path for path in glob.glob("cython/*.c") if not path.endswith("_core.c"))],
+            ["cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],
             include_dirs=["cython"],
             depends=glob.glob("cython/*.[hp]*"),
             define_macros=[("CYTHON_USE_MODULE_STATE", "1")],

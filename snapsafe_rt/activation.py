@@ -39,9 +39,10 @@ state = State()
 def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None:
     """Guard this process. Idempotent: a second call changes nothing.
 
-    `sources`: a list as in SNAPSAFE_SOURCES (`vmclock:PATH`, `sysgenid:PATH`), which it overrides. What cannot be guarded or
-    watched is told by status(), not raised; under SNAPSAFE_STRICT=1 it ends the process with status 78. Raises TypeError or
-    ValueError for a `sources` that is no such list. Any thread; best before others are started. Forked children inherit it.
+    `sources`: a list as in SNAPSAFE_SOURCES (`vmclock:PATH`, `sysgenid:PATH`), which it overrides. What cannot be
+    guarded or watched is told by status(), not raised; under SNAPSAFE_STRICT=1 it ends the process with status 78.
+    Raises TypeError or ValueError for a `sources` that is no such list. Any thread; best before others are started.
+    Forked children inherit it.
     """
     candidates, problems = _named(sources)
     with _lock:
@@ -125,8 +126,8 @@ def probe(now: bool = False) -> None:
 def deactivate() -> None:
     """Undo activate() exactly: every patched object is as it was. Does nothing when not active.
 
-    Values handed out stay; instances keep their state. Restores are not seen until activate() is called again, which then
-    counts the gap as a restore unless the same source shows the same generation. Any thread.
+    Values handed out stay; instances keep their state. Restores are not seen until activate() is called again, which
+    then counts the gap as a restore unless the same source shows the same generation. Any thread.
     """
     with _lock:
         if not state.active:

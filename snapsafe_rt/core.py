@@ -1,7 +1,8 @@
 """Chooses the native core, or says why there is none and stands in for it.
 
-Without the core nothing is detected and nothing guarded. The stand-in keeps a program that imports us running: on another
-system, in an isolated subinterpreter (only the guards' C code serves those), under an interpreter it was not built for.
+Without the core nothing is detected and nothing guarded. The stand-in keeps a program that imports us running: on
+another system, in an isolated subinterpreter (only the guards' C code serves those), under an interpreter it was not
+built for.
 """
 
 import sys

@@ -6,7 +6,7 @@ from snapsafe_rt.core import CachedOnce, native
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import TypeVar
 
     T = TypeVar("T")
 
@@ -16,8 +16,9 @@ _HOST_STREAM = 65536  # bytes made of the host's; a Random instance takes 2,496 
 def epoch() -> int:
     """How many restores this process has seen, after a look at the source; 0 at start.
 
-    Each clone counts for itself: the number tells "before" from "after", never one clone from another. Any thread; a forked
-    child goes on from its parent's number. Also looks for a source, at most once a second, while the best one is missing.
+    Each clone counts for itself: the number tells "before" from "after", never one clone from another. Any thread; a
+    forked child goes on from its parent's number. Also looks for a source, at most once a second, while the best one
+    is missing.
     """
     if native is None:
         return 0
@@ -28,8 +29,9 @@ def epoch() -> int:
 def entropy(n: int) -> bytes:
     """n bytes that differ in every clone, also right after a restore when the kernel may still repeat itself.
 
-    Kernel bytes; while the fence is up XOR the CPU's or the host's stream. Drawn wholly in one epoch. Without the native
-    core these are os.urandom's. Raises ValueError for a negative n, OSError where nothing gives entropy. Any thread.
+    Kernel bytes; while the fence is up XOR the CPU's or the host's stream. Drawn wholly in one epoch. Without the
+    native core these are os.urandom's. Raises ValueError for a negative n, OSError where nothing gives entropy. Any
+    thread.
     """
     if native is None:
         import os
@@ -41,9 +43,9 @@ def entropy(n: int) -> bytes:
 def notify_restored(entropy: bytes = b"") -> int:
     """Tell this process that it was restored, where no counter can: advances the epoch and returns it.
 
-    `entropy`: bytes the host made for this clone alone; they are mixed into everything drawn while the fence is up, and fed
-    to the kernel where that is permitted. Call it before anything else after the restore, in one thread: draws of other
-    threads from then on are renewed. Raises TypeError if entropy is not bytes-like.
+    `entropy`: bytes the host made for this clone alone; they are mixed into everything drawn while the fence is up,
+    and fed to the kernel where that is permitted. Call it before anything else after the restore, in one thread: draws
+    of other threads from then on are renewed. Raises TypeError if entropy is not bytes-like.
     """
     host = bytes(memoryview(entropy))
     if native is None:
@@ -56,7 +58,7 @@ def notify_restored(entropy: bytes = b"") -> int:
         native.host_entropy(stream, expected)
         if native.advance() == expected:
             break  # else a restore came in between, and the stream belongs to the epoch after it
-    try:
+    try:  # noqa: SIM105 - contextlib is not imported at start-up
         native.reseed_kernel(_expand(host + b"kernel", 64), 0)
     except OSError:
         pass  # not permitted: the fence stays up and the stream does the work
@@ -74,9 +76,10 @@ def _expand(host: bytes, size: int = _HOST_STREAM) -> bytes:
 def per_generation(factory: "Callable[[], T]") -> "Callable[[], T]":
     """A callable that returns factory()'s value, made anew in each generation: for node ids, nonces' prefixes, keys.
 
-    Also a decorator. The value is looked up against the source on each call, so no clone gets its template's. One thread
-    runs the factory, others wait; a value made while a restore happened is thrown away and made again. An exception of the
-    factory is passed on and nothing is kept. A forked child keeps its parent's value. Raises TypeError if not callable.
+    Also a decorator. The value is looked up against the source on each call, so no clone gets its template's. One
+    thread runs the factory, others wait; a value made while a restore happened is thrown away and made again. An
+    exception of the factory is passed on and nothing is kept. A forked child keeps its parent's value. Raises
+    TypeError if not callable.
     """
     if native is None:
         return CachedOnce(factory)

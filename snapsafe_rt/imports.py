@@ -1,7 +1,7 @@
 """Tells the table when one of its modules was imported, by a finder at the head of sys.meta_path.
 
-The finder finds nothing itself: for a module of the table it asks the finders behind it, and stands in for the loader until
-the module was executed. Loader, spec and module look afterwards as they would have.
+The finder finds nothing itself: for a module of the table it asks the finders behind it, and stands in for the loader
+until the module was executed. Loader, spec and module look afterwards as they would have.
 """
 
 import sys

@@ -100,7 +100,7 @@ class Status:
             "check_ns": round(native.read_cost(), 1),
         }
         if info.stuck:
-            self.problems.append(f"{watched.name}: its sequence count stands at an odd number, its writer died half-way")
+            self.problems.append(f"{watched.name}: its writer died half-way, the sequence count is odd")
         if native.sigbus_state() == -1:
             self.problems.append(
                 "the program replaced our SIGBUS handler: if the source's file is truncated the process is killed"

@@ -1,4 +1,5 @@
-"""The environment variables, and nothing else reads them. A bad value is a problem for status(), never an error here."""
+"""The environment variables, and nothing else reads them. A bad value is a problem for status(), never an error here.
+The environment variables, and nothing else reads them. A bad value is a problem for status(), never an error here."""
 
 import os
 import sys

@@ -80,7 +80,8 @@ def compile_native(tmp_path_factory):
 
     def build(name: str, *flags: str) -> Path:
         target = tmp_path_factory.mktemp("native") / f"{Path(name).stem}.so"
-        command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-I", sysconfig.get_paths()["include"]]
+        include = sysconfig.get_paths()["include"]
+        command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-I", include]
         subprocess.run(
             [*command, str(NATIVE / name), "-o", str(target), "-lpthread", "-ldl", *flags],
             check=True,
@@ -121,12 +122,11 @@ def run_python():
             )
         except subprocess.TimeoutExpired as late:
             pytest.fail(f"no end after {timeout} s\n--- stdout\n{late.stdout}\n--- stderr\n{late.stderr}")
+        said = f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         if done.returncode != status:
-            pytest.fail(
-                f"exit status {done.returncode}, expected {status}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
-            )
+            pytest.fail(f"exit status {done.returncode}, expected {status}\n{said}")
         if status == 0 and done.stderr:
-            pytest.fail(f"stderr is not empty:\n{done.stderr}\n--- stdout\n{done.stdout}")
+            pytest.fail(f"stderr is not empty\n{said}")
         return getattr(done, stream)
 
     return run

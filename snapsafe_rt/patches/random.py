@@ -9,7 +9,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-COVERS = ("random.random", "randint", "shuffle", "sample", "gauss", "own Random() instances", "tempfile names", "email ids")
+COVERS = (
+    "random.random",
+    "randint",
+    "shuffle",
+    "sample",
+    "gauss",
+    "own Random() instances",
+    "tempfile names",
+    "email ids",
+)
 
 _METHODS = ("random", "getrandbits", "seed", "getstate", "setstate")
 

@@ -1,4 +1,13 @@
 COVERS = ("uuid",)
-def install(module): pass
-def remove(): pass
-def protection(): return "not loaded", "stub"
+
+
+def install(module):
+    pass
+
+
+def remove():
+    pass
+
+
+def protection():
+    return "not loaded", "stub"

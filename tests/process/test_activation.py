@@ -77,15 +77,21 @@ def test_nothing_heavy_is_imported(run_python, source_file):
     """
     activated = set(run_python(script, env=source_file.env, dev=False).split())
     stock = set(run_python(script, activated=False, dev=False).split())
-    assert {name for name in activated - stock if not name.startswith("snapsafe_rt")} <= {"sitecustomize", "time", "cython_runtime"}
+    assert {name for name in activated - stock if not name.startswith("snapsafe_rt")} <= {
+        "sitecustomize",
+        "time",
+        "cython_runtime",
+    }
     assert not {"snapsafe_rt.report", "snapsafe_rt.cli", "snapsafe_rt.patches.random"} & activated
 
 
 def test_signatures_sources_and_pickles_are_stocks(run_python, source_file):
     script = """
     import inspect, pickle, random, uuid, os, ssl, sqlite3
-    for function in (random.Random.gauss, uuid.uuid1, uuid.uuid4, uuid.getnode, random.random, random.getrandbits, os.urandom,
-                     random.Random.seed, sqlite3.Cursor.execute, ssl.RAND_bytes):
+    for function in (
+        random.Random.gauss, uuid.uuid1, uuid.uuid4, uuid.getnode, random.random, random.getrandbits, os.urandom,
+        random.Random.seed, sqlite3.Cursor.execute, ssl.RAND_bytes,
+    ):
         try:
             signature = inspect.signature(function)
         except ValueError:
@@ -263,7 +269,11 @@ def test_subinterpreters(run_python, source_file, kind):
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not a free-threaded build")
 def test_free_threaded_stays_so(run_python, source_file):
-    script = "import sys, random, uuid, ssl, sqlite3, snapsafe_rt; assert snapsafe_rt.status().active; print(sys._is_gil_enabled())"
+    script = """
+    import sys, random, uuid, ssl, sqlite3, snapsafe_rt
+    assert snapsafe_rt.status().active
+    print(sys._is_gil_enabled())
+    """
     assert run_python(script, env=source_file.env) == "False\n"
 
 

@@ -355,11 +355,19 @@ def test_sysgenid_is_32_bits(run_python, shm_path):
         ("SNAPSAFE_SEEDED", "maybe", "SNAPSAFE_SEEDED='maybe' is not one of keep, reseed; keep is used instead"),
         ("SNAPSAFE_DISRUPTION", "x", "SNAPSAFE_DISRUPTION='x' is not one of event, reseed; event is used instead"),
         ("SNAPSAFE_WATCH", "2", "SNAPSAFE_WATCH='2' is not one of 0, 1; 1 is used instead"),
-        ("SNAPSAFE_LIFECYCLE", "x", "SNAPSAFE_LIFECYCLE='x' is not one of logind, off, snapsafe; snapsafe is used instead"),
+        (
+            "SNAPSAFE_LIFECYCLE",
+            "x",
+            "SNAPSAFE_LIFECYCLE='x' is not one of logind, off, snapsafe; snapsafe is used instead",
+        ),
         ("SNAPSAFE_STRICT", "true", "SNAPSAFE_STRICT='true' is not one of 0, 1; 0 is used instead"),
         ("SNAPSAFE_SOURCES", "vmclock", "SNAPSAFE_SOURCES: source 'vmclock': must be vmclock:PATH or sysgenid:PATH"),
         ("SNAPSAFE_SOURCES", "vmclock:rel", "SNAPSAFE_SOURCES: source 'vmclock:rel': the path must be absolute"),
-        ("SNAPSAFE_SOURCES", "vmgenid:/x", "SNAPSAFE_SOURCES: source 'vmgenid:/x': must be vmclock:PATH or sysgenid:PATH"),
+        (
+            "SNAPSAFE_SOURCES",
+            "vmgenid:/x",
+            "SNAPSAFE_SOURCES: source 'vmgenid:/x': must be vmclock:PATH or sysgenid:PATH",
+        ),
         ("SNAPSAFE_SOURCES", ",", "SNAPSAFE_SOURCES: no source is named"),
     ],
 )

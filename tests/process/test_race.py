@@ -58,7 +58,9 @@ def test_no_stale_value(run_python, shm_path, source_file, compile_native, draw)
 
     def stale(activated):
         return int(
-            run_python(SCRIPT, library, source_file.path, activated, count, *draw, activated=False, dev=False, timeout=900)
+            run_python(
+                SCRIPT, library, source_file.path, activated, count, *draw, activated=False, dev=False, timeout=900
+            )
         )
 
     assert stale(True) == 0

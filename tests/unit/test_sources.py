@@ -5,7 +5,11 @@ from snapsafe_rt import sources
 
 def test_parse():
     found, problems = sources.parse(" vmclock:/dev/vmclock0, ,sysgenid:/dev/sysgenid,vmclock:/a:b ")
-    assert [candidate.name for candidate in found] == ["vmclock:/dev/vmclock0", "sysgenid:/dev/sysgenid", "vmclock:/a:b"]
+    assert [candidate.name for candidate in found] == [
+        "vmclock:/dev/vmclock0",
+        "sysgenid:/dev/sysgenid",
+        "vmclock:/a:b",
+    ]
     assert problems == []
 
 

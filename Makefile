@@ -1,0 +1,34 @@
+# make demo   the main job: real clones of a running Python, without and with protection
+# make test   the tests
+# Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
+
+PYTHON ?= python3
+SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py) setup.py pyproject.toml
+
+.PHONY: demo test lint check clean
+
+demo: .venv/demo/ready
+	.venv/demo/bin/snapsafe demo $(ARGS)
+
+test: .venv/test/ready
+	.venv/test/bin/python -m pytest $(ARGS)
+
+lint: .venv/lint/ready
+	.ci/lint .venv/lint/bin
+
+# Everything that .ci/run does.
+check:
+	.ci/run
+
+.venv/demo/ready: $(SOURCES)
+	PYTHON=$(PYTHON) .ci/venv .venv/demo .[cli]
+
+.venv/test/ready: $(SOURCES)
+	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/test -e .[cli,test]
+
+.venv/lint/ready: $(SOURCES)
+	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/lint -e .[cli,test,lint]
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find snapsafe_rt -name '_core*.so' -delete
