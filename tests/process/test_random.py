@@ -124,7 +124,8 @@ def test_values_of_a_seed_are_stocks(run_python, source_file):
     import random
     rng = random.Random(42)
     random.seed("x")
-    print(rng.random(), rng.getrandbits(99), rng.gauss(1, 2), rng.gauss(1, 2), rng.sample(range(99), 5), random.random())
+    print(rng.random(), rng.getrandbits(99), rng.gauss(1, 2), rng.gauss(1, 2), rng.sample(range(99), 5))
+    print(random.random())
     """
     activated = run_python(script, env=source_file.env)
     assert activated == run_python(script, activated=False)
