@@ -107,7 +107,7 @@ class Status:
             )
 
     def _row(self, name: str, level: str, note: str) -> Row:
-        covers: tuple[str, ...] = patches.room(name).COVERS
+        covers = patches.covers(name)
         if level in ("guarded", "refreshed"):
             if self.source is None:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"

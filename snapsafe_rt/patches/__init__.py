@@ -40,6 +40,15 @@ def room(name: str) -> "ModuleType":
     return sys.modules[full]
 
 
+def covers(name: str) -> tuple[str, ...]:
+    """What a person recognises the row by."""
+    try:
+        found: tuple[str, ...] = room(name).COVERS
+    except Exception:
+        return ()  # report() says why
+    return found
+
+
 def install() -> None:
     """Patch every module of the table that is already imported."""
     for trigger in TRIGGERS:
@@ -73,7 +82,10 @@ def remove() -> None:
 def _protection(name: str) -> tuple[str, str]:
     if name in _failed:
         return "unprotected", _failed[name]
-    level, note = room(name).protection()
+    try:
+        level, note = room(name).protection()
+    except Exception as error:  # say, the package may not be read any more since the program dropped its privileges
+        return "unprotected", f"cannot be examined: {type(error).__name__}: {error}"
     return level, note
 
 
