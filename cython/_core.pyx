@@ -10,7 +10,7 @@ from cython cimport critical_section
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno
 from libc.stdlib cimport free, malloc
-from libc.string cimport strcmp
+from libc.string cimport memcpy, strcmp
 
 from native cimport *
 
@@ -21,6 +21,7 @@ include "random.pxi"
 include "urandom.pxi"
 include "loading.pxi"
 include "generation.pxi"
+include "uuid.pxi"
 
 
 cdef int set_up() except -1:

@@ -11,6 +11,10 @@ cdef extern from "compat.h":
     PyObject* ss_long_from_little(const unsigned char*, size_t) noexcept
     PyObject* ss_long_from_big(const unsigned char*, size_t) noexcept
 
+    PyObject* ss_long_from_words(uint64_t high, uint64_t low) noexcept
+    unsigned int ss_type_version(PyTypeObject*) noexcept
+    Py_ssize_t ss_slot_offset(PyTypeObject*, PyObject*) noexcept
+
     # The functions of cpython.*, but on raw pointers and not followed by Cython's error handling.
     PyObject* raw_getattr "PyObject_GetAttrString"(PyObject*, const char*) noexcept
     PyObject* raw_generic_getattr "PyObject_GenericGetAttr"(PyObject*, PyObject*) noexcept
@@ -26,6 +30,10 @@ cdef extern from "compat.h":
     Py_ssize_t raw_tuple_size "PyTuple_GET_SIZE"(PyObject*) noexcept
     PyObject* raw_tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
     bint raw_type_check "PyType_Check"(PyObject*) noexcept
+    PyObject* raw_dict_get "PyDict_GetItemWithError"(PyObject*, PyObject*) noexcept
+    int raw_dict_set "PyDict_SetItem"(PyObject*, PyObject*, PyObject*) noexcept
+    PyObject* raw_alloc "PyType_GenericAlloc"(PyTypeObject*, Py_ssize_t) noexcept
+    PyObject* raw_long "PyLong_FromUnsignedLongLong"(uint64_t) noexcept
     PyObject* raw_error "PyErr_Occurred"() noexcept
     void raw_error_clear "PyErr_Clear"() noexcept
     void raw_incref "Py_INCREF"(PyObject*) noexcept
@@ -98,6 +106,29 @@ cdef extern from "entropy.h" nogil:
     int ss_entropy_host(const void* bytes, size_t size, uint64_t epoch) noexcept
     int ss_entropy_reseed_kernel(const void* bytes, size_t size, int credit) noexcept
     void ss_entropy_disable_cpu_for_testing(bint disabled) noexcept
+
+
+cdef extern from "names.h":
+    void ss_names_follow(PyObject* dict) noexcept
+    void ss_names_leave(PyObject* dict) noexcept
+    uint64_t ss_names_version(PyObject* dict) noexcept
+
+
+cdef extern from "pool.h" nogil:
+    int ss_pool_take(void* out, size_t size, uint64_t epoch) noexcept
+    void ss_pool_discard() noexcept
+    size_t ss_pool_left() noexcept
+
+
+cdef extern from "node.h" nogil:
+    enum: SS_NODE_V1, SS_NODE_V6
+    ctypedef struct ss_node:
+        uint64_t epoch
+        uint64_t token
+        uint64_t node
+        uint32_t clock_seq
+    ss_node* ss_node_of(uint64_t epoch) noexcept
+    uint64_t ss_node_timestamp(ss_node* node, int lane, uint64_t unix_ns) noexcept
 
 
 cdef extern from "origin.h" nogil:

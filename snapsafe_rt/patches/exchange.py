@@ -29,9 +29,12 @@ class Exchanged:
         """From now on calling the function calls `target`, positionally, defaults filled in."""
         self.function.__code__ = _calling(self.code, target)
 
+    def in_place(self) -> bool:
+        return _PLACEHOLDER in self.function.__code__.co_names
+
     def undo(self) -> None:
         """Put the very same code object back, unless somebody exchanged ours meanwhile."""
-        if _PLACEHOLDER in self.function.__code__.co_names:
+        if self.in_place():
             self.function.__code__ = self.code
 
 
@@ -47,7 +50,8 @@ def _calling(code: "CodeType", target: "Callable[..., Any]") -> "CodeType":
     if code.co_flags & _CO_VARARGS_OR_KEYWORDS or code.co_kwonlyargcount or code.co_freevars:
         raise TypeError(f"{code.co_name}() has a signature that cannot be exchanged")
     arguments = ", ".join(code.co_varnames[: code.co_argcount])
-    source = f"def exchanged({arguments}):\n target = {_PLACEHOLDER!r}\n return target({arguments})\n"
+    # Compiled to a call of the constant; written as one, it would be warned about.
+    source = f"def exchanged({arguments}):\n return ({_PLACEHOLDER!r} if True else None)({arguments})\n"
     namespace: dict[str, Any] = {}
     exec(compile(source, code.co_filename, "exec"), namespace)  # noqa: S102 - the text is ours
     new: CodeType = namespace["exchanged"].__code__
