@@ -87,8 +87,9 @@ cdef class Uuid:
         self.stock1, self.stock6 = originals.get("uuid1"), originals.get("uuid6")
         self.stock7, self.stock_getnode = originals.get("uuid7"), originals.get("getnode")
         self.stock4 = Rechecked(originals.get("uuid4"))
-        self.members = tuple((name, self.cls.__dict__.get(name))
-                             for name in ("__init__", "__new__", "_from_int", "int", "is_safe"))
+        # Not a generator: Cython would import a module for its type.
+        self.members = tuple([(name, self.cls.__dict__.get(name))
+                              for name in ("__init__", "__new__", "_from_int", "int", "is_safe")])
         self.int_offset, self.safe_offset = slot_offset(self.cls, "int"), slot_offset(self.cls, "is_safe")
         self.native = (self.cls.__bases__ == (object,) and self.int_offset > 0 and self.safe_offset > 0
                        and self.cls.__dict__.get("__slots__") == ("int", "is_safe", "__weakref__"))
