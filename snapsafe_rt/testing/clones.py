@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
-from ..publish import FileSource
+from snapsafe_rt.publish import FileSource
 
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}
@@ -241,7 +241,7 @@ def _be_a_clone(body: Callable[[int], bytes], number: int, result: int, stderr: 
     status = 1
     try:
         os.dup2(stderr, 2)
-        _die_with_parent()
+        die_with_parent()
         output = memoryview(body(number))
         while output:
             output = output[os.write(result, output) :]
@@ -252,7 +252,8 @@ def _be_a_clone(body: Callable[[int], bytes], number: int, result: int, stderr: 
         os._exit(status)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """The kernel kills this process when the thread that started it ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -311,11 +312,11 @@ class _Answers:
 
 
 class _Template(NamedTuple):
-    """The process that is cloned, and what it was asked for."""
+    """The process that is cloned, and what is wanted of it."""
 
     writer: int
     flags: int
-    count: int
+    wanted: int
     body: Callable[[int], bytes]
     prepare: Callable[[], object] | None
     source: FileSource | None
@@ -337,7 +338,7 @@ class _Template(NamedTuple):
             body = self._restored(self.source)
         self.send(_GOES_ON)
         clone_here(
-            self.count,
+            self.wanted,
             body,
             flags=self.flags & CLONE_NEWPID,
             parallel=self.parallel,
@@ -370,10 +371,10 @@ def _be_the_keeper(template: _Template) -> NoReturn:
         except OSError as error:
             template.send(_NOT_PERMITTED, stderr=str(error).encode())
             os._exit(1)
-        _die_with_parent()
+        die_with_parent()
         pid = os.fork()
         if pid == 0:
-            _die_with_parent()
+            die_with_parent()
             try:
                 template.live()
             except BaseException:
