@@ -1,4 +1,4 @@
-"""The `snapsafe` command: finds the subcommand in one table, and turns what goes wrong into one line and an exit code."""
+"""The `snapsafe` command: one table of subcommands; what goes wrong becomes one line and an exit code."""
 
 import argparse
 import importlib
@@ -56,13 +56,15 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = command.module.main(options)
         sys.stdout.flush()
     except Failure as failure:
-        sys.stdout.flush()
         print(f"{name}: {failure}", file=sys.stderr)
         return failure.code
-    except BrokenPipeError:
-        # Who read our output has gone; nor may the interpreter try to flush it at exit.
+    except OSError as error:
+        # What is left in stdout's buffer cannot be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        if isinstance(error, BrokenPipeError):  # who read our output has gone
+            return BROKEN_PIPE
+        print(f"{name}: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return code

@@ -1,13 +1,14 @@
 """snapsafe demo: clones a running Python, first plain and then protected, and shows what the clones drew twice.
 
-The program that is cloned is snapsafe_rt.demo_program, in an interpreter of its own each time. Protected, it is started as
-`snapsafe run` starts a program; nothing else differs.
+The program that is cloned is snapsafe_rt.demo_program, in an interpreter of its own each time. Protected, it is started
+as `snapsafe run` starts a program; nothing else differs.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,18 +29,14 @@ HOW = {
     "user": "each clone is pid 1 of a pid namespace of its own, as its original is, inside a user namespace",
     "none": "the kernel permits no namespaces here, so each clone has another pid than its original",
 }
-ANYWAY = {
-    "kernel": "unique anyway (1)",
-    "clock": "unique anyway (2)",
-    "pid": "unique anyway (3)",
-}
-FOOTNOTES = {
-    "kernel": "(1) Clones of a process share the kernel, whose generator runs on: this demo cannot show what clones of a "
-    "whole VM do here. They repeat values until their kernel notices that it was restored, and are guarded too.",
-    "clock": "(2) The time is part of it, and the clones here ran one after the other. Two that ask in the same 100 ns, "
-    "with the same node and clock sequence, get the same uuid1.",
-    "pid": "(3) Made anew where the pid changes, as it had to here. In a clone of a VM the pid stays: run this as root, or "
-    "permit user namespaces, to see it.",
+# Why clones that nothing protects did not repeat themselves, by the root of the value.
+NOTES = {
+    "kernel": "(1) Clones of a process share the live kernel and its generator. This demo cannot show what clones of a "
+    "whole VM do: repeat these values too, until their kernel notices the restore. snapsafe guards them there.",
+    "clock": "(2) The time is part of it. Two clones that ask in the same 100 ns get the same uuid1, as node and clock "
+    "sequence are the same; here none did.",
+    "pid": "(3) Made anew where the pid changes, as it had to here. In a clone of a VM the pid stays: to see that, run "
+    "this as root or permit user namespaces.",
 }
 
 
@@ -59,9 +56,11 @@ class Row(NamedTuple):
     def verdict(self, isolation: str) -> output.Cell:
         if self.protected:
             return "REPEATED", "bad"
-        if not self.repeats(isolation):
-            return (ANYWAY[self.root], "dim") if not self.without else ("fixed", "good")
-        return ("fixed", "good") if self.without else ("NOTHING SHOWN", "bad")
+        if self.without:
+            return "fixed", "good"
+        if self.repeats(isolation):
+            return "NOTHING SHOWN", "bad"
+        return f"unique anyway {NOTES[self.root][:3]}", "dim"
 
 
 class Phase(NamedTuple):
@@ -88,13 +87,16 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     if not 2 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text}: from 2, for one clone repeats nobody, to {MOST}")
+        raise argparse.ArgumentTypeError(f"{text}: must be from 2 to {MOST}")
     return int(text)
 
 
 def main(options: argparse.Namespace) -> int:
     if MISSING:
         raise Failure(f"nothing can be protected: {MISSING}")
+    # So that the folder and the clones go when we are told to end.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     began = time.monotonic()
     plain, protected = _phases(options.clones)
     seconds = time.monotonic() - began
@@ -152,7 +154,9 @@ def _phase(count: int, folder: str, protect: bool, progress: output.Progress) ->
             stderr.seek(0)
             said = stderr.read().strip().splitlines()
             how = "with protection" if protect else "without protection"
-            raise Failure(f"the clones {how} came to no end:\n" + "\n".join(said[-20:]))
+            raise Failure(f"the run {how} came to no end:\n" + "\n".join(said[-20:]))
+        if protect and not answer["active"]:
+            raise Failure(f"the run with protection had none: {answer['why_not']}")
     surfaces = {key: (words, root) for key, (words, root) in answer["surfaces"].items()}
     return Phase(surfaces, answer["drawn"], answer["isolation"], answer["seconds"])
 
@@ -170,21 +174,27 @@ def _environment(source: FileSource, protect: bool) -> dict[str, str]:
 
 def _show(rows: list[Row], plain: Phase, protected: Phase, seconds: float) -> None:
     count = len(plain.drawn)
-    output.say(f"A running Python was cloned {count} times. How many of the clones drew a value that another one drew too?")
+    output.say(
+        f"A running Python was cloned {count} times. How many of the clones drew a value that another one drew too?"
+    )
     output.say()
     output.table(
         ["what was drawn", "without", "with snapsafe", "verdict"],
-        [[row.words, _count(row.without, count), _count(row.protected, count), row.verdict(plain.isolation)] for row in rows],
+        [
+            [row.words, _count(row.without, count), _count(row.protected, count), row.verdict(plain.isolation)]
+            for row in rows
+        ],
         right=(1, 2),
     )
     output.say()
     rate = 2 * count / (plain.seconds + protected.seconds)
     output.say(
-        f"{2 * count} clones in {seconds:.1f} s ({rate:.0f} a second). Source: a file in VMClock's layout, which showed the "
-        f"same new generation in each clone of a run. Pids: {HOW[plain.isolation]}."
+        f"{2 * count} clones in {seconds:.1f} s ({rate:.0f} a second). Source: a file in VMClock's layout, written to "
+        f"the same new generation in each clone of a run. Pids: {HOW[plain.isolation]}."
     )
-    for root, note in FOOTNOTES.items():
-        if any(row.verdict(plain.isolation) == (ANYWAY.get(row.root), "dim") and row.root == root for row in rows):
+    unique = {row.root for row in rows if not row.without and not row.repeats(plain.isolation)}
+    for root, note in NOTES.items():
+        if root in unique:
             output.say(note)
     output.say()
 
@@ -195,7 +205,9 @@ def _count(number: int, count: int) -> output.Cell:
 
 def _show_verdict(rows: list[Row], shown: bool, safe: bool) -> None:
     if not safe:
-        output.say("FAILED: drawn twice with protection: " + ", ".join(row.words for row in rows if row.protected), "bad")
+        output.say(
+            "FAILED: drawn twice with protection: " + ", ".join(row.words for row in rows if row.protected), "bad"
+        )
     elif not shown:
         output.say("FAILED: without protection nothing repeated itself where it has to, so this shows nothing.", "bad")
     else:

@@ -1,9 +1,11 @@
 """The program that the demo clones: an ordinary one, that draws its values as any other would.
 
 Run by snapsafe_rt.demo in an interpreter of its own, once plain and once as `snapsafe run` starts it. Of snapsafe_rt it
-uses the harness that copies it, nothing else. Prints what its clones drew, as lines of JSON.
+uses the harness that copies it, and tells at its end whether it was protected. Prints lines of JSON: how far it is,
+then what its clones drew.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from email.utils import make_msgid
 from typing import Any, NamedTuple
 
+import snapsafe_rt
 from snapsafe_rt.publish import FileSource
 from snapsafe_rt.testing.clones import die_with_parent, run_clones
 
@@ -85,10 +88,8 @@ def _ssl_surfaces() -> dict[str, Surface]:
     def client_hello() -> bytes:
         outgoing = ssl.MemoryBIO()
         connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="example.org")
-        try:
+        with contextlib.suppress(ssl.SSLWantReadError):  # the server does not answer
             connection.do_handshake()
-        except ssl.SSLWantReadError:
-            pass
         return outgoing.read()[11:43]  # record header 5, handshake header 4, version 2; then 32 random bytes
 
     found = {
@@ -171,6 +172,8 @@ def main(count: int, path: str) -> None:
     tell(
         surfaces=shown,
         drawn=[json.loads(clone) for clone in clones],
+        active=snapsafe_rt.status().active,
+        why_not=snapsafe_rt.status().why_not,
         isolation=clones.isolation,
         seconds=clones.seconds,
     )

@@ -101,7 +101,8 @@ def _show_source(source: dict[str, object] | None) -> None:
 
 def _show_verdict(status: "Status") -> None:
     if status.protected:
-        output.say("Protected.", "good")
+        late = status.source is not None and not status.source["synchronous"]
+        output.say("Protected, from the moment the source is written." if late else "Protected.", "good")
     elif not status.active:
         output.say("NOT protected.", "bad")
     elif status.source is None:

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--entropy",
         metavar="FILE",
-        help=f"first feed the kernel {ENTROPY_LEAST} to {ENTROPY_MOST} bytes that are secret and differ in every clone, "
+        help=f"first feed the kernel {ENTROPY_LEAST} to {ENTROPY_MOST} bytes, secret and different in every clone, "
         "and make it reseed its generator",
     )
     parser.epilog = "Prints the old generation and the new one: OLD -> NEW."
