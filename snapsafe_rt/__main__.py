@@ -1,0 +1,7 @@
+"""python -m snapsafe_rt: the `snapsafe` command of this very interpreter."""
+
+import sys
+
+from snapsafe_rt.cli import main
+
+sys.exit(main())

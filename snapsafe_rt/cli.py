@@ -1,0 +1,120 @@
+"""The `snapsafe` command: one table of subcommands; what goes wrong becomes one line and an exit code."""
+
+import argparse
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import NamedTuple
+
+from snapsafe_rt.settings import VERSION
+
+# Exit codes of the public contract (docs/design.md); 126, 127 and 130 are the shells'.
+OK, FAILED, USAGE, NOT_PERMITTED, CONFIGURATION = 0, 1, 2, 77, 78
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+class Command(NamedTuple):
+    """`module` is imported only when its command is called. It has:
+
+    add_arguments(parser)   its options
+    main(options) -> int    its work; the exit code. Raises Failure for what a user can do something about.
+    TAKES_PROGRAM = True    if the first word that is no option begins somebody else's command line (options.program)
+    """
+
+    name: str
+    module: str
+    summary: str
+
+
+COMMANDS = (
+    Command("run", "snapsafe_rt.commands.run", "start a program protected: snapsafe run python app.py"),
+    Command("status", "snapsafe_rt.commands.status", "what is watched and guarded here, and what is not"),
+    Command("demo", "snapsafe_rt.demo", "clone a running Python, and show what the clones draw twice"),
+    Command("trigger", "snapsafe_rt.commands.trigger", "move the generation of a file source, as a restore does"),
+)
+
+
+class Failure(Exception):
+    """Ends the command: one line on stderr (what, why, the way out) and this exit code."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line. Returns the exit code; raises SystemExit for usage errors, as argparse does."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a path in no known encoding must not end the command
+    name = "snapsafe"
+    try:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        command, options = _parse(arguments)
+        name = f"snapsafe {command.prog_name}"
+        code: int = command.module.main(options)
+        sys.stdout.flush()
+    except Failure as failure:
+        print(f"{name}: {failure}", file=sys.stderr)
+        return failure.code
+    except OSError as error:
+        # What is left in stdout's buffer cannot be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # who read our output has gone
+            return BROKEN_PIPE
+        print(f"{name}: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+class _Chosen(NamedTuple):
+    prog_name: str
+    module: ModuleType
+
+
+def _parse(arguments: list[str]) -> tuple[_Chosen, argparse.Namespace]:
+    parser = argparse.ArgumentParser(
+        prog="snapsafe",
+        description="Python programs that never repeat themselves in a clone of a virtual machine or container.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not permitted, 78 wrong configuration.",
+    )
+    parser.add_argument("--version", action="version", version=f"snapsafe-rt {VERSION}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    chosen = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
+    for command in COMMANDS:
+        sub = subparsers.add_parser(command.name, help=command.summary, description=_sentence(command.summary))
+        if command is chosen:
+            module = importlib.import_module(command.module)
+            sub.formatter_class = argparse.RawDescriptionHelpFormatter
+            module.add_arguments(sub)
+    if not arguments:
+        parser.print_help(sys.stderr)
+        parser.exit(USAGE)
+    if chosen is None:
+        parser.parse_args(arguments)  # --help, --version, or an error
+        parser.error(f"unknown command: {arguments[0]}")
+    own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])
+    options = parser.parse_args([chosen.name, *own])
+    options.program = program
+    return _Chosen(chosen.name, module), options
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Our own options, and the program's command line, which is not ours to understand."""
+    for number, argument in enumerate(arguments):
+        if argument == "--":
+            return arguments[:number], arguments[number + 1 :]
+        if not argument.startswith("-"):
+            return arguments[:number], arguments[number:]
+    return arguments, []
+
+
+def _sentence(summary: str) -> str:
+    return summary[0].upper() + summary[1:] + "."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The subcommands of `snapsafe`, listed in snapsafe_rt.cli. Nothing that a protected program imports."""

@@ -1,0 +1,189 @@
+"""Writes file sources: pages in VMClock's layout (docs/design.md section 8) that programs map and watch.
+
+Readers are other processes, at any moment: a file appears whole (temporary file, then link), its generation moves under
+the seqlock, and each change ends with write(2), for inotify reports no stores to a mapping.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+import time
+
+MAGIC = 0x4B4C4356
+LENGTH = 4096
+LAYOUT = 112
+HAS_GENERATION = 1 << 8
+OFF_SEQ, OFF_FLAGS, OFF_GENERATION, OFF_RESEEDED, OFF_SYNCHRONOUS = 0x0C, 0x18, 0x68, 0x800, 0x808
+LOCK_SECONDS = 0.25
+
+# A mapping there may not follow what another process writes (overlayfs copies up), so programs refuse such a file.
+UNRELIABLE = ("overlay", "nfs", "cifs", "smb", "9p", "ceph", "fuse", "virtiofs")
+
+
+class NotASource(OSError):
+    """The path holds something that this module must not write to."""
+
+
+def filesystem(path: str) -> str:
+    """The type of the filesystem that `path` (or its nearest existing folder) lies on; "" where nobody says."""
+    folder = os.path.abspath(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    device = os.stat(folder).st_dev
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                fields, _, kind = line.partition(" - ")
+                if fields.split()[2] == f"{os.major(device)}:{os.minor(device)}":
+                    return kind.split()[0]
+    except OSError:
+        pass
+    return ""
+
+
+def _check_filesystem(path: str) -> None:
+    kind = filesystem(path)
+    if kind.startswith(UNRELIABLE):
+        raise NotASource(
+            errno.EOPNOTSUPP, f"is on {kind}, where programs may not see it change; use a tmpfs, such as /run", path
+        )
+
+
+def create(path: str, *, synchronous: bool = False, generation: "int | None" = None) -> None:
+    """Make a file source. FileExistsError where something is there already: it is never overwritten.
+
+    `synchronous` claims that whoever writes it keeps the processes frozen until it has written.
+    """
+    _check_filesystem(path)
+    page = bytearray(LENGTH)
+    struct.pack_into("<IIH", page, 0, MAGIC, LENGTH, 1)
+    page[0x0A] = 0xFF  # counter_id: no time in this page
+    struct.pack_into("<Q", page, OFF_FLAGS, HAS_GENERATION)
+    struct.pack_into("<Q", page, OFF_GENERATION, time.time_ns() if generation is None else generation)
+    struct.pack_into("<I", page, OFF_SYNCHRONOUS, synchronous)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{time.monotonic_ns()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(fd, 0o644)  # whatever the umask: everybody reads it, only its owner writes it
+        os.write(fd, page)
+        os.link(temporary, path)
+    finally:
+        os.close(fd)
+        os.unlink(temporary)
+
+
+def publish(
+    path: str, *, generation: "int | None" = None, reseeded: bool = False, synchronous: "bool | None" = None
+) -> "tuple[int, int]":
+    """Move the generation. Returns (old, new).
+
+    `generation`: that value instead of max(old + 1, now); nothing is written where it stands there already.
+    `reseeded`: claim that the kernel's generator was reseeded for the new generation, which must be true by now.
+    """
+    # Not blocking: a FIFO opened for writing waits for its reader.
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check(fd, path)
+        if generation is not None and not reseeded and synchronous is None and _settled(fd) == generation:
+            return generation, generation  # as a thousand clones find it
+        _check_filesystem(path)
+        _lock(fd)
+        old = _read(fd, OFF_GENERATION, 8)
+        # Not old + 1: a process image dumped elsewhere under the same old number must see a change as well.
+        new = max(old + 1, time.time_ns()) if generation is None else generation
+        if new >> 64:
+            new = time.time_ns()
+        # Even if an earlier writer died half-way and left the count odd.
+        odd = (_read(fd, OFF_SEQ, 4) + 1 | 1) & 0xFFFFFFFF
+        _write(fd, OFF_SEQ, 4, odd)
+        if synchronous is not None:
+            _write(fd, OFF_SYNCHRONOUS, 4, synchronous)
+        if reseeded:
+            _write(fd, OFF_RESEEDED, 8, new)  # before the generation that it speaks of
+        _write(fd, OFF_GENERATION, 8, new)
+        _write(fd, OFF_SEQ, 4, (odd + 1) & 0xFFFFFFFF)
+        return old, new
+    finally:
+        os.close(fd)
+
+
+def _check(fd: int, path: str) -> None:
+    mode = os.fstat(fd).st_mode
+    if mode & 0o170000 == 0o020000:
+        raise NotASource(errno.EINVAL, "is a device: its hypervisor moves it, not this", path)
+    if mode & 0o170000 != 0o100000:
+        raise NotASource(errno.EINVAL, "is not a regular file", path)
+    head = os.pread(fd, LAYOUT, 0)
+    if len(head) < LAYOUT or struct.unpack_from("<I", head)[0] != MAGIC:
+        raise NotASource(errno.EINVAL, "is not in VMClock's layout, so it is left as it is", path)
+    if struct.unpack_from("<H", head, 8)[0] != 1:
+        raise NotASource(errno.EINVAL, "is in another version of VMClock's layout than 1", path)
+    if not struct.unpack_from("<Q", head, OFF_FLAGS)[0] & HAS_GENERATION:
+        raise NotASource(errno.EINVAL, "has no generation (flag bit 8 is clear)", path)
+
+
+def _settled(fd: int) -> "int | None":
+    return None if _read(fd, OFF_SEQ, 4) & 1 else _read(fd, OFF_GENERATION, 8)
+
+
+def _lock(fd: int) -> None:
+    """Keeps writers apart, but waits a moment only: whoever may read the file could hold the lock for ever, and a
+    restore that is told untidily is better than one that is not told."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.002)
+
+
+def _read(fd: int, offset: int, size: int) -> int:
+    return int.from_bytes(os.pread(fd, size, offset), "little")
+
+
+def _write(fd: int, offset: int, size: int, value: int) -> None:
+    os.pwrite(fd, int(value).to_bytes(size, "little"), offset)
+
+
+class FileSource:
+    """A file source by its path: what the tests, the demo and `snapsafe trigger` hold."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @property
+    def uri(self) -> str:
+        """As SNAPSAFE_SOURCES and activate(sources=...) take it."""
+        return f"vmclock:{self.path}"
+
+    @property
+    def generation(self) -> int:
+        with open(self.path, "rb", buffering=0) as file:
+            return _read(file.fileno(), OFF_GENERATION, 8)
+
+    def create(self, *, synchronous: bool = False) -> "FileSource":
+        create(self.path, synchronous=synchronous)
+        return self
+
+    def bump(self, generation: "int | None" = None, *, reseeded: bool = False) -> int:
+        """Move the generation, as a restore does. Returns the new one."""
+        return publish(self.path, generation=generation, reseeded=reseeded)[1]
+
+
+def private_folders() -> "list[str]":
+    """Folders, best first, that a user may write to and where a file source works: for tests and the demo."""
+    import tempfile
+
+    folders = [os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", f"/run/user/{os.getuid()}", tempfile.gettempdir()]
+    return [
+        folder
+        for folder in folders
+        if folder
+        and os.path.isdir(folder)
+        and os.access(folder, os.W_OK | os.X_OK)
+        and not filesystem(folder).startswith(UNRELIABLE)
+    ]
