@@ -55,11 +55,16 @@ def protection() -> tuple[str, str]:
     if module is None:
         return "not loaded", "guarded as soon as it is imported"
     patched = next((functions for known, functions, _ in reversed(_installed) if known is module), {})
-    replaced = [name for name in _FUNCTIONS if name in vars(module) and not _is_in_place(module, patched.get(name), name)]
+    replaced = [
+        name for name in _FUNCTIONS if name in vars(module) and not _is_in_place(module, patched.get(name), name)
+    ]
     if replaced:
         return "unprotected", f"not the standard library's, or exchanged by another library: {', '.join(replaced)}"
     pool = native.inspect_epoch().synchronous
-    return "guarded", "from kernel bytes drawn ahead" if pool else "each asks the kernel; no synchronous source to draw ahead"
+    return (
+        "guarded",
+        "from kernel bytes drawn ahead" if pool else "each asks the kernel; no synchronous source to draw ahead",
+    )
 
 
 def _is_in_place(module: "ModuleType", exchanged: "Exchanged | None", name: str) -> bool:

@@ -16,14 +16,14 @@ import pytest
 
 from snapsafe_rt import cli
 
-from ..conftest import REPOSITORY
+from ..conftest import PACKAGE
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 def environment(**more):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
-    return {**clean, "PYTHONPATH": str(REPOSITORY), **more}
+    return {**clean, "PYTHONPATH": str(PACKAGE.parent), **more}
 
 
 @pytest.fixture
@@ -128,13 +128,13 @@ def test_run_leaves_the_programs_arguments_alone(snapsafe):
 
 def test_run_activates_and_keeps_the_rest_of_the_path(snapsafe, source_file):
     script = "import os, sys, snapsafe_rt; print(snapsafe_rt.status().source['source'], os.environ['PYTHONPATH'])"
-    env = {**source_file.env, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}/somewhere"}
+    env = {**source_file.env, "PYTHONPATH": f"{PACKAGE.parent}{os.pathsep}/somewhere"}
     done = snapsafe("run", sys.executable, "-c", script, env=env)
     source, path = done.stdout.split()
     assert source == source_file.uri
     folder, *rest = path.split(os.pathsep)
     assert os.path.exists(os.path.join(folder, "sitecustomize.py"))
-    assert rest == [str(REPOSITORY), "/somewhere"]
+    assert rest == [str(PACKAGE.parent), "/somewhere"]
     twice = snapsafe("run", sys.executable, "-m", "snapsafe_rt", "run", "printenv", "PYTHONPATH", env=env)
     assert twice.stdout.strip() == path
 
@@ -313,7 +313,7 @@ def test_trigger_with_bad_entropy_does_nothing(snapsafe, source_file, tmp_path, 
 def test_a_terminal_of_any_width_holds_the_lines(source_file, tmp_path, columns, plain):
     if plain:
         (tmp_path / "rich.py").write_text("raise ImportError('as if it was not installed')")
-    env = {**source_file.env, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+    env = {**source_file.env, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])}
     shown = ESCAPE.sub("", on_terminal(columns, "status", env=env))
     assert "Protected" in shown
     long = [line for line in shown.splitlines() if len(line) > columns and " " in line.strip()[:columns]]
