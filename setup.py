@@ -32,7 +32,9 @@ if supported and platform.python_implementation() == "CPython":
             ["cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],
             include_dirs=["cython"],
             depends=glob.glob("cython/*.[hp]*"),
-            define_macros=[("CYTHON_USE_MODULE_STATE", "1")],
+            # Types of each interpreter's own; static ones would be shared, and visited by the collector before they are
+            # ready (a crash at import, on 3.11).
+            define_macros=[("CYTHON_USE_MODULE_STATE", "1"), ("CYTHON_USE_TYPE_SPECS", "1")],
             extra_compile_args=flags,
             extra_link_args=link,
             libraries=["dl", "pthread"],

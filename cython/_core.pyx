@@ -14,11 +14,16 @@ from libc.string cimport memcpy, strcmp
 
 from native cimport *
 
+cdef extern from "Python.h":
+    str PyUnicode_DecodeFSDefault(const char*)
+
 cdef extern from "<string.h>" nogil:
     void explicit_bzero(void*, size_t) noexcept
 
 include "random.pxi"
 include "urandom.pxi"
+include "ssl.pxi"
+include "sqlite.pxi"
 include "loading.pxi"
 include "generation.pxi"
 include "uuid.pxi"
@@ -241,11 +246,13 @@ def install(bint reseed_kept):
         if function is None or ss_guard_install(&ss_guards[<int>number], <PyObject*>function, flags,
                                                 <void*><size_t>pointer) != 0:
             failed.append(name)
-    for name in ("_random", "_ctypes"):
+    # Not only if libraries were loaded since: it may be the second activation.
+    ss_openssl_scan()
+    ss_sqlite_scan()
+    for name in ("_random", "_ctypes", "_ssl", "_sqlite3"):
         module = sys.modules.get(name)
         if module is not None:
             loaded(<PyObject*>module)
-    scan_libraries()
     return failed
 
 
@@ -266,7 +273,7 @@ def guarded(str name):
     return bool(ss_guard_active(&ss_guards[{
         "urandom": SS_GUARD_URANDOM, "getrandom": SS_GUARD_GETRANDOM, "random": SS_GUARD_RANDOM,
         "getrandbits": SS_GUARD_GETRANDBITS, "seed": SS_GUARD_SEED, "getstate": SS_GUARD_GETSTATE,
-        "setstate": SS_GUARD_SETSTATE}[name]]))
+        "setstate": SS_GUARD_SETSTATE, "execute": SS_GUARD_CURSOR_EXECUTE}[name]]))
 
 
 def hook_init(type cls not None, bint hooked):
@@ -283,3 +290,89 @@ def hook_init(type cls not None, bint hooked):
 def random_counters():
     """(instances renewed, kept instances met) since the process began."""
     return ss_random_reseeds, ss_random_kept
+
+
+@cython.final
+cdef class LibcryptoState:
+    """ss_openssl_info of openssl.h."""
+    cdef readonly str path
+    cdef readonly unsigned long version
+    cdef readonly int state
+    cdef readonly uint64_t calls, reseeds, failures
+    cdef readonly bint failing
+
+
+def libcryptos():
+    """The LibcryptoState of every libcrypto that was found, also of those loaded past the doors of Python."""
+    cdef ss_openssl_info info
+    cdef LibcryptoState library
+    cdef bint known
+    cdef int i
+    found = []
+    scan_libraries()
+    for i in range(SS_OPENSSL_MAX + 1):
+        with nogil:
+            known = ss_openssl_inspect(i, &info)
+        if known:
+            library = LibcryptoState.__new__(LibcryptoState)
+            library.path = PyUnicode_DecodeFSDefault(info.path)
+            library.version, library.state = info.version, info.state
+            library.calls, library.reseeds, library.failures = info.calls, info.reseeds, info.failures
+            library.failing = info.failing
+            found.append(library)
+    return found
+
+
+def ssl_hooked(module not None):
+    """Does a draw by this `_ssl` reach a hook? Tried."""
+    return bool(ssl_is_hooked(<PyObject*>module))
+
+
+def ssl_feeds():
+    """How often RAND_add was fed through the guards of _ssl's methods; None where they are not in place."""
+    return ss_ssl_feeds if ss_guard_active(&ss_guards[SS_GUARD_SSL_RAND_BYTES]) else None
+
+
+@cython.final
+cdef class LibsqliteState:
+    """ss_sqlite_info of sqlite.h."""
+    cdef readonly str path, version
+    cdef readonly int state
+    cdef readonly bint fenced
+    cdef readonly uint64_t resets, delays
+
+
+def libsqlites():
+    """The LibsqliteState of every SQLite that was found."""
+    cdef ss_sqlite_info info
+    cdef LibsqliteState library
+    cdef bint known
+    cdef int i
+    found = []
+    scan_libraries()
+    for i in range(SS_SQLITE_MAX + 1):
+        with nogil:
+            known = ss_sqlite_inspect(i, &info)
+        if known:
+            library = LibsqliteState.__new__(LibsqliteState)
+            library.path = PyUnicode_DecodeFSDefault(info.path)
+            library.version = info.version.decode()
+            library.state, library.fenced = info.state, info.fenced
+            library.resets, library.delays = info.resets, info.delays
+            found.append(library)
+    return found
+
+
+def sqlite_seeds():
+    """How often an SQLite took the seed of its generator from us."""
+    return ss_load_u64(&ss_sqlite_seeds)
+
+
+def reset_sqlite():
+    """As if no SQLite had been reset for this epoch: the next statement does."""
+    ss_sqlite_forget()
+
+
+def hook_next(type cls not None, bint hooked):
+    """Exchange tp_iternext of `_sqlite3.Cursor` and of the subclasses that inherited it, or put it back."""
+    exchange_next(cls, hooked)

@@ -14,6 +14,8 @@
 
 static const volatile uint64_t nothing = 0;
 
+void (*ss_epoch_heard)(uint64_t epoch);
+
 ss_hot_state ss_hot = {.word = &nothing, .mask = UINT64_MAX};
 
 /* Guards everything below and every write to ss_hot. Held for microseconds; never across a call into a library. */
@@ -99,6 +101,14 @@ static uint64_t advance(enum ss_cause cause)
     return epoch;
 }
 
+/* After the mutex was released, where advance() had been called. */
+static void tell(uint64_t epoch)
+{
+    void (*heard)(uint64_t) = __atomic_load_n(&ss_epoch_heard, __ATOMIC_ACQUIRE);
+    if (heard && epoch)
+        heard(epoch);
+}
+
 /* With the mutex held. Between these stores a reader may compare an old word with a new number: a difference sends it
    to the mutex, and equality is the truth about a source that was watched at that instant. */
 static void watch(ss_source *source, int index, uint64_t value)
@@ -111,21 +121,23 @@ static void watch(ss_source *source, int index, uint64_t value)
 
 void ss_epoch_catch_up(void)
 {
+    uint64_t advanced = 0;
     (void)pthread_mutex_lock(&mutex);
     ss_source *source = ss_source_at(watched);
     if (source) {
         uint64_t value;
         int outcome = ss_source_read(source, &value);
         if (outcome == SS_READ_LOST) {
-            (void)advance(SS_CAUSE_SOURCE);
+            advanced = advance(SS_CAUSE_SOURCE);
             watch(NULL, -1, 0);
         } else if (value != ss_hot.remembered) {
             /* A stuck source's raw word counts as a change once: it is remembered like any other. */
-            (void)advance(source->word == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
+            advanced = advance(source->word == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
             __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
         }
     }
     (void)pthread_mutex_unlock(&mutex);
+    tell(advanced);
 }
 
 uint64_t ss_epoch_advance(enum ss_cause cause)
@@ -139,11 +151,13 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     if (source && ss_source_read(source, &value) != SS_READ_LOST)
         __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);
+    tell(epoch);
     return epoch;
 }
 
 void ss_epoch_watch(int index, bool certain)
 {
+    uint64_t advanced = 0;
     (void)pthread_mutex_lock(&mutex);
     ss_source *source = ss_source_at(index);
     uint64_t value = 0;
@@ -152,9 +166,10 @@ void ss_epoch_watch(int index, bool certain)
         certain = false;
     }
     if (!certain)
-        (void)advance(SS_CAUSE_SOURCE);
+        advanced = advance(SS_CAUSE_SOURCE);
     watch(source, source ? index : -1, value);
     (void)pthread_mutex_unlock(&mutex);
+    tell(advanced);
 }
 
 bool ss_epoch_synchronous(void)

@@ -71,6 +71,10 @@ typedef struct {
 void ss_epoch_inspect(ss_epoch_info *ret_info);
 uint64_t ss_epoch_advance(enum ss_cause cause);  /* returns the new epoch */
 
+/* Called after each advance by the thread that made it, wherever that is: with or without the GIL, with whatever locks its
+   caller holds, but none of ours. Set by sqlite.c. */
+extern void (*ss_epoch_heard)(uint64_t epoch);
+
 /* Watches slot `index` (-1: nothing). `certain`: the program is known not to have been restored since the previous
    source was last looked at; without it the epoch advances, for unknown counts as changed. */
 void ss_epoch_watch(int index, bool certain);

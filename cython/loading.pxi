@@ -6,13 +6,18 @@
 cdef extern from "libraries.h":
     bint ss_libraries_changed() noexcept
 
-cdef extern from "openssl.h":
-    void ss_openssl_scan() noexcept
-    void ss_openssl_release() noexcept
 
-cdef extern from "sqlite.h":
-    void ss_sqlite_scan() noexcept
-    void ss_sqlite_release() noexcept
+# Guards an attribute of a module or type by its calling convention. 0, or -1 where it is not there or differs. With the GIL
+# and no exception set; leaves none.
+cdef int guard_attribute(PyObject* owner, const char* name, int number, int flags, void* replacement) noexcept:
+    cdef PyObject* found = raw_getattr(owner, name)
+    cdef int outcome
+    if found == NULL:
+        raw_error_clear()
+        return -1
+    outcome = ss_guard_install(&ss_guards[number], found, flags, replacement)
+    raw_decref(found)
+    return outcome
 
 
 cdef void scan_libraries() noexcept:
@@ -23,7 +28,7 @@ cdef void scan_libraries() noexcept:
 
 # After `module`, possibly NULL, was executed. Called with the GIL and no exception set; leaves none.
 cdef void loaded(PyObject* module) noexcept:
-    cdef const char* name
+    cdef const char* name = NULL
     cdef PyObject* found
     if module != NULL and raw_module_check(module):
         name = raw_module_name(module)
@@ -37,13 +42,13 @@ cdef void loaded(PyObject* module) noexcept:
             else:
                 raw_error_clear()
         elif strcmp(name, "_ctypes") == 0:
-            found = raw_getattr(module, "dlopen")
-            if found != NULL:
-                ss_guard_install(&ss_guards[SS_GUARD_DLOPEN], found, METH_VARARGS, <void*>guard_dlopen)
-                raw_decref(found)
-            else:
-                raw_error_clear()
+            guard_attribute(module, "dlopen", SS_GUARD_DLOPEN, METH_VARARGS, <void*>guard_dlopen)
     scan_libraries()
+    # After the scan: what is left over is not reached by it.
+    if name != NULL and strcmp(name, "_ssl") == 0:
+        guard_ssl(module)
+    elif name != NULL and strcmp(name, "_sqlite3") == 0:
+        guard_sqlite(module)
 
 
 cdef PyObject* guard_create_dynamic(PyObject* module, PyObject** args, Py_ssize_t count) noexcept:

@@ -19,6 +19,9 @@ cdef extern from "compat.h":
     PyObject* raw_getattr "PyObject_GetAttrString"(PyObject*, const char*) noexcept
     PyObject* raw_generic_getattr "PyObject_GenericGetAttr"(PyObject*, PyObject*) noexcept
     int raw_generic_setattr "PyObject_GenericSetAttr"(PyObject*, PyObject*, PyObject*) noexcept
+    PyObject* raw_long "PyLong_FromLong"(long) noexcept
+    PyObject* raw_float "PyFloat_FromDouble"(double) noexcept
+    PyObject* raw_call_one "PyObject_CallOneArg"(PyObject*, PyObject*) noexcept
     PyObject* raw_str "PyUnicode_InternFromString"(const char*) noexcept
     PyObject* raw_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) noexcept
     char* raw_bytes_data "PyBytes_AS_STRING"(PyObject*) noexcept
@@ -27,17 +30,19 @@ cdef extern from "compat.h":
     bint raw_long_check "PyLong_Check"(PyObject*) noexcept
     bint raw_module_check "PyModule_Check"(PyObject*) noexcept
     const char* raw_module_name "PyModule_GetName"(PyObject*) noexcept
+    PyObject* raw_module_filename "PyModule_GetFilenameObject"(PyObject*) noexcept
+    const char* raw_utf8 "PyUnicode_AsUTF8"(PyObject*) noexcept
     Py_ssize_t raw_tuple_size "PyTuple_GET_SIZE"(PyObject*) noexcept
     PyObject* raw_tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
     bint raw_type_check "PyType_Check"(PyObject*) noexcept
     PyObject* raw_dict_get "PyDict_GetItemWithError"(PyObject*, PyObject*) noexcept
     int raw_dict_set "PyDict_SetItem"(PyObject*, PyObject*, PyObject*) noexcept
     PyObject* raw_alloc "PyType_GenericAlloc"(PyTypeObject*, Py_ssize_t) noexcept
-    PyObject* raw_long "PyLong_FromUnsignedLongLong"(uint64_t) noexcept
     PyObject* raw_error "PyErr_Occurred"() noexcept
     void raw_error_clear "PyErr_Clear"() noexcept
     void raw_incref "Py_INCREF"(PyObject*) noexcept
     void raw_decref "Py_DECREF"(PyObject*) noexcept
+    void raw_xdecref "Py_XDECREF"(PyObject*) noexcept
     PyObject* RAW_NONE "Py_None"
     int METH_NOARGS, METH_O, METH_FASTCALL, METH_KEYWORDS, METH_VARARGS
     ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*) noexcept
@@ -146,7 +151,15 @@ cdef extern from "guard.h":
     enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM
     enum: SS_GUARD_RANDOM, SS_GUARD_GETRANDBITS, SS_GUARD_SEED, SS_GUARD_GETSTATE, SS_GUARD_SETSTATE
     enum: SS_GUARD_CREATE_DYNAMIC, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_CREATE_BUILTIN, SS_GUARD_EXEC_BUILTIN
-    enum: SS_GUARD_DLOPEN, SS_GUARD_COUNT
+    enum: SS_GUARD_DLOPEN
+    enum: SS_GUARD_SSL_RAND_ADD, SS_GUARD_SSL_RAND_BYTES, SS_GUARD_SSL_RAND_PSEUDO_BYTES, SS_GUARD_SSL_DO_HANDSHAKE
+    enum: SS_GUARD_SSL_READ, SS_GUARD_SSL_WRITE, SS_GUARD_SSL_SHUTDOWN, SS_GUARD_SSL_POST_HANDSHAKE, SS_GUARD_SSL_SENDFILE
+    enum: SS_GUARD_CURSOR_EXECUTE, SS_GUARD_CURSOR_EXECUTEMANY, SS_GUARD_CURSOR_EXECUTESCRIPT
+    enum: SS_GUARD_CURSOR_FETCHONE, SS_GUARD_CURSOR_FETCHMANY, SS_GUARD_CURSOR_FETCHALL
+    enum: SS_GUARD_CONNECTION_EXECUTE, SS_GUARD_CONNECTION_EXECUTEMANY, SS_GUARD_CONNECTION_EXECUTESCRIPT
+    enum: SS_GUARD_CONNECTION_COMMIT, SS_GUARD_CONNECTION_ROLLBACK, SS_GUARD_CONNECTION_EXIT, SS_GUARD_CONNECTION_CLOSE
+    enum: SS_GUARD_CONNECTION_BACKUP, SS_GUARD_CONNECTION_BLOBOPEN, SS_GUARD_BLOB_WRITE
+    enum: SS_GUARD_COUNT
     ss_guard* ss_guards
     int ss_guard_install(ss_guard* guard, PyObject* callable, int flags, void* replacement) noexcept
     void ss_guard_remove(ss_guard* guard) noexcept
@@ -157,8 +170,12 @@ cdef extern from *:
     """
     #define ss_load_u32(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define ss_store_u32(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define ss_load_u64(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    #define ss_store_u64(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define ss_count(p) ((void)__atomic_add_fetch((p), 1, __ATOMIC_RELAXED))
     """
     uint32_t ss_load_u32(uint32_t*) noexcept nogil
     void ss_store_u32(uint32_t*, uint32_t) noexcept nogil
+    uint64_t ss_load_u64(uint64_t*) noexcept nogil
+    void ss_store_u64(uint64_t*, uint64_t) noexcept nogil
     void ss_count(uint64_t*) noexcept nogil

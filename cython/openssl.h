@@ -1,11 +1,56 @@
-/* The openssl room: guards every draw of every loaded libcrypto, those inside TLS too. */
+/* The openssl room: guards every draw of every loaded libcrypto, those inside TLS too.
+
+   A libcrypto's RAND_METHOD is exchanged for a copy of its own whose `bytes` looks at the epoch first, reseeds the primary
+   DRBG from fenced entropy where that is of an older one, and draws again if a restore fell into the draw. What reads
+   random bytes through RAND_bytes or RAND_priv_bytes passes there, whichever thread or library it is. Nothing here touches
+   a Python object or needs the GIL; no lock of ours is held while OpenSSL runs. */
 #ifndef SNAPSAFE_OPENSSL_H
 #define SNAPSAFE_OPENSSL_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* As many as there are trampolines: a RAND_METHOD has no argument that would say which library calls. */
+#define SS_OPENSSL_MAX 8
+
+/* patches/openssl.py holds the sentence for each. */
+enum ss_openssl_state {
+    SS_OPENSSL_NONE = 0,
+    SS_OPENSSL_GUARDED,      /* ours is installed, and was seen to run */
+    SS_OPENSSL_DISPLACED,    /* the program's own RAND_METHOD, or an ENGINE, is installed: left alone */
+    SS_OPENSSL_INEFFECTIVE,  /* RAND_set_rand_method() is there and does nothing: AWS-LC, BoringSSL */
+    SS_OPENSSL_FIPS,         /* hooked, but the FIPS provider draws past every hook */
+    SS_OPENSSL_SYMBOLS,      /* not 1.1.0 or later, or built without RAND_METHOD */
+    SS_OPENSSL_FULL,         /* more than SS_OPENSSL_MAX are loaded */
+    SS_OPENSSL_RELEASED      /* deactivated */
+};
 
 /* Hooks each loaded libcrypto that is not hooked yet. Any thread; the GIL is not needed. */
 void ss_openssl_scan(void);
 
-/* Puts each library's own method back. */
+/* The same for the library whose RAND functions the shared object at `path` uses or contains, whatever its name is. NULL is
+   the program itself. */
+void ss_openssl_consider(const char *path);
+
+/* Puts each library's own method back and lets go of the library. */
 void ss_openssl_release(void);
+
+/* Between the two, does a draw of no bytes on this thread reach a hook? It costs the library nothing, so it may be made
+   before the library was initialised. `end` returns the answer. */
+void ss_openssl_probe_begin(void);
+bool ss_openssl_probe_end(void);
+
+typedef struct {
+    char path[PATH_MAX];
+    unsigned long version;   /* OpenSSL_version_num(), 0 if unknown */
+    enum ss_openssl_state state;
+    uint64_t calls, reseeds, failures;
+    bool failing;            /* the last reseed failed: what is drawn may repeat */
+} ss_openssl_info;
+
+/* Looks at slot `index`, 0 to SS_OPENSSL_MAX; the last holds a library that found no place. False where it is empty. Calls
+   OpenSSL, which loads its configuration if it had not: for reports, not for hooks. */
+bool ss_openssl_inspect(int index, ss_openssl_info *ret_info);
 
 #endif

@@ -1,4 +1,299 @@
+#define _GNU_SOURCE
 #include "sqlite.h"
 
-void ss_sqlite_scan(void) {}
-void ss_sqlite_release(void) {}
+#include "entropy.h"
+#include "libraries.h"
+
+#include <dlfcn.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+
+/* sqlite3.h, stable since 3.0: the beginning of struct sqlite3_vfs. No header of SQLite is included. */
+typedef struct sqlite3_vfs sqlite3_vfs;
+typedef int (*randomness_function)(sqlite3_vfs *, int size, char *out);
+struct sqlite3_vfs {
+    int iVersion, szOsFile, mxPathname;
+    sqlite3_vfs *pNext;
+    const char *zName;
+    void *pAppData;
+    void (*files[4])(void);      /* xOpen, xDelete, xAccess, xFullPathname */
+    void (*libraries[4])(void);  /* xDlOpen, xDlError, xDlSym, xDlClose */
+    randomness_function xRandomness;
+};
+typedef struct sqlite3_mutex sqlite3_mutex;
+enum { SQLITE_OK = 0, SQLITE_MISUSE = 21, SQLITE_MUTEX_STATIC_PRNG = 5 };
+
+/* One library. All but the atomics is written with the claim. */
+typedef struct {
+    int state;                  /* atomic, enum ss_sqlite_state */
+    uint64_t tag;               /* atomic; the epoch it was reset for */
+    uint64_t resets, delays;    /* atomic */
+    void *handle;               /* from SEEN on: the library must not go away under us */
+    sqlite3_vfs *vfs;           /* the one whose xRandomness was exchanged */
+    randomness_function stock;  /* atomic; never cleared */
+
+    void (*randomness)(int, void *);
+    sqlite3_vfs *(*find_vfs)(const char *);
+    int (*config)(int, ...);
+    const char *(*version)(void);
+    /* Not in builds without threads. */
+    sqlite3_mutex *(*mutex)(int);
+    int (*try_mutex)(sqlite3_mutex *);
+    void (*leave_mutex)(sqlite3_mutex *);
+
+    char path[PATH_MAX];
+} library;
+
+#define NEVER UINT64_MAX
+
+uint64_t ss_sqlite_epoch = NEVER;
+uint64_t ss_sqlite_seeds;
+
+/* The last one only tells of a library that found no place. */
+static library libraries[SS_SQLITE_MAX + 1];
+
+/* As in openssl.c: one thread at a time changes the table, a forked child does not inherit the claim of a thread that it
+   lacks, and nobody waits long. */
+static uint64_t claimed;
+
+static bool claim(void)
+{
+    uint64_t me = ss_process_token();
+    for (int i = 0; i < 1000; i++) {
+        uint64_t holder = __atomic_load_n(&claimed, __ATOMIC_ACQUIRE);
+        if (holder != me && __atomic_compare_exchange_n(&claimed, &holder, me, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return true;
+        (void)sched_yield();
+    }
+    return false;
+}
+
+static void unclaim(void) { __atomic_store_n(&claimed, 0, __ATOMIC_RELEASE); }
+
+/* In the place of the VFS's xRandomness. SQLite calls it with its generator's mutex held, so it looks at no epoch: what
+   notices a restore resets the generator, and would wait for that mutex. Returns the bytes written. */
+static int fenced_randomness(sqlite3_vfs *vfs, int size, char *out)
+{
+    __atomic_add_fetch(&ss_sqlite_seeds, 1, __ATOMIC_RELAXED);
+    if (size > 0 && ss_entropy_fill(out, (size_t)size) == 0)
+        return size;
+    for (int i = 0; i < SS_SQLITE_MAX; i++) {
+        randomness_function stock = __atomic_load_n(&libraries[i].stock, __ATOMIC_ACQUIRE);
+        if (libraries[i].vfs == vfs && stock)
+            return stock(vfs, size, out);
+    }
+    return 0;
+}
+
+/* With the claim. Exchanges xRandomness of the library's own VFS: the default one, or the one below a program's shim. A
+   program's own is left alone. True if it is done, or was before. */
+static bool fence(library *lib)
+{
+    sqlite3_vfs *vfs = lib->find_vfs(NULL);
+    if (vfs && strncmp(vfs->zName, "unix", 4) != 0)
+        vfs = lib->find_vfs("unix");
+    if (!vfs || !vfs->xRandomness)
+        return false;
+    if (vfs->xRandomness != fenced_randomness) {
+        lib->vfs = vfs;
+        __atomic_store_n(&lib->stock, vfs->xRandomness, __ATOMIC_RELEASE);
+        __atomic_store_n(&vfs->xRandomness, fenced_randomness, __ATOMIC_RELEASE);
+    }
+    return true;
+}
+
+/* Is the library in use? sqlite3_config() is refused with SQLITE_MISUSE then, and an unknown option with another error
+   else; every function that would answer more directly would initialise it. */
+static bool in_use(const library *lib) { return lib->config(-1) == SQLITE_MISUSE; }
+
+/* Does a thread, perhaps this one, stay in the generator? */
+static bool is_busy(const library *lib)
+{
+    sqlite3_mutex *mutex = lib->mutex && lib->try_mutex && lib->leave_mutex ? lib->mutex(SQLITE_MUTEX_STATIC_PRNG) : NULL;
+    for (int i = 0; mutex && i < 1000; i++) {
+        if (lib->try_mutex(mutex) == SQLITE_OK) {
+            lib->leave_mutex(mutex);
+            return false;
+        }
+        (void)sched_yield();
+    }
+    return mutex != NULL;
+}
+
+/* Resets the generator. While its seed comes from fenced_randomness, nobody stays in it and the wait for its mutex is
+   short. A default VFS of the program's own may be written in Python: called by SQLite with the mutex held, it may want
+   the GIL of the thread that waits here (so that one has let go of it: `patient`), or be the one that noticed the
+   restore. False if the reset has to be made later; the tag stays stale then. */
+static bool reset(library *lib, bool patient)
+{
+    sqlite3_vfs *vfs = lib->find_vfs(NULL);
+    if (vfs && vfs->xRandomness != fenced_randomness && (!patient || is_busy(lib))) {
+        __atomic_add_fetch(&lib->delays, 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    lib->randomness(0, NULL);
+    __atomic_add_fetch(&lib->resets, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+static void settle(uint64_t epoch, bool patient)
+{
+    bool all = true;
+    for (int i = 0; i < SS_SQLITE_MAX; i++) {
+        library *lib = &libraries[i];
+        int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
+        if (state == SS_SQLITE_SEEN && in_use(lib) && claim()) {
+            if (lib->state == SS_SQLITE_SEEN) {
+                (void)fence(lib);
+                __atomic_store_n(&lib->state, SS_SQLITE_READY, __ATOMIC_RELEASE);
+            }
+            state = lib->state;
+            unclaim();
+        }
+        if (state != SS_SQLITE_READY || __atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) == epoch)
+            continue;
+        if (reset(lib, patient))
+            __atomic_store_n(&lib->tag, epoch, __ATOMIC_RELEASE);
+        else
+            all = false;
+    }
+    if (all)
+        __atomic_store_n(&ss_sqlite_epoch, epoch, __ATOMIC_RELEASE);
+}
+
+void ss_sqlite_settle(uint64_t epoch) { settle(epoch, true); }
+
+void ss_sqlite_forget(void)
+{
+    for (int i = 0; i < SS_SQLITE_MAX; i++)
+        __atomic_store_n(&libraries[i].tag, NEVER, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_sqlite_epoch, NEVER, __ATOMIC_RELEASE);
+}
+
+static void heard(uint64_t epoch) { settle(epoch, false); }
+
+static bool resolve(library *lib, void *handle)
+{
+    const struct {
+        const char *name;
+        size_t offset;
+    } symbols[] = {
+        {"sqlite3_randomness", offsetof(library, randomness)}, {"sqlite3_vfs_find", offsetof(library, find_vfs)},
+        {"sqlite3_config", offsetof(library, config)},         {"sqlite3_libversion", offsetof(library, version)},
+        {"sqlite3_mutex_alloc", offsetof(library, mutex)},     {"sqlite3_mutex_try", offsetof(library, try_mutex)},
+        {"sqlite3_mutex_leave", offsetof(library, leave_mutex)},
+    };
+    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++)
+        *(void **)((char *)lib + symbols[i].offset) = dlsym(handle, symbols[i].name);
+    return lib->randomness && lib->find_vfs && lib->config && lib->version;
+}
+
+/* With the claim. The slot of this path, or a free one; NULL if there is none. */
+static library *slot_of(const char *path)
+{
+    for (int i = 0; i < SS_SQLITE_MAX; i++)
+        if (libraries[i].state == SS_SQLITE_NONE || strcmp(libraries[i].path, path) == 0)
+            return &libraries[i];
+    return NULL;
+}
+
+/* With the claim. `handle` is given away. `used`: somebody initialised it. Returns whether it is or will be reset. */
+static bool take(const char *path, void *handle, bool used)
+{
+    library *lib = slot_of(path);
+    if (!lib) {
+        lib = &libraries[SS_SQLITE_MAX];
+        strcpy(lib->path, path);
+        __atomic_store_n(&lib->state, SS_SQLITE_FULL, __ATOMIC_RELEASE);
+    } else if (!lib->handle) {
+        strcpy(lib->path, path);
+        if (resolve(lib, handle)) {
+            lib->handle = handle;
+            lib->vfs = NULL;
+            handle = NULL;
+            /* Of what epoch its generator is is not known, so the first statement resets it. */
+            __atomic_store_n(&lib->tag, NEVER, __ATOMIC_RELEASE);
+            __atomic_store_n(&lib->state, SS_SQLITE_SEEN, __ATOMIC_RELEASE);
+            ss_epoch_heard = heard;
+        } else {
+            __atomic_store_n(&lib->state, SS_SQLITE_SYMBOLS, __ATOMIC_RELEASE);
+        }
+    }
+    if (used && lib->state == SS_SQLITE_SEEN) {
+        (void)fence(lib);
+        __atomic_store_n(&lib->state, SS_SQLITE_READY, __ATOMIC_RELEASE);
+        __atomic_store_n(&ss_sqlite_epoch, NEVER, __ATOMIC_RELEASE);
+    }
+    if (handle)
+        (void)dlclose(handle);
+    return lib->handle != NULL;
+}
+
+static void visit(const char *path, void *data)
+{
+    void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+    (void)data;
+    if (handle)
+        (void)take(path, handle, false);
+}
+
+void ss_sqlite_scan(void)
+{
+    if (!claim())
+        return;
+    ss_libraries_visit("libsqlite3", visit, NULL);
+    unclaim();
+}
+
+bool ss_sqlite_consider(const char *path)
+{
+    Dl_info info;
+    bool done = false;
+    void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+    if (!handle)
+        return false;
+    void *symbol = dlsym(handle, "sqlite3_randomness");
+    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && claim()) {
+        done = take(info.dli_fname, handle, true);
+        unclaim();
+    } else {
+        (void)dlclose(handle);
+    }
+    return done;
+}
+
+void ss_sqlite_release(void)
+{
+    if (!claim())
+        return;
+    for (int i = 0; i <= SS_SQLITE_MAX; i++) {
+        library *lib = &libraries[i];
+        if (lib->handle && lib->vfs && lib->vfs->xRandomness == fenced_randomness)
+            __atomic_store_n(&lib->vfs->xRandomness, lib->stock, __ATOMIC_RELEASE);
+        if (lib->state != SS_SQLITE_NONE)
+            __atomic_store_n(&lib->state, SS_SQLITE_RELEASED, __ATOMIC_RELEASE);
+        if (lib->handle)
+            (void)dlclose(lib->handle);
+        lib->handle = NULL;
+    }
+    unclaim();
+}
+
+bool ss_sqlite_inspect(int index, ss_sqlite_info *ret_info)
+{
+    if (index < 0 || index > SS_SQLITE_MAX)
+        return false;
+    library *lib = &libraries[index];
+    int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
+    if (state == SS_SQLITE_NONE || state == SS_SQLITE_RELEASED)
+        return false;
+    strcpy(ret_info->path, lib->path);
+    ret_info->version = lib->version ? lib->version() : "";
+    ret_info->state = state;
+    sqlite3_vfs *vfs = state == SS_SQLITE_READY ? lib->find_vfs(NULL) : NULL;
+    ret_info->fenced = vfs && vfs->xRandomness == fenced_randomness;
+    ret_info->resets = __atomic_load_n(&lib->resets, __ATOMIC_RELAXED);
+    ret_info->delays = __atomic_load_n(&lib->delays, __ATOMIC_RELAXED);
+    return true;
+}

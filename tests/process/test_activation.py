@@ -285,3 +285,16 @@ def test_free_threaded_stays_so(run_python, source_file):
 
 def test_public_names():
     assert set(snapsafe_rt.__all__) <= set(dir(snapsafe_rt))
+
+
+@pytest.mark.parametrize("threshold", range(1, 25))
+def test_import_survives_the_collector(run_python, threshold):
+    """Collected at any moment of its import: module state and types are visited half-made."""
+    script = f"""
+    import gc
+    gc.set_threshold({threshold}, 1, 1)
+    import snapsafe_rt
+    gc.set_threshold(700)
+    assert snapsafe_rt.status().why_not == "activate() was not called"
+    """
+    run_python(script, activated=False, dev=False)

@@ -106,7 +106,7 @@ def test_a_reader_of_the_mapping_never_sees_half_a_generation(path):
     done = threading.Event()
 
     def write():
-        for number in range(2000):
+        for number in range(100):
             publish.publish(path, generation=int.from_bytes(bytes([1 + number % 250]) * 8, "little"))
         done.set()
 
