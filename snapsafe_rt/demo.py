@@ -149,7 +149,7 @@ def _phase(count: int, folder: str, protect: bool, progress: output.Progress) ->
                     progress(answer["done"])
         finally:
             child.kill()
-            child.wait()
+            child.communicate()
         if "drawn" not in answer:
             stderr.seek(0)
             said = stderr.read().strip().splitlines()

@@ -331,6 +331,8 @@ class _Template(NamedTuple):
         if tried[0].status:
             return self.send(_NOT_PERMITTED, stderr=str(tried[0]).encode())
         self.send(_GOES_ON)
+        if (faulthandler := sys.modules.get("faulthandler")) and faulthandler.is_enabled():
+            faulthandler.enable(2)  # to the pipe that each clone has there, not to a copy that pytest made
         if self.prepare:
             self.prepare()
         body = self.body
