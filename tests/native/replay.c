@@ -4,6 +4,7 @@
    SNAPSAFE_TEST_BUMP=PATH: the generation in that source moves during the next draw of more than 256 bytes after the test
    set replay_armed, once. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -46,6 +47,23 @@ ssize_t getrandom(void *out, size_t size, unsigned flags)
         bump_once();
     }
     return (ssize_t)size;
+}
+
+/* os.getrandom and some builds of OpenSSL come this way. */
+long syscall(long number, ...)
+{
+    static long (*real)(long, ...);
+    long a[6];
+    va_list arguments;
+    va_start(arguments, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(arguments, long);
+    va_end(arguments);
+    if (number == SYS_getrandom)
+        return getrandom((void *)a[0], (size_t)a[1], (unsigned)a[2]);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "syscall");
+    return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)
