@@ -26,7 +26,7 @@ extensions = []
 if supported and platform.python_implementation() == "CPython":
     from Cython.Build import cythonize
 
-    extensions = cythonize(
+    extensions = cythonize(  # type: ignore[no-untyped-call]
         Extension(
             "snapsafe_rt._core",
             ["cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],

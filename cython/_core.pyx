@@ -1,4 +1,4 @@
-# cython: language_level=3str, embedsignature=False, binding=False
+# cython: language_level=3str, embedsignature=True, embedsignature.format=clinic, binding=False
 # cython: freethreading_compatible=True, subinterpreters_compatible=shared_gil
 """The native core: detects restores, counts them, and guards what draws randomness.
 
@@ -82,12 +82,12 @@ def watch(int index, bint certain):
 def read_cost():
     """Nanoseconds that one check of the watched page takes, the least of a few measurements."""
     from time import perf_counter_ns
-    cdef int i
+    cdef int _
     cdef uint64_t unchanged = 0
     best = None
-    for _ in range(5):
+    for _round in range(5):
         began = perf_counter_ns()
-        for i in range(1000):
+        for _ in range(1000):
             unchanged += ss_unchanged()
         took = (perf_counter_ns() - began) / 1000
         best = took if best is None or took < best else best
@@ -128,7 +128,8 @@ def inspect_epoch():
     cdef EpochState state = EpochState.__new__(EpochState)
     ss_epoch_inspect(&info)
     state.epoch, state.generation, state.restores = info.epoch, info.generation, info.restores
-    state.cause, state.source, state.last_ns, state.synchronous = info.cause, info.source, info.last_ns, info.synchronous
+    state.cause, state.source, state.last_ns = info.cause, info.source, info.last_ns
+    state.synchronous = info.synchronous
     return state
 
 

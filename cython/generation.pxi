@@ -22,8 +22,8 @@ cdef class PerGeneration:
     def __repr__(self):
         return f"<per_generation {self.__wrapped__!r}>"
 
-    # One thread runs the factory, the others wait for its value. A forked child makes a lock of its own: the thread that
-    # held this one may not exist there.
+    # One thread runs the factory, the others wait for its value. A forked child makes a lock of its own: the thread
+    # that held this one may not exist there.
     cdef object renew(self):
         cdef uint64_t process = ss_process_token()
         cdef uint64_t epoch

@@ -1,11 +1,11 @@
 # The random room: guards _random.Random, the global instance and every other.
 #
-# Each instance carries a tag in its padding (compat.h): the epoch it was seeded under, and whether the program chose its
-# seed. A draw whose tag is not of this epoch reseeds the instance first, unless its seed was chosen; so one instance or
-# a hundred thousand cost a restore the same.
+# Each instance carries a tag in its padding (compat.h): the epoch it was seeded under, and whether the program chose
+# its seed. A draw whose tag is not of this epoch reseeds the instance first, unless its seed was chosen; so one
+# instance or a hundred thousand cost a restore the same.
 #
-# Everything named guard_* runs in any interpreter of the process, under that interpreter's own GIL (none on free-threaded
-# builds), with no exception set. Returns as the original: a new reference, or NULL with an exception set.
+# Everything named guard_* runs in any interpreter of the process, under that interpreter's own GIL (none on free-
+# threaded builds), with no exception set. Returns as the original: a new reference, or NULL with an exception set.
 
 cdef enum:
     KIND_SYSTEM = 0     # seeded by the operating system, or unknown since older than activation: renewed
@@ -197,8 +197,8 @@ cdef PyObject* guard_seed(PyObject* self, PyObject** args, Py_ssize_t count) noe
     return value
 
 
-# tp_init of _random.Random seeds in C from 3.11 on, past the seed method. random.Random has an __init__ of its own; this
-# is for bare _random.Random(x).
+# tp_init of _random.Random seeds in C from 3.11 on, past the seed method. random.Random has an __init__ of its own;
+# this is for bare _random.Random(x).
 cdef int guard_init(PyObject* self, PyObject* args, PyObject* kwargs) noexcept:
     cdef uint64_t epoch = ss_look()
     cdef int outcome = ss_random_init(self, args, kwargs)

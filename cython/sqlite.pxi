@@ -1,7 +1,7 @@
 # The sqlite3 room: what steps a statement in _sqlite3 resets SQLite's generator first, once an epoch (sqlite.c).
 #
-# A statement that was running when the snapshot was taken goes on with the old generator until its next row is asked for:
-# it cannot be begun anew. So the protection is refreshed, not guarded.
+# A statement that was running when the snapshot was taken goes on with the old generator until its next row is asked
+# for: it cannot be begun anew. So the protection is refreshed, not guarded.
 #
 # Runs in any interpreter, as random.pxi's guards do.
 
@@ -37,7 +37,8 @@ cdef extern from *:
         wrapper = PyObject_GetAttrString(type, "__next__");
         if (!wrapper)
             PyErr_Clear();
-        else if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) && ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)from)
+        else if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
+                 ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)from)
             ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)to;
         Py_XDECREF(wrapper);
         PyType_Modified((PyTypeObject *)type);

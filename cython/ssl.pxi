@@ -1,5 +1,5 @@
-# The ssl room: for an _ssl whose draws reach no hook of openssl.c, because its OpenSSL is linked into it without symbols or
-# ignores RAND_METHOD. Then what draws in _ssl feeds fenced entropy to RAND_add first, once an epoch.
+# The ssl room: for an _ssl whose draws reach no hook of openssl.c, because its OpenSSL is linked into it without
+# symbols or ignores RAND_METHOD. Then what draws in _ssl feeds fenced entropy to RAND_add first, once an epoch.
 #
 # That is less than a hook gives: what another module draws from the same OpenSSL is not seen, nor a restore that falls
 # into a call; a TLS record cannot be made again. So it is called refreshed, and nothing where RAND_add does nothing.
@@ -25,14 +25,14 @@ cdef extern from "openssl.h" nogil:
 
 cdef extern from *:
     """
-    static uint64_t ss_ssl_tag = UINT64_MAX;  /* the epoch whose entropy _ssl's OpenSSL was fed with; at first, of none */
+    static uint64_t ss_ssl_tag = UINT64_MAX;  /* the epoch that _ssl's OpenSSL was fed for; at first none */
     static uint64_t ss_ssl_feeds;
     """
     uint64_t ss_ssl_tag, ss_ssl_feeds
 
 
-# Brings _ssl's OpenSSL into the epoch, and returns that. `self` is what the guarded method was called on; RAND_add does not
-# look at its own. Leaves no exception; where something fails the tag stays stale, and the next call tries again.
+# Brings _ssl's OpenSSL into the epoch, and returns that. `self` is what the guarded method was called on; RAND_add does
+# not look at its own. Leaves no exception; where something fails the tag stays stale, and the next call tries again.
 cdef uint64_t feed_ssl(PyObject* self) noexcept:
     cdef uint64_t epoch = ss_look()
     cdef PyObject* args[2]
@@ -110,8 +110,8 @@ cdef PyObject* guard_ssl_sendfile(PyObject* self, PyObject** args, Py_ssize_t co
     return (<ss_fast>ss_guards[SS_GUARD_SSL_SENDFILE].original)(self, args, count)
 
 
-# Does a draw by this _ssl reach a hook? Asked by behaviour: which library the linker bound it to cannot be seen from here.
-# With the GIL and no exception set; leaves none.
+# Does a draw by this _ssl reach a hook? Asked by behaviour: which library the linker bound it to cannot be seen from
+# here. With the GIL and no exception set; leaves none.
 cdef bint ssl_is_hooked(PyObject* module) noexcept:
     cdef PyObject* function = raw_getattr(module, "RAND_bytes")
     cdef PyObject* zero = raw_long(0)
@@ -167,5 +167,5 @@ cdef void guard_ssl_methods(PyObject* module) noexcept:
     guard_attribute(socket, "shutdown", SS_GUARD_SSL_SHUTDOWN, METH_NOARGS, <void*>guard_ssl_shutdown)
     guard_attribute(socket, "verify_client_post_handshake", SS_GUARD_SSL_POST_HANDSHAKE, METH_NOARGS,
                     <void*>guard_ssl_post_handshake)
-    guard_attribute(socket, "sendfile", SS_GUARD_SSL_SENDFILE, METH_FASTCALL, <void*>guard_ssl_sendfile)    # from 3.15 on
+    guard_attribute(socket, "sendfile", SS_GUARD_SSL_SENDFILE, METH_FASTCALL, <void*>guard_ssl_sendfile)    # 3.15
     raw_decref(socket)

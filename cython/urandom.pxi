@@ -1,8 +1,8 @@
 # The os room: guards os.urandom and os.getrandom, for references taken before activation too. Outside the fence the
 # kernel's bytes pass through untouched. Runs in any interpreter, as random.pxi's guards do.
 
-# New reference to the bytes to hand out, mixed if the fence is up. Never changes `value` in place: from 3.15 on, one-byte
-# results are the interpreter's cached objects. Steals `value`.
+# New reference to the bytes to hand out, mixed if the fence is up. Never changes `value` in place: from 3.15 on, one-
+# byte results are the interpreter's cached objects. Steals `value`.
 cdef inline PyObject* fenced(PyObject* value, uint64_t epoch) noexcept:
     cdef Py_ssize_t size = raw_bytes_size(value)
     cdef PyObject* copy

@@ -1,10 +1,10 @@
-# The uuid room: what the functions of a `uuid` module do while it is patched (snapsafe_rt/patches/uuid.py exchanges their
-# code for a call of these methods).
+# The uuid room: what the functions of a `uuid` module do while it is patched (snapsafe_rt/patches/uuid.py exchanges
+# their code for a call of these methods).
 #
-# The native paths make what the module would make, only faster, and only while everything that the module's own code looks
-# up is what it was: a program or a test that replaced os.urandom, time.time_ns or uuid.UUID gets the module's own code.
-# Methods are called with the GIL, or attached on free-threaded builds; what is declared noexcept sets no exception unless
-# it says so. No lock is held across Python code.
+# The native paths make what the module would make, only faster, and only while everything that the module's own code
+# looks up is what it was: a program or a test that replaced os.urandom, time.time_ns or uuid.UUID gets the module's own
+# code. Methods are called with the GIL, or attached on free-threaded builds; what is declared noexcept sets no
+# exception unless it says so. No lock is held across Python code.
 
 cdef extern from *:
     """
@@ -153,7 +153,8 @@ cdef class Uuid:
         return True
 
     cdef inline bint entropy_is_ours(self) noexcept:
-        return stands_for(self.names, self.key_os, self.os) and stands_for(self.os_names, self.key_urandom, self.urandom)
+        return (stands_for(self.names, self.key_os, self.os)
+                and stands_for(self.os_names, self.key_urandom, self.urandom))
 
     cdef inline bint clock_is_ours(self) noexcept:
         return (stands_for(self.time_names, self.key_time_ns, self.time_ns)
@@ -183,7 +184,8 @@ cdef class Uuid:
             epoch = ss_look()
             if SS_UNLIKELY(ss_pool_take(drawn, sizeof(drawn), epoch) != 0):
                 break       # the module's own code raises what os.urandom raises
-            made = self.make((drawn[0] & ~<uint64_t>0xf000) | 0x4000, (drawn[1] & ~(<uint64_t>3 << 62)) | <uint64_t>1 << 63)
+            made = self.make((drawn[0] & ~<uint64_t>0xf000) | 0x4000,
+                             (drawn[1] & ~(<uint64_t>3 << 62)) | <uint64_t>1 << 63)
             tries += 1
             if SS_LIKELY(ss_stands(epoch)) or made == NULL or tries == SS_DRAW_TRIES:
                 return ss_owned(made)
@@ -192,9 +194,9 @@ cdef class Uuid:
 
     # ---- uuid7 ----
 
-    # The next timestamp, counter and random tail, stepped as the module's own code steps them. A counter of another epoch or
-    # process is spent: the next value takes a fresh one, in the next millisecond if need be, for clones share the clock and
-    # the counter. 0, or -1 where there is no entropy. With a critical section on free-threaded builds.
+    # The next timestamp, counter and random tail, stepped as the module's own code steps them. A counter of another
+    # epoch or process is spent: the next value takes a fresh one, in the next millisecond if need be, for clones share
+    # the clock and the counter. 0, or -1 where there is no entropy. With a critical section on free-threaded builds.
     cdef inline int step(self, uint64_t epoch, uint64_t token, uint64_t now, uint32_t* ret_tail) noexcept:
         cdef unsigned char[10] drawn
         cdef uint64_t counter = self.counter
@@ -239,7 +241,8 @@ cdef class Uuid:
         return stands_for(self.names, self.key_last, self.last_object) and stands_for(
             self.names, self.key_counter, self.counter_object)
 
-    # Shows the state in the module's globals. The state is ahead of them for a moment: what is drawn meanwhile goes by it.
+    # Shows the state in the module's globals. The state is ahead of them for a moment: what is drawn meanwhile goes by
+    # it.
     cdef int mirror(self, uint64_t last, uint64_t counter, bint moved) except -1:
         self.mirroring += 1
         try:

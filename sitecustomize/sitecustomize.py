@@ -11,16 +11,16 @@ def _activate() -> None:
     if os.environ.get("SNAPSAFE") == "0":
         return
     try:
-        activation = __import__("snapsafe_rt.activation", fromlist=("from_site",))
-    except ImportError:
-        activation = _beside_this_folder()
+        try:
+            __import__("snapsafe_rt.activation")
+        except ImportError:
+            _load_from_beside()
+        sys.modules["snapsafe_rt.activation"].from_site()
     except Exception as error:
-        activation = _refuse(f"{type(error).__name__}: {error}")
-    if activation is not None:
-        activation.from_site()
+        _refuse(f"{type(error).__name__}: {error}")
 
 
-def _beside_this_folder() -> object:
+def _load_from_beside() -> None:
     """The package this file belongs to, for an interpreter (a venv's, say) on whose path it is not. sys.path stays."""
     here = os.path.dirname(os.path.abspath(__file__))
     for root in (os.path.dirname(here), os.path.join(os.path.dirname(here), "snapsafe_rt")):
@@ -28,22 +28,22 @@ def _beside_this_folder() -> object:
         if os.path.basename(root) == "snapsafe_rt" and os.path.exists(start):
             break
     else:
-        return _refuse("the package snapsafe_rt was not found")
+        raise ImportError("the package snapsafe_rt was not found")
     # Not importlib.util: this module of the frozen importer is there already.
     from _frozen_importlib import ModuleSpec, module_from_spec
     from _frozen_importlib_external import SourceFileLoader
 
-    spec = ModuleSpec("snapsafe_rt", SourceFileLoader("snapsafe_rt", start), origin=start, is_package=True)
-    spec.submodule_search_locations.append(root)
+    loader = SourceFileLoader("snapsafe_rt", start)
+    spec = ModuleSpec("snapsafe_rt", loader, origin=start, is_package=True)
+    spec.submodule_search_locations = [root]
     spec.has_location = True
     package = module_from_spec(spec)
     sys.modules["snapsafe_rt"] = package
     try:
-        spec.loader.exec_module(package)
-        return sys.modules["snapsafe_rt.activation"]
-    except Exception as error:
+        loader.exec_module(package)
+    except Exception:
         del sys.modules["snapsafe_rt"]
-        return _refuse(f"{type(error).__name__}: {error}")
+        raise
 
 
 def _refuse(reason: str) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+__all__ = ["MISSING", "CachedOnce", "native"]
+
 MISSING = ""
 """Why there is no native core; empty where there is one."""
 

@@ -67,10 +67,11 @@ def notify_restored(entropy: bytes = b"") -> int:
 
 def _expand(host: bytes, size: int = _HOST_STREAM) -> bytes:
     try:
-        from _sha3 import shake_256  # hashlib would load OpenSSL
+        from _sha3 import shake_256  # type: ignore[import-not-found]  # hashlib would load OpenSSL
     except ImportError:
         from hashlib import shake_256
-    return shake_256(host).digest(size)
+    stream: bytes = shake_256(host).digest(size)
+    return stream
 
 
 def per_generation(factory: "Callable[[], T]") -> "Callable[[], T]":

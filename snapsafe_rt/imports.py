@@ -28,7 +28,7 @@ class _Loader:
 
     def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         create = getattr(self._loader, "create_module", None)
-        return create(spec) if create else None  # type: ignore[no-any-return]
+        return create(spec) if create else None
 
     def exec_module(self, module: "ModuleType") -> None:
         self._spec.loader = self._loader
@@ -63,9 +63,9 @@ _finder = _Finder()
 
 def install() -> None:
     if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _finder)
 
 
 def remove() -> None:
     if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(_finder)

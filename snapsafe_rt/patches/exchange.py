@@ -55,10 +55,11 @@ def _calling(code: "CodeType", target: "Callable[..., Any]") -> "CodeType":
     namespace: dict[str, Any] = {}
     exec(compile(source, code.co_filename, "exec"), namespace)  # noqa: S102 - the text is ours
     new: CodeType = namespace["exchanged"].__code__
+    qualified: Any = {"co_qualname": code.co_qualname} if hasattr(code, "co_qualname") else {}  # from 3.11 on
     return new.replace(
         co_consts=tuple(target if constant == _PLACEHOLDER else constant for constant in new.co_consts),
         co_names=(*new.co_names, _PLACEHOLDER),  # unused by the code; marks it as ours
         co_firstlineno=code.co_firstlineno,
         co_name=code.co_name,
-        **({"co_qualname": code.co_qualname} if hasattr(code, "co_qualname") else {}),
+        **qualified,
     )

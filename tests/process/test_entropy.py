@@ -1,0 +1,240 @@
+"""The fence: after a restore, and at start, kernel bytes are mixed with a stream that no other clone has."""
+
+import os
+
+import pytest
+
+HEAD = """
+    import json, os, random, struct, sys
+    import snapsafe_rt
+    from snapsafe_rt.core import native
+
+    def fence():
+        return snapsafe_rt.status().fence["state"]
+"""
+
+
+@pytest.fixture
+def replayed(compile_native):
+    """Kernel bytes are the same in each process, and nobody may reseed the kernel."""
+    return {"LD_PRELOAD": str(compile_native("replay.c"))}
+
+
+DRAWS = {
+    "os.urandom": "os.urandom(16)",
+    "one byte at a time": "b''.join(os.urandom(1) for _ in range(32))",
+    "os.getrandom": "os.getrandom(16)",
+    "entropy": "snapsafe_rt.entropy(16)",
+    "one byte of entropy": "b''.join(snapsafe_rt.entropy(1) for _ in range(32))",
+    "Random()": "random.Random().getrandbits(128)",
+    "_random.Random()": "__import__('_random').Random().getrandbits(128)",
+    "seed()": "random.seed() or random.random()",
+    "uuid4": "__import__('uuid').uuid4()",
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_kernel_that_repeats(run_python, source_file, replayed, draw):
+    """A process may have been started right after a restore: from the start on nothing relies on the kernel alone."""
+    script = f"{HEAD}\n    print({draw})"
+    guarded = {run_python(script, env=source_file.env | replayed) for _ in range(4)}
+    assert len(guarded) == 4
+    if "snapsafe_rt" not in draw:
+        stock = {run_python(f"{HEAD}\n    print({draw})", env=replayed, activated=False) for _ in range(4)}
+        assert len(stock) == 1, "the twin"
+
+
+def test_up_at_start_and_after_each_restore(run_python, source_file, replayed):
+    script = """
+    assert fence() == "cpu"
+    native.epoch()
+    assert snapsafe_rt.notify_restored() == 1 and fence() == "cpu"
+    left = snapsafe_rt.status().fence["seconds_left"]
+    assert 290 < left <= 300, left
+    """
+    run_python(HEAD + script, env=source_file.env | replayed)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reseeding the kernel takes CAP_SYS_ADMIN")
+def test_privilege_lowers_it(run_python, source_file):
+    script = """
+    snapsafe_rt.notify_restored()
+    status = snapsafe_rt.status()
+    assert status.fence["state"] == "down" and status.fence["kernel_reseeded"], status.fence
+    """
+    run_python(HEAD + script, env=source_file.env)
+
+
+def test_the_managers_word_lowers_it(run_python, source_file, replayed):
+    """ "Kernel reseeded for generation" counts for the generation that is shown, and for no other."""
+    script = """
+    def write(offset, value):
+        fd = os.open(sys.argv[1], os.O_WRONLY)
+        os.pwrite(fd, struct.pack("<Q", value), offset)
+        os.close(fd)
+    write(0x800, 7)
+    assert fence() == "cpu"
+    write(0x68, 8)
+    assert snapsafe_rt.epoch() == 1 and fence() == "cpu"
+    write(0x800, 8)
+    assert fence() == "down"
+    write(0x68, 9)
+    assert snapsafe_rt.epoch() == 2 and fence() == "cpu"
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env | replayed)
+
+
+DEGRADED = """
+    native.disable_cpu_for_testing(True)
+    native.raise_fence()
+    assert fence() == "degraded"
+"""
+
+
+def test_degraded_is_told_and_is_not_called_protected(run_python, source_file, replayed):
+    script = """
+    status = snapsafe_rt.status()
+    assert not status.protected and status.degraded
+    assert all("degraded" in row.note for row in status.rows if row.protection in ("guarded", "refreshed"))
+    assert not status.problems, status.problems     # there is a libcrypto for the hash
+    print(os.urandom(16), os.urandom(16), snapsafe_rt.entropy(100))
+    """
+    drawn = [run_python(HEAD + DEGRADED + script, env=source_file.env | replayed) for _ in range(4)]
+    assert len(set(drawn)) == 4
+
+
+def test_host_entropy_stands_in_for_the_cpu(run_python, source_file, replayed):
+    script = """
+    try:
+        snapsafe_rt.notify_restored("text")
+    except TypeError:
+        pass
+    else:
+        raise AssertionError("text is not bytes")
+    assert snapsafe_rt.notify_restored(sys.argv[1].encode()) == 1
+    assert fence() == "host" and snapsafe_rt.status().protected
+    print(os.urandom(16).hex(), snapsafe_rt.entropy(16).hex())
+    assert snapsafe_rt.notify_restored() == 2 and fence() == "degraded"     # the stream was of its epoch alone
+    """
+
+    def drawn(host):
+        return run_python(HEAD + DEGRADED + script, host, env=source_file.env | replayed)
+
+    assert len({drawn("a"), drawn("b"), drawn("c")}) == 3
+
+
+def test_host_stream_runs_dry(run_python, source_file, replayed):
+    script = """
+    snapsafe_rt.notify_restored(b"host")
+    for _ in range(64):
+        snapsafe_rt.entropy(1024)
+    assert fence() == "degraded"
+    """
+    run_python(HEAD + DEGRADED + script, env=source_file.env | replayed)
+
+
+def test_entropy_arguments(run_python, source_file):
+    script = """
+    assert snapsafe_rt.entropy(0) == b"" and len(snapsafe_rt.entropy(1 << 20)) == 1 << 20
+    for wrong, error in ((-1, ValueError), ("x", TypeError), (1.5, TypeError), (1 << 70, OverflowError)):
+        try:
+            snapsafe_rt.entropy(wrong)
+        except error:
+            pass
+        else:
+            raise AssertionError(wrong)
+    """
+    run_python(HEAD + script, env=source_file.env)
+
+
+PER_GENERATION = """
+    import threading
+    calls = []
+
+    @snapsafe_rt.per_generation
+    def node():
+        calls.append(1)
+        return snapsafe_rt.entropy(8)
+
+    def bump():
+        fd = os.open(sys.argv[1], os.O_RDWR)
+        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
+        os.close(fd)
+"""
+
+
+def test_per_generation(run_python, source_file):
+    script = """
+    first = node()
+    assert node() is first and len(calls) == 1
+    bump()
+    assert node() != first and len(calls) == 2 and node.__wrapped__.__name__ == "node"
+
+    def fails():
+        raise KeyError("x")
+    failing = snapsafe_rt.per_generation(fails)
+    for _ in range(2):
+        try:
+            failing()
+        except KeyError:
+            pass
+    try:
+        snapsafe_rt.per_generation(3)
+    except TypeError as error:
+        assert "takes a callable, not int" in str(error)
+
+    # Made anew where a restore came in between; threads wait for one factory.
+    made = []
+    @snapsafe_rt.per_generation
+    def restored_meanwhile():
+        if not made:
+            bump()
+        made.append(1)
+        return len(made)
+    assert restored_meanwhile() == 2 == restored_meanwhile()
+    begun, go = threading.Event(), threading.Event()
+    @snapsafe_rt.per_generation
+    def slow():
+        begun.set()
+        go.wait(30)
+        return object()
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(slow())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    begun.wait(30)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert len({id(result) for result in results}) == 1
+
+    # A child forked while another thread is in the factory does not wait for that thread.
+    bump()
+    begun.clear(), go.clear()
+    thread = threading.Thread(target=slow)
+    thread.start()
+    begun.wait(30)
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)     # forking with threads is the point
+    if (child := os.fork()) == 0:
+        go.set()
+        slow()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    go.set()
+    thread.join()
+    """
+    run_python(HEAD + PER_GENERATION + script, source_file.path, env=source_file.env)
+
+
+def test_source_without_a_source(run_python, shm_path):
+    """Nothing is detected then, and status() does not claim that anything is protected."""
+    path = shm_path / "none"
+    script = """
+    status = snapsafe_rt.status()
+    assert status.active and status.source is None and not status.protected
+    assert "random" in status.unprotected and "os" in status.unprotected
+    state = random.getstate()
+    assert snapsafe_rt.notify_restored() == 1 and random.getstate() != state
+    """
+    run_python(HEAD + script, env={"SNAPSAFE_SOURCES": f"vmclock:{path}"})
