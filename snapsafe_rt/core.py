@@ -19,6 +19,10 @@ MISSING = ""
 
 if TYPE_CHECKING:
     from snapsafe_rt import _core as native
+elif "t" in getattr(sys, "abiflags", ""):
+    # Importing an extension that does not declare itself would turn the GIL on behind the user's back.
+    native = None
+    MISSING = "the native core was not proved on free-threaded builds yet, so it is not loaded there"
 else:
     try:
         from snapsafe_rt import _core as native
