@@ -105,12 +105,13 @@ def run_python():
         dev=True,
         activated=True,
         timeout=60,
+        executable=sys.executable,
     ):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
         folders = [FOLDER] if activated else []
         environment["PYTHONPATH"] = os.pathsep.join(map(str, [*folders, PACKAGE.parent]))
         environment.update(env or {})
-        command = [sys.executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
+        command = [executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
         try:
             done = subprocess.run(
                 [*command, *map(str, arguments)],

@@ -1,6 +1,7 @@
 /* The arm64 half of entropy.c, run by .ci/arm64 under QEMU: `with` on a CPU that has RNDR, `without` on one that has not.
    The fence is raised, so that ss_entropy_mix() must bring a stream of its own; over zero bytes that stream is visible. */
 #include "entropy.h"
+#include "epoch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -92,10 +93,13 @@ int main(int argc, char **argv)
         ss_entropy_disable_cpu_for_testing(false);
     }
 
-    /* The host's bytes are used once each, on every CPU. */
+    /* The host's bytes are used once each, in their own epoch, on every CPU. */
     unsigned char host[16], mixed[16] = {0};
     memset(host, 0x5a, sizeof host);
-    EXPECT(ss_entropy_host(host, sizeof host) == 0);
+    EXPECT(ss_entropy_host(host, sizeof host, ss_look() + 1) == 0);
+    ss_entropy_inspect(&info);
+    EXPECT(info.host_left == 0); /* they are of another epoch */
+    EXPECT(ss_entropy_host(host, sizeof host, ss_look()) == 0);
     ss_entropy_inspect(&info);
     EXPECT(info.host_left == sizeof host);
     ss_entropy_mix(mixed, sizeof mixed);

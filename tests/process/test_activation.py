@@ -201,8 +201,10 @@ def test_another_python_is_left_alone(run_python, tmp_path):
     assert snapsafe_rt.notify_restored() == 0 and not status.protected
     assert random.Random(42).random() == 0.6394267984578837
     """
-    run_python(script, env=environment)
-    line = run_python(script, env={**environment, "SNAPSAFE_STRICT": "1"}, status=78, stream="stderr")
+    # The interpreter below the virtual environment: there nobody installed the package, nor a finder for it.
+    bare = sys._base_executable
+    run_python(script, env=environment, executable=bare)
+    line = run_python(script, executable=bare, env={**environment, "SNAPSAFE_STRICT": "1"}, status=78, stream="stderr")
     assert line.count("\n") == 1
     assert "no native core" in line
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from snapsafe_rt import cli, demo, demo_program, publish
+from snapsafe_rt import cli, demo, demo_program
 
 from ..conftest import PACKAGE
 
@@ -180,22 +180,20 @@ def test_without_a_folder_for_the_source_it_says_which_it_needs(monkeypatch, cap
     assert "tmpfs" in capsys.readouterr().err
 
 
-def test_told_to_end_it_leaves_nothing_behind(tmp_path):
-    def folders():
-        where = publish.private_folders()
-        return {name for folder in where for name in os.listdir(folder) if name.startswith("snapsafe-demo-")}
-
-    before = folders()
+def test_told_to_end_it_leaves_nothing_behind(tmp_path, shm_path):
     with subprocess.Popen(
         [sys.executable, "-m", "snapsafe_rt", "demo", "--clones", "20000"],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "XDG_RUNTIME_DIR": str(shm_path)},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as child:
-        time.sleep(2)
+        until = time.monotonic() + 30
+        while not os.listdir(shm_path) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert os.listdir(shm_path), "it did not begin"
         child.send_signal(signal.SIGTERM)
         _, said = child.communicate(timeout=30)
     assert child.returncode == 128 + signal.SIGTERM
     assert b"Traceback" not in said
-    assert folders() == before
+    assert os.listdir(shm_path) == []
