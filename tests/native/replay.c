@@ -48,6 +48,12 @@ ssize_t getrandom(void *out, size_t size, unsigned flags)
     return (ssize_t)size;
 }
 
+/* OpenSSL's way to the kernel. */
+int getentropy(void *out, size_t size)
+{
+    return getrandom(out, size, 0) < 0 ? -1 : 0;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     if (clock != CLOCK_REALTIME)
