@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import SourceFile
+
 CLONES = 50
 
 HEAD = """
@@ -150,18 +152,94 @@ def test_openssl_1_1_1(run_python, source_file, machine, old_libcrypto, activate
         "EC key": lambda: libcrypto.old_ec_key(path),
     }}
     counts = {{}}
-    for prepare in (lambda: [draw() for draw in draws.values()], None):
+    freeze = getattr(ctypes.CDLL(None), "replay_freeze_tsc", None)
+
+    def never():
+        assert not freeze or freeze() == 0
+
+    def warm():
+        never()
+        for draw in draws.values():
+            draw()
+
+    for prepare in (warm, never):
         for place in PLACES:
             for name, draw in draws.items():
-                counts[name, place, bool(prepare)] = distinct(draw, prepare, place=place)
+                counts[name, place, prepare is warm] = distinct(draw, prepare, place=place)
     if {activated}:
         assert set(counts.values()) == {{{CLONES}}}, counts
         assert row().protection == "guarded" and "1.1.1" in row().note and path in row().note, row().note
         snapsafe_rt = sys.modules["snapsafe_rt"]
         snapsafe_rt.deactivate()
         assert libcrypto.method(path) == old.RAND_OpenSSL() != before
-    else:
+    elif freeze:  # elsewhere each draw mixes the CPU's clock in: no duplicates, but no more entropy either
         assert max(counts.values()) <= {CLONES // 5}, counts
     """
     env = (source_file.env if activated else {}) | machine
     run_python(HEAD + script, source_file.path, old_libcrypto, env=env, activated=activated)
+
+
+# ---- the generation moves during a draw ----
+
+DRAWS = int(os.environ.get("SNAPSAFE_TEST_DRAWS", "400000"))
+
+SEAMS = """
+    import mmap, ssl
+    watched, moved = sys.argv[1:3]
+    import snapsafe_rt
+    seams = ctypes.CDLL(None)
+    seams.seam_page.argtypes = [ctypes.c_void_p]
+    with open(moved, "r+b") as file:
+        page = mmap.mmap(file.fileno(), 4096)
+    seams.seam_page(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    snapsafe_rt.activate(["vmclock:" + watched])
+    warm()
+"""
+
+
+@pytest.fixture
+def seams(compile_native):
+    return {"LD_PRELOAD": str(compile_native("openssl_seams.c"))}
+
+
+@pytest.fixture
+def unwatched(shm_path):
+    """Another page: moving it moves nothing that the process watches, as if its hook did not look."""
+    return SourceFile(shm_path / "another")
+
+
+def test_four_native_threads(run_python, source_file, unwatched, seams):
+    """No thread of Python's and no GIL: nothing drawn under the old generation gets out."""
+    script = """
+    seams.seam_race.restype = ctypes.c_long
+    seams.seam_race.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+    function = ctypes.cast(getattr(libcrypto.library(), sys.argv[4]), ctypes.c_void_p)
+    print(seams.seam_race(function, int(sys.argv[3]) // 4, 20_000))
+    """
+
+    def stale(moved, function):
+        arguments = (source_file.path, moved.path, DRAWS, function)
+        return int(run_python(HEAD + SEAMS + script, *arguments, activated=False, env=seams, timeout=900))
+
+    for function in ("RAND_bytes", "RAND_priv_bytes"):
+        assert stale(source_file, function) == 0
+        assert stale(unwatched, function) > 0, "the twin: whoever does not look draws stale values, or this finds none"
+
+
+@pytest.mark.parametrize("surface", ["ssl.RAND_bytes", "RAND_bytes", "RAND_priv_bytes"])
+def test_what_was_drawn_across_a_restore_is_discarded(run_python, source_file, unwatched, seams, surface):
+    script = """
+    generates, reseeds = (ctypes.c_ulong.in_dll(seams, name) for name in ("seam_generates", "seam_reseeds"))
+    generates.value = reseeds.value = 0
+    seams.seam_arm()
+    drawn = SURFACES[sys.argv[3]]()
+    discarded = bytes((ctypes.c_ubyte * 64).in_dll(seams, "seam_discarded"))[:16]
+    print(generates.value, reseeds.value, snapsafe_rt.epoch(), drawn == discarded)
+    """
+
+    def run(moved):
+        arguments = (source_file.path, moved.path, surface)
+        return run_python(HEAD + SEAMS + script, *arguments, activated=False, env=seams).split()
+
+    assert run(source_file) == ["2", "1", "1", "False"]
+    assert run(unwatched) == ["1", "0", "0", "True"], "the twin: what was drawn is handed out"
