@@ -85,7 +85,8 @@ bool ss_openssl_probe_end(void)
 
 /* Fenced entropy goes in as additional input: on top of what OpenSSL gathers itself, and the only door the FIPS provider
    leaves open. Both children, public and private, of every thread follow: each compares its parent's reseed counter at
-   its next draw. In 1.1.1 `add` does the same, under the master's lock; entropy 0 means "additional input". */
+   its next draw. In 1.1.1 `add` does the same, under the master's lock, but only for what counts as a whole seed: additional
+   input (entropy 0) moves no counter, and the children would go on as they were. */
 static bool reseed_primary(library *lib)
 {
     unsigned char fresh[48]; /* the seed length of CTR_DRBG with AES-256 */
@@ -98,7 +99,7 @@ static bool reseed_primary(library *lib)
         EVP_RAND_CTX *primary = lib->primary(lib->global_context());
         done = primary && lib->reseed(primary, 0, NULL, 0, fresh, sizeof fresh) == 1;
     } else {
-        done = lib->stock->add(fresh, sizeof fresh, 0.0) == 1;
+        done = lib->stock->add(fresh, sizeof fresh, (double)sizeof fresh) == 1;
     }
     (void)lib->pop_to_mark();
     explicit_bzero(fresh, sizeof fresh);

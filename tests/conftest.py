@@ -17,6 +17,7 @@ import snapsafe_rt
 PACKAGE = Path(snapsafe_rt.__file__).resolve().parent
 FOLDER = next(path for path in (PACKAGE / "sitecustomize", PACKAGE.parent / "sitecustomize") if path.is_dir())
 NATIVE = Path(__file__).resolve().parent / "native"
+HELPERS = NATIVE.parent / "helpers"  # modules for the scripts that run_python runs
 OPTIONS = ("-X", "dev", "-X", "faulthandler", "-W", "error")
 
 
@@ -109,7 +110,7 @@ def run_python():
     ):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
         folders = [FOLDER] if activated else []
-        environment["PYTHONPATH"] = os.pathsep.join(map(str, [*folders, PACKAGE.parent]))
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, [*folders, PACKAGE.parent, HELPERS]))
         environment.update(env or {})
         command = [executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
         try:
@@ -124,6 +125,8 @@ def run_python():
         except subprocess.TimeoutExpired as late:
             pytest.fail(f"no end after {timeout} s\n--- stdout\n{late.stdout}\n--- stderr\n{late.stderr}")
         said = f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+        if done.returncode == 77 and status != 77:
+            pytest.skip(done.stdout.strip())
         if done.returncode != status:
             pytest.fail(f"exit status {done.returncode}, expected {status}\n{said}")
         if status == 0 and done.stderr:

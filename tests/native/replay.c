@@ -8,12 +8,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 unsigned long replay_large_draws, replay_armed;
@@ -66,6 +69,12 @@ long syscall(long number, ...)
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
+/* OpenSSL's way to the kernel. */
+int getentropy(void *out, size_t size)
+{
+    return getrandom(out, size, 0) < 0 ? -1 : 0;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
     if (clock != CLOCK_REALTIME)
@@ -75,6 +84,34 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     now->tv_nsec = (long)(unix_ns % 1000000000);
     return 0;
 }
+
+#if defined(__x86_64__)
+/* From here on rdtsc and rdtscp give the same count in this thread and those it starts: OpenSSL 1.1.1 mixes it into each
+   draw, and clones that are restored side by side read the same one. */
+static void emulate_tsc(int number, siginfo_t *info, void *context)
+{
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    const unsigned char *code = (const unsigned char *)registers[REG_RIP];
+    (void)info;
+    if (code[0] == 0x0f && code[1] == 0x31) {
+        registers[REG_RIP] += 2;
+    } else if (code[0] == 0x0f && code[1] == 0x01 && code[2] == 0xf9) {
+        registers[REG_RIP] += 3;
+        registers[REG_RCX] = 0;
+    } else {
+        signal(number, SIG_DFL);
+        return;
+    }
+    registers[REG_RAX] = 12345;
+    registers[REG_RDX] = 0;
+}
+
+int replay_freeze_tsc(void)
+{
+    struct sigaction action = {.sa_sigaction = emulate_tsc, .sa_flags = SA_SIGINFO};
+    return sigaction(SIGSEGV, &action, NULL) || prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0);
+}
+#endif
 
 int gettimeofday(struct timeval *restrict now, void *restrict zone)
 {
