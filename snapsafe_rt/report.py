@@ -113,8 +113,6 @@ class Status:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
             elif self.fence["state"] == "degraded":
                 note += "; entropy is degraded: likely, not surely, unique until the fence falls"
-            if self.source is not None and not self.source["synchronous"]:
-                note += "; asynchronous source: only from the moment it was written"
         return Row(name, covers, level, note)
 
     @property
