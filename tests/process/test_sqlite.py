@@ -7,7 +7,7 @@ import pytest
 CLONES = 50
 
 HEAD = """
-    import json, os, sqlite3, sys, threading
+    import atexit, json, os, sqlite3, sys, threading
     from drawing import PLACES, distinct, restored_twice, source
 
     ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT randomblob(16) FROM c"
@@ -27,6 +27,7 @@ HEAD = """
         return connection
 
     connection = connect()
+    atexit.register(connection.close)
     cursor = None
 
     def running(cls=sqlite3.Cursor):
