@@ -310,7 +310,7 @@ def libcryptos():
     cdef bint known
     cdef int i
     found = []
-    scan_libraries()
+    scan_while_active()
     for i in range(SS_OPENSSL_MAX + 1):
         with nogil:
             known = ss_openssl_inspect(i, &info)
@@ -350,7 +350,7 @@ def libsqlites():
     cdef bint known
     cdef int i
     found = []
-    scan_libraries()
+    scan_while_active()
     for i in range(SS_SQLITE_MAX + 1):
         with nogil:
             known = ss_sqlite_inspect(i, &info)

@@ -26,6 +26,12 @@ cdef void scan_libraries() noexcept:
         ss_sqlite_scan()
 
 
+# For reports, which are asked for after deactivation as well.
+cdef void scan_while_active() noexcept:
+    if ss_guard_active(&ss_guards[SS_GUARD_EXEC_DYNAMIC]):
+        scan_libraries()
+
+
 # After `module`, possibly NULL, was executed. Called with the GIL and no exception set; leaves none.
 cdef void loaded(PyObject* module) noexcept:
     cdef const char* name = NULL

@@ -83,10 +83,10 @@ bool ss_openssl_probe_end(void)
     return probe.seen;
 }
 
-/* Fenced entropy goes in as additional input: on top of what OpenSSL gathers itself, and the only door the FIPS provider
-   leaves open. Both children, public and private, of every thread follow: each compares its parent's reseed counter at
-   its next draw. In 1.1.1 `add` does the same, under the master's lock, but only for what counts as a whole seed: additional
-   input (entropy 0) moves no counter, and the children would go on as they were. */
+/* From 3.0 on fenced entropy goes in as additional input: on top of what OpenSSL gathers itself, and the only door that the
+   FIPS provider leaves open. In 1.1.1 `add` takes the master's lock; but what it takes for additional input, it mixes in
+   without telling the children. So it is given as entropy, of the length that makes a reseed (rand_drbg_seedlen).
+   Both children, public and private, of every thread follow: each compares its parent's counter at its next draw. */
 static bool reseed_primary(library *lib)
 {
     unsigned char fresh[48]; /* the seed length of CTR_DRBG with AES-256 */
@@ -99,7 +99,7 @@ static bool reseed_primary(library *lib)
         EVP_RAND_CTX *primary = lib->primary(lib->global_context());
         done = primary && lib->reseed(primary, 0, NULL, 0, fresh, sizeof fresh) == 1;
     } else {
-        done = lib->stock->add(fresh, sizeof fresh, (double)sizeof fresh) == 1;
+        done = lib->stock->add(fresh, sizeof fresh, sizeof fresh) == 1;
     }
     (void)lib->pop_to_mark();
     explicit_bzero(fresh, sizeof fresh);

@@ -40,7 +40,7 @@ cdef uint64_t feed_ssl(PyObject* self) noexcept:
     if SS_LIKELY(ss_load_u64(&ss_ssl_tag) == epoch):
         return epoch
     args[0] = raw_bytes(NULL, 48)
-    args[1] = raw_float(48.0)   # for less than a whole seed, 1.1.1 reseeds no generator but the primary
+    args[1] = raw_float(48.0)   # openssl.c, reseed_primary(), says why
     if args[0] != NULL and args[1] != NULL and ss_entropy_fill(raw_bytes_data(args[0]), 48) == 0:
         result = (<ss_fast>ss_guards[SS_GUARD_SSL_RAND_ADD].original)(self, args, 2)
         explicit_bzero(raw_bytes_data(args[0]), 48)
