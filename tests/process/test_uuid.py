@@ -1,0 +1,291 @@
+"""uuid in clones, forks and threads: each proof with a twin that shows the duplicates it speaks of."""
+
+import sys
+
+import pytest
+
+# Clones by the raw system call, each pid 1 of a namespace of its own: no at-fork handler runs and the pid stays the same.
+HEAD = """
+    import ctypes, os, random, struct, sys, threading, uuid
+    import snapsafe_rt
+    libc = ctypes.PyDLL(None, use_errno=True)
+    path = sys.argv[1]
+
+    def bump():
+        fd = os.open(path, os.O_RDWR)
+        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
+        os.close(fd)
+
+    def become_template():
+        if libc.unshare(0x20000000) and libc.unshare(0x30000000):
+            print("namespaces are forbidden")
+            sys.exit()
+        child = os.fork()
+        if child:
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+
+    def clone(body, flags=0x20000000):
+        reader, writer = os.pipe()
+        pid = libc.syscall({"x86_64": 56, "aarch64": 220}[os.uname().machine], flags | 17, 0, 0, 0, 0)
+        if pid == 0:
+            os.write(writer, body().encode())
+            os._exit(0)
+        assert pid > 0, "clone"
+        os.close(writer)
+        with os.fdopen(reader) as stream:
+            result = stream.read()
+        assert os.waitpid(pid, 0)[1] == 0 and result
+        return result
+
+    def fork_each(children, count, draw):
+        '''What each of the forked children drew, as sets of ints.'''
+        import tempfile
+        drawn = []
+        for file in [tempfile.TemporaryFile() for _ in range(children)]:
+            if (pid := os.fork()) == 0:
+                file.write(b"".join(draw().int.to_bytes(16, "big") for _ in range(count)))
+                file.flush()
+                os._exit(0)
+            drawn.append((pid, file))
+        for pid, file in drawn:
+            assert os.waitpid(pid, 0)[1] == 0
+            file.seek(0)
+            data = file.read()
+            assert len(data) == 16 * count
+            file.close()
+            yield [data[i:i + 16] for i in range(0, len(data), 16)]
+"""
+
+CLONES = 300
+
+# What is drawn -> how many different values 300 clones must give: a clock sequence has 14 bits only.
+DRAWS = {
+    "uuid4()": CLONES,
+    "uuid1()": CLONES,
+    "uuid1().node": CLONES,
+    "uuid1().clock_seq": 275,
+    "uuid1(clock_seq=5)": CLONES,
+    "uuid1(node=5)": 275,
+    "getnode()": CLONES,
+}
+if sys.version_info >= (3, 14):
+    DRAWS |= {"uuid6()": CLONES, "uuid6().node": CLONES, "uuid6().clock_seq": 275, "uuid7()": CLONES, "uuid8()": CLONES}
+
+def clones(draw, *, restored=True, before=""):
+    return f"""
+    draw = lambda: str(uuid.{draw})
+    become_template()
+    [draw() for _ in range(3)]
+    {before}
+    if {restored}:
+        bump()
+    print(len({{clone(draw) for _ in range({CLONES})}}))
+    """
+
+
+@pytest.fixture
+def preload(compile_native):
+    def build(*names):
+        return {"LD_PRELOAD": ":".join(str(compile_native(f"{name}.c")) for name in names)}
+
+    return build
+
+
+@pytest.fixture
+def machine(preload):
+    """Clones as a machine's: the same kernel bytes, the same clock, and nothing is wiped."""
+    return preload("wipe_off", "replay") | {"SNAPSAFE_TEST_WIPE": "ignored"}
+
+
+def number(output):
+    if "forbidden" in output:
+        pytest.skip(output)
+    return int(output)
+
+
+@pytest.mark.parametrize(("draw", "least"), DRAWS.items(), ids=DRAWS)
+def test_clones(run_python, synchronous_source, machine, draw, least):
+    env = synchronous_source.env | machine
+    assert number(run_python(HEAD + clones(draw), synchronous_source.path, env=env)) >= least
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_clones_repeat_without_us(run_python, synchronous_source, machine, draw):
+    script = HEAD + clones(draw)
+    assert number(run_python(script, synchronous_source.path, env=machine, activated=False)) == 1
+
+
+@pytest.mark.parametrize("draw", [draw for draw in ("uuid4()", "uuid7()") if draw in DRAWS])
+def test_a_source_that_comes_late(run_python, source_file, synchronous_source, machine, preload, draw):
+    """The generation has not moved yet. Bytes drawn ahead would repeat: so nothing is, and it is as safe as stock."""
+    source_file.path.write_bytes(source_file.path.read_bytes())
+    no_wipe = preload("wipe_off") | {"SNAPSAFE_TEST_WIPE": "ignored"}
+    late = HEAD + clones(draw, restored=False)
+    assert number(run_python(late, source_file.path, env=synchronous_env(source_file, False) | no_wipe)) == CLONES
+    # The twin: of a source that claims to be synchronous the promise was broken, and the pool shows it.
+    if draw == "uuid4()":
+        assert number(run_python(late, source_file.path, env=synchronous_env(source_file, True) | no_wipe)) == 1
+
+
+def synchronous_env(source, synchronous):
+    page = bytearray(source.path.read_bytes())
+    page[0x808] = synchronous
+    source.path.write_bytes(page)
+    return source.env
+
+
+@pytest.mark.parametrize("wipe", ["", "unknown"], ids=["wipe on fork", "no wipe on fork"])
+@pytest.mark.parametrize("restored", [False, True], ids=["", "restored"])
+def test_forked_children_share_no_bytes(run_python, synchronous_source, preload, wipe, restored):
+    script = """
+    if sys.argv[2] == "True":
+        bump()
+    from snapsafe_rt.core import native
+    kept = [uuid.uuid4().bytes for _ in range(10)]
+    assert native.pool_left() > 0
+    drawn = [kept, *fork_each(4, 20_000, uuid.uuid4), [uuid.uuid4().bytes for _ in range(1000)]]
+    assert len(set().union(*drawn)) == sum(map(len, drawn))
+    assert not any(int.from_bytes(value, "big") < 1 << 96 for values in drawn for value in values)
+    """
+    env = synchronous_source.env | preload("wipe_off") | ({"SNAPSAFE_TEST_WIPE": wipe} if wipe else {})
+    run_python(HEAD + script, synchronous_source.path, restored, env=env)
+
+
+FORKED_UUID1 = """
+    bump()
+    mine = uuid.uuid1()
+    node, clock_seq = mine.node, mine.clock_seq
+    draw = uuid.uuid1 if sys.argv[2] == "ours" else lambda: uuid.uuid1(node, clock_seq)
+    # So many that their timestamps run into one another.
+    drawn = list(fork_each(4, 100_000, draw))
+    print(sum(map(len, drawn)) - len(set().union(*drawn)), len({values[0][10:] for values in drawn}))
+    assert all(len(set(values)) == len(values) for values in drawn)
+"""
+
+
+@pytest.mark.parametrize("wipe", ["", "unknown"], ids=["wipe on fork", "no wipe on fork"])
+def test_forked_children_have_nodes_of_their_own(run_python, synchronous_source, preload, wipe):
+    env = synchronous_source.env | preload("wipe_off") | ({"SNAPSAFE_TEST_WIPE": wipe} if wipe else {})
+    repeated, nodes = run_python(HEAD + FORKED_UUID1, synchronous_source.path, "ours", env=env, dev=False).split()
+    assert (repeated, nodes) == ("0", "4")
+
+
+def test_forked_children_repeat_with_one_node(run_python, synchronous_source, preload):
+    """The twin: what one node and clock sequence for the whole family of processes gives."""
+    repeated, nodes = run_python(
+        HEAD + FORKED_UUID1, synchronous_source.path, "one", env=synchronous_source.env, dev=False
+    ).split()
+    assert int(repeated) > 0
+    assert nodes == "1"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="uuid7 came with 3.14")
+def test_forked_children_take_fresh_counters(run_python, synchronous_source, preload):
+    """Within the millisecond of the parent's last one: the counter tells them apart, not the 32-bit tail alone."""
+    script = """
+    counter = lambda value: value.int >> 32 & 0x3fffffff | (value.int >> 64 & 0xfff) << 30
+    last = uuid.uuid7()
+    values = [uuid.UUID(bytes=drawn[0]) for drawn in fork_each(4, 1, uuid.uuid7)]
+    print(len({counter(value) for value in [last, *values]}), all(value > last for value in values))
+    """
+    env = preload("replay")
+    assert run_python(HEAD + script, synchronous_source.path, env=env | synchronous_source.env).split() == ["5", "True"]
+    assert run_python(HEAD + script, synchronous_source.path, env=env, activated=False).split() == ["2", "True"]
+
+
+def test_threads(run_python, synchronous_source):
+    script = """
+    functions = [uuid.uuid1, uuid.uuid4] + [getattr(uuid, name) for name in ("uuid6", "uuid7") if hasattr(uuid, name)]
+    drawn = [[] for _ in range(8)]
+    stop = threading.Event()
+
+    def restore():
+        while not stop.wait(0.001):
+            bump()
+
+    def run(values):
+        for _ in range(5_000):
+            values += [function() for function in functions]
+
+    for restoring in (False, True):
+        bump()
+        threads = [threading.Thread(target=run, args=(values,)) for values in drawn]
+        if restoring:
+            threads.append(threading.Thread(target=restore))
+        for thread in threads:
+            thread.start()
+        for thread in threads[:8]:
+            thread.join()
+    stop.set()
+    threads[-1].join()
+    assert len({value for values in drawn for value in values}) == 2 * 8 * 5_000 * len(functions)
+    """
+    run_python(HEAD + script, synchronous_source.path, env=synchronous_source.env, timeout=100)
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_generation_moves_while_bytes_are_drawn(run_python, synchronous_source, preload, moves):
+    """The bytes were asked for before the restore: they are thrown away, and the value is made of others."""
+    script = """
+    from snapsafe_rt.core import native
+    draws = ctypes.c_ulong.in_dll(ctypes.CDLL(None), "replay_large_draws")
+    draws.value = 0
+    if sys.argv[2] == "True":
+        os.environ["SNAPSAFE_TEST_BUMP"] = path     # now only: `random` was seeded by a large draw as well
+    uuid.uuid4()
+    print(draws.value, native.inspect_epoch().epoch)
+    """
+    env = synchronous_source.env | preload("replay")
+    drawn = run_python(HEAD + script, synchronous_source.path, moves, env=env)
+    assert drawn.split() == (["2", "1"] if moves else ["1", "0"])
+
+
+@pytest.mark.parametrize("function", [name for name in ("uuid1", "uuid4", "uuid6", "uuid7") if f"{name}()" in DRAWS])
+def test_generation_moves_in_the_modules_own_code(run_python, synchronous_source, function):
+    """Whichever of the things that they call is replaced: the value that was under way is not handed out."""
+    script = f"""
+    from unittest import mock
+    import time
+    moved = []
+
+    def moves(real):
+        def called(*arguments):
+            value = real(*arguments)
+            if not moved:
+                moved.append(value)
+                bump()
+            return value
+        return called
+
+    with mock.patch("os.urandom", moves(os.urandom)), mock.patch("time.time_ns", moves(time.time_ns)), \\
+            mock.patch.object(uuid, "_generate_time_safe", moves(uuid._generate_time_safe or (lambda: None))):
+        value = uuid.{function}()
+    assert len(moved) == 1 and snapsafe_rt.epoch() == 1
+    stale = moved[0][0] if isinstance(moved[0], tuple) else moved[0]
+    assert not isinstance(stale, bytes) or stale[-8:][1:] not in value.bytes, (stale, value)
+    if {function!r} in ("uuid1", "uuid6"):
+        assert value.node >> 40 & 1 and value.node == uuid.getnode()
+    """
+    run_python(HEAD + script, synchronous_source.path, env=synchronous_source.env)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="uuid7 came with 3.14")
+@pytest.mark.parametrize("path", ["native", "own code"])
+def test_uuid7_in_the_millisecond_of_the_snapshot(run_python, synchronous_source, preload, path):
+    """The counter is fresh and the order holds, in the native code and in the module's own."""
+    script = """
+    from unittest import mock
+    counter = lambda value: value.int >> 32 & 0x3fffffff | (value.int >> 64 & 0xfff) << 30
+    real = os.urandom
+    with mock.patch("os.urandom", lambda size: real(size)) if sys.argv[2] != "native" else mock.MagicMock():
+        values = [uuid.uuid7() for _ in range(3)]
+        assert counter(values[2]) == counter(values[0]) + 2 and values[0].time == values[2].time
+        bump()
+        values += [uuid.uuid7() for _ in range(3)]
+    assert values == sorted(values)
+    assert abs(counter(values[3]) - counter(values[2])) > 1 << 20
+    assert counter(values[5]) == counter(values[3]) + 2 and values[3].time == values[5].time
+    assert (uuid._last_timestamp_v7, uuid._last_counter_v7) == (values[5].time, counter(values[5]))
+    """
+    env = synchronous_source.env | preload("replay")
+    run_python(HEAD + script, synchronous_source.path, path, env=env)
