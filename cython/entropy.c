@@ -381,8 +381,9 @@ void ss_entropy_restored(void)
     /* Clock readings credit nothing; so is the reseed forced whether or not anything was credited. */
     uint32_t number = __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE);
     bool done = ss_entropy_reseed_kernel(all, sizeof all, cpu ? 8 * (int)sizeof seed : 0) == 0;
-    __atomic_store_n(&kernel_reseeded, done, __ATOMIC_RELEASE);
-    if (done)
+    __atomic_store_n(&kernel_reseeded, done && cpu, __ATOMIC_RELEASE);
+    /* Fed with clocks and jitter alone, the kernel is likely unique, not surely: then the fence stays up, degraded. */
+    if (done && cpu)
         (void)__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     explicit_bzero(seed, sizeof seed);
     explicit_bzero(all, sizeof all);

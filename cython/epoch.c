@@ -21,6 +21,7 @@ ss_hot_state ss_hot = {.word = &nothing, .mask = UINT64_MAX};
 /* Guards everything below and every write to ss_hot. Held for microseconds; never across a call into a library. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int watched = -1;
+static uint64_t outlived; /* atomic; the generation that a restore was told of in which did not move it, else 0 */
 static uint64_t restores;
 static enum ss_cause last_cause;
 static int64_t last_ns;
@@ -148,8 +149,11 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     uint64_t epoch = advance(cause);
     /* One restore is one epoch: what the source shows now belongs to the restore we were told of. */
     source = ss_source_at(watched);
-    if (source && ss_source_read(source, &value) != SS_READ_LOST)
+    if (source && ss_source_read(source, &value) != SS_READ_LOST) {
+        if (value == ss_hot.remembered)
+            __atomic_store_n(&outlived, value, __ATOMIC_RELEASE);
         __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
+    }
     (void)pthread_mutex_unlock(&mutex);
     tell(epoch);
     return epoch;
@@ -182,7 +186,9 @@ bool ss_epoch_reseeded(void)
 {
     ss_source *source = ss_source_at(__atomic_load_n(&watched, __ATOMIC_ACQUIRE));
     uint64_t reseeded = source ? ss_source_reseeded(source) : 0;
-    return reseeded != 0 && reseeded == __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
+    /* Written for a generation that has seen a restore since, the word tells of a reseed before that. */
+    return reseeded != 0 && reseeded != __atomic_load_n(&outlived, __ATOMIC_ACQUIRE) &&
+           reseeded == __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
 }
 
 void ss_epoch_inspect(ss_epoch_info *ret_info)

@@ -72,6 +72,38 @@ static int hex_digit(unsigned char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* SystemRandom.getrandbits(k), and so secrets.randbits(k), shift the draw right where k is no multiple of 8. Of more than
+   8 bytes the first 8 tell which it was; of fewer, the bits that were lost are tried. */
+static bool find_shifted(const unsigned char *big, size_t size, uint32_t *ret_epoch)
+{
+    const unsigned char first = *big;
+    uint64_t filter[256] = {0}; /* of the draws: most of the many candidates need no search */
+    for (uint32_t i = 0; i < SS_ORIGIN_DRAWS; i++) {
+        uint64_t print = __atomic_load_n(&draws[i], __ATOMIC_RELAXED);
+        filter[print >> 6 & 255] |= UINT64_C(1) << (print & 63);
+    }
+    for (unsigned shift = 1; shift < 8; shift++) {
+        /* The top of (number << shift), left-aligned; one byte longer where the shift carries out. */
+        unsigned char word[8] = {0};
+        bool carries = first >> (8 - shift);
+        size_t whole = size + carries, known = whole < sizeof word ? whole : sizeof word;
+        for (size_t i = 0; i < known; i++) {
+            size_t at = carries ? i : i + 1; /* the byte of `big` whose upper bits go into byte i */
+            unsigned low = at < size ? big[at] >> (8 - shift) : 0;
+            unsigned high = at > 0 ? (unsigned)big[at - 1] << shift : 0;
+            word[i] = (unsigned char)(high | low);
+        }
+        for (unsigned lost = 0; lost < (whole <= sizeof word ? 1u << shift : 1u); lost++) {
+            if (lost)
+                word[whole - 1] = (unsigned char)((word[whole - 1] & ~((1u << shift) - 1)) | lost);
+            const uint32_t print = fingerprint(word, known);
+            if (filter[print >> 6 & 255] >> (print & 63) & 1 && find(draws, SS_ORIGIN_DRAWS, print, ret_epoch))
+                return true;
+        }
+    }
+    return false;
+}
+
 bool ss_origin_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoch)
 {
     unsigned char word[8];
@@ -86,6 +118,8 @@ bool ss_origin_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoc
     for (size_t i = 0; i < low; i++)
         word[i] = big[size - 1 - i];
     if (find_draw(word, sizeof word, ret_epoch))
+        return true;
+    if (find_shifted(big, size, ret_epoch))
         return true;
     if (size < 2 * sizeof word)
         return false;

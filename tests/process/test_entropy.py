@@ -65,6 +65,19 @@ def test_privilege_lowers_it(run_python, source_file):
     run_python(HEAD + script, env=source_file.env)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="reseeding the kernel takes CAP_SYS_ADMIN")
+def test_privilege_without_entropy_does_not_lower_it(run_python, source_file):
+    """Clocks and jitter alone do not make the kernel surely unique."""
+    script = """
+    native.disable_cpu_for_testing(True)
+    snapsafe_rt.notify_restored()
+    status = snapsafe_rt.status()
+    assert status.fence["state"] == "degraded" and not status.fence["kernel_reseeded"], status.fence
+    assert not status.protected
+    """
+    run_python(HEAD + script, env=source_file.env)
+
+
 def test_the_managers_word_lowers_it(run_python, source_file, replayed):
     """ "Kernel reseeded for generation" counts for the generation that is shown, and for no other."""
     script = """
@@ -80,6 +93,26 @@ def test_the_managers_word_lowers_it(run_python, source_file, replayed):
     assert fence() == "down"
     write(0x68, 9)
     assert snapsafe_rt.epoch() == 2 and fence() == "cpu"
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env | replayed)
+
+
+def test_the_managers_word_does_not_outlive_its_restore(run_python, source_file, replayed):
+    """A restore that moves no counter makes the word a thing of the past, until there is another one."""
+    script = """
+    def write(offset, value):
+        fd = os.open(sys.argv[1], os.O_WRONLY)
+        os.pwrite(fd, struct.pack("<Q", value), offset)
+        os.close(fd)
+    write(0x800, 1)
+    assert fence() == "down"
+    assert snapsafe_rt.notify_restored() == 1 and fence() == "cpu"
+    write(0x68, 2)
+    write(0x800, 2)
+    assert snapsafe_rt.epoch() == 2 and fence() == "down"
+    write(0x68, 3)
+    write(0x800, 3)
+    assert snapsafe_rt.notify_restored() == 3 and fence() == "down"     # the restore did move it
     """
     run_python(HEAD + script, source_file.path, env=source_file.env | replayed)
 
