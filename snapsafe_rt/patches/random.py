@@ -52,4 +52,4 @@ def protection() -> tuple[str, str]:
     if not all(map(native.guarded, _METHODS)):
         return "unprotected", "this build's _random.Random has an unknown layout or calling convention"
     renewed, kept = native.random_counters()
-    return "guarded", f"{renewed} instances renewed, {kept} seeded by the program kept"
+    return "guarded", f"{renewed} times an instance renewed, {kept} times one kept that the program had seeded"
