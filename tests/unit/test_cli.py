@@ -345,7 +345,14 @@ def test_a_full_disk_is_one_line(snapsafe, source_file):
 def test_ctrl_c_is_130_without_a_traceback(tmp_path):
     command = [sys.executable, "-m", "snapsafe_rt", "demo", "--clones", "20000"]
     with subprocess.Popen(
-        command, env=environment(), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        env=environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # Whoever runs the tests in the background has had it ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as child:
         time.sleep(2)
         os.killpg(child.pid, signal.SIGINT)
