@@ -38,24 +38,16 @@ _Static_assert(SS_RANDOM_BASICSIZE % sizeof(void *) == 0, "RandomObject has no p
 #define SS_FOLLOWS_BY_WATCHER (!SS_FREE_THREADED)
 #endif
 
-/* Both: new reference, or NULL with an exception set. */
+/* New reference, or NULL with an exception set. */
 #if PY_VERSION_HEX >= 0x030d0000
 static inline PyObject *ss_long_from_little(const unsigned char *bytes, size_t size)
 {
     return PyLong_FromUnsignedNativeBytes(bytes, size, Py_ASNATIVEBYTES_LITTLE_ENDIAN);
 }
-static inline PyObject *ss_long_from_big(const unsigned char *bytes, size_t size)
-{
-    return PyLong_FromUnsignedNativeBytes(bytes, size, Py_ASNATIVEBYTES_BIG_ENDIAN);
-}
 #else
 static inline PyObject *ss_long_from_little(const unsigned char *bytes, size_t size)
 {
     return _PyLong_FromByteArray(bytes, size, 1, 0);
-}
-static inline PyObject *ss_long_from_big(const unsigned char *bytes, size_t size)
-{
-    return _PyLong_FromByteArray(bytes, size, 0, 0);
 }
 #endif
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -85,6 +86,17 @@ uint64_t ss_process_token(void)
     }
     (void)pthread_mutex_unlock(&mutex);
     return token;
+}
+
+bool ss_claim(uint64_t *claim)
+{
+    uint64_t token = ss_process_token();
+    for (int i = 0; i < 1000; i++) {
+        if (ss_claim_try(claim, token))
+            return true;
+        (void)sched_yield();
+    }
+    return false;
 }
 
 /* With the mutex held. The fence rises before anybody can see the new epoch; the epoch moves before the remembered

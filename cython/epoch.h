@@ -90,6 +90,23 @@ bool ss_epoch_reseeded(void);
    memory (MADV_WIPEONFORK, else the pid and pthread_atfork). Never 0. */
 uint64_t ss_process_token(void);
 
+/* A claim: a lock for what a hook must never wait for. It is the word of its owner's, 0 while free, else the token of the
+   process whose thread holds it; so a forked child does not inherit the claim of a thread that it lacks. */
+static inline bool ss_claim_try(uint64_t *claim, uint64_t token)
+{
+    uint64_t holder = __atomic_load_n(claim, __ATOMIC_RELAXED);
+    return holder != token &&
+           __atomic_compare_exchange_n(claim, &holder, token, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static inline void ss_claim_end(uint64_t *claim)
+{
+    __atomic_store_n(claim, 0, __ATOMIC_RELEASE);
+}
+
+/* Tries for a moment, yielding. False if it cannot be had: another thread of this process, perhaps this one, is at it. */
+bool ss_claim(uint64_t *claim);
+
 /* Registers the fork handlers; once for the process, at import. Returns 0 or an errno. */
 int ss_epoch_setup(void);
 

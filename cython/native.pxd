@@ -5,11 +5,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 
 cdef extern from "compat.h":
-    size_t SS_RANDOM_STATE_OFFSET, SS_RANDOM_STATE_WORDS, SS_RANDOM_TAG_OFFSET, SS_RANDOM_BASICSIZE
-    bint SS_FREE_THREADED
+    size_t SS_RANDOM_STATE_OFFSET, SS_RANDOM_TAG_OFFSET, SS_RANDOM_BASICSIZE
     int ss_long_to_big(PyObject*, unsigned char**, size_t*) noexcept
     PyObject* ss_long_from_little(const unsigned char*, size_t) noexcept
-    PyObject* ss_long_from_big(const unsigned char*, size_t) noexcept
 
     PyObject* ss_long_from_words(uint64_t high, uint64_t low) noexcept
     unsigned int ss_type_version(PyTypeObject*) noexcept
@@ -36,9 +34,7 @@ cdef extern from "compat.h":
     PyObject* raw_tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
     bint raw_type_check "PyType_Check"(PyObject*) noexcept
     PyObject* raw_dict_get "PyDict_GetItemWithError"(PyObject*, PyObject*) noexcept
-    int raw_dict_set "PyDict_SetItem"(PyObject*, PyObject*, PyObject*) noexcept
     PyObject* raw_alloc "PyType_GenericAlloc"(PyTypeObject*, Py_ssize_t) noexcept
-    PyObject* raw_error "PyErr_Occurred"() noexcept
     void raw_error_clear "PyErr_Clear"() noexcept
     void raw_incref "Py_INCREF"(PyObject*) noexcept
     void raw_decref "Py_DECREF"(PyObject*) noexcept
@@ -49,9 +45,6 @@ cdef extern from "compat.h":
 
 
 cdef extern from "source.h" nogil:
-    enum: SS_KIND_VMCLOCK, SS_KIND_SYSGENID
-    enum: SS_WORD_NONE, SS_WORD_GENERATION, SS_WORD_DISRUPTION
-    enum: SS_SOURCE_OK, SS_READ_OK, SS_READ_STUCK, SS_READ_LOST
     ctypedef struct ss_source:
         int kind
         int word
@@ -71,7 +64,7 @@ cdef extern from "source.h" nogil:
 
 cdef extern from "epoch.h" nogil:
     enum: SS_DRAW_TRIES
-    enum: SS_CAUSE_NOTIFIED, SS_CAUSE_SOURCE
+    enum: SS_CAUSE_NOTIFIED
     ctypedef struct ss_epoch_info:
         uint64_t epoch
         uint64_t generation
@@ -88,7 +81,6 @@ cdef extern from "epoch.h" nogil:
     void ss_epoch_inspect(ss_epoch_info* ret_info) noexcept
     uint64_t ss_epoch_advance(int cause) noexcept
     void ss_epoch_watch(int index, bint certain) noexcept
-    bint ss_epoch_synchronous() noexcept
     uint64_t ss_process_token() noexcept
     int ss_epoch_setup() noexcept
 

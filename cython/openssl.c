@@ -6,7 +6,6 @@
 #include "libraries.h"
 
 #include <dlfcn.h>
-#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -181,23 +180,9 @@ _Static_assert(sizeof trampolines / sizeof *trampolines == SS_OPENSSL_MAX, "a tr
 
 /* ---- installing ---- */
 
-/* One thread at a time changes the table; no hook waits for it. A forked child does not inherit the claim of a thread
-   that it lacks. False if it cannot be had: then another thread is at it. */
+/* One thread at a time changes the table; no hook waits for it. */
 static uint64_t claimed;
 
-static bool claim(void)
-{
-    uint64_t me = ss_process_token();
-    for (int i = 0; i < 1000; i++) {
-        uint64_t holder = __atomic_load_n(&claimed, __ATOMIC_ACQUIRE);
-        if (holder != me && __atomic_compare_exchange_n(&claimed, &holder, me, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            return true;
-        (void)sched_yield();
-    }
-    return false;
-}
-
-static void unclaim(void) { __atomic_store_n(&claimed, 0, __ATOMIC_RELEASE); }
 
 /* Resolves what is used of a library. False where the indispensable is missing. */
 static bool resolve(library *lib, void *handle)
@@ -311,10 +296,10 @@ static void visit(const char *path, void *data)
 
 void ss_openssl_scan(void)
 {
-    if (!claim())
+    if (!ss_claim(&claimed))
         return;
     ss_libraries_visit("libcrypto", visit, NULL);
-    unclaim();
+    ss_claim_end(&claimed);
 }
 
 void ss_openssl_consider(const char *path)
@@ -324,9 +309,9 @@ void ss_openssl_consider(const char *path)
     if (!handle)
         return;
     void *symbol = dlsym(handle, "RAND_set_rand_method");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && claim()) {
+    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_claim(&claimed)) {
         take(info.dli_fname, handle);
-        unclaim();
+        ss_claim_end(&claimed);
     } else {
         (void)dlclose(handle);
     }
@@ -334,7 +319,7 @@ void ss_openssl_consider(const char *path)
 
 void ss_openssl_release(void)
 {
-    if (!claim())
+    if (!ss_claim(&claimed))
         return;
     for (int i = 0; i <= SS_OPENSSL_MAX; i++) {
         library *lib = &libraries[i];
@@ -347,7 +332,7 @@ void ss_openssl_release(void)
         if (lib->state != SS_OPENSSL_NONE)
             __atomic_store_n(&lib->state, SS_OPENSSL_RELEASED, __ATOMIC_RELEASE);
     }
-    unclaim();
+    ss_claim_end(&claimed);
 }
 
 bool ss_openssl_inspect(int index, ss_openssl_info *ret_info)

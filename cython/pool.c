@@ -5,7 +5,6 @@
 #include "epoch.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -16,8 +15,8 @@
    elsewhere, a child would hand out the zeroes. A zeroed pool has no magic, so it is none. Where the kernel does not know
    the advice (gVisor: EINVAL) the process token tells the child, by the pid and the fork handler of epoch.c. */
 struct pool {
-    uint64_t magic;  /* written with the hold; peeked at without */
-    uint64_t holder; /* atomic; the token of the process whose thread is in here, 0 if none */
+    uint64_t magic; /* written with the claim; peeked at without */
+    uint64_t claim; /* of the thread that is in here */
     uint64_t epoch;
     uint64_t token;
     size_t position;
@@ -42,20 +41,7 @@ static struct pool *make_pool(void)
     return pool;
 }
 
-/* Never waits. A holder of another process is a thread that a fork left behind: its hold is void here. */
-static bool hold(struct pool *pool, uint64_t token)
-{
-    uint64_t holder = __atomic_load_n(&pool->holder, __ATOMIC_RELAXED);
-    return holder != token &&
-           __atomic_compare_exchange_n(&pool->holder, &holder, token, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-}
-
-static void release(struct pool *pool)
-{
-    __atomic_store_n(&pool->holder, 0, __ATOMIC_RELEASE);
-}
-
-/* With the hold. The tag is the epoch that the caller captured before the kernel was asked: a restore in between makes
+/* With the claim. The tag is the epoch that the caller captured before the kernel was asked: a restore in between makes
    the pool stale, not fresh. */
 static bool refill(struct pool *pool, uint64_t epoch, uint64_t token)
 {
@@ -80,18 +66,18 @@ int ss_pool_take(void *out, size_t size, uint64_t epoch)
     if (SS_UNLIKELY(!pool))
         pool = make_pool();
     uint64_t token = ss_process_token();
-    if (SS_UNLIKELY(!pool || size > sizeof pool->bytes || !hold(pool, token)))
+    if (SS_UNLIKELY(!pool || size > sizeof pool->bytes || !ss_claim_try(&pool->claim, token)))
         return ss_entropy_fill(out, size);
     if (SS_UNLIKELY(pool->magic != POOL_MAGIC || pool->epoch != epoch || pool->token != token ||
                     pool->position + size > sizeof pool->bytes) &&
         !refill(pool, epoch, token)) {
-        release(pool);
+        ss_claim_end(&pool->claim);
         return -1;
     }
     memcpy(out, pool->bytes + pool->position, size);
     memset(pool->bytes + pool->position, 0, size); /* kept by the compiler: the page outlives this function */
     pool->position += size;
-    release(pool);
+    ss_claim_end(&pool->claim);
     return 0;
 }
 
@@ -100,16 +86,11 @@ void ss_pool_discard(void)
     struct pool *pool = __atomic_load_n(&the_pool, __ATOMIC_ACQUIRE);
     if (!pool || !__atomic_load_n(&pool->magic, __ATOMIC_RELAXED))
         return;
-    uint64_t token = ss_process_token();
     /* A holder needs microseconds; one that was stopped in there may keep its bytes, which no later epoch gets. */
-    for (int i = 0; i < 1000; i++) {
-        if (hold(pool, token)) {
-            pool->magic = 0;
-            explicit_bzero(pool->bytes, sizeof pool->bytes);
-            release(pool);
-            return;
-        }
-        (void)sched_yield();
+    if (ss_claim(&pool->claim)) {
+        pool->magic = 0;
+        explicit_bzero(pool->bytes, sizeof pool->bytes);
+        ss_claim_end(&pool->claim);
     }
 }
 

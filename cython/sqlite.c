@@ -53,23 +53,9 @@ uint64_t ss_sqlite_seeds;
 /* The last one only tells of a library that found no place. */
 static library libraries[SS_SQLITE_MAX + 1];
 
-/* As in openssl.c: one thread at a time changes the table, a forked child does not inherit the claim of a thread that it
-   lacks, and nobody waits long. */
+/* One thread at a time changes the table, and nobody waits long. */
 static uint64_t claimed;
 
-static bool claim(void)
-{
-    uint64_t me = ss_process_token();
-    for (int i = 0; i < 1000; i++) {
-        uint64_t holder = __atomic_load_n(&claimed, __ATOMIC_ACQUIRE);
-        if (holder != me && __atomic_compare_exchange_n(&claimed, &holder, me, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            return true;
-        (void)sched_yield();
-    }
-    return false;
-}
-
-static void unclaim(void) { __atomic_store_n(&claimed, 0, __ATOMIC_RELEASE); }
 
 /* In the place of the VFS's xRandomness. SQLite calls it with its generator's mutex held, so it looks at no epoch: what
    notices a restore resets the generator, and would wait for that mutex. Returns the bytes written. */
@@ -143,13 +129,13 @@ static void settle(uint64_t epoch, bool patient)
     for (int i = 0; i < SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
         int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
-        if (state == SS_SQLITE_SEEN && in_use(lib) && claim()) {
+        if (state == SS_SQLITE_SEEN && in_use(lib) && ss_claim(&claimed)) {
             if (lib->state == SS_SQLITE_SEEN) {
                 (void)fence(lib);
                 __atomic_store_n(&lib->state, SS_SQLITE_READY, __ATOMIC_RELEASE);
             }
             state = lib->state;
-            unclaim();
+            ss_claim_end(&claimed);
         }
         if (state != SS_SQLITE_READY || __atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) == epoch)
             continue;
@@ -240,10 +226,10 @@ static void visit(const char *path, void *data)
 
 void ss_sqlite_scan(void)
 {
-    if (!claim())
+    if (!ss_claim(&claimed))
         return;
     ss_libraries_visit("libsqlite3", visit, NULL);
-    unclaim();
+    ss_claim_end(&claimed);
 }
 
 bool ss_sqlite_consider(const char *path)
@@ -254,9 +240,9 @@ bool ss_sqlite_consider(const char *path)
     if (!handle)
         return false;
     void *symbol = dlsym(handle, "sqlite3_randomness");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && claim()) {
+    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_claim(&claimed)) {
         done = take(info.dli_fname, handle, true);
-        unclaim();
+        ss_claim_end(&claimed);
     } else {
         (void)dlclose(handle);
     }
@@ -265,7 +251,7 @@ bool ss_sqlite_consider(const char *path)
 
 void ss_sqlite_release(void)
 {
-    if (!claim())
+    if (!ss_claim(&claimed))
         return;
     for (int i = 0; i <= SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
@@ -277,7 +263,7 @@ void ss_sqlite_release(void)
             (void)dlclose(lib->handle);
         lib->handle = NULL;
     }
-    unclaim();
+    ss_claim_end(&claimed);
 }
 
 bool ss_sqlite_inspect(int index, ss_sqlite_info *ret_info)

@@ -169,11 +169,12 @@ def main(count: int, path: str) -> None:
 
     clones = run_clones(count, body, prepare=prepare, source=FileSource(path), progress=progress)
     shown = {key: (surface.words, surface.root) for key, surface in surfaces().items()}
+    status = snapsafe_rt.status()
     tell(
         surfaces=shown,
         drawn=[json.loads(clone) for clone in clones],
-        active=snapsafe_rt.status().active,
-        why_not=snapsafe_rt.status().why_not,
+        active=status.active,
+        why_not=status.why_not,
         isolation=clones.isolation,
         seconds=clones.seconds,
     )

@@ -1,5 +1,4 @@
-"""The environment variables, and nothing else reads them. A bad value is a problem for status(), never an error here.
-The environment variables, and nothing else reads them. A bad value is a problem for status(), never an error here."""
+"""The environment variables, and nothing else reads them. A bad value is a problem for status(), not an error here."""
 
 import os
 import sys

@@ -45,16 +45,16 @@ def protection() -> tuple[str, str]:
         return "not loaded", "guarded as soon as it is imported"
     if not native.guarded("execute"):
         return "unprotected", "this build's sqlite3 has an unknown calling convention"
-    if not _seen_to_reset(module):
+    if not _seen_to_reset(module, libraries):
         return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
     resets = sum(library.resets for library in libraries)
     note = f"SQLite {module.sqlite_version}: checked before every statement; one that runs across a restore goes on"
     return "refreshed", f"{note} with the old generator; reset {resets} times"
 
 
-def _seen_to_reset(module: "ModuleType") -> bool:
+def _seen_to_reset(module: "ModuleType", libraries: "list[native.LibsqliteState]") -> bool:
     """Does the SQLite of this module take its seed from us? Seen by making it draw one number after a reset."""
-    own = [library for library in native.libsqlites() if library.state == _READY]
+    own = [library for library in libraries if library.state == _READY]
     if not any(library.fenced for library in own):
         return bool(own)  # a VFS of the program's own gives the seed: asked again at each reset
     before = native.sqlite_seeds()
