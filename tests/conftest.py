@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import snapsafe_rt
+from snapsafe_rt.commands.run import activation_folder
 
 # The package under test is the one that is imported: installed, or the working tree's.
 PACKAGE = Path(snapsafe_rt.__file__).resolve().parent
-FOLDER = next(path for path in (PACKAGE / "sitecustomize", PACKAGE.parent / "sitecustomize") if path.is_dir())
+FOLDER = Path(activation_folder())
 NATIVE = Path(__file__).resolve().parent / "native"
 HELPERS = NATIVE.parent / "helpers"  # modules for the scripts that run_python runs
 OPTIONS = ("-X", "dev", "-X", "faulthandler", "-W", "error")

@@ -6,48 +6,21 @@
    when the draw began had asked for its entropy under an older generation. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-static uint64_t now(void) { unsigned core; _mm_lfence(); uint64_t t = __rdtscp(&core); _mm_lfence(); return t; }
-#else
-static uint64_t now(void) { uint64_t t; __asm__ volatile("isb\n\tmrs %0, cntvct_el0\n\tisb" : "=r"(t)); return t; }
-#endif
+#include "moving.h"
 
-#define LOG 65536
 #define DRAWERS 4
-static _Atomic uint64_t log_time[LOG], log_generation[LOG], log_count;
-static unsigned char *page;
-static _Atomic int running, armed;
+static _Atomic int armed;
 static _Atomic uint64_t seeded; /* the generation under which the newest complete reseed had asked for entropy */
 
 /* For the scripts. */
 unsigned long seam_generates, seam_reseeds;
 unsigned char seam_discarded[64];
-
-static uint64_t generation(void) { return page ? __atomic_load_n((uint64_t *)(page + 0x68), __ATOMIC_ACQUIRE) : 0; }
-
-static void bump(void)
-{
-    uint32_t *seq = (uint32_t *)(page + 0x0c);
-    uint64_t next = generation() + 1;
-    __atomic_store_n(seq, *seq | 1, __ATOMIC_SEQ_CST);
-    __atomic_store_n((uint64_t *)(page + 0x68), next, __ATOMIC_SEQ_CST);
-    __atomic_store_n(seq, *seq + 1, __ATOMIC_SEQ_CST);
-    uint64_t place = atomic_load(&log_count);
-    atomic_store(&log_generation[place % LOG], next);
-    atomic_store(&log_time[place % LOG], now());
-    atomic_store(&log_count, place + 1);
-}
 
 static __thread uint64_t asked, drawn_from, drawn_time;
 
@@ -121,26 +94,6 @@ void seam_page(void *address) { page = address; }
 
 /* The generation moves in the next draw, between its bytes and the hook's check. */
 void seam_arm(void) { atomic_store(&armed, 1); }
-
-static void *bumping(void *pause)
-{
-    while (atomic_load(&running)) {
-        struct timespec wait = {0, (long)(intptr_t)pause};
-        bump();
-        nanosleep(&wait, NULL);
-    }
-    return NULL;
-}
-
-/* The newest change that was complete at `time`; 0 if the log does not reach back. */
-static uint64_t complete_at(uint64_t time)
-{
-    uint64_t count = atomic_load(&log_count);
-    for (uint64_t i = count; i > 0 && i + LOG > count + 1; i--)
-        if (atomic_load(&log_time[(i - 1) % LOG]) < time)
-            return atomic_load(&log_generation[(i - 1) % LOG]);
-    return 0;
-}
 
 static long rounds;
 static int (*draw)(unsigned char *, int);

@@ -3,56 +3,12 @@
    Loaded with ctypes.PyDLL before activation: exchange() puts an instrumented function under the method, which the guard
    then takes for the original. It notes the generation at the draw's begin, lets other threads run, and notes the time at
    the draw's end. Sound, without a window: a value is stale if a change was complete before its draw ended (so before the
-   guard's check) and the draw began under an older generation. The time stamp counter is one clock for all cores. */
+   guard's check) and the draw began under an older generation. moving.h has the clock. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdint.h>
-#include <string.h>
-#include <time.h>
+#include "moving.h"
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-static uint64_t now(void) { unsigned core; _mm_lfence(); uint64_t t = __rdtscp(&core); _mm_lfence(); return t; }
-#else
-static uint64_t now(void) { uint64_t t; __asm__ volatile("isb\n\tmrs %0, cntvct_el0\n\tisb" : "=r"(t)); return t; }
-#endif
-
-#define LOG 65536
-static _Atomic uint64_t log_time[LOG], log_generation[LOG], log_count;
-
-static unsigned char *page;
-static _Atomic int running;
 static pthread_t bumper;
-static long pause_ns;
-
-static uint64_t generation(void) { return __atomic_load_n((uint64_t *)(page + 0x68), __ATOMIC_ACQUIRE); }
-
-static void bump(void)
-{
-    uint32_t *seq = (uint32_t *)(page + 0x0c);
-    uint64_t next = generation() + 1;
-    __atomic_store_n(seq, *seq | 1, __ATOMIC_SEQ_CST);
-    __atomic_store_n((uint64_t *)(page + 0x68), next, __ATOMIC_SEQ_CST);
-    __atomic_store_n(seq, *seq + 1, __ATOMIC_SEQ_CST);
-    uint64_t place = atomic_load(&log_count);
-    atomic_store(&log_generation[place % LOG], next);
-    atomic_store(&log_time[place % LOG], now());
-    atomic_store(&log_count, place + 1);
-}
-
-static void *bumping(void *unused)
-{
-    (void)unused;
-    while (atomic_load(&running)) {
-        struct timespec pause = {0, pause_ns};
-        bump();
-        nanosleep(&pause, NULL);
-    }
-    return NULL;
-}
-
 static __thread uint64_t drawn_generation, drawn_time;
 static PyCFunction original;
 
@@ -84,9 +40,8 @@ PyObject *race_exchange(PyObject *callable)
 PyObject *race_start(PyObject *address, PyObject *pause)
 {
     page = (unsigned char *)PyLong_AsVoidPtr(address);
-    pause_ns = PyLong_AsLong(pause);
     atomic_store(&running, 1);
-    if (pthread_create(&bumper, NULL, bumping, NULL) != 0)
+    if (pthread_create(&bumper, NULL, bumping, PyLong_AsVoidPtr(pause)) != 0)
         return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }
@@ -98,16 +53,6 @@ PyObject *race_stop(void)
     pthread_join(bumper, NULL);
     Py_END_ALLOW_THREADS
     return PyLong_FromUnsignedLongLong(atomic_load(&log_count));
-}
-
-/* The newest change that was complete at `time`; 0 if the log does not reach back. */
-static uint64_t complete_at(uint64_t time)
-{
-    uint64_t count = atomic_load(&log_count);
-    for (uint64_t i = count; i > 0 && i + LOG > count + 1; i--)
-        if (atomic_load(&log_time[(i - 1) % LOG]) < time)
-            return atomic_load(&log_generation[(i - 1) % LOG]);
-    return 0;
 }
 
 /* Calls callable(*arguments) `count` times; returns how many values were stale. */

@@ -170,19 +170,15 @@ def test_overlayfs(run_python, shm_path):
 
 # What becomes of a source while it is watched. Each ends with a renewed state: unknown counts as changed.
 WATCHED = """
-    import os, random, struct, sys
+    import os, random, sys
     import snapsafe_rt
+    from stage import write
     path = sys.argv[1]
     assert snapsafe_rt.status().protected
     state = random.getstate()
 
     def renewed():
         return random.getstate() != state
-
-    def write(offset, data):
-        fd = os.open(path, os.O_WRONLY)
-        os.pwrite(fd, data, offset)
-        os.close(fd)
 """
 
 
@@ -240,7 +236,7 @@ def test_sigbus_of_others_still_kills(run_python, source_file, order):
 
 def test_overwritten(run_python, source_file):
     script = """
-    write(0, bytes(112))
+    write(0, 0, 112)
     assert renewed() and snapsafe_rt.epoch() == 1
     assert "magic" in snapsafe_rt.status().candidates[0]["reason"]
     """
@@ -262,7 +258,7 @@ def test_replaced(run_python, source_file):
     assert status.protected and status.source["value"] == 1 and status.epoch == 1, status.as_dict()
     assert renewed()
     state = random.getstate()
-    write(0x68, struct.pack("<Q", 2))
+    write(0x68, 2)
     assert renewed() and snapsafe_rt.epoch() == 2
     """
     run_python(WATCHED + script, source_file.path, env=source_file.env)
@@ -281,9 +277,9 @@ def test_removed(run_python, source_file):
 def test_stuck(run_python, source_file):
     """A writer that died half-way: the change counts once, is told, and later changes count as well."""
     script = """
-    write(0x0c, struct.pack("<I", 3))
+    write(0x0c, 3, 4)
     assert not renewed() and snapsafe_rt.epoch() == 0    # nothing changed yet
-    write(0x68, struct.pack("<Q", 99))
+    write(0x68, 99)
     assert renewed() and snapsafe_rt.epoch() == 1
     state = random.getstate()
     for _ in range(1000):
@@ -292,9 +288,9 @@ def test_stuck(run_python, source_file):
     status = snapsafe_rt.status()
     assert status.source["stuck"] and any("half-way" in problem for problem in status.problems)
     state = random.getstate()
-    write(0x68, struct.pack("<Q", 100))
+    write(0x68, 100)
     assert renewed() and snapsafe_rt.epoch() == 2
-    write(0x0c, struct.pack("<I", 4))
+    write(0x0c, 4, 4)
     assert not snapsafe_rt.status().source["stuck"] and snapsafe_rt.epoch() == 2
     """
     run_python(WATCHED + script, source_file.path, env=source_file.env)
@@ -303,7 +299,7 @@ def test_stuck(run_python, source_file):
 def test_going_backwards(run_python, source_file):
     """Any difference is a restore: a CRIU image may come to a host whose counter is behind."""
     script = """
-    write(0x68, struct.pack("<Q", 0))
+    write(0x68, 0)
     assert renewed() and snapsafe_rt.epoch() == 1
     """
     run_python(WATCHED + script, source_file.path, env=source_file.env)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 HEAD = """
-    import json, os, random, struct, sys
+    import json, os, random, sys
     import snapsafe_rt
     from snapsafe_rt.core import native
 
@@ -81,10 +81,7 @@ def test_privilege_without_entropy_does_not_lower_it(run_python, source_file):
 def test_the_managers_word_lowers_it(run_python, source_file, replayed):
     """ "Kernel reseeded for generation" counts for the generation that is shown, and for no other."""
     script = """
-    def write(offset, value):
-        fd = os.open(sys.argv[1], os.O_WRONLY)
-        os.pwrite(fd, struct.pack("<Q", value), offset)
-        os.close(fd)
+    from stage import write
     write(0x800, 7)
     assert fence() == "cpu"
     write(0x68, 8)
@@ -100,10 +97,7 @@ def test_the_managers_word_lowers_it(run_python, source_file, replayed):
 def test_the_managers_word_does_not_outlive_its_restore(run_python, source_file, replayed):
     """A restore that moves no counter makes the word a thing of the past, until there is another one."""
     script = """
-    def write(offset, value):
-        fd = os.open(sys.argv[1], os.O_WRONLY)
-        os.pwrite(fd, struct.pack("<Q", value), offset)
-        os.close(fd)
+    from stage import write
     write(0x800, 1)
     assert fence() == "down"
     assert snapsafe_rt.notify_restored() == 1 and fence() == "cpu"
@@ -182,17 +176,13 @@ def test_entropy_arguments(run_python, source_file):
 
 PER_GENERATION = """
     import threading
+    from stage import bump
     calls = []
 
     @snapsafe_rt.per_generation
     def node():
         calls.append(1)
         return snapsafe_rt.entropy(8)
-
-    def bump():
-        fd = os.open(sys.argv[1], os.O_RDWR)
-        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
-        os.close(fd)
 """
 
 

@@ -4,15 +4,11 @@ import pytest
 
 # Shared by the scripts: bump() moves the generation, as a restore does.
 HEAD = """
-    import copy, os, pickle, random, secrets, struct, sys, threading
+    import copy, os, pickle, random, secrets, sys, threading
     import _random
     import snapsafe_rt
+    from stage import bump
     path = sys.argv[1]
-
-    def bump():
-        fd = os.open(path, os.O_RDWR)
-        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
-        os.close(fd)
 
     def stock(rng, draw):
         '''What `rng` would draw next without a restore: a copy of its state in an instance whose state was chosen.'''
@@ -316,11 +312,7 @@ def test_threads_and_children(run_python, source_file):
 def test_errors_are_stocks(run_python, source_file):
     script = """
     import random, _random
-    def error(call, *arguments):
-        try:
-            call(*arguments)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
+    from stage import error
     rng = _random.Random()
     print([error(rng.getrandbits, -1), error(rng.getrandbits, "x"), error(rng.setstate, 1), error(rng.setstate, ()),
            error(rng.seed, 1, 2), error(rng.seed, []), error(rng.random, 1), error(random.seed, []),

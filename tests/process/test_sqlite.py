@@ -215,11 +215,7 @@ def test_status_tells_each_stage(run_python, source_file):
 def test_without_a_restore_nothing_differs(run_python, source_file):
     """Errors, results and the number of rows are stock's."""
     script = """
-    def error(call, *arguments):
-        try:
-            return call(*arguments)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
+    from stage import error
     other = connection.cursor()
     print(error(connection.execute), error(other.execute, 1), error(other.execute, "nonsense"), error(next, other))
     print(error(other.fetchmany, "x"), error(other.fetchone, 1), error(other.fetchmany), other.fetchall())

@@ -6,15 +6,11 @@ import pytest
 
 # Clones by the raw system call, each pid 1 of a namespace of its own: no at-fork handler runs, the pid stays the same.
 HEAD = """
-    import ctypes, os, random, struct, sys, threading, uuid
+    import ctypes, os, random, sys, threading, uuid
     import snapsafe_rt
+    from stage import bump
     libc = ctypes.PyDLL(None, use_errno=True)
     path = sys.argv[1]
-
-    def bump():
-        fd = os.open(path, os.O_RDWR)
-        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
-        os.close(fd)
 
     def become_template():
         if libc.unshare(0x20000000) and libc.unshare(0x30000000):
