@@ -1,0 +1,247 @@
+"""SQLite's libraries: every step of _sqlite3 looks at the epoch, others who use SQLite are served or left alone, and
+what cannot be reached is not claimed. test_sqlite.py proves that what is reached repeats nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .test_sqlite import CLONES
+from .test_sqlite import HEAD as DRAWING
+
+HEAD = f"""{DRAWING}
+    import ctypes, libcrypto, snapsafe_rt
+    from snapsafe_rt import _core
+
+    # struct sqlite3_vfs, 64-bit: three ints, then pointers; zName is the second, xRandomness the 12th.
+    VFS_SIZE, NAME, RANDOMNESS = 168, 24, 104
+    SIZE = ctypes.sizeof(ctypes.c_void_p)
+
+    def states():
+        return {{os.path.basename(found.path): found for found in _core.libsqlites()}}
+
+    def library(path=None):
+        found = ctypes.CDLL(path or libcrypto.path_of("libsqlite3"))
+        found.sqlite3_vfs_find.restype = ctypes.c_void_p
+        return found
+
+    def randomness(sqlite):
+        buffer = ctypes.create_string_buffer(16)
+        sqlite.sqlite3_randomness(16, buffer)
+        return buffer.raw
+
+    def at(address):
+        return ctypes.c_void_p.from_address(address).value
+
+    def resets():
+        return sum(found.resets for found in _core.libsqlites())
+"""
+
+
+@pytest.fixture
+def real_copy(run_python, tmp_path):
+    """Copies of the libsqlite3 that `sqlite3` uses."""
+    script = "import sqlite3, libcrypto; print(libcrypto.path_of('libsqlite3') or '')"
+    path = run_python(script, activated=False).strip()
+    if not path:
+        pytest.skip("_sqlite3 has its SQLite inside")
+    return lambda name: shutil.copy(Path(path).resolve(), tmp_path / name)
+
+
+# What draws salts and nonces rather than values: prepared, then called.
+STEPS = {
+    "commit": ("", "connection.commit()"),
+    "rollback": ("", "connection.rollback()"),
+    "with": ("", "connection.__exit__(None, None, None)"),
+    "close": ("", "connection.close()"),
+    "backup": ("", "connection.backup(other)"),
+    "blobopen": ("", "connection.blobopen('t', 'x', 1).close()"),
+    "Blob.write": ("blob = connection.blobopen('t', 'x', 1)", "blob.write(b'x'); blob.close()"),
+}
+
+
+@pytest.mark.parametrize(("before", "step"), STEPS.values(), ids=STEPS)
+def test_every_step_looks_at_the_epoch(run_python, source_file, before, step):
+    script = f"""
+    if "blob" in {step!r} and not hasattr(connection, "blobopen"):
+        sys.exit()
+    connection.execute("INSERT INTO t VALUES (1, zeroblob(9))")
+    connection.commit()
+    other = connect()
+    atexit.register(other.close)
+    {before}
+    count = resets()
+    source.bump()
+    {step}
+    assert resets() == count + 1
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+# ---- others who use SQLite ----
+
+
+@pytest.mark.parametrize("activated", [True, False], ids=["", "twin"])
+def test_others_are_served_when_a_restore_is_noticed(run_python, source_file, activated):
+    """Whoever calls the library past _sqlite3: as soon as any guard notices, here that of `random`."""
+    script = """
+    import random
+    print(distinct(lambda: [random.random(), randomness(library())][1], used))
+    """
+    env = source_file.env if activated else {}
+    output = run_python(HEAD + script, source_file.path, env=env, activated=activated)
+    assert int(output) == (CLONES if activated else 1)
+
+
+def test_a_library_that_is_not_in_use_stays_so(run_python, source_file, real_copy):
+    """sqlite3_config() is refused once the library was initialised, so we must not be the ones who do that."""
+    script = """
+    SQLITE_CONFIG_SERIALIZED = 3
+    name = os.path.basename(sys.argv[2])
+    own = library(sys.argv[2])
+    for _ in range(2):
+        source.bump()
+        used()
+        assert row().protection == "refreshed", row().note
+        assert own.sqlite3_config(SQLITE_CONFIG_SERIALIZED) == 0
+        assert (states()[name].state, states()[name].resets) == (1, 0)
+    stock = at(own.sqlite3_vfs_find(None) + RANDOMNESS)     # initialises it
+    source.bump()
+    used()
+    assert (states()[name].state, states()[name].resets, states()[name].fenced) == (2, 1, True)
+    seeds = _core.sqlite_seeds()
+    randomness(own)
+    assert _core.sqlite_seeds() == seeds + 1
+    snapsafe_rt.deactivate()
+    assert at(own.sqlite3_vfs_find(None) + RANDOMNESS) == stock
+    """
+    run_python(HEAD + script, source_file.path, real_copy("libsqlite3-1234.so.0"), env=source_file.env)
+
+
+def test_a_vfs_of_the_programs_own_keeps_giving_the_seed(run_python, source_file):
+    """It may look at the epoch itself, with SQLite's mutex held: it waits neither for itself nor for another thread."""
+    script = """
+    asked, restored_meanwhile = [], []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+    def own_randomness(vfs, size, out):
+        if restored_meanwhile:
+            restored_meanwhile.clear()
+            source.bump()
+        asked.append(os.getrandom(size))
+        ctypes.memmove(out, asked[-1], size)
+        return size
+
+    sqlite = library()
+    made = ctypes.create_string_buffer(ctypes.string_at(sqlite.sqlite3_vfs_find(None), VFS_SIZE), VFS_SIZE)
+    ctypes.c_char_p.from_buffer(made, NAME).value = b"own"
+    ctypes.c_void_p.from_buffer(made, RANDOMNESS).value = ctypes.cast(own_randomness, ctypes.c_void_p).value
+    assert sqlite.sqlite3_vfs_register(made, 1) == 0
+    used()
+    for _ in range(3):
+        count = len(asked)
+        source.bump()
+        used()
+        assert len(asked) == count + 1, asked
+    assert row().protection == "refreshed", row().note
+    assert not any(found.fenced for found in _core.libsqlites())
+
+    restored_meanwhile.append(True)
+    source.bump()
+    used()
+    assert not restored_meanwhile
+
+    def hammer():
+        own = connect()
+        for _ in range(200):
+            sqlite.sqlite3_randomness(0, None)
+            own.execute("SELECT randomblob(8)").fetchone()
+        own.close()
+
+    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        source.bump()
+        used()
+    count = len(asked)
+    source.bump()
+    used()
+    assert len(asked) == count + 1
+    sqlite.sqlite3_vfs_unregister(made)
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+# ---- what can be reached ----
+
+
+@pytest.mark.parametrize("activated", [True, False], ids=["", "twin"])
+def test_under_another_name_it_is_found_through_the_module(run_python, source_file, real_copy, activated):
+    """As one that is linked into _sqlite3 and shows its symbols."""
+    script = f"""
+    print(distinct(*reversed(SURFACES["randomblob"])))
+    if {activated}:
+        assert row().protection == "refreshed", row().note
+        assert list(states()) == ["libelsewhere.so"]
+    """
+    env = (source_file.env if activated else {}) | {"LD_PRELOAD": str(real_copy("libelsewhere.so"))}
+    output = run_python(HEAD + script, source_file.path, env=env, activated=activated)
+    assert int(output) == (CLONES if activated else 1)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["linked in and hidden", "without the functions"])
+def test_what_cannot_be_reached_is_not_claimed(run_python, source_file, compile_native, real_copy, inside):
+    note = "cannot be reached" if inside else "lacks a function"
+    script = f"""
+    assert row().protection == "unprotected" and {note!r} in row().note, row().note
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    """
+    preload = [compile_native("no_sqlite.c"), *([real_copy("libelsewhere.so")] if inside else [])]
+    env = {"LD_PRELOAD": " ".join(map(str, preload))}
+    run_python(HEAD + script, source_file.path, env=source_file.env | env)
+
+
+def test_a_connect_that_is_refused_takes_nothing_away(run_python, source_file):
+    """status() makes _sqlite3 draw a number to see where its seed comes from; an audit hook may forbid that."""
+    script = """
+    def forbid(event, arguments):
+        if event == "sqlite3.connect":
+            raise RuntimeError("forbidden")
+
+    sys.addaudithook(forbid)
+    assert row().protection == "refreshed", row().note
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
+def test_the_methods_are_the_same_as_before(run_python, source_file):
+    script = """
+    def c_functions():
+        '''PyMethodDef.ml_meth behind each descriptor, and what __next__ calls (its d_wrapped follows d_base).'''
+        found = [at(id(vars(sqlite3.Cursor)["__next__"]) + object.__basicsize__ + 4 * SIZE)]
+        for owner in (sqlite3.Cursor, sqlite3.Connection, getattr(sqlite3, "Blob", object)):
+            for name, value in sorted(vars(owner).items()):
+                if type(value).__name__ == "method_descriptor" and owner is not object:
+                    found.append(at(at(id(value) + object.__basicsize__ + 3 * SIZE) + SIZE))
+        return found
+
+    stock = c_functions()
+    for _ in range(3):
+        snapsafe_rt.activate(["vmclock:" + sys.argv[1]])
+        changed = sum(now != before for now, before in zip(c_functions(), stock, strict=True))
+        assert changed == (17 if hasattr(sqlite3, "Blob") else 15), changed
+
+        class Later(sqlite3.Cursor):
+            pass
+
+        assert [n for n, in connection.cursor(Later).execute("VALUES (1), (2)")] == [1, 2]
+        count = resets()
+        source.bump()
+        list(connection.cursor(Later).execute("SELECT 1"))
+        assert resets() == count + 1
+        snapsafe_rt.deactivate()
+        assert c_functions() == stock and not states()
+        assert [n for n, in connection.cursor(Later).execute("VALUES (1), (2)")] == [1, 2]
+    """
+    run_python(HEAD + script, source_file.path, activated=False)
