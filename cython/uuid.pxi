@@ -42,6 +42,18 @@ cdef Py_ssize_t slot_offset(type cls, str name) except? -1:
     return ss_slot_offset(<PyTypeObject*>cls, <PyObject*>descriptor)
 
 
+# Moves a counter of another epoch or process by a random distance: clones share the clock and the counter, and 32
+# random bits alone do not keep them apart. Forward, so that the order holds; within the millisecond, for the module's
+# own code runs ahead of the clock as soon as its timestamp is. 0, or -1 where there is no entropy.
+cdef int spread(uint64_t* counter, uint64_t epoch) noexcept:
+    cdef uint64_t distance = 0
+    if ss_pool_take(&distance, sizeof(distance), epoch) != 0:
+        return -1
+    distance = counter[0] + (distance & SS_COUNTER_FRESH)
+    counter[0] = distance if distance < SS_COUNTER_MAX else SS_COUNTER_MAX     # spent: the next is a fresh one
+    return 0
+
+
 @cython.final
 cdef class Uuid:
     """The functions of one `uuid` module; imported again it is another module, with a UUID class of its own."""
@@ -194,23 +206,24 @@ cdef class Uuid:
 
     # ---- uuid7 ----
 
-    # The next timestamp, counter and random tail, stepped as the module's own code steps them. A counter of another
-    # epoch or process is spent: the next value takes a fresh one, in the next millisecond if need be, for clones share
-    # the clock and the counter. 0, or -1 where there is no entropy. With a critical section on free-threaded builds.
+    # The next timestamp, counter and random tail, stepped as the module's own code steps them. 0, or -1 where there is
+    # no entropy. In a critical section on free-threaded builds.
     cdef inline int step(self, uint64_t epoch, uint64_t token, uint64_t now, uint32_t* ret_tail) noexcept:
         cdef unsigned char[10] drawn
         cdef uint64_t counter = self.counter
         cdef uint64_t fresh = 0
-        if SS_UNLIKELY(self.epoch != epoch or self.token != token):
-            counter = SS_COUNTER_MAX
         if self.begun and now <= self.last:
             if now < self.last:
                 now = self.last + 1
+            if SS_UNLIKELY(self.epoch != epoch or self.token != token):
+                if spread(&counter, epoch) != 0:
+                    return -1
             counter += 1
-            if counter <= SS_COUNTER_MAX:
+            if SS_LIKELY(counter <= SS_COUNTER_MAX):
                 if SS_UNLIKELY(ss_pool_take(ret_tail, sizeof(uint32_t), epoch) != 0):
                     return -1
                 self.last, self.counter = now, counter
+                self.epoch, self.token = epoch, token
                 return 0
             now += 1
         if SS_UNLIKELY(ss_pool_take(drawn, sizeof(drawn), epoch) != 0):
@@ -279,15 +292,19 @@ cdef class Uuid:
             raw_decref(made)
         return self.own_uuid7()
 
-    # The module's own code, told by its own means that the counter is of another epoch or process.
+    # The module's own code, from a counter that was carried on where it is of another epoch or process.
     cdef own_uuid7(self):
-        cdef uint64_t epoch, token
+        cdef uint64_t epoch, token, counter
         cdef int tries = 0
         while True:
             epoch, token = ss_look(), ss_process_token()
             if self.epoch != epoch or self.token != token:
-                self.names[self.key_counter] = SS_COUNTER_MAX
-                self.epoch, self.token = epoch, token
+                noted = self.names.get(self.key_counter)
+                if type(noted) is int and 0 <= noted <= SS_COUNTER_MAX:
+                    counter = noted
+                    if spread(&counter, epoch) == 0:
+                        self.names[self.key_counter] = counter
+                        self.epoch, self.token = epoch, token
             value = self.stock7()
             tries += 1
             if ss_stands(epoch) or tries == SS_DRAW_TRIES:

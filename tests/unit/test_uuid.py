@@ -1,0 +1,323 @@
+"""uuid while it is patched and nothing was restored: as the standard library's, and exactly so once it is not."""
+
+import sys
+
+import pytest
+
+HEAD = """
+    import sys
+    import snapsafe_rt
+    from snapsafe_rt.core import native
+    from snapsafe_rt import patches
+    path = sys.argv[1] if len(sys.argv) > 1 else ""
+    FUNCTIONS = ("uuid1", "uuid3", "uuid4", "uuid5", "uuid6", "uuid7", "uuid8", "getnode", "main")
+
+    def bump():
+        import os, struct
+        fd = os.open(path, os.O_RDWR)
+        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
+        os.close(fd)
+
+    def protection():
+        return {name: (level, note) for name, level, note in patches.report()}["uuid"]
+"""
+
+SEEN = """
+    import inspect, pickle, uuid
+    functions = [getattr(uuid, name) for name in FUNCTIONS if hasattr(uuid, name)]
+    for function in functions:
+        assert pickle.loads(pickle.dumps(function)) is function
+        print(repr(function).split(" at ")[0], function.__module__, function.__qualname__, function.__doc__,
+              function.__defaults__, function.__kwdefaults__, function.__annotations__, vars(function))
+        print(inspect.signature(function), inspect.getsourcelines(function), inspect.getsourcefile(function))
+        print(function.__code__.co_name, function.__code__.co_filename, function.__code__.co_firstlineno)
+    for name in ("uuid1", "uuid4", "uuid6", "uuid7", "uuid8"):
+        if hasattr(uuid, name):
+            value = getattr(uuid, name)()
+            copy = pickle.loads(pickle.dumps(value))
+            assert copy == value == uuid.UUID(str(value)) and hash(copy) == hash(value)
+            assert copy.is_safe is value.is_safe
+            assert value.version == int(name[4:]) and value.variant == uuid.RFC_4122 and type(value) is uuid.UUID
+            assert type(value.int) is int and value.int.bit_length() <= 128 and not hasattr(value, "__dict__")
+            print(type(value), value.is_safe, sys.getsizeof(value), len(repr(value)))
+"""
+
+
+def test_looks_the_same(run_python, synchronous_source):
+    activated = run_python(HEAD + SEEN, env=synchronous_source.env)
+    assert activated == run_python(HEAD + SEEN, activated=False)
+
+
+def test_undo_is_exact(run_python, synchronous_source):
+    script = """
+    import uuid
+    codes = lambda: {name: getattr(uuid, name).__code__ for name in FUNCTIONS if hasattr(uuid, name)}
+    plain, names, cls, bound = codes(), dict(vars(uuid)), dict(vars(uuid.UUID)), uuid.uuid4
+    for _ in range(3):
+        snapsafe_rt.activate("vmclock:" + path)
+        snapsafe_rt.activate("vmclock:" + path)
+        assert {name for name, code in codes().items() if code is not plain[name]} == {
+            name for name in patches.room("uuid").COVERS if hasattr(uuid, name)}
+        assert bound is uuid.uuid4 and bound() != bound()
+        assert native.pool_left() > 0 and protection()[0] == "guarded"
+        snapsafe_rt.deactivate()
+        assert native.pool_left() == 0
+        assert all(code is plain[name] for name, code in codes().items())
+        assert list(vars(uuid)) == list(names) and all(vars(uuid)[name] is names[name] for name in names)
+        assert dict(vars(uuid.UUID)) == cls
+    """
+    run_python(HEAD + script, synchronous_source.path, activated=False)
+
+
+def test_a_gap_without_us_leaves_no_bytes_behind(run_python, synchronous_source):
+    """What was drawn ahead before deactivate() must not come after the next activate()."""
+    script = """
+    import uuid
+    for _ in range(2):
+        snapsafe_rt.activate("vmclock:" + path)
+        assert native.pool_left() == 0
+        uuid.uuid4()
+        assert native.pool_left() > 0
+        snapsafe_rt.deactivate()
+    """
+    run_python(HEAD + script, synchronous_source.path, activated=False)
+
+
+def test_pool_only_while_synchronous(run_python, synchronous_source):
+    script = """
+    import os, uuid
+    fd = os.open(path, os.O_RDWR)
+    for synchronous in (1, 0, 1, 0):
+        os.pwrite(fd, bytes([synchronous]), 0x808)
+        drawn = [uuid.uuid4() for _ in range(600)]
+        assert len(set(drawn)) == 600 and (native.pool_left() > 0) == bool(synchronous)
+        assert protection()[0] == "guarded" and ("ahead" in protection()[1].split(";")[0]) == bool(synchronous)
+    """
+    run_python(HEAD + script, synchronous_source.path, env=synchronous_source.env)
+
+
+def test_without_a_source(run_python):
+    script = """
+    import uuid
+    assert len({uuid.uuid4() for _ in range(1000)}) == 1000 and native.pool_left() == 0
+    """
+    run_python(HEAD + script, env={"SNAPSAFE_SOURCES": "vmclock:/nonexistent"})
+
+
+# Each line holds without us. `expected` is what os.urandom is made to return.
+MOCKS = """
+    import os, time, uuid
+    from unittest import mock
+    expected = bytes(range(16))
+    made = uuid.UUID(bytes=expected, version=4)
+    def mocked():
+        for target in ("os.urandom", "uuid.os.urandom"):
+            with mock.patch(target, return_value=expected) as urandom:
+                assert uuid.uuid4() == made
+                urandom.assert_called_once_with(16)
+            assert uuid.uuid4() != made
+        with mock.patch.object(uuid, "os", mock.Mock(urandom=lambda size: expected)):
+            assert uuid.uuid4() == made
+        class Sub(uuid.UUID):
+            pass
+        with mock.patch.object(uuid, "UUID", Sub):
+            assert type(uuid.uuid4()) is Sub and type(uuid.uuid1()) is Sub
+            assert not hasattr(uuid, "uuid7") or type(uuid.uuid7()) is Sub
+        assert type(uuid.uuid4()) is not Sub
+        with mock.patch("uuid.uuid4", return_value=made):
+            assert uuid.uuid4() is made
+        with mock.patch("os.urandom", side_effect=OSError("none")):
+            try:
+                uuid.uuid4()
+            except OSError as error:
+                assert str(error) == "none"
+            else:
+                assert False, "no error"
+        maker = "_from_int" if hasattr(uuid.UUID, "_from_int") else "__init__"
+        with mock.patch.object(uuid.UUID, maker, side_effect=KeyError):
+            try:
+                uuid.uuid4()
+            except KeyError:
+                pass
+            else:
+                assert False, "no error"
+        assert type(uuid.uuid4()) is uuid.UUID
+        uuid.UUID.colour = "blue"       # the class was touched, but not what instances are made of
+        assert uuid.uuid4().colour == "blue"
+        del uuid.UUID.colour
+        real = os.urandom
+        with mock.patch("os.urandom", side_effect=real) as urandom:
+            assert len({uuid.uuid4() for _ in range(10)}) == 10 and urandom.call_count == 10
+        assert os.urandom is real
+    mocked()
+    uuid.uuid4()
+    mocked()
+    with mock.patch("time.time_ns", return_value=1_600_000_000_000_000_000), \\
+            mock.patch.object(uuid, "_generate_time_safe", None), mock.patch.object(uuid, "_last_timestamp", None), \\
+            mock.patch.object(uuid, "getnode", return_value=7), mock.patch("random.getrandbits", return_value=9):
+        first, second = uuid.uuid1(), uuid.uuid1()
+        assert (first.node, first.clock_seq, second.time - first.time) == (7, 9, 1)
+        assert first.time == 1_600_000_000_000_000_000 // 100 + 0x01b21dd213814000
+    with mock.patch.object(uuid, "_node", 12345):
+        assert uuid.getnode() == 12345
+    assert uuid.uuid1(5, 6).node == 5 and uuid.uuid1(node=5, clock_seq=6).clock_seq == 6
+    for wrong in (1 << 48, -1, "x"):
+        try:
+            uuid.uuid1(wrong, 1)
+        except (ValueError, TypeError):
+            pass
+        else:
+            assert False, "no error"
+"""
+
+
+@pytest.mark.parametrize("activated", [True, False])
+def test_mocks(run_python, synchronous_source, activated):
+    run_python(HEAD + MOCKS, env=synchronous_source.env, activated=activated)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="uuid7 came with 3.14")
+@pytest.mark.parametrize("activated", [True, False])
+def test_uuid7_and_its_globals(run_python, synchronous_source, activated):
+    """They can be read and written as the standard library's own, the native path and mocks alternating."""
+    script = """
+    import os, time, uuid
+    from unittest import mock
+    counter = lambda value: value.int >> 32 & 0x3fffffff | (value.int >> 64 & 0xfff) << 30
+    now = time.time_ns() // 1_000_000
+    drawn = [uuid.uuid7() for _ in range(20_000)]
+    assert drawn == sorted(drawn) and now <= drawn[0].time <= drawn[-1].time <= time.time_ns() // 1_000_000 + 1
+    assert (uuid._last_timestamp_v7, uuid._last_counter_v7) == (drawn[-1].time, counter(drawn[-1]))
+    ahead = now + 10**9
+    with mock.patch.multiple(uuid, _last_timestamp_v7=ahead, _last_counter_v7=41):
+        value = uuid.uuid7()
+        assert (value.time, counter(value)) == (ahead + 1, 42) == (uuid._last_timestamp_v7, uuid._last_counter_v7)
+        with mock.patch("time.time_ns", return_value=(ahead + 1) * 1_000_000):
+            value = uuid.uuid7()
+            assert (value.time, counter(value)) == (ahead + 1, 43)
+        value = uuid.uuid7()
+        assert (value.time, counter(value)) == (ahead + 2, 44)
+        uuid._last_counter_v7 = 0x3ff_ffff_ffff
+        value = uuid.uuid7()
+        assert value.time == ahead + 4 and counter(value) <= 0x1ff_ffff_ffff
+    value = uuid.uuid7()
+    assert drawn[-1] < value and value.time <= time.time_ns() // 1_000_000
+    with mock.patch("os.urandom", return_value=bytes(10)), mock.patch.object(uuid, "_last_timestamp_v7", None):
+        assert counter(uuid.uuid7()) == 0
+    """
+    run_python(HEAD + script, env=synchronous_source.env, activated=activated, dev=False)
+
+
+def test_fresh_copies_and_reload(run_python, synchronous_source):
+    """Another module object has a UUID class of its own; a reload makes new functions in the same one."""
+    script = """
+    import importlib, uuid
+    old, bound = uuid, uuid.uuid4
+    del sys.modules["uuid"]
+    import uuid
+    assert uuid is not old and type(uuid.uuid4()) is uuid.UUID is not old.UUID is type(old.uuid4())
+    assert bound is old.uuid4 and protection()[0] == "guarded"
+    importlib.reload(uuid)
+    assert type(uuid.uuid4()) is uuid.UUID and protection()[0] == "guarded"
+    bump()
+    assert len({node() for node in (uuid.getnode, old.getnode)}) == 1
+    assert uuid.uuid1().node == old.uuid1().node == old.getnode()
+    snapsafe_rt.deactivate()
+    assert all("snapsafe" not in str(f.__code__.co_names) for f in (bound, uuid.uuid4, old.uuid1, uuid.uuid1))
+    """
+    run_python(HEAD + script, synchronous_source.path, env=synchronous_source.env)
+
+
+def test_replaced_by_another_library(run_python, synchronous_source):
+    script = """
+    import uuid
+    uuid.uuid4 = lambda: uuid.UUID(int=4)
+    snapsafe_rt.activate("vmclock:" + path)
+    assert uuid.uuid4().int == 4 and "snapsafe" in str(uuid.uuid1.__code__.co_names)
+    level, note = protection()
+    assert level == "unprotected" and note.endswith(": uuid4"), (level, note)
+    """
+    run_python(HEAD + script, synchronous_source.path, activated=False)
+
+
+def test_nothing_is_imported(run_python, synchronous_source):
+    """The program that does not use uuid does not pay for it."""
+    script = """
+    assert "uuid" not in sys.modules and "snapsafe_rt.patches.uuid" not in sys.modules
+    before = set(sys.modules)
+    import uuid
+    if sys.argv[1:] == ["without"]:
+        print(*sorted(sys.modules.keys() - before))
+    else:
+        print(*sorted(sys.modules.keys() - before - {"snapsafe_rt.patches.exchange", "snapsafe_rt.patches.uuid"}))
+    """
+    ours = run_python(HEAD + script, env=synchronous_source.env, dev=False)
+    assert ours == run_python(HEAD + script, "without", activated=False, dev=False)
+
+
+AFTER_A_RESTORE = """
+    import time, uuid
+    from unittest import mock
+    bump()
+    node = uuid.getnode()
+    assert node == uuid.getnode() and node >> 40 & 1 and node < 1 << 48
+    makers = [getattr(uuid, name) for name in ("uuid1", "uuid6") if hasattr(uuid, name)]
+    for make in makers:
+        began = time.time_ns()
+        values = [make() for _ in range(1000)]
+        ended = time.time_ns()
+        assert {value.node for value in values} == {node} and len({value.clock_seq for value in values}) == 1
+        times = [value.time for value in values]
+        assert times == sorted(set(times)) and values[0].is_safe is uuid.SafeUUID.unknown
+        for when, value in ((began, times[0]), (ended, times[-1])):
+            assert abs(when // 100 + 0x01b21dd213814000 - value) < 10**7
+        assert values[0].version == int(make.__name__[4:]) and values[0].variant == uuid.RFC_4122
+        # What the caller names is the caller's.
+        assert make(5).node == make(node=5, clock_seq=3).node == 5
+        assert make(5).clock_seq == values[0].clock_seq and make(clock_seq=3).node == node
+        assert make(None, -1).clock_seq == 0x3fff and make(5, 1 << 14 | 3).clock_seq == 3
+        for wrong in (1 << 48 | 5, -1):
+            try:
+                assert make(wrong).node == wrong & 0xffffffffffff and make is not uuid.uuid1
+            except ValueError as error:
+                assert "field 6 out of range" in str(error) and make is uuid.uuid1
+        for arguments in (("x",), (None, "x")):
+            try:
+                make(*arguments)
+            except TypeError:
+                pass
+            else:
+                assert False, "no error"
+        with mock.patch("time.time_ns", return_value=2_000_000_000_000_000_000):
+            first, second = make(), make()
+            assert second.time - first.time == 1 and first.time == 2 * 10**16 + 0x01b21dd213814000
+        class Sub(uuid.UUID):
+            pass
+        with mock.patch.object(uuid, "UUID", Sub), mock.patch.object(uuid, "getnode", return_value=9):
+            assert type(make()) is Sub and make().node == 9
+    sequence = uuid.uuid1().clock_seq
+    seen = {(node, sequence)}
+    for _ in range(20):
+        bump()
+        seen.add((uuid.getnode(), uuid.uuid1().clock_seq))
+    assert len(seen) == 21 and len({node for node, _ in seen}) == 21
+"""
+
+
+def test_after_a_restore(run_python, synchronous_source):
+    run_python(HEAD + AFTER_A_RESTORE, synchronous_source.path, env=synchronous_source.env)
+
+
+def test_cpythons_own(run_python, synchronous_source):
+    """CPython's test_uuid, activated."""
+    pytest.importorskip("test.test_uuid", reason="this Python came without its tests")
+    script = """
+    import io, unittest
+    import test.test_uuid as tests
+    assert "snapsafe" in str(tests.py_uuid.uuid4.__code__.co_names)
+    assert "snapsafe" in str(tests.c_uuid.uuid1.__code__.co_names)
+    out = io.StringIO()
+    result = unittest.TextTestRunner(out).run(unittest.defaultTestLoader.loadTestsFromModule(tests))
+    assert result.wasSuccessful() and result.testsRun > 50, out.getvalue()
+    """
+    run_python(HEAD + script, env=synchronous_source.env, dev=False)
