@@ -8,7 +8,7 @@ and what each is for are listed in docs/design.md.
 cimport cython
 from cython cimport critical_section
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport errno
+from libc.errno cimport errno, ETIMEDOUT
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strcmp
 
@@ -26,11 +26,12 @@ include "ssl.pxi"
 include "sqlite.pxi"
 include "loading.pxi"
 include "generation.pxi"
+include "watching.pxi"
 include "uuid.pxi"
 
 
 cdef int set_up() except -1:
-    cdef int error = ss_epoch_setup()
+    cdef int error = ss_epoch_setup() or ss_watcher_setup()
     if error:
         raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
     return 0
@@ -117,7 +118,7 @@ def advance():
 @cython.final
 cdef class EpochState:
     """ss_epoch_info of epoch.h."""
-    cdef readonly uint64_t epoch, generation, restores
+    cdef readonly uint64_t epoch, generation, restores, last_certain
     cdef readonly int cause, source
     cdef readonly int64_t last_ns
     cdef readonly bint synchronous
@@ -129,7 +130,7 @@ def inspect_epoch():
     ss_epoch_inspect(&info)
     state.epoch, state.generation, state.restores = info.epoch, info.generation, info.restores
     state.cause, state.source, state.last_ns = info.cause, info.source, info.last_ns
-    state.synchronous = info.synchronous
+    state.synchronous, state.last_certain = info.synchronous, info.last_certain
     return state
 
 
@@ -216,6 +217,10 @@ cdef extern from *:
     bint ss_in_main_interpreter() noexcept
 
 
+def in_main_interpreter():
+    return bool(ss_in_main_interpreter())
+
+
 def owned_elsewhere():
     """Is this a subinterpreter of a process whose main interpreter is activated?"""
     return bool(ss_main_active and not ss_in_main_interpreter())
@@ -242,15 +247,19 @@ def install(bint reseed_kept):
         (_imp, "exec_dynamic", SS_GUARD_EXEC_DYNAMIC, METH_O, <size_t>&guard_exec_dynamic),
         (_imp, "create_builtin", SS_GUARD_CREATE_BUILTIN, METH_O, <size_t>&guard_create_builtin),
         (_imp, "exec_builtin", SS_GUARD_EXEC_BUILTIN, METH_O, <size_t>&guard_exec_builtin),
+        (posix, "fork", SS_GUARD_FORK, METH_NOARGS, <size_t>&guard_fork),
+        (posix, "forkpty", SS_GUARD_FORKPTY, METH_NOARGS, <size_t>&guard_forkpty),
+        (posix, "unshare", SS_GUARD_UNSHARE, METH_FASTCALL | METH_KEYWORDS, <size_t>&guard_unshare),
     ):
         function = getattr(owner, name, None)
-        if function is None or ss_guard_install(&ss_guards[<int>number], <PyObject*>function, flags,
-                                                <void*><size_t>pointer) != 0:
+        if function is None:
+            continue  # os.getrandom and os.unshare are not in every build
+        if ss_guard_install(&ss_guards[<int>number], <PyObject*>function, flags, <void*><size_t>pointer) != 0:
             failed.append(name)
     # Not only if libraries were loaded since: it may be the second activation.
     ss_openssl_scan()
     ss_sqlite_scan()
-    for name in ("_random", "_ctypes", "_ssl", "_sqlite3"):
+    for name in ("_random", "_ctypes", "_ssl", "_sqlite3", "_posixsubprocess"):
         module = sys.modules.get(name)
         if module is not None:
             loaded(<PyObject*>module)

@@ -3,6 +3,7 @@
 
 #include "entropy.h"
 #include "source.h"
+#include "watcher.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@ static int watched = -1;
 static uint64_t outlived; /* atomic; the generation that a restore was told of in which did not move it, else 0 */
 static uint64_t restores;
 static enum ss_cause last_cause;
+static uint64_t last_certain; /* the last epoch that no marker alone began */
 static int64_t last_ns;
 
 /* Fork safety. A child must not inherit the mutex held by a thread it does not have. */
@@ -109,6 +111,8 @@ static uint64_t advance(enum ss_cause cause)
     __atomic_store_n(&ss_hot.epoch, epoch, __ATOMIC_RELEASE);
     restores++;
     last_cause = cause;
+    if (cause != SS_CAUSE_DISRUPTION)
+        last_certain = epoch;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     last_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     return epoch;
@@ -118,8 +122,11 @@ static uint64_t advance(enum ss_cause cause)
 static void tell(uint64_t epoch)
 {
     void (*heard)(uint64_t) = __atomic_load_n(&ss_epoch_heard, __ATOMIC_ACQUIRE);
-    if (heard && epoch)
+    if (!epoch)
+        return;
+    if (heard)
         heard(epoch);
+    ss_watcher_poke();
 }
 
 /* With the mutex held. Between these stores a reader may compare an old word with a new number: a difference sends it
@@ -212,6 +219,7 @@ void ss_epoch_inspect(ss_epoch_info *ret_info)
     ret_info->generation = ss_hot.remembered;
     ret_info->restores = restores;
     ret_info->cause = last_cause;
+    ret_info->last_certain = last_certain;
     ret_info->last_ns = last_ns;
     ret_info->source = watched;
     ret_info->synchronous = source && ss_source_synchronous(source);

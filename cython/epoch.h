@@ -62,6 +62,7 @@ typedef struct {
     uint64_t generation;      /* the watched word, 0 without a source */
     uint64_t restores;        /* epochs advanced since the process began */
     int cause;                /* enum ss_cause of the last one */
+    uint64_t last_certain;    /* the last epoch with another cause than a disruption marker */
     int64_t last_ns;          /* CLOCK_REALTIME of its detection, 0 if none */
     int source;               /* slot of the watched source, -1 if none */
     bool synchronous;

@@ -49,6 +49,8 @@ cdef void loaded(PyObject* module) noexcept:
                 raw_error_clear()
         elif strcmp(name, "_ctypes") == 0:
             guard_attribute(module, "dlopen", SS_GUARD_DLOPEN, METH_VARARGS, <void*>guard_dlopen)
+        elif strcmp(name, "_posixsubprocess") == 0:
+            guard_subprocess(module)
     scan_libraries()
     # After the scan: what is left over is not reached by it.
     if name != NULL and strcmp(name, "_ssl") == 0:

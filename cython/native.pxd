@@ -32,6 +32,7 @@ cdef extern from "compat.h":
     const char* raw_utf8 "PyUnicode_AsUTF8"(PyObject*) noexcept
     Py_ssize_t raw_tuple_size "PyTuple_GET_SIZE"(PyObject*) noexcept
     PyObject* raw_tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
+    bint raw_callable "PyCallable_Check"(PyObject*) noexcept
     bint raw_type_check "PyType_Check"(PyObject*) noexcept
     PyObject* raw_dict_get "PyDict_GetItemWithError"(PyObject*, PyObject*) noexcept
     PyObject* raw_alloc "PyType_GenericAlloc"(PyTypeObject*, Py_ssize_t) noexcept
@@ -70,6 +71,7 @@ cdef extern from "epoch.h" nogil:
         uint64_t generation
         uint64_t restores
         int cause
+        uint64_t last_certain
         int64_t last_ns
         int source
         bint synchronous
@@ -135,6 +137,36 @@ cdef extern from "origin.h" nogil:
     bint ss_origin_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
 
 
+cdef extern from "watcher.h" nogil:
+    enum: SS_WATCH_ITEMS, SS_WOKE_PATHS
+    ctypedef struct ss_watch_item:
+        char* path
+        char* name
+        uint32_t mask
+        bint device
+        bint sysgenid
+        uint64_t dev
+        uint64_t ino
+    ctypedef struct ss_watcher_info:
+        bint running
+        int how
+        int error
+        uint64_t wakeups
+    int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, void (*run)(unsigned int) noexcept) noexcept
+    void ss_watcher_pause() noexcept
+    void ss_watcher_resume() noexcept
+    void ss_watcher_delivered(uint64_t epoch) noexcept
+    void ss_watcher_poke() noexcept
+    bint ss_watcher_quiet(int milliseconds) noexcept
+    void ss_watcher_inspect(ss_watcher_info* ret_info) noexcept
+    int ss_watcher_setup() noexcept
+
+
+cdef extern from "turn.h" nogil:
+    int ss_turn_wait(uint32_t* word, uint32_t seen, int64_t nanoseconds) noexcept
+    void ss_turn_wake(uint32_t* word) noexcept
+
+
 cdef extern from "guard.h":
     ctypedef PyObject* (*ss_fast)(PyObject*, PyObject**, Py_ssize_t) noexcept
     ctypedef PyObject* (*ss_fast_keywords)(PyObject*, PyObject**, Py_ssize_t, PyObject*) noexcept
@@ -143,7 +175,7 @@ cdef extern from "guard.h":
     enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM
     enum: SS_GUARD_RANDOM, SS_GUARD_GETRANDBITS, SS_GUARD_SEED, SS_GUARD_GETSTATE, SS_GUARD_SETSTATE
     enum: SS_GUARD_CREATE_DYNAMIC, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_CREATE_BUILTIN, SS_GUARD_EXEC_BUILTIN
-    enum: SS_GUARD_DLOPEN
+    enum: SS_GUARD_DLOPEN, SS_GUARD_FORK, SS_GUARD_FORKPTY, SS_GUARD_FORK_EXEC, SS_GUARD_UNSHARE
     enum: SS_GUARD_SSL_RAND_ADD, SS_GUARD_SSL_RAND_BYTES, SS_GUARD_SSL_RAND_PSEUDO_BYTES, SS_GUARD_SSL_DO_HANDSHAKE
     enum: SS_GUARD_SSL_READ, SS_GUARD_SSL_WRITE, SS_GUARD_SSL_SHUTDOWN, SS_GUARD_SSL_POST_HANDSHAKE
     enum: SS_GUARD_SSL_SENDFILE

@@ -7,24 +7,52 @@ after every draw, and renews what the copies would share.
 Nothing is patched by importing it: activate() does that, or the folder that `snapsafe run` puts on PYTHONPATH.
 """
 
+import sys
+
 from snapsafe_rt.activation import activate, deactivate
 from snapsafe_rt.generation import entropy, epoch, notify_restored, per_generation
 from snapsafe_rt.settings import VERSION as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from snapsafe_rt.asynchronous import acheck
+    from snapsafe_rt.callbacks import (
+        register_after_restore,
+        register_at_snapshot,
+        register_before_snapshot,
+        unregister,
+    )
+    from snapsafe_rt.events import cause, check
     from snapsafe_rt.report import Status
 
 __all__ = [
     "__version__",
+    "acheck",
     "activate",
+    "cause",
+    "check",
     "deactivate",
     "entropy",
     "epoch",
     "notify_restored",
     "per_generation",
+    "register_after_restore",
+    "register_at_snapshot",
+    "register_before_snapshot",
     "status",
+    "unregister",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What only programs with callbacks pay for is imported when it is first asked for (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = {"acheck": "asynchronous", "cause": "events", "check": "events"}.get(name, "callbacks")
+    __import__(f"{__name__}.{room}")
+    value: object = getattr(sys.modules[f"{__name__}.{room}"], name)
+    globals()[name] = value
+    return value
 
 
 def status() -> "Status":

@@ -17,6 +17,9 @@ _lock = RLock()
 PROBE_SECONDS = 1.0  # how often a missing or late source is looked for again, at the most
 
 
+NOT_CALLED = "activate() was not called"
+
+
 class State:
     """The activation of this interpreter. Read by status(); changed with the lock held."""
 
@@ -24,7 +27,7 @@ class State:
 
     def __init__(self) -> None:
         self.active = False
-        self.why_not = "activate() was not called"
+        self.why_not = NOT_CALLED
         self.settings = settings.Settings()
         self.problems: list[str] = []
         self.candidates: list[sources.Candidate] = []
@@ -66,7 +69,26 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
         patches.install()
         imports.install()
         _fork_hook()
+        _tell_watching()
         _check_strict()
+
+
+def activate_unless_told() -> None:
+    """What a registration does: activate, if nothing decided yet whether this process is active."""
+    if not state.active and state.why_not == NOT_CALLED:
+        activate()
+
+
+def lock() -> RLock:
+    """Held while the activation or what follows from it changes."""
+    return _lock
+
+
+def _tell_watching() -> None:
+    """The source is another one, or there is none. Nothing is imported for that: who has callbacks has imported it."""
+    watching = sys.modules.get("snapsafe_rt.watching")
+    if watching is not None:
+        watching.update()
 
 
 def _named(given: "str | list[str] | tuple[str, ...] | None") -> "tuple[list[sources.Candidate], list[str]]":
@@ -121,6 +143,7 @@ def probe(now: bool = False) -> None:
         slot = state.watched.slot if state.watched else -1
         if slot != old_slot or gone:
             native.watch(slot, certain=False)
+    _tell_watching()
 
 
 def deactivate() -> None:
@@ -143,6 +166,7 @@ def deactivate() -> None:
         state.active = False
         state.watched = None
         state.why_not = "deactivate() was called"
+        _tell_watching()
 
 
 _fork_hooked = False
@@ -159,8 +183,13 @@ def _fork_hook() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = RLock()  # perhaps held by a thread that this process does not have
+    forking = native.forking() if native is not None else 0
+    if forking == 2:
+        return  # it is about to become another program
     if state.active and state.watched is None:
         probe(now=True)
+    if not forking:
+        native.resume_watching()  # os.fork() does that at its very end
 
 
 def _refuse_if_strict(reason: str) -> None:

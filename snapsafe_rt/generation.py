@@ -41,17 +41,26 @@ def entropy(n: int) -> bytes:
 
 
 def notify_restored(entropy: bytes = b"") -> int:
-    """Tell this process that it was restored, where no counter can: advances the epoch and returns it.
+    """Tell this process that it was restored, where no counter can: advances the epoch, then does what check() does.
 
     `entropy`: bytes the host made for this clone alone; they are mixed into everything drawn while the fence is up,
     and fed to the kernel where that is permitted. Call it before anything else after the restore, in one thread: draws
-    of other threads from then on are renewed. Raises TypeError if entropy is not bytes-like.
+    of other threads from then on are renewed. Returns the epoch. Raises TypeError if entropy is not bytes-like, and
+    what callbacks raised as check() does.
     """
     host = bytes(memoryview(entropy))
     if native is None:
         return 0
-    if not host:
-        return native.advance()
+    if host:
+        _advance_with(host)
+    else:
+        native.advance()
+    from snapsafe_rt.events import check
+
+    return check()
+
+
+def _advance_with(host: bytes) -> None:
     stream = _expand(host)
     while True:
         expected = native.epoch() + 1
@@ -62,7 +71,6 @@ def notify_restored(entropy: bytes = b"") -> int:
         native.reseed_kernel(_expand(host + b"kernel", 64), 0)
     except OSError:
         pass  # not permitted: the fence stays up and the stream does the work
-    return expected
 
 
 def _expand(host: bytes, size: int = _HOST_STREAM) -> bytes:

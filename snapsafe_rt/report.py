@@ -48,6 +48,9 @@ class Status:
         self.restores: dict[str, Any] = {"count": 0, "last_cause": None, "last_time": None}
         self.source: dict[str, Any] | None = None
         self.fence: dict[str, Any] = {"state": "down", "seconds_left": 0.0, "cpu": False, "kernel_reseeded": False}
+        self.callbacks: dict[str, int] = {"after": 0, "before": 0, "after_in_original": 0}
+        self.watching: dict[str, Any] = {"how": "off", "reason": "nothing is registered"}
+        self.event: dict[str, Any] | None = None
         self.rows: list[Row] = []
 
     @classmethod
@@ -58,6 +61,7 @@ class Status:
             return status
         status._read_epoch()
         status._read_fence()
+        status._read_events()
         if status.active:
             status._read_source()
             status.rows = [status._row(*line) for line in patches.report()]
@@ -83,6 +87,16 @@ class Status:
             self.problems.append(f"{info.failures} times neither the kernel nor the CPU gave entropy")
         if info.fence == 3 and not info.hash:
             self.problems.append("no libcrypto to condition degraded entropy with: kernel bytes are used as they are")
+
+    def _read_events(self) -> None:
+        callbacks, events = (sys.modules.get(f"snapsafe_rt.{name}") for name in ("callbacks", "events"))
+        if callbacks is not None:
+            self.callbacks = {name: len(getattr(callbacks, name)) for name in self.callbacks}
+        if "snapsafe_rt.watching" in sys.modules:
+            self.watching = sys.modules["snapsafe_rt.watching"].describe()
+        if events is not None and events.last is not None:
+            self.event = events.last.as_dict()
+            self.event["pending"] = events.pending()
 
     def _read_source(self) -> None:
         watched = activation.state.watched
@@ -142,6 +156,9 @@ class Status:
             "source": self.source,
             "candidates": self.candidates,
             "fence": self.fence,
+            "callbacks": self.callbacks,
+            "watching": self.watching,
+            "event": self.event,
             "subsystems": [
                 {"name": row.name, "covers": list(row.covers), "protection": row.protection, "note": row.note}
                 for row in self.rows

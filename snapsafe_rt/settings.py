@@ -23,7 +23,7 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; the contract's code for a re
 class Settings:
     """What the environment asks for; `problems` has a sentence for each value that could not be used."""
 
-    __slots__ = ("enabled", "problems", "reseed_kept", "sources", "strict")
+    __slots__ = ("disruption", "enabled", "problems", "reseed_kept", "sources", "strict", "watch")
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -31,8 +31,9 @@ class Settings:
         self.strict = self._choice("SNAPSAFE_STRICT") == "1"
         self.reseed_kept = self._choice("SNAPSAFE_SEEDED") == "reseed"
         self.sources = self._text("SNAPSAFE_SOURCES") or DEFAULT_SOURCES
-        for name in ("SNAPSAFE_DISRUPTION", "SNAPSAFE_WATCH", "SNAPSAFE_LIFECYCLE"):
-            self._choice(name)
+        self.disruption = self._choice("SNAPSAFE_DISRUPTION")
+        self.watch = self._choice("SNAPSAFE_WATCH") == "1"
+        self._choice("SNAPSAFE_LIFECYCLE")
 
     def _text(self, name: str) -> str:
         # As every environment variable, they do not count under python -I and -E.

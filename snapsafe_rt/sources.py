@@ -32,7 +32,7 @@ _WORDS = ("", "generation", "disruption marker")
 class Candidate:
     """One entry of the list. `rank` indexes RANKS, lower is better; None while it is not usable, with `reason`."""
 
-    __slots__ = ("identity", "kind", "path", "rank", "reason", "slot")
+    __slots__ = ("found", "identity", "kind", "path", "rank", "reason", "slot")
 
     def __init__(self, kind: str, path: str) -> None:
         self.kind = kind
@@ -40,7 +40,8 @@ class Candidate:
         self.slot = -1
         self.rank: int | None = None
         self.reason = "not looked at yet"
-        self.identity: tuple[int, int] = (0, 0)
+        self.identity: tuple[int, int] = (0, 0)  # device and inode of what is mapped
+        self.found: tuple[int, int] = (0, 0)  # where the path led, before it was mapped; zeros: nowhere
 
     @property
     def name(self) -> str:
@@ -49,6 +50,7 @@ class Candidate:
     def examine(self) -> None:
         """Look at the path as it is now; maps it where it can be used."""
         self.rank = None
+        self.found = self._leads_to() or (0, 0)
         status, error, self.slot = native.map_source(_KINDS[self.kind], self.path)
         if status:
             self.reason = _REASONS[status].format(error=os.strerror(error) if error else "")
@@ -63,11 +65,14 @@ class Candidate:
 
     def replaced(self) -> bool:
         """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""
+        return self._leads_to() != self.identity
+
+    def _leads_to(self) -> "tuple[int, int] | None":
         try:
             now = os.stat(self.path)
         except OSError:
-            return True
-        return (now.st_dev, now.st_ino) != self.identity
+            return None
+        return now.st_dev, now.st_ino
 
     def as_dict(self) -> dict[str, object]:
         return {"source": self.name, "usable": self.rank is not None, "reason": self.reason}

@@ -79,6 +79,22 @@ def remove() -> None:
     _failed.clear()
 
 
+def refreshers() -> list[str]:
+    """The installed rows that have something to renew in the restore event."""
+    return [name for name in sorted(_installed) if hasattr(room(name), "refresh")]
+
+
+def refresh() -> list[BaseException]:
+    """Renew what no guard reaches. Returns what went wrong; each refresher is tried."""
+    errors: list[BaseException] = []
+    for name in refreshers():
+        try:
+            room(name).refresh()
+        except BaseException as error:
+            errors.append(error)
+    return errors
+
+
 def _protection(name: str) -> tuple[str, str]:
     if name in _failed:
         return "unprotected", _failed[name]

@@ -1,0 +1,548 @@
+#define _GNU_SOURCE
+#include "watcher.h"
+
+#include "epoch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
+#define STOP_SIGNAL SIGURG
+#define LEAST_STACK ((size_t)1 << 20) /* musl's default of 128 KiB is too small for Python */
+
+/* `control` serialises starting and stopping and is held across the joins; `mutex` guards what the threads share, and
+   nothing is waited for or called under it. Order: control, mutex, then those of the other rooms. */
+static pthread_mutex_t control = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+/* Under control. */
+static ss_watch_item plan[SS_WATCH_ITEMS];
+static int plan_count;
+static bool wanted, alive;
+static bool hesitant; /* atomic; the next watcher waits a tick before it opens anything */
+static int paused;
+static pthread_t watcher, runner;
+
+/* Under mutex, or atomic where a line says so. */
+static uint64_t number;          /* atomic; of the pair of threads that is to live: a thread with another one ends */
+static unsigned pending;         /* SS_WOKE_ bits */
+static bool runner_busy;         /* the runner of `number` runs an event */
+static int busy;                 /* runners that run one, also of earlier numbers */
+static void (*run_event)(unsigned why);
+static uint64_t delivered;       /* atomic */
+static pid_t watcher_tid, runner_tid; /* atomic */
+static int how, start_error, how_error; /* atomic */
+static uint64_t wakeups;         /* atomic */
+
+void ss_watcher_delivered(uint64_t epoch)
+{
+    __atomic_store_n(&delivered, epoch, __ATOMIC_RELEASE);
+}
+
+static bool is_current(uint64_t mine)
+{
+    return __atomic_load_n(&number, __ATOMIC_ACQUIRE) == mine;
+}
+
+static void post(unsigned why)
+{
+    (void)pthread_mutex_lock(&mutex);
+    pending |= why;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+void ss_watcher_poke(void)
+{
+    if (__atomic_load_n(&how, __ATOMIC_ACQUIRE) != SS_WATCH_OFF)
+        post(SS_WOKE_LOOK);
+}
+
+/* ---- the runner ---- */
+
+/* A thread that main started now would have main's mask, and so would the processes that a callback starts. */
+static void adopt_main_mask(void)
+{
+    char line[128];
+    unsigned long long blocked = 0;
+    FILE *status = fopen("/proc/self/status", "re"); /* the thread group's leader */
+    if (!status)
+        return;
+    while (fgets(line, sizeof line, status)) {
+        if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
+            break;
+    }
+    (void)fclose(status);
+    sigset_t mask;
+    sigemptyset(&mask);
+    for (int i = 1; i <= 64; i++) {
+        if (blocked & 1ULL << (i - 1))
+            (void)sigaddset(&mask, i);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
+static void *runner_main(void *argument)
+{
+    const uint64_t mine = (uint64_t)(uintptr_t)argument;
+    sigset_t all;
+    sigfillset(&all);
+    __atomic_store_n(&runner_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    (void)prctl(PR_SET_NAME, "snapsafe-event");
+    (void)pthread_mutex_lock(&mutex);
+    while (is_current(mine)) {
+        unsigned why = pending;
+        if (!why) {
+            (void)pthread_cond_wait(&changed, &mutex);
+            continue;
+        }
+        void (*run)(unsigned) = run_event;
+        pending = 0;
+        runner_busy = true;
+        busy++;
+        (void)pthread_mutex_unlock(&mutex);
+        if (ss_look() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+            why &= ~SS_WOKE_LOOK;
+        if (why && run) {
+            adopt_main_mask();
+            run(why);
+            (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+        }
+        (void)pthread_mutex_lock(&mutex);
+        if (is_current(mine))
+            runner_busy = false;
+        if (busy > 0) /* 0 in a child that a callback forked and let return */
+            busy--;
+        (void)pthread_cond_broadcast(&changed);
+    }
+    (void)pthread_mutex_unlock(&mutex);
+    return NULL;
+}
+
+bool ss_watcher_quiet(int milliseconds)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    (void)pthread_mutex_lock(&mutex);
+    while (busy && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
+        ;
+    const bool quiet = !busy;
+    (void)pthread_mutex_unlock(&mutex);
+    return quiet;
+}
+
+/* ---- the watcher ---- */
+
+/* What one watcher thread holds; its descriptors are numbers of its own table. */
+typedef struct {
+    bool own_table;
+    int mark;            /* a memfd by whose inode the table is known */
+    uint64_t mark_dev, mark_ino;
+    int signals, inotify;
+    bool tick;
+} holdings;
+
+/* Where the item leads now; 0 and 0 if nowhere. */
+static void look_up(const ss_watch_item *item, uint64_t *ret_dev, uint64_t *ret_ino)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    *ret_dev = *ret_ino = 0;
+    const int length = item->name ? snprintf(path, sizeof path, "%s/%s", item->path, item->name)
+                                  : snprintf(path, sizeof path, "%s", item->path);
+    if (length > 0 && (size_t)length < sizeof path && stat(path, &st) == 0) {
+        *ret_dev = st.st_dev;
+        *ret_ino = st.st_ino;
+    }
+}
+
+static void compare_paths(void)
+{
+    bool differs = false;
+    for (int i = 0; i < plan_count; i++) {
+        uint64_t dev, ino;
+        look_up(&plan[i], &dev, &ino);
+        differs |= dev != plan[i].dev || ino != plan[i].ino;
+        plan[i].dev = dev;
+        plan[i].ino = ino;
+    }
+    if (differs)
+        post(SS_WOKE_PATHS);
+}
+
+/* After a restore by CRIU the threads share one table, and our numbers are somebody else's files. */
+static bool table_is_ours(const holdings *h)
+{
+    struct stat st;
+    return h->own_table && fstat(h->mark, &st) == 0 && st.st_dev == h->mark_dev && st.st_ino == h->mark_ino;
+}
+
+/* Leaves the program's table for an empty one. False where the kernel (before 5.9, or a filter) does not let us. */
+static bool take_table(holdings *h)
+{
+    struct stat st;
+    h->own_table = false;
+    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE) != 0)
+        return false;
+    h->mark = memfd_create("snapsafe-watch", MFD_CLOEXEC);
+    if (h->mark < 0 || fstat(h->mark, &st) != 0)
+        return false;
+    h->mark_dev = st.st_dev;
+    h->mark_ino = st.st_ino;
+    h->own_table = true;
+    return true;
+}
+
+/* Opens and arms a device. Returns its descriptor, or -1 with errno set: ENOTSUP where its driver tells nobody. */
+static int open_device(const ss_watch_item *item)
+{
+    char page[4096];
+    int fd = open(item->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -1;
+    if (item->sysgenid)
+        return fd; /* opening acknowledged the generation */
+    /* Drivers without poll() are always ready; those whose hypervisor does not notify hang up. A change may come between
+       the read and the poll, so it is asked twice. */
+    for (int i = 0; i < 2; i++) {
+        struct pollfd one = {.fd = fd, .events = POLLIN};
+        if (pread(fd, page, sizeof page, 0) < 0)
+            break;
+        if (poll(&one, 1, 0) == 0)
+            return fd;
+    }
+    (void)close(fd);
+    errno = ENOTSUP;
+    return -1;
+}
+
+static void arm_device(ss_watch_item *item)
+{
+    char page[4096];
+    if (item->sysgenid) {
+        (void)close(item->descriptor); /* an untracked descriptor acknowledges by being opened anew */
+        item->descriptor = open_device(item);
+    } else if (pread(item->descriptor, page, sizeof page, 0) < 0) {
+        (void)close(item->descriptor);
+        item->descriptor = -1;
+    }
+}
+
+/* Opens what the plan names, as well as can be; sets how and how_error. */
+static void open_all(holdings *h)
+{
+    int best = SS_WATCH_TIMER, error = 0;
+    h->signals = h->inotify = -1;
+    h->tick = true;
+    for (int i = 0; i < plan_count; i++)
+        plan[i].descriptor = -1;
+    if (!table_is_ours(h) && !take_table(h)) {
+        error = errno;
+    } else {
+        sigset_t stop;
+        sigemptyset(&stop);
+        sigaddset(&stop, STOP_SIGNAL);
+        h->signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+        h->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (h->signals < 0 || h->inotify < 0)
+            error = errno;
+        for (int i = 0; i < plan_count; i++) {
+            ss_watch_item *item = &plan[i];
+            if (item->device)
+                item->descriptor = open_device(item);
+            else if (h->inotify >= 0)
+                item->descriptor = inotify_add_watch(h->inotify, item->path, item->mask | IN_MASK_ADD);
+            if (item->descriptor < 0 && !error)
+                error = errno;
+            else if (item->descriptor >= 0 && !item->name)
+                best = item->device ? SS_WATCH_POLL : SS_WATCH_INOTIFY;
+        }
+        if (best == SS_WATCH_TIMER && !error)
+            best = SS_WATCH_INOTIFY; /* no source: only folders are watched, for one to come */
+        h->tick = error != 0;
+    }
+    __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
+    __atomic_store_n(&how, best, __ATOMIC_RELEASE);
+    compare_paths(); /* what changed before the watches stood */
+}
+
+static void close_all(holdings *h)
+{
+    if (!table_is_ours(h))
+        return;
+    for (int i = 0; i < plan_count; i++) {
+        if (plan[i].device && plan[i].descriptor >= 0)
+            (void)close(plan[i].descriptor);
+    }
+    if (h->inotify >= 0)
+        (void)close(h->inotify);
+    if (h->signals >= 0)
+        (void)close(h->signals);
+}
+
+/* Reads the inotify empty. Returns whether an entry of the plan came, went or was replaced. */
+static bool read_inotify(int fd)
+{
+    _Alignas(struct inotify_event) char buffer[4096];
+    bool paths = false;
+    ssize_t size;
+    while ((size = read(fd, buffer, sizeof buffer)) > 0) {
+        for (char *at = buffer; at < buffer + size;) {
+            const struct inotify_event *event = (const struct inotify_event *)at;
+            at += sizeof *event + event->len;
+            paths |= (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) != 0;
+            for (int i = 0; event->len && i < plan_count; i++)
+                paths |= plan[i].name && plan[i].descriptor == event->wd && strcmp(plan[i].name, event->name) == 0;
+        }
+    }
+    return paths;
+}
+
+/* Sleeps for a tick, or until it has to end; needs no descriptor. */
+static void wait_for_tick(void)
+{
+    const struct timespec tick = {.tv_sec = SS_WATCH_TICK_MS / 1000, .tv_nsec = SS_WATCH_TICK_MS % 1000 * 1000000L};
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, STOP_SIGNAL);
+    (void)sigtimedwait(&stop, NULL, &tick);
+    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
+    compare_paths();
+}
+
+/* Sleeps until something may have changed. */
+static void wait_for_change(holdings *h)
+{
+    if (!h->own_table) {
+        wait_for_tick();
+        return;
+    }
+    struct pollfd fds[2 + SS_WATCH_ITEMS] = {{.fd = h->signals, .events = POLLIN}, {.fd = h->inotify, .events = POLLIN}};
+    int count = 2;
+    for (int i = 0; i < plan_count; i++) {
+        if (plan[i].device)
+            fds[count++] = (struct pollfd){.fd = plan[i].descriptor, .events = POLLIN};
+    }
+    const int ready = poll(fds, (nfds_t)count, h->tick ? SS_WATCH_TICK_MS : -1);
+    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
+    if (!table_is_ours(h)) {
+        open_all(h);
+        return;
+    }
+    if (fds[0].revents & POLLIN) {
+        struct signalfd_siginfo info;
+        while (read(h->signals, &info, sizeof info) > 0)
+            ;
+    }
+    if (fds[1].revents & POLLIN && read_inotify(h->inotify))
+        post(SS_WOKE_PATHS);
+    for (int i = 0, at = 2; i < plan_count; i++) {
+        if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
+            arm_device(&plan[i]);
+    }
+    if (ready == 0 && h->tick) { /* perhaps there is an inotify to be had by now */
+        close_all(h);
+        open_all(h);
+    }
+}
+
+static void *watcher_main(void *argument)
+{
+    const uint64_t mine = (uint64_t)(uintptr_t)argument;
+    holdings h = {.mark = -1, .signals = -1, .inotify = -1};
+    __atomic_store_n(&watcher_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    (void)prctl(PR_SET_NAME, "snapsafe-watch");
+    bool wait = __atomic_load_n(&hesitant, __ATOMIC_ACQUIRE);
+    if (!wait)
+        open_all(&h);
+    while (is_current(mine)) {
+        if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+            post(SS_WOKE_LOOK);
+        if (!wait) {
+            wait_for_change(&h);
+            continue;
+        }
+        wait_for_tick();
+        wait = false;
+        if (is_current(mine))
+            open_all(&h);
+    }
+    return NULL; /* a table of its own goes with its last thread */
+}
+
+/* ---- starting and stopping; with control held ---- */
+
+static void start(void)
+{
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    size_t stack = 0;
+    if (alive || !wanted || paused)
+        return;
+    (void)pthread_mutex_lock(&mutex);
+    const uint64_t mine = __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
+    pending = 0;
+    runner_busy = false;
+    (void)pthread_mutex_unlock(&mutex);
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    (void)pthread_attr_init(&attributes);
+    if (pthread_attr_getstacksize(&attributes, &stack) == 0 && stack < LEAST_STACK)
+        (void)pthread_attr_setstacksize(&attributes, LEAST_STACK);
+    int error = pthread_create(&runner, &attributes, runner_main, (void *)(uintptr_t)mine);
+    if (!error) {
+        (void)pthread_attr_setstacksize(&attributes, LEAST_STACK / 4);
+        __atomic_store_n(&how, SS_WATCH_STARTING, __ATOMIC_RELEASE);
+        error = pthread_create(&watcher, &attributes, watcher_main, (void *)(uintptr_t)mine);
+        if (error) {
+            (void)pthread_mutex_lock(&mutex);
+            __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
+            (void)pthread_cond_broadcast(&changed);
+            (void)pthread_mutex_unlock(&mutex);
+            (void)pthread_join(runner, NULL);
+        }
+    }
+    (void)pthread_attr_destroy(&attributes);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    alive = !error;
+    if (error)
+        __atomic_store_n(&how, SS_WATCH_OFF, __ATOMIC_RELEASE);
+    __atomic_store_n(&start_error, error, __ATOMIC_RELEASE);
+}
+
+/* pthread_join() returns a moment before the kernel has counted the thread out, and fork() warns by that count. */
+static void wait_until_gone(pid_t *tid)
+{
+    while (syscall(SYS_tgkill, getpid(), __atomic_load_n(tid, __ATOMIC_ACQUIRE), 0) == 0)
+        (void)sched_yield();
+}
+
+static void stop(void)
+{
+    if (!alive)
+        return;
+    (void)pthread_mutex_lock(&mutex);
+    __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
+    const bool leave = runner_busy; /* perhaps it is who calls; it ends when its event has */
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
+    (void)pthread_kill(watcher, STOP_SIGNAL);
+    (void)pthread_join(watcher, NULL);
+    wait_until_gone(&watcher_tid);
+    if (leave) {
+        (void)pthread_detach(runner);
+    } else {
+        (void)pthread_join(runner, NULL);
+        wait_until_gone(&runner_tid);
+    }
+    alive = false;
+    __atomic_store_n(&how, SS_WATCH_OFF, __ATOMIC_RELEASE);
+}
+
+int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why))
+{
+    (void)pthread_mutex_lock(&control);
+    stop();
+    for (int i = 0; i < plan_count; i++) {
+        free(plan[i].path);
+        free(plan[i].name);
+    }
+    plan_count = count;
+    memcpy(plan, items, (size_t)count * sizeof *items);
+    wanted = want;
+    (void)pthread_mutex_lock(&mutex);
+    run_event = run;
+    (void)pthread_mutex_unlock(&mutex);
+    __atomic_store_n(&start_error, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&hesitant, false, __ATOMIC_RELEASE);
+    start();
+    const int error = __atomic_load_n(&start_error, __ATOMIC_ACQUIRE);
+    (void)pthread_mutex_unlock(&control);
+    return error;
+}
+
+void ss_watcher_pause(void)
+{
+    (void)pthread_mutex_lock(&control);
+    paused++;
+    stop();
+    (void)pthread_mutex_unlock(&control);
+}
+
+void ss_watcher_resume(void)
+{
+    (void)pthread_mutex_lock(&control);
+    if (paused > 0)
+        paused--;
+    /* Closing an inotify takes the kernel milliseconds: whoever forks again within the tick, and a child that ends within
+       it, is spared them. */
+    __atomic_store_n(&hesitant, true, __ATOMIC_RELEASE);
+    start();
+    (void)pthread_mutex_unlock(&control);
+}
+
+void ss_watcher_inspect(ss_watcher_info *ret_info)
+{
+    ret_info->how = (enum ss_watch_how)__atomic_load_n(&how, __ATOMIC_ACQUIRE);
+    ret_info->running = ret_info->how != SS_WATCH_OFF;
+    ret_info->error = ret_info->running ? __atomic_load_n(&how_error, __ATOMIC_ACQUIRE)
+                                        : __atomic_load_n(&start_error, __ATOMIC_ACQUIRE);
+    ret_info->wakeups = __atomic_load_n(&wakeups, __ATOMIC_RELAXED);
+}
+
+/* ---- fork ---- */
+
+static void before_fork(void)
+{
+    (void)pthread_mutex_lock(&control);
+    (void)pthread_mutex_lock(&mutex);
+}
+
+static void after_fork_in_parent(void)
+{
+    (void)pthread_mutex_unlock(&mutex);
+    (void)pthread_mutex_unlock(&control);
+}
+
+/* The threads are not here, and nobody else is: an event that ran in the parent is pending in the child. */
+static void after_fork_in_child(void)
+{
+    (void)pthread_mutex_init(&control, NULL);
+    (void)pthread_mutex_init(&mutex, NULL);
+    (void)pthread_cond_init(&changed, NULL);
+    __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
+    alive = runner_busy = false;
+    busy = paused = 0;
+    pending = 0;
+    __atomic_store_n(&how, SS_WATCH_OFF, __ATOMIC_RELEASE);
+}
+
+int ss_watcher_setup(void)
+{
+    return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}

@@ -1,0 +1,71 @@
+/* The watcher room: tells the program of a restore that nobody drew or checked for. Two native threads, both asleep until
+   something changes, neither with a Python state while it sleeps:
+
+   watcher  sleeps in ppoll(2) on the source. Its descriptors live in a table of its own (CLOSE_RANGE_UNSHARE), so the
+            program never sees one, and a program that closes or reuses every number closes or reads nobody else's.
+   runner   lives in the program's table, for a thread's table is that of the thread that made it; runs the event.
+
+   All signals are blocked in both, and SIGURG (ignored by default, so it is harmless if it goes astray) is sent to the
+   watcher alone to stop it. Nothing here needs the GIL; only what the runner calls takes it. */
+#ifndef SNAPSAFE_WATCHER_H
+#define SNAPSAFE_WATCHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the watcher sleeps in, from best to worst. */
+enum ss_watch_how {
+    SS_WATCH_OFF = 0,
+    SS_WATCH_POLL,    /* poll(2) on the device: its driver tells */
+    SS_WATCH_INOTIFY, /* inotify(7) on the file */
+    SS_WATCH_TIMER,   /* neither can be had: a look every SS_WATCH_TICK_MS */
+    SS_WATCH_STARTING
+};
+
+#define SS_WATCH_TICK_MS 1000
+#define SS_WATCH_ITEMS 12
+
+/* Why the runner calls. */
+#define SS_WOKE_LOOK 1u  /* the epoch is another than the delivered one */
+#define SS_WOKE_PATHS 2u /* a path of the plan leads somewhere else: a source came, went or was replaced */
+
+/* One thing to look at. With a name: that entry of the folder `path`. Without: the file or device `path` itself. */
+typedef struct {
+    char *path, *name;     /* malloc'ed; owned by the plan */
+    uint32_t mask;         /* inotify's; 0 for a device */
+    bool device, sysgenid; /* poll it; how to arm it again */
+    uint64_t dev, ino;     /* where it led when the plan was made; 0 and 0: nowhere */
+    int descriptor;        /* the watch of the inotify, or the open device; -1 if none */
+} ss_watch_item;
+
+/* Takes over `items` (and the strings) as the plan; starts, stops or restarts the threads as `wanted` says. `run` is
+   called by the runner, without locks and without the GIL. Returns 0, or the errno that kept the threads from starting.
+   Any thread but the two; with or without the GIL. */
+int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why));
+
+/* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on.
+   resume() in a forked child starts the threads there. Any thread, with or without the GIL. */
+void ss_watcher_pause(void);
+void ss_watcher_resume(void);
+
+/* Wakes the runner if there is one. Any thread that holds none of the locks of this file. */
+void ss_watcher_poke(void);
+
+/* The epoch whose event was run (or begun afresh) last. */
+void ss_watcher_delivered(uint64_t epoch);
+
+/* Waits until no event is being run by a runner, `milliseconds` at most. False if one still is. Without the GIL. */
+bool ss_watcher_quiet(int milliseconds);
+
+typedef struct {
+    bool running;
+    enum ss_watch_how how;
+    int error;        /* errno for which it is no better than a timer, or does not run; else 0 */
+    uint64_t wakeups; /* of the watcher, since the process began */
+} ss_watcher_info;
+void ss_watcher_inspect(ss_watcher_info *ret_info);
+
+/* Registers the fork handlers, after ss_epoch_setup()'s. Returns 0 or an errno. */
+int ss_watcher_setup(void);
+
+#endif

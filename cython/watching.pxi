@@ -1,0 +1,250 @@
+# The watching room: what Python has of the watcher's threads, the waits of the restore event, and the guards that stop
+# the threads around a fork.
+
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+
+cdef extern from *:
+    """
+    /* What the runner calls; owned, set with the GIL and by the main interpreter alone. */
+    static PyObject *ss_event_function;
+
+    /* Called without the GIL by the runner. Leaves no exception: what the function raises is reported as unraisable. */
+    static void ss_run_event(unsigned why)
+    {
+        if (!Py_IsInitialized())
+            return;
+        PyGILState_STATE state = PyGILState_Ensure();
+        PyObject *function = ss_event_function;
+        if (function) {
+            Py_INCREF(function);
+            PyObject *result = PyObject_CallOneArg(function, why & SS_WOKE_PATHS ? Py_True : Py_False);
+            if (!result)
+                PyErr_WriteUnraisable(function);
+            Py_XDECREF(result);
+            Py_DECREF(function);
+        }
+        PyGILState_Release(state);
+    }
+
+    static void ss_set_event_function(PyObject *function)
+    {
+        Py_XINCREF(function);
+        PyObject *old = ss_event_function;
+        ss_event_function = function;
+        Py_XDECREF(old);
+    }
+
+    static uint64_t ss_thread_id(void) { return (uint64_t)pthread_self(); }
+
+    /* Which kind of child the running guard makes: 0 none, 1 one that goes on, 2 one that will execute something else.
+       Set and read with the GIL; the children inherit it. */
+    static int ss_forking;
+    """
+    int ss_forking
+    void ss_run_event(unsigned int why) noexcept nogil
+    void ss_set_event_function(PyObject* function) noexcept
+    uint64_t ss_thread_id() noexcept
+    void PyErr_SetObject(object, object)
+    void PyErr_WriteUnraisable(object)
+    char* strdup(const char*) nogil
+
+
+def plan_watching(list items not None, bint wanted, function):
+    """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
+
+    An item is (path, name or None, inotify mask, device, sysgenid, st_dev, st_ino). Raises OSError where no thread
+    could be started, ValueError for more than SS_WATCH_ITEMS items.
+    """
+    cdef ss_watch_item plan[SS_WATCH_ITEMS]
+    cdef int count = 0, error
+    if len(items) > SS_WATCH_ITEMS:
+        raise ValueError(f"{len(items)} things to watch")
+    encoded = []
+    for path, name, mask, device, sysgenid, dev, ino in items:
+        encoded.append((path.encode("utf-8", "surrogateescape"),
+                        None if name is None else name.encode("utf-8", "surrogateescape"),
+                        int(mask), bool(device), bool(sysgenid), int(dev), int(ino)))
+    for path, name, mask, device, sysgenid, dev, ino in encoded:
+        plan[count].path = strdup(path)
+        plan[count].name = NULL if name is None else strdup(name)
+        plan[count].mask = mask
+        plan[count].device = device
+        plan[count].sysgenid = sysgenid
+        plan[count].dev = dev
+        plan[count].ino = ino
+        count += 1
+    ss_set_event_function(<PyObject*>function if wanted else NULL)
+    with nogil:
+        error = ss_watcher_plan(plan, count, wanted, ss_run_event)
+    if error:
+        raise OSError(error, "no thread could be started to watch for restores")
+
+
+def resume_watching():
+    """In a child whose fork no guard saw: start the threads there."""
+    with nogil:
+        ss_watcher_resume()
+
+
+def wait_quiet(int milliseconds):
+    """Wait until no thread of the watcher runs an event. False if one still does."""
+    cdef bint quiet
+    with nogil:
+        quiet = ss_watcher_quiet(milliseconds)
+    return quiet
+
+
+@cython.final
+cdef class WatcherState:
+    """ss_watcher_info of watcher.h."""
+    cdef readonly bint running
+    cdef readonly int how, error
+    cdef readonly uint64_t wakeups
+
+
+def inspect_watcher():
+    cdef ss_watcher_info info
+    cdef WatcherState state = WatcherState.__new__(WatcherState)
+    ss_watcher_inspect(&info)
+    state.running, state.how, state.error, state.wakeups = info.running, info.how, info.error, info.wakeups
+    return state
+
+
+def report_unraisable(error, source):
+    """To sys.unraisablehook, as os.register_at_fork's callbacks do."""
+    PyErr_SetObject(type(error), error)
+    PyErr_WriteUnraisable(source)
+
+
+cdef class Turn:
+    """A counter that threads wait on: past the locks of the threading modules, which a program may have patched."""
+    cdef uint32_t word
+
+    @property
+    def value(self):
+        return self.word
+
+    def advance(self):
+        """Count on, and wake all who wait."""
+        ss_turn_wake(&self.word)
+
+    def wait(self, uint32_t seen, seconds):
+        """Wait until `value` is not `seen`. False after `seconds`; None: no limit. Signal handlers run meanwhile."""
+        from time import monotonic
+        cdef int64_t left = -1
+        cdef int outcome
+        until = None if seconds is None else monotonic() + seconds
+        while self.word == seen:
+            if until is not None:
+                left = max(0, int((until - monotonic()) * 1e9))
+            with nogil:
+                outcome = ss_turn_wait(&self.word, seen, left)
+            PyErr_CheckSignals()
+            if outcome == ETIMEDOUT or left == 0:
+                return self.word != seen
+        return True
+
+
+@cython.final
+cdef class Barrier(Turn):
+    """Whose turn it is to run the restore event of this interpreter, and up to which epoch it was run.
+
+    Every method runs with the GIL, which is its lock. A claim dies with its process: a forked child finds it free, and
+    the event pending.
+    """
+    cdef readonly uint64_t delivered
+    cdef uint64_t thread, process
+
+    def claim(self):
+        """Take the turn, if nobody has it."""
+        if self.thread and self.process == ss_process_token():
+            return False
+        self.thread, self.process = ss_thread_id(), ss_process_token()
+        return True
+
+    @property
+    def taken(self):
+        return bool(self.thread and self.process == ss_process_token())
+
+    @property
+    def mine(self):
+        """Has this thread the turn?"""
+        return bool(self.thread == ss_thread_id() and self.process == ss_process_token())
+
+    def deliver(self, uint64_t epoch):
+        """The event of this epoch was run."""
+        self.delivered = epoch
+        if ss_in_main_interpreter():
+            ss_watcher_delivered(epoch)
+
+    def end(self):
+        """Give the turn back, and wake who waits for it."""
+        self.thread = 0
+        ss_turn_wake(&self.word)
+        if ss_look() != self.delivered:
+            ss_watcher_poke()
+
+
+# ---- fork ----
+
+def forking():
+    """0: no guard of ours is at work; 1: a fork; 2: a subprocess that is about to execute a program."""
+    return ss_forking
+
+
+# The threads are gone before the original begins: it finds one thread where the program has one, no lock of theirs is
+# taken, and no warning is given. With the GIL; returns what the original does.
+cdef PyObject* alone(int number, PyObject* module, PyObject* args, int kind) noexcept:
+    global ss_forking
+    cdef PyObject* value
+    ss_watcher_pause()
+    ss_forking = kind
+    value = (<PyCFunction>ss_guards[number].original)(module, args)
+    ss_forking = 0
+    ss_watcher_resume()
+    return value
+
+
+cdef PyObject* guard_fork(PyObject* module, PyObject* nothing) noexcept:
+    return alone(SS_GUARD_FORK, module, nothing, 1)
+
+
+cdef PyObject* guard_forkpty(PyObject* module, PyObject* nothing) noexcept:
+    return alone(SS_GUARD_FORKPTY, module, nothing, 1)
+
+
+# Only where the child runs Python before it executes the program: preexec_fn is the last argument or the one before.
+cdef PyObject* guard_fork_exec(PyObject* module, PyObject* args) noexcept:
+    cdef Py_ssize_t count = raw_tuple_size(args)
+    if count > 1 and (raw_callable(raw_tuple_item(args, count - 1)) or raw_callable(raw_tuple_item(args, count - 2))):
+        return alone(SS_GUARD_FORK_EXEC, module, args, 2)
+    return (<PyCFunction>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args)
+
+
+cdef PyObject* guard_fork_exec_fast(PyObject* module, PyObject** args, Py_ssize_t count) noexcept:
+    global ss_forking
+    cdef PyObject* value
+    cdef bint python = count > 1 and (raw_callable(args[count - 1]) or raw_callable(args[count - 2]))
+    if python:
+        ss_watcher_pause()
+        ss_forking = 2
+    value = (<ss_fast>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args, count)
+    if python:
+        ss_forking = 0
+        ss_watcher_resume()
+    return value
+
+
+# A process with several threads cannot enter a user namespace.
+cdef PyObject* guard_unshare(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names) noexcept:
+    cdef PyObject* value
+    ss_watcher_pause()
+    value = (<ss_fast_keywords>ss_guards[SS_GUARD_UNSHARE].original)(module, args, count, names)
+    ss_watcher_resume()
+    return value
+
+
+# _posixsubprocess: METH_VARARGS up to 3.11, METH_FASTCALL since.
+cdef void guard_subprocess(PyObject* module) noexcept:
+    if guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_FASTCALL, <void*>&guard_fork_exec_fast) != 0:
+        guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_VARARGS, <void*>&guard_fork_exec)

@@ -1,0 +1,113 @@
+"""The barrier for asyncio. Imported by programs that call acheck(), which have asyncio loaded."""
+
+import asyncio
+import contextlib
+
+from snapsafe_rt import activation, callbacks, dispatch, events
+from snapsafe_rt.core import native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from snapsafe_rt.callbacks import Registration
+    from snapsafe_rt.events import Event
+
+
+async def acheck(timeout: "float | None" = None) -> int:
+    """check() for asyncio: other tasks run while it waits. Returns the epoch.
+
+    A pending event runs on this loop, in a task of its own that goes on if the caller is cancelled or the time is up;
+    callbacks that belong to no loop run here, and block it as long as they take. `timeout`: seconds, of the event too.
+    Returns at once in a callback. Raises as check() does.
+    """
+    if native is None:
+        return 0
+    activation.probe()
+    epoch = native.epoch()
+    if epoch == events.barrier.delivered:
+        return epoch
+    loop = asyncio.get_running_loop()
+    until = None if timeout is None else loop.time() + timeout
+    while True:
+        epoch = native.epoch()
+        if epoch == events.barrier.delivered or (
+            events.current is not None and dispatch.inside().get() == events.current.epoch
+        ):
+            return epoch
+        if not events.barrier.taken:
+            waited: Any = dispatch.keep(loop.create_task(_deliver_here()))
+        else:
+            waited = loop.create_future()
+            wake = _waker(loop, waited)
+            if not events.tell_at_end(wake):
+                wake()
+        left = None if until is None else max(0.0, until - loop.time())
+        done, _ = await asyncio.wait({waited}, timeout=left)
+        if not done:
+            raise TimeoutError(events.late(events.current))
+        failed = waited.result()
+        if failed:
+            raise events.group(failed, epoch)
+        events.raise_of_last(epoch)
+
+
+def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(settle)
+
+    return wake
+
+
+async def _deliver_here() -> "list[tuple[object, BaseException]]":
+    """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins."""
+    failed: list[tuple[object, BaseException]] = []
+    if not events.barrier.claim():
+        return failed
+    try:
+        for _ in range(events.PASSES):
+            epoch = native.epoch()
+            if epoch == events.barrier.delivered:
+                break
+            event = events.begin(epoch)
+            dispatch.inside().set(epoch)
+            for entry in event.entries:
+                if entry.live:
+                    events.note(event, entry, await _run_here(event, entry))
+                if not events.barrier.mine:
+                    return failed
+            events.finish(event)
+            failed += event.failed
+    finally:
+        if events.barrier.mine:
+            events.end()
+    return failed
+
+
+async def _run_here(event: "Event", entry: "Registration") -> "BaseException | None":
+    event.now = callbacks.name(entry.func)
+    home = entry.home
+    try:
+        if home is None or home.is_here():
+            value = entry()
+            return await dispatch.awaited(value) if hasattr(value, "__await__") else None
+        if home.gone:
+            callbacks.drop(callbacks.after, entry)
+            return None
+        if home.idle:
+            return dispatch.run_at(home, entry, event.epoch)
+    except BaseException as error:
+        return error
+    loop = asyncio.get_running_loop()
+    outcome: Any = loop.create_future()
+    answer = dispatch.Answer(entry, _waker(loop, outcome))
+    dispatch.submit(home, entry, event.epoch, answer)
+    while not answer.given and not home.gone and not home.idle:
+        await asyncio.wait({outcome}, timeout=dispatch.LOOK_SECONDS)
+    return answer.take()

@@ -1,0 +1,148 @@
+"""The callbacks of the restore event and of a snapshot: who is called, and where."""
+
+from snapsafe_rt import activation, homes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Registration:
+    """One callback. `live` falls when it is unregistered, also for an event that has begun."""
+
+    __slots__ = ("args", "func", "home", "kwargs", "live")
+
+    def __init__(self, func: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
+        _check_callable(func)
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+        self.home = homes.here()
+        self.live = True
+
+    def __call__(self) -> "Any":
+        return self.func(*self.args, **self.kwargs)
+
+
+def _check_callable(func: object) -> None:
+    if not callable(func):
+        raise TypeError(f"a callback must be callable, not {type(func).__name__}")
+
+
+def name(func: object) -> str:
+    """How messages name a callback."""
+    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', type(func).__name__)}"
+
+
+# Changed by append() and remove() alone, each one step under the GIL; whoever walks through one makes a copy first.
+before: list[Registration] = []
+after_in_original: list[Registration] = []
+after: list[Registration] = []
+
+
+def register_after_restore(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
+    """Call func(*args, **kwargs) after each restore; returns func, so that it serves as a decorator.
+
+    Callbacks run in the order of registration, once for each restore, all of them even if one raises; see check() for
+    where and when. Registered in a coroutine or under gevent, func runs on that loop or hub, and may be a coroutine
+    function; its registration ends with its loop. Elsewhere it runs in the thread that calls check(), or in a thread
+    of its own; a coroutine function then gets a loop of its own, or acheck()'s. Registered twice, it runs twice.
+    Registered in a callback, it counts from the next restore on. Forked children inherit registrations.
+
+    Activates the process if nothing did so yet. The first registration starts two native threads that sleep until a
+    restore (SNAPSAFE_WATCH=0: none, and only check(), acheck() and notify_restored() run callbacks; so it is in
+    interpreters other than the main one). Raises TypeError if func is not callable. Any thread.
+    """
+    _register(after, func, args, kwargs)
+    return func
+
+
+def register_before_snapshot(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
+    """Call func(*args, **kwargs) before a snapshot that is announced; returns func.
+
+    Run last-in first-out by whoever is told of a snapshot to come; without such an announcement it is never called.
+    Else as register_after_restore().
+    """
+    _register(before, func, args, kwargs)
+    return func
+
+
+def register_at_snapshot(
+    *,
+    before: "Callable[[], object] | None" = None,
+    after_in_original: "Callable[[], object] | None" = None,
+    after_in_clone: "Callable[[], object] | None" = None,
+) -> None:
+    """In the shape of os.register_at_fork: `before` as register_before_snapshot(), `after_in_clone` as
+    register_after_restore(); `after_in_original` runs when an announced snapshot is over and this process was not
+    restored.
+
+    Raises TypeError if none is given or one is not callable. Any thread.
+    """
+    kinds = {"before": before, "after_in_original": after_in_original, "after": after_in_clone}
+    given = {kind: func for kind, func in kinds.items() if func is not None}
+    if not given:
+        raise TypeError("at least one of before, after_in_original and after_in_clone is needed")
+    for func in given.values():
+        _check_callable(func)
+    for kind, func in given.items():
+        _register(globals()[kind], func, (), {})  # the parameters hide the lists
+
+
+def unregister(func: "Callable[..., Any]") -> bool:
+    """Take back every registration of func (compared by ==), of whichever kind. Returns whether there was one.
+
+    In a running event it is not called any more if it was not yet. With the last callback the watcher's threads end.
+    Any thread, callbacks too.
+    """
+    found = False
+    for entries in (before, after_in_original, after):
+        for entry in tuple(entries):
+            if entry.func == func:
+                found |= drop(entries, entry)
+    if found:
+        _update_watching()
+    return found
+
+
+def _register(
+    entries: "list[Registration]", func: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+) -> None:
+    entries.append(Registration(func, args, kwargs))
+    activation.activate_unless_told()
+    _update_watching()
+
+
+def drop(entries: "list[Registration]", entry: Registration) -> bool:
+    entry.live = False
+    try:
+        entries.remove(entry)
+    except ValueError:  # another thread did
+        return False
+    return True
+
+
+def _update_watching() -> None:
+    from snapsafe_rt import watching
+
+    watching.update()
+
+
+def run_before() -> None:
+    """Call what was registered for the time before a snapshot, last-in first-out. Raises the errors as a group."""
+    from snapsafe_rt.dispatch import settle
+
+    errors: list[BaseException] = []
+    for entry in reversed(tuple(before)):
+        try:
+            if entry.live:
+                settle(entry())
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        from snapsafe_rt.groups import group
+
+        raise group("in callbacks before the snapshot", errors)

@@ -1,0 +1,240 @@
+"""The restore event: the refreshers, then the program's callbacks, once for the epoch that is reached.
+
+It never runs inside somebody's draw, whose caller may hold a lock that a callback wants. It runs in check(), acheck()
+and notify_restored(), or, if nobody calls those, on a thread of the watcher (snapsafe_rt.watching).
+"""
+
+import sys
+import time
+
+from snapsafe_rt import activation, callbacks, dispatch, homes, patches
+from snapsafe_rt.core import native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from snapsafe_rt.callbacks import Registration
+
+_CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
+PASSES = 16  # events in one turn; only a source that is rewritten without pause brings so many
+
+
+class Event:
+    """One run of the event: what there was to do and what came of it. status() shows the last one."""
+
+    __slots__ = ("callbacks", "cause", "ended", "entries", "epoch", "failed", "now", "started")
+
+    def __init__(self, epoch: int, delivered: int) -> None:
+        info = native.inspect_epoch()
+        self.epoch = epoch
+        self.cause = _CAUSES[info.cause]
+        # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
+        told = activation.state.settings.disruption == "event" or info.last_certain > delivered
+        self.entries = tuple(callbacks.after) if told else ()
+        self.callbacks = 0
+        self.failed: list[tuple[object, BaseException]] = []  # who failed, and what it raised
+        self.now = ""
+        self.started = time.time()
+        self.ended = 0.0
+
+    def begin(self) -> None:
+        """Tell the auditors, and renew what no guard reaches: callbacks may draw on it."""
+        try:
+            sys.audit("snapsafe.restore", self.epoch)
+        except BaseException as error:
+            self.failed.append((sys.audit, error))
+        self.failed += [(patches.refresh, error) for error in patches.refresh()]
+
+    def as_dict(self) -> "dict[str, Any]":
+        """As status() shows it; times in seconds since 1970, errors as text."""
+        return {
+            "epoch": self.epoch,
+            "cause": self.cause,
+            "started": self.started,
+            "seconds": round(self.ended - self.started, 6),
+            "callbacks": self.callbacks,
+            "errors": [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in self.failed],
+        }
+
+    def finish(self) -> None:
+        self.ended = time.time()
+        self.entries = ()
+        self.now = ""
+
+
+current: Event | None = None
+last: Event | None = None
+_at_end: "list[Callable[[], object]]" = []  # called when the event ends; each once
+_greenlet: "Any" = None  # the greenlet that runs the event, under gevent
+
+if native is not None:
+    barrier = native.Barrier()
+    barrier.deliver(native.inspect_epoch().epoch)
+
+
+def pending() -> bool:
+    """Was there a restore whose event was not run to its end yet?"""
+    return native is not None and native.epoch() != barrier.delivered
+
+
+def cause() -> str:
+    """Why the last restore was counted; for callbacks. "" before the first.
+
+    "generation": the source's generation moved; "disruption": its marker alone, so perhaps a live migration;
+    "notified": by notify_restored(); "source": the source itself was lost, replaced or found late, which counts as a
+    restore.
+    """
+    return _CAUSES[native.inspect_epoch().cause] if native is not None else ""
+
+
+def check(timeout: "float | None" = None) -> int:
+    """The barrier: after it everything that a restore calls for was done. For the start of a request or a job.
+
+    Looks at the source, runs a pending restore event in this thread, waits for one that runs elsewhere, and returns the
+    epoch, to be compared with an earlier one. Costs a look at the source while nothing happened. Returns at once in a
+    callback, and in the thread of a loop that the event waits for.
+
+    `timeout`: seconds to wait for an event that runs elsewhere; it cannot bound callbacks that run in this thread.
+    Raises TimeoutError, naming the callback that is late; an ExceptionGroup of what callbacks raised (a
+    BaseExceptionGroup if a SystemExit or KeyboardInterrupt is among them; on CPython 3.10 snapsafe_rt.groups has both
+    classes). Any thread; in a forked child the event that its parent was at is pending.
+    """
+    if native is None:
+        return 0
+    activation.probe()
+    epoch = native.epoch()
+    if epoch == barrier.delivered:
+        return epoch
+    return _check(None if timeout is None else time.monotonic() + timeout)
+
+
+def _check(until: "float | None") -> int:
+    while True:
+        epoch = native.epoch()
+        if epoch == barrier.delivered:
+            return epoch
+        turn = barrier.value
+        if barrier.claim():
+            failed = deliver()
+            if failed:
+                raise group(failed, epoch)
+            return native.epoch()
+        if not _wait_for_other(turn, until):
+            return epoch
+        raise_of_last(epoch)
+
+
+def _wait_for_other(turn: int, until: "float | None") -> bool:
+    """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
+    event = current
+    greenlet = homes.greenlet()
+    if barrier.mine and (greenlet is None or greenlet is _greenlet):
+        return False
+    left = None if until is None else until - time.monotonic()
+    if left is not None and left <= 0:
+        raise TimeoutError(late(event))
+    if greenlet is not None:
+        homes.wait_in_hub(tell_at_end, left)
+    elif event is not None and any(entry.home is not None and entry.home.is_here() for entry in event.entries):
+        return False
+    else:
+        barrier.wait(turn, left)
+    return True
+
+
+def tell_at_end(wake: "Callable[[], object]") -> bool:
+    _at_end.append(wake)
+    return barrier.taken  # else it ended meanwhile, and perhaps nobody calls
+
+
+def late(event: "Event | None") -> str:
+    what = f" in {event.now}" if event and event.now else ""
+    return f"the restore event still runs elsewhere{what}"
+
+
+def raise_of_last(epoch: int) -> None:
+    if last is not None and last.epoch >= epoch and last.failed:
+        raise group(last.failed, last.epoch)
+
+
+def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseException:
+    """A group of its own for each who raises it: a traceback grows on it."""
+    from snapsafe_rt.groups import group
+
+    return group(f"in callbacks after the restore that began epoch {epoch}", [error for _, error in failed])
+
+
+def deliver() -> "list[tuple[object, BaseException]]":
+    """Run the event until none is pending; the caller has claimed it. Returns who failed in it, and how."""
+    global _greenlet
+    failed: list[tuple[object, BaseException]] = []
+    _greenlet = homes.greenlet()
+    try:
+        for _ in range(PASSES):
+            epoch = native.epoch()
+            if epoch == barrier.delivered:
+                break
+            event = begin(epoch)
+            for entry in event.entries:
+                if entry.live:
+                    event.now = callbacks.name(entry.func)
+                    note(event, entry, dispatch.run(entry, epoch))
+                if not barrier.mine:
+                    return failed  # a callback forked, and this is the child: there the whole event is pending
+            finish(event)
+            failed += event.failed
+    finally:
+        if barrier.mine:
+            end()
+    return failed
+
+
+def begin(epoch: int) -> Event:
+    global current
+    current = event = Event(epoch, barrier.delivered)
+    barrier.advance()  # who waits has to see whether the event will want its thread
+    event.begin()
+    return event
+
+
+def note(event: Event, entry: "Registration", error: "BaseException | None") -> None:
+    event.callbacks += 1
+    if error is not None:
+        event.failed.append((entry.func, error))
+
+
+def finish(event: Event) -> None:
+    global last
+    event.finish()
+    last = event
+    barrier.deliver(event.epoch)
+
+
+def end() -> None:
+    global current, _greenlet
+    current = _greenlet = None
+    barrier.end()
+    while _at_end:  # after the end: whoever adds itself still later sees that the turn is free
+        try:
+            wake = _at_end.pop()
+        except IndexError:
+            break
+        wake()
+
+
+def woken(paths: bool) -> None:
+    """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
+
+    `paths`: a source came, went or was replaced.
+    """
+    if paths:
+        activation.probe(now=True)
+        from snapsafe_rt import watching
+
+        watching.update(again=True)
+    if native.epoch() == barrier.delivered or not barrier.claim():
+        return
+    for who, error in deliver():
+        native.report_unraisable(error, who)

@@ -1,0 +1,119 @@
+"""Decides whether the watcher's threads run, and what they look at."""
+
+import os
+
+from snapsafe_rt import activation, callbacks, patches
+from snapsafe_rt.core import native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from snapsafe_rt.sources import Candidate
+
+    Item = tuple[str, str | None, int, bool, bool, int, int]
+
+HOW = ("off", "poll", "inotify", "timer", "starting")  # enum ss_watch_how in cython/watcher.h
+
+# inotify(7); linux/inotify.h
+_MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
+_DELETE_SELF, _MOVE_SELF, _ONLYDIR = 0x400, 0x800, 0x1000000
+
+_planned: "tuple[bool, list[Item]]" = (False, [])
+_exit_hooked = False
+
+
+def update(again: bool = False) -> None:
+    """Start, stop or redirect the threads as things are now. `again`: even if the plan is the same as before.
+
+    Called when something was registered, unregistered, activated or probed. A thread that cannot be started is told by
+    status(): check() still works.
+    """
+    global _planned
+    state = activation.state
+    if native is None or not native.in_main_interpreter():
+        return  # other interpreters run their callbacks in check(): a thread could outlive them
+    with activation.lock():
+        wanted = bool(state.active and state.settings.watch and (callbacks.after or patches.refreshers()))
+        plan = (wanted, _items() if wanted else [])
+        if plan == _planned and not (again and wanted):
+            return
+        _planned = plan
+        if wanted:
+            _hook_exit()
+        from snapsafe_rt import events
+
+        try:  # noqa: SIM105 - contextlib is not imported at start-up
+            native.plan_watching(plan[1], wanted, events.woken)
+        except OSError:
+            pass  # inspect_watcher() has the error
+
+
+def _items() -> "list[Item]":
+    """The watched source itself, and for each candidate the entry by which it, or a better one, would appear."""
+    state = activation.state
+    watched = state.watched
+    items: list[Item] = []
+    if watched is not None:
+        device = watched.rank != 2
+        mask = 0 if device else _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF
+        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *watched.identity))
+    for candidate in state.candidates:
+        if watched is not None and watched.rank == 0:
+            break  # nothing is better
+        item = _entry(candidate, candidate is watched)
+        if item is not None and item not in items:
+            items.append(item)
+    return items[:12]  # SS_WATCH_ITEMS in cython/watcher.h; check() looks at the rest
+
+
+def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
+    """The nearest folder on the way to it that exists, and the name that has to appear there."""
+    folder, name = os.path.split(candidate.path)
+    missing = False
+    while not os.path.isdir(folder):
+        missing = True
+        folder, name = os.path.split(folder)
+        if not name:
+            return None
+    mask = _CREATE | _MOVED_TO | _ONLYDIR
+    if not watched:
+        mask |= _CLOSE_WRITE | _ATTRIB  # written, or permitted, after it was made
+    dev, ino = (0, 0) if missing else candidate.found
+    return folder or "/", name, mask, False, False, dev, ino
+
+
+def describe() -> "dict[str, str]":
+    """`how` a restore is noticed that nobody draws or checks for, a word of HOW; and why no better, or not at all."""
+    info = native.inspect_watcher()
+    reason = ""
+    if info.error:
+        reason = os.strerror(info.error)
+    elif not info.running:
+        reason = _why_off()
+    return {"how": HOW[info.how], "reason": reason}
+
+
+def _why_off() -> str:
+    if not activation.state.active:
+        return "not active"
+    if not activation.state.settings.watch:
+        return "SNAPSAFE_WATCH=0"
+    if not native.in_main_interpreter():
+        return "only the main interpreter has a watcher"
+    return "nothing is registered"
+
+
+def _hook_exit() -> None:
+    global _exit_hooked
+    if not _exit_hooked:
+        import atexit
+
+        atexit.register(_at_exit)
+        _exit_hooked = True
+
+
+def _at_exit() -> None:
+    """The threads end before the interpreter does; an event gets a second to come to its end."""
+    global _planned
+    _planned = (False, [])
+    native.plan_watching([], False, None)
+    native.wait_quiet(1000)
