@@ -55,6 +55,10 @@ def __getattr__(name: str) -> object:
     return value
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def status() -> "Status":
     """What is true of this process now: source, epoch, fence, and the protection of each subsystem.
 
