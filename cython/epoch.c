@@ -58,6 +58,8 @@ static void after_fork_in_child(void)
 
 int ss_epoch_setup(void)
 {
+    if (process_page)
+        return 0;
     size_t length = (size_t)sysconf(_SC_PAGESIZE);
     void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)

@@ -108,7 +108,8 @@ static inline void ss_claim_end(uint64_t *claim)
 /* Tries for a moment, yielding. False if it cannot be had: another thread of this process, perhaps this one, is at it. */
 bool ss_claim(uint64_t *claim);
 
-/* Registers the fork handlers; once for the process, at import. Returns 0 or an errno. */
+/* Registers the fork handlers, once for the process however many interpreters import the core. Returns 0 or an errno.
+   With the GIL. */
 int ss_epoch_setup(void);
 
 #endif

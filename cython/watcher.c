@@ -544,5 +544,8 @@ static void after_fork_in_child(void)
 
 int ss_watcher_setup(void)
 {
-    return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    static bool done;
+    const int error = done ? 0 : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    done = !error;
+    return error;
 }

@@ -65,7 +65,7 @@ typedef struct {
 } ss_watcher_info;
 void ss_watcher_inspect(ss_watcher_info *ret_info);
 
-/* Registers the fork handlers, after ss_epoch_setup()'s. Returns 0 or an errno. */
+/* Registers the fork handlers, after ss_epoch_setup()'s and once for the process. Returns 0 or an errno. With the GIL. */
 int ss_watcher_setup(void);
 
 #endif

@@ -303,3 +303,19 @@ def test_import_survives_the_collector(run_python, threshold):
     assert snapsafe_rt.status().why_not == "activate() was not called"
     """
     run_python(script, activated=False, dev=False)
+
+
+def test_fork_where_two_interpreters_imported_the_core(run_python, source_file):
+    """The fork handlers are the process's: registered by each interpreter they would wait for themselves."""
+    script = (
+        LEGACY_OR_ISOLATED[: LEGACY_OR_ISOLATED.index("path = ")]
+        + """
+    assert run("legacy", "import snapsafe_rt; assert snapsafe_rt.status().active") is None
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(snapsafe_rt.epoch())
+        assert os.waitpid(pid, 0)[1] == 0
+    """
+    )
+    run_python(script, env=source_file.env, timeout=20)
