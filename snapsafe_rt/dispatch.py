@@ -54,9 +54,7 @@ def keep(task: "Any") -> "Any":
 
 
 def task_of(loop: "Any", value: "Any", then: "Callable[[BaseException | None], object]") -> None:
-    task = loop.createtask_of(awaited(value))
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    task = keep(loop.create_task(awaited(value)))
     task.add_done_callback(lambda task: then(None if task.cancelled() else task.result()))
 
 
