@@ -365,7 +365,7 @@ static void wait_for_change(holdings *h)
         if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
             arm_device(&plan[i]);
     }
-    if (ready == 0 && h->tick) { /* perhaps there is an inotify to be had by now */
+    if (ready == 0 && h->inotify < 0) { /* perhaps there is one to be had by now */
         close_all(h);
         open_all(h);
     }

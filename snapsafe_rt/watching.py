@@ -34,7 +34,7 @@ def update(again: bool = False) -> None:
     with activation.lock():
         wanted = bool(state.active and state.settings.watch and (callbacks.after or patches.refreshers()))
         plan = (wanted, _items() if wanted else [])
-        if plan == _planned and not (again and wanted):
+        if plan == _planned and not (wanted and (again or not native.inspect_watcher().running)):
             return
         _planned = plan
         if wanted:
