@@ -9,7 +9,7 @@ import sys
 import time
 from _thread import RLock  # threading is not imported at start-up
 
-from snapsafe_rt import imports, patches, settings, sources
+from snapsafe_rt import imports, patches, record, settings, sources
 from snapsafe_rt.core import MISSING, native
 
 _lock = RLock()
@@ -67,6 +67,7 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
         imports.install()
         _fork_hook()
         _check_strict()
+        record.write()
 
 
 def _named(given: "str | list[str] | tuple[str, ...] | None") -> "tuple[list[sources.Candidate], list[str]]":
@@ -121,6 +122,7 @@ def probe(now: bool = False) -> None:
         slot = state.watched.slot if state.watched else -1
         if slot != old_slot or gone:
             native.watch(slot, certain=False)
+            record.write()
 
 
 def deactivate() -> None:
@@ -143,6 +145,7 @@ def deactivate() -> None:
         state.active = False
         state.watched = None
         state.why_not = "deactivate() was called"
+        record.write()
 
 
 _fork_hooked = False

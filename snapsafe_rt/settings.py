@@ -34,6 +34,11 @@ class Settings:
         for name in ("SNAPSAFE_DISRUPTION", "SNAPSAFE_WATCH", "SNAPSAFE_LIFECYCLE"):
             self._choice(name)
 
+    def changed(self) -> "list[tuple[str, str]]":
+        """(name, value) of the variables that ask for something else than the default."""
+        given = [(name, self._text(name)) for name in (*_CHOICES, "SNAPSAFE_SOURCES")]
+        return [(name, value) for name, value in given if value and value != _CHOICES.get(name, ("",))[0]]
+
     def _text(self, name: str) -> str:
         # As every environment variable, they do not count under python -I and -E.
         return "" if sys.flags.ignore_environment else os.environ.get(name, "")

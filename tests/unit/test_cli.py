@@ -207,7 +207,7 @@ def test_status_for_programs(snapsafe, source_file):
     assert told["source"]["source"] == source_file.uri
     assert set(told) == {
         *("version", "python", "pid", "active", "why_not", "protected", "epoch", "restores", "source", "candidates"),
-        *("fence", "subsystems", "problems", "limits"),
+        *("fence", "subsystems", "last_event", "problems", "limits"),
     }
 
 
