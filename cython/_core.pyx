@@ -144,7 +144,7 @@ def record_store(bytes text not None):
     """Replace the record's text, as one step for whoever reads it from outside. Raises OSError."""
     cdef int error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept)
     if error:
-        raise OSError(error, "no record for `snapsafe status --pid`")
+        raise OSError(error, "memfd_create(2) or mmap(2) was refused")
 
 
 def record_watcher(uint32_t state):

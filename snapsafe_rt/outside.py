@@ -16,7 +16,19 @@ from typing import Any, NamedTuple, TypeVar
 
 from snapsafe_rt import report, sources
 from snapsafe_rt.patches import LEVELS, TABLE, libraries, openssl, renewed, sqlite3
-from snapsafe_rt.procfs import Gone, Mapping, Memory, Moved, NotPermitted, Process, is_python, look, mappings, printable
+from snapsafe_rt.procfs import (
+    Gone,
+    Mapping,
+    Memory,
+    Moved,
+    NotPermitted,
+    Process,
+    is_python,
+    look,
+    mappings,
+    own_id,
+    printable,
+)
 
 MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
@@ -212,6 +224,7 @@ class Outside(report.Status):
         self.candidates = []
         self.written: float | None = None
         self.kept: int | None = None
+        self.watching = False
         self.settings: dict[str, str] = {}
         self.last_event = None
         self._slots: dict[int, tuple[str, int]] = {}
@@ -227,6 +240,8 @@ class Outside(report.Status):
         self.why_not = "its record says nothing"
         rows = self._read_lines(record.lines())
         words = record.words()
+        # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
+        self.watching = record.watcher != 0 and record.pid == own_id(self.pid)
         self.epoch = words.epoch
         self.restores["count"] = words.restores
         if words.restores:
@@ -238,6 +253,7 @@ class Outside(report.Status):
         self._take_fence(record, words)
         if self.active:
             self.rows = [self._row(*row) for row in self._judged(record, rows)]
+            self.rows += [self._row("record", "unprotected", problem) for problem in record.problems]
         self.problems += record.problems
 
     def _read_lines(self, lines: list[list[str]]) -> list[tuple[str, str, str, bool]]:
@@ -345,6 +361,7 @@ class Outside(report.Status):
             "recorded": self.recorded,
             "written": self.written,
             "kept": self.kept,
+            "watching": self.watching,
             "settings": self.settings,
         }
 
@@ -354,11 +371,12 @@ class Outside(report.Status):
         files = [one.path.removesuffix(" (deleted)") for one in self._mapped]
         names = {os.path.basename(path): path for path in files}
         crypto, sqlite = record.libraries(0), record.libraries(1)
-        judged = {}
+        judged: dict[str, tuple[str, str]] = {}
+        unloaded = {name for name in TABLE if name not in {row[0] for row in rows if row[1] != "not loaded"}}
         for name, level, note, needs_event in rows:
             row = level, note
             if needs_event:
-                row = renewed(row, record.watcher != 0)
+                row = renewed(row, self.watching)
             elif name == "openssl":
                 row = _openssl(row, crypto)
             elif name == "sqlite3":
@@ -366,10 +384,10 @@ class Outside(report.Status):
             judged[name] = row
         for beginning, name in _EVIDENCE:
             found = next((path for base, path in names.items() if base.startswith(beginning)), None)
-            if found and judged.get(name, ("not loaded",))[0] == "not loaded":
+            if found and name in unloaded:
                 judged[name] = _late(found)
         rust = next((path for path in files if path.endswith("/cryptography/hazmat/bindings/_rust.abi3.so")), None)
-        if rust and judged.get("cryptography", ("not loaded",))[0] == "not loaded":
+        if rust and "cryptography" in unloaded:
             judged["cryptography"] = _late(rust)
         for module, library in libraries.TABLE.items():
             found = next((path for base, path in names.items() if base.startswith(library.files or ("\0",))), None)
@@ -402,7 +420,7 @@ def _unknown(module: str) -> tuple[str, str, str, bool]:
 
 
 def _late(path: str) -> tuple[str, str]:
-    return "unprotected", f"loaded since the record was written: {path}"
+    return "unprotected", f"the record does not know {path}: loaded since, or by a subinterpreter"
 
 
 def _openssl(row: tuple[str, str], known: list[tuple[str, int, bool]]) -> tuple[str, str]:

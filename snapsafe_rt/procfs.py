@@ -58,6 +58,18 @@ def look(pid: int) -> Process:
     return Process(pid, int(fields[19]), bool(int(fields[6]) & _PF_KTHREAD), _program(words))
 
 
+def own_id(pid: int) -> int:
+    """The id that the process has for itself, in its own namespace."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"NSpid:"):
+                    return int(line.split()[-1])
+    except (FileNotFoundError, ProcessLookupError):
+        raise Gone(f"process {pid} has ended") from None
+    return pid
+
+
 def _program(words: list[str]) -> str:
     """A command line for people: without folders, and without what says how the interpreter is started."""
     words = [word for word in words if word]
