@@ -344,7 +344,7 @@ def libcryptos():
 
 
 def libcrypto_states():
-    """(path, enum ss_openssl_state) as of the last draw or scan; asks no OpenSSL, which could load its configuration."""
+    """(path, enum ss_openssl_state) as of the last draw or scan. Asks no OpenSSL: that could load its configuration."""
     cdef ss_library_table table = ss_openssl_table()
     cdef const char* entry
     cdef uint32_t i, state
@@ -358,7 +358,7 @@ def libcrypto_states():
 
 
 def provider(str path not None, str symbol not None):
-    """Path of the library whose `symbol` the loaded extension module at `path` calls; None where that cannot be told."""
+    """Path of the library whose `symbol` the loaded extension module at `path` calls; None if that cannot be told."""
     cdef char found[4096]  # PATH_MAX
     if ss_libraries_provider(path.encode("utf-8", "surrogateescape"), symbol.encode(), found):
         return PyUnicode_DecodeFSDefault(found)

@@ -25,7 +25,7 @@ cdef extern from "sqlite.h" nogil:
 
 cdef extern from *:
     """
-    static int ss_sqlite_reached;           /* the SQLite of the last _sqlite3 that was executed could be taken hold of */
+    static int ss_sqlite_reached;           /* the functions of the last _sqlite3's SQLite were found */
     static iternextfunc ss_cursor_next;     /* _sqlite3.Cursor's own; the same for every copy of the type */
     static iternextfunc ss_next_of(PyObject *type) { return ((PyTypeObject *)type)->tp_iternext; }
     static void ss_exchange_next(PyObject *type, iternextfunc from, iternextfunc to)
