@@ -142,7 +142,7 @@ class Record:
         found = []
         for index in range(min(count, 64)):
             at = address + index * entry
-            state = self.memory.number(at + state_at, 4)
+            state = int.from_bytes(self.memory.read(at + state_at, 4), "little")
             if state:
                 path = self.memory.read(at + path_at, _PATH_MOST).partition(b"\0")[0].decode(errors="surrogateescape")
                 failing = failing_at < entry and bool(self.memory.number(at + failing_at, 4))
@@ -170,7 +170,7 @@ def inspect(pid: int) -> "Outside":
 
 def _inspect(process: Process) -> "Outside":
     pid = process.pid
-    mapped = mappings(pid)
+    mapped = [] if process.kernel else mappings(pid)
     found = Outside(process, mapped)
     memory = None
     try:
@@ -186,7 +186,7 @@ def _inspect(process: Process) -> "Outside":
     except OSError:
         # Memory that the maps promised is not there: another program has begun, or else the record is broken.
         if _same(process, mapped):
-            found.why_not = "it has a record that leads nowhere"
+            found.refuse("it has a record that leads nowhere")
     finally:
         if memory is not None:
             memory.close()
@@ -200,7 +200,7 @@ def _same(process: Process, mapped: list[Mapping]) -> bool:
     try:
         if look(process.pid).began != process.began:
             return False
-        now = mappings(process.pid)
+        now = [] if process.kernel else mappings(process.pid)
     except (Gone, NotPermitted):
         return False
     return [one for one in mapped if one.path == MAPPING] == [one for one in now if one.path == MAPPING]
@@ -256,9 +256,16 @@ class Outside(report.Status):
             self.rows += [self._row("record", "unprotected", problem) for problem in record.problems]
         self.problems += record.problems
 
+    def refuse(self, why_not: str) -> None:
+        """Forget whatever half of it was read: it is no protection."""
+        self.active, self.why_not = False, why_not
+        self.source, self.rows = None, []
+
     def _read_lines(self, lines: list[list[str]]) -> list[tuple[str, str, str, bool]]:
         rows = []
         for kind, *fields in lines:
+            if kind != "event":
+                fields = [printable(field) for field in fields]
             try:
                 if kind == "snapsafe":
                     self.version, self.python, self.written = fields[0], fields[1], float(fields[2])
@@ -326,7 +333,7 @@ class Outside(report.Status):
     def _take_fence(self, record: Record, words: Words) -> None:
         started, failures, host_epoch, size, used, reseeded, cpu, has_hash = record.memory.unpack(_FENCE, record.fence)
         left = 0.0
-        if record.memory.number(record.flag, 4):
+        if any(record.memory.read(record.flag, 4)):
             left = FENCE_SECONDS - (time.monotonic_ns() - started) / 1e9
             if not self._same_clock():
                 left = float(FENCE_SECONDS)

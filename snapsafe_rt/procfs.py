@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 _PF_KTHREAD = 0x00200000  # Linux include/linux/sched.h
-_PYTHON = re.compile(r"/(?:lib)?(?:python|pypy)\d?[^/]*$")
+_PROGRAM = re.compile(r"/(?:python|pypy)[\d.]*[a-z]{0,2}$")
+_LIBRARY = re.compile(r"/lib(?:python|pypy)\d[\d.]*[a-z]{0,2}(?:-c)?\.so[\d.]*$")
 
 
 class Gone(Exception):
@@ -124,8 +125,9 @@ def is_python(pid: int, mapped: list[Mapping]) -> bool:
         program = os.readlink(f"/proc/{pid}/exe")
     except OSError:
         program = ""
-    names = [program.removesuffix(" (deleted)"), *(one.path.removesuffix(" (deleted)") for one in mapped)]
-    return any(_PYTHON.search(name) for name in names if name.startswith("/"))
+    if _PROGRAM.search(program.removesuffix(" (deleted)")):
+        return True
+    return any(_LIBRARY.search(one.path.removesuffix(" (deleted)")) for one in mapped)
 
 
 class Memory:

@@ -19,12 +19,12 @@ for line in sys.stdin:
 class Living:
     """`living("import ssl")` runs that in it; what it assigns to `answer` comes back."""
 
-    def __init__(self, *, env=None, activated=True, options=(), **more):
+    def __init__(self, *, env=None, activated=True, options=(), under=(), **more):
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
         folders = [FOLDER] if activated else []
         clean["PYTHONPATH"] = os.pathsep.join(map(str, [*folders, PACKAGE.parent, HELPERS]))
         self.process = subprocess.Popen(
-            [sys.executable, *(OPTIONS if activated else ()), *options, "-c", SERVER],
+            [*under, sys.executable, *(OPTIONS if activated else ()), *options, "-c", SERVER],
             env={**clean, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -167,7 +167,7 @@ def _ago(when: float) -> str:
 
 def _event(event: dict[str, Any]) -> str:
     failed = f", {len(event['errors'])} failed" if event["errors"] else ""
-    return f"{event['cause']}, {_ago(event['ended'])}, {event['callbacks']} callbacks{failed}"
+    return f"{procfs.printable(event['cause'])}, {_ago(event['ended'])}, {event['callbacks']} callbacks{failed}"
 
 
 # ---- --all ----
@@ -180,9 +180,9 @@ def _show_all(as_json: bool) -> int:
     else:
         _show_table(found)
         if hidden:
-            output.say(
-                f"{hidden} processes may not be read by user {os.geteuid()}: run this as root to see them.", "warn"
-            )
+            whose = "1 process" if hidden == 1 else f"{hidden} processes"
+            way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
+            output.say(f"Not to be read by user {os.geteuid()}: {whose}; {way_out}.", "warn")
     return OK if all(one.protected for one in found) else FAILED
 
 
@@ -230,10 +230,12 @@ def _show_table(found: list[Outside]) -> None:
 
 
 def _missing(one: Outside) -> str:
+    if not one.recorded:
+        return "all: not activated"
     if not one.active:
-        return one.why_not
+        return f"all: {one.why_not}"
     if one.source is None:
-        return "everything: no source"
+        return "all: no source"
     return ", ".join([*one.unprotected, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
 
 

@@ -87,9 +87,10 @@ def imported(trigger: str, module: "ModuleType") -> None:
         _failed.pop(name, None)
     except Exception as error:
         _failed[name] = f"could not be patched: {type(error).__name__}: {error}"
-    _noted[name] = _ask(name, "glance")
-    # A refresher's row is unprotected until a watcher runs, which starts after this.
-    if settings.Settings().strict and _noted[name][0] == "unprotected":
+    strict = settings.Settings().strict
+    _noted[name] = _ask(name, "protection" if strict else "glance")
+    # What needs the restore event is not judged by its watcher here: that starts after this.
+    if strict and _noted[name][0] == "unprotected":
         settings.die(f"{name} is unprotected: {_noted[name][1]}")
 
 
