@@ -134,6 +134,25 @@ def inspect_epoch():
     return state
 
 
+# ---- the record that is read from outside ----
+
+def record_room():
+    """Bytes that the record's text may have."""
+    return SS_RECORD_ROOM
+
+
+def record_store(bytes text not None):
+    """Replace the record's text, as one step for whoever reads it from outside. Raises OSError."""
+    cdef int error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept)
+    if error:
+        raise OSError(error, "memfd_create(2) or mmap(2) was refused")
+
+
+def record_callbacks(uint32_t count):
+    """Say in the record how many callbacks are registered. Nothing where there is no record yet."""
+    ss_record_set_callbacks(count)
+
+
 # ---- entropy ----
 
 def entropy(Py_ssize_t n):
@@ -333,6 +352,28 @@ def libcryptos():
     return found
 
 
+def libcrypto_states():
+    """(path, enum ss_openssl_state) as of the last draw or scan. Asks no OpenSSL: that could load its configuration."""
+    cdef ss_library_table table = ss_openssl_table()
+    cdef const char* entry
+    cdef uint32_t i, state
+    found = []
+    for i in range(table.count):
+        entry = <const char*><size_t>table.address + <size_t>i * table.entry
+        state = ss_load_u32(<uint32_t*>(entry + table.state))
+        if state != SS_OPENSSL_NONE and state != SS_OPENSSL_RELEASED:
+            found.append((PyUnicode_DecodeFSDefault(entry + table.path), state))
+    return found
+
+
+def provider(str path not None, str symbol not None):
+    """Path of the library whose `symbol` the loaded extension module at `path` calls; None if that cannot be told."""
+    cdef char found[4096]  # PATH_MAX
+    if ss_libraries_provider(path.encode("utf-8", "surrogateescape"), symbol.encode(), found):
+        return PyUnicode_DecodeFSDefault(found)
+    return None
+
+
 def ssl_hooked(module not None):
     """Does a draw by this `_ssl` reach a hook? Tried."""
     return bool(ssl_is_hooked(<PyObject*>module))
@@ -376,6 +417,11 @@ def libsqlites():
 def sqlite_seeds():
     """How often an SQLite took the seed of its generator from us."""
     return ss_load_u64(&ss_sqlite_seeds)
+
+
+def sqlite_reached():
+    """Were the functions of the SQLite found that `_sqlite3` uses? As of the last time that it was executed."""
+    return bool(ss_sqlite_reached)
 
 
 def reset_sqlite():

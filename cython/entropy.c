@@ -24,9 +24,8 @@
 
 uint32_t ss_fence_flag;
 
-static int64_t fence_started_ns;   /* atomic; CLOCK_MONOTONIC, which stands still while suspended: errs to longer */
-static int kernel_reseeded;        /* atomic; we did it ourselves after the last restore */
-static uint64_t failures;          /* atomic */
+ss_fence_state ss_fence;
+
 static int cpu_disabled_for_testing;
 
 /* ---- the CPU's stream ---- */
@@ -167,16 +166,14 @@ static bool cpu_mix(unsigned char *bytes, size_t size)
 /* A leaf lock: nothing is called while it is held. */
 static pthread_mutex_t host_mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned char *host_bytes;
-static size_t host_size, host_used;
-static uint64_t host_epoch;
 
 static void host_drop(void)
 {
     if (host_bytes)
-        explicit_bzero(host_bytes, host_size);
+        explicit_bzero(host_bytes, ss_fence.host_size);
     free(host_bytes);
     host_bytes = NULL;
-    host_size = host_used = 0;
+    ss_fence.host_size = ss_fence.host_used = 0;
 }
 
 int ss_entropy_host(const void *bytes, size_t size, uint64_t epoch)
@@ -188,8 +185,8 @@ int ss_entropy_host(const void *bytes, size_t size, uint64_t epoch)
     (void)pthread_mutex_lock(&host_mutex);
     host_drop();
     host_bytes = copy;
-    host_size = size;
-    host_epoch = epoch;
+    ss_fence.host_size = size;
+    ss_fence.host_epoch = epoch;
     (void)pthread_mutex_unlock(&host_mutex);
     return 0;
 }
@@ -200,11 +197,12 @@ static bool host_mix(unsigned char *bytes, size_t size)
 {
     bool mixed = false;
     (void)pthread_mutex_lock(&host_mutex);
-    if (host_bytes && host_epoch == __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) && host_size - host_used >= size) {
+    if (host_bytes && ss_fence.host_epoch == __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) &&
+        ss_fence.host_size - ss_fence.host_used >= size) {
         for (size_t i = 0; i < size; i++)
-            bytes[i] ^= host_bytes[host_used + i];
-        explicit_bzero(host_bytes + host_used, size);
-        host_used += size;
+            bytes[i] ^= host_bytes[ss_fence.host_used + i];
+        explicit_bzero(host_bytes + ss_fence.host_used, size);
+        ss_fence.host_used += size;
         mixed = true;
     }
     (void)pthread_mutex_unlock(&host_mutex);
@@ -218,7 +216,9 @@ void ss_entropy_after_fork_in_child(void) { (void)pthread_mutex_init(&host_mutex
 static size_t host_left(void)
 {
     (void)pthread_mutex_lock(&host_mutex);
-    size_t left = host_epoch == __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) ? host_size - host_used : 0;
+    size_t left = 0;
+    if (ss_fence.host_epoch == __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE))
+        left = ss_fence.host_size - ss_fence.host_used;
     (void)pthread_mutex_unlock(&host_mutex);
     return left;
 }
@@ -266,6 +266,7 @@ void ss_entropy_prepare(void)
             *(void **)&function = dlsym(handle, "SHA512"); /* the handle stays: the function is used for good */
     }
     __atomic_store_n(&degraded_sha512, function, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_fence.hash, function != NULL, __ATOMIC_RELEASE);
 }
 
 static void degraded_mix(unsigned char *bytes, size_t size)
@@ -364,7 +365,8 @@ void ss_entropy_raise(void)
 {
     static uint32_t raises;
     uint32_t number = __atomic_add_fetch(&raises, 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&fence_started_ns, monotonic_ns(CLOCK_MONOTONIC), __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_fence.cpu, cpu_kind() != CPU_NONE, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_fence.started_ns, monotonic_ns(CLOCK_MONOTONIC), __ATOMIC_RELEASE);
     __atomic_store_n(&ss_fence_flag, number ? number : 1, __ATOMIC_RELEASE);
 }
 
@@ -381,7 +383,7 @@ void ss_entropy_restored(void)
     /* Clock readings credit nothing; so is the reseed forced whether or not anything was credited. */
     uint32_t number = __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE);
     bool done = ss_entropy_reseed_kernel(all, sizeof all, cpu ? 8 * (int)sizeof seed : 0) == 0;
-    __atomic_store_n(&kernel_reseeded, done && cpu, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_fence.kernel_reseeded, done && cpu, __ATOMIC_RELEASE);
     /* Fed with clocks and jitter alone, the kernel is likely unique, not surely: then the fence stays up, degraded. */
     if (done && cpu)
         (void)__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -392,7 +394,7 @@ void ss_entropy_restored(void)
 static double fence_seconds_left(void)
 {
     /* The coarse clock: this is on every draw while the fence is up. */
-    int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&fence_started_ns, __ATOMIC_ACQUIRE);
+    int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE);
     return SS_FENCE_SECONDS - (double)age * 1e-9;
 }
 
@@ -426,7 +428,7 @@ int ss_entropy_fill(void *out, size_t size)
     memset(out, 0, size);
     if (cpu_mix(out, size))
         return 0;
-    __atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&ss_fence.failures, 1, __ATOMIC_RELAXED);
     errno = error ? error : EIO;
     return -1;
 }
@@ -436,8 +438,8 @@ void ss_entropy_inspect(ss_entropy_info *ret_info)
     ret_info->host_left = host_left();
     ret_info->cpu = cpu_kind() != CPU_NONE;
     ret_info->hash = __atomic_load_n(&degraded_sha512, __ATOMIC_ACQUIRE) != NULL;
-    ret_info->privileged = __atomic_load_n(&kernel_reseeded, __ATOMIC_ACQUIRE);
-    ret_info->failures = __atomic_load_n(&failures, __ATOMIC_RELAXED);
+    ret_info->privileged = __atomic_load_n(&ss_fence.kernel_reseeded, __ATOMIC_ACQUIRE);
+    ret_info->failures = __atomic_load_n(&ss_fence.failures, __ATOMIC_RELAXED);
     ret_info->fence = !ss_fence_up()        ? SS_FENCE_DOWN
                       : ret_info->cpu       ? SS_FENCE_CPU
                       : ret_info->host_left ? SS_FENCE_HOST

@@ -51,6 +51,19 @@ static inline bool ss_fence_up(void)
     return __builtin_expect(__atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE) != 0, 0) && ss_fence_still_up();
 }
 
+/* What the fence is judged by; all atomic, but for the host's three, which have a lock. Read from outside, too: record.h. */
+typedef struct {
+    int64_t started_ns;      /* CLOCK_MONOTONIC, which stands still while suspended: errs to longer */
+    uint64_t failures;       /* fills that got no entropy from anywhere */
+    uint64_t host_epoch;     /* the host's stream is good for this epoch alone */
+    uint64_t host_size, host_used;
+    uint32_t kernel_reseeded; /* we did it ourselves after the last restore */
+    uint32_t cpu;            /* a CPU stream is there; as of the last raise */
+    uint32_t hash;           /* degraded entropy has a hash */
+} __attribute__((aligned(8))) ss_fence_state;
+
+extern ss_fence_state ss_fence;
+
 typedef struct {
     int fence;               /* enum ss_fence */
     double seconds_left;

@@ -2,6 +2,7 @@
 #include "epoch.h"
 
 #include "entropy.h"
+#include "record.h"
 #include "source.h"
 #include "watcher.h"
 
@@ -22,12 +23,19 @@ ss_hot_state ss_hot = {.word = &nothing, .mask = UINT64_MAX};
 
 /* Guards everything below and every write to ss_hot. Held for microseconds; never across a call into a library. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static int watched = -1;
-static uint64_t outlived; /* atomic; the generation that a restore was told of in which did not move it, else 0 */
-static uint64_t restores;
-static enum ss_cause last_cause;
-static uint64_t last_certain; /* the last epoch that no marker alone began */
-static int64_t last_ns;
+ss_epoch_cold ss_cold = {.watched = -1};
+
+/* With the mutex held, around every change of ss_hot and ss_cold. A clone(2) of a thread in between leaves it odd. */
+static void change_begins(void)
+{
+    __atomic_store_n(&ss_cold.sequence, (ss_cold.sequence + 1) | 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+static void change_ends(void)
+{
+    __atomic_store_n(&ss_cold.sequence, ss_cold.sequence + 1, __ATOMIC_RELEASE);
+}
 
 /* Fork safety. A child must not inherit the mutex held by a thread it does not have. */
 static void before_fork(void)
@@ -51,6 +59,7 @@ static struct process_page {
 static void after_fork_in_child(void)
 {
     ss_entropy_after_fork_in_child();
+    ss_record_after_fork_in_child();
     (void)pthread_mutex_init(&mutex, NULL);
     if (process_page)
         __atomic_store_n(&process_page->token, 0, __ATOMIC_RELEASE);
@@ -111,12 +120,12 @@ static uint64_t advance(enum ss_cause cause)
     ss_entropy_restored();
     uint64_t epoch = ss_hot.epoch + 1;
     __atomic_store_n(&ss_hot.epoch, epoch, __ATOMIC_RELEASE);
-    restores++;
-    last_cause = cause;
+    ss_cold.restores++;
+    ss_cold.last_cause = cause;
     if (cause != SS_CAUSE_DISRUPTION)
-        last_certain = epoch;
+        ss_cold.last_certain = epoch;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    last_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    ss_cold.last_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     return epoch;
 }
 
@@ -135,7 +144,7 @@ static void tell(uint64_t epoch)
    to the mutex, and equality is the truth about a source that was watched at that instant. */
 static void watch(ss_source *source, int index, uint64_t value)
 {
-    __atomic_store_n(&watched, index, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_cold.watched, index, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.mask, source ? ss_source_mask(source) : UINT64_MAX, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.word, source ? ss_source_address(source) : &nothing, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
@@ -145,10 +154,11 @@ void ss_epoch_catch_up(void)
 {
     uint64_t advanced = 0;
     (void)pthread_mutex_lock(&mutex);
-    ss_source *source = ss_source_at(watched);
+    ss_source *source = ss_source_at(ss_cold.watched);
     if (source) {
         uint64_t value;
         int outcome = ss_source_read(source, &value);
+        change_begins();
         if (outcome == SS_READ_LOST) {
             advanced = advance(SS_CAUSE_SOURCE);
             watch(NULL, -1, 0);
@@ -157,6 +167,7 @@ void ss_epoch_catch_up(void)
             advanced = advance(source->word == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
             __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
         }
+        change_ends();
     }
     (void)pthread_mutex_unlock(&mutex);
     tell(advanced);
@@ -167,14 +178,16 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     ss_source *source;
     uint64_t value;
     (void)pthread_mutex_lock(&mutex);
+    change_begins();
     uint64_t epoch = advance(cause);
     /* One restore is one epoch: what the source shows now belongs to the restore we were told of. */
-    source = ss_source_at(watched);
+    source = ss_source_at(ss_cold.watched);
     if (source && ss_source_read(source, &value) != SS_READ_LOST) {
         if (value == ss_hot.remembered)
-            __atomic_store_n(&outlived, value, __ATOMIC_RELEASE);
+            __atomic_store_n(&ss_cold.outlived, value, __ATOMIC_RELEASE);
         __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
     }
+    change_ends();
     (void)pthread_mutex_unlock(&mutex);
     tell(epoch);
     return epoch;
@@ -190,40 +203,42 @@ void ss_epoch_watch(int index, bool certain)
         source = NULL;
         certain = false;
     }
+    change_begins();
     if (!certain)
         advanced = advance(SS_CAUSE_SOURCE);
     watch(source, source ? index : -1, value);
+    change_ends();
     (void)pthread_mutex_unlock(&mutex);
     tell(advanced);
 }
 
 bool ss_epoch_synchronous(void)
 {
-    ss_source *source = ss_source_at(__atomic_load_n(&watched, __ATOMIC_ACQUIRE));
+    ss_source *source = ss_source_at(__atomic_load_n(&ss_cold.watched, __ATOMIC_ACQUIRE));
     return source && ss_source_synchronous(source);
 }
 
 bool ss_epoch_reseeded(void)
 {
-    ss_source *source = ss_source_at(__atomic_load_n(&watched, __ATOMIC_ACQUIRE));
+    ss_source *source = ss_source_at(__atomic_load_n(&ss_cold.watched, __ATOMIC_ACQUIRE));
     uint64_t reseeded = source ? ss_source_reseeded(source) : 0;
     /* Written for a generation that has seen a restore since, the word tells of a reseed before that. */
-    return reseeded != 0 && reseeded != __atomic_load_n(&outlived, __ATOMIC_ACQUIRE) &&
+    return reseeded != 0 && reseeded != __atomic_load_n(&ss_cold.outlived, __ATOMIC_ACQUIRE) &&
            reseeded == __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
 }
 
 void ss_epoch_inspect(ss_epoch_info *ret_info)
 {
     (void)pthread_mutex_lock(&mutex);
-    ss_source *source = ss_source_at(watched);
+    ss_source *source = ss_source_at(ss_cold.watched);
     memset(ret_info, 0, sizeof *ret_info);
     ret_info->epoch = ss_hot.epoch;
     ret_info->generation = ss_hot.remembered;
-    ret_info->restores = restores;
-    ret_info->cause = last_cause;
-    ret_info->last_certain = last_certain;
-    ret_info->last_ns = last_ns;
-    ret_info->source = watched;
+    ret_info->restores = ss_cold.restores;
+    ret_info->cause = (int)ss_cold.last_cause;
+    ret_info->last_certain = ss_cold.last_certain;
+    ret_info->last_ns = ss_cold.last_ns;
+    ret_info->source = ss_cold.watched;
     ret_info->synchronous = source && ss_source_synchronous(source);
     (void)pthread_mutex_unlock(&mutex);
 }

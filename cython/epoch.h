@@ -33,6 +33,20 @@ typedef struct {
 
 extern ss_hot_state ss_hot;
 
+/* What changes with it, seldom read. Written under the mutex, and read there; from outside under its sequence count, which
+   covers ss_hot too (record.h). */
+typedef struct {
+    uint32_t sequence;   /* odd while something of it, or of ss_hot, is being changed */
+    int32_t watched;     /* atomic; slot of the source, -1 if none */
+    uint64_t outlived;   /* atomic; the generation that a restore was told of in which did not move it, else 0 */
+    uint64_t restores;
+    int64_t last_ns;
+    uint64_t last_certain; /* the last epoch that no marker alone began */
+    uint32_t last_cause; /* enum ss_cause */
+} __attribute__((aligned(16))) ss_epoch_cold;
+
+extern ss_epoch_cold ss_cold;
+
 static inline bool ss_unchanged(void)
 {
     const volatile uint64_t *word = __atomic_load_n(&ss_hot.word, __ATOMIC_ACQUIRE);

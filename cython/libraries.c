@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "libraries.h"
 
+#include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
 #include <stddef.h>
@@ -55,4 +56,18 @@ void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void
     for (int i = 0; i < matches->count; i++)
         visit(matches->paths[i], data);
     free(matches);
+}
+
+bool ss_libraries_provider(const char *object, const char *symbol, char *out)
+{
+    Dl_info info;
+    void *handle = dlopen(object, RTLD_LAZY | RTLD_NOLOAD);
+    if (!handle)
+        return false;
+    void *address = dlsym(handle, symbol);
+    bool found = address && dladdr(address, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX;
+    if (found)
+        strcpy(out, info.dli_fname);
+    (void)dlclose(handle);
+    return found;
 }

@@ -3,9 +3,6 @@
 # The functions of _imp through which every extension module passes are guarded, so nothing is added to sys.meta_path
 # for them: _random is guarded as soon as it was executed, and so again after a program unloaded and re-imported it.
 
-cdef extern from "libraries.h":
-    bint ss_libraries_changed() noexcept
-
 
 # Guards an attribute of a module or type by its calling convention. 0, or -1 where it is not there or differs. With the
 # GIL and no exception set; leaves none.

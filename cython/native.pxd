@@ -107,6 +107,20 @@ cdef extern from "entropy.h" nogil:
     void ss_entropy_disable_cpu_for_testing(bint disabled) noexcept
 
 
+cdef extern from "record.h" nogil:
+    enum: SS_RECORD_ROOM
+    int ss_record_store(const void* text, size_t size, const uint64_t* kept) noexcept
+    void ss_record_set_callbacks(uint32_t count) noexcept
+
+
+cdef extern from "libraries.h" nogil:
+    ctypedef struct ss_library_table:
+        uint64_t address
+        uint32_t entry, count, state, failing, path
+    bint ss_libraries_changed() noexcept
+    bint ss_libraries_provider(const char* object_, const char* symbol, char* out) noexcept
+
+
 cdef extern from "names.h":
     void ss_names_follow(PyObject* dict) noexcept
     void ss_names_leave(PyObject* dict) noexcept

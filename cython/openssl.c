@@ -335,6 +335,18 @@ void ss_openssl_release(void)
     ss_claim_end(&claimed);
 }
 
+ss_library_table ss_openssl_table(void)
+{
+    return (ss_library_table){
+        .address = (uintptr_t)libraries,
+        .entry = sizeof(library),
+        .count = SS_OPENSSL_MAX + 1,
+        .state = offsetof(library, state),
+        .failing = offsetof(library, failing),
+        .path = offsetof(library, path),
+    };
+}
+
 bool ss_openssl_inspect(int index, ss_openssl_info *ret_info)
 {
     if (index < 0 || index > SS_OPENSSL_MAX)

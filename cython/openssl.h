@@ -7,6 +7,8 @@
 #ifndef SNAPSAFE_OPENSSL_H
 #define SNAPSAFE_OPENSSL_H
 
+#include "libraries.h"
+
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +50,9 @@ typedef struct {
     uint64_t calls, reseeds, failures;
     bool failing;            /* the last reseed failed: what is drawn may repeat */
 } ss_openssl_info;
+
+/* Of the libraries below, each with the state it has without asking OpenSSL. */
+ss_library_table ss_openssl_table(void);
 
 /* Looks at slot `index`, 0 to SS_OPENSSL_MAX; the last holds a library that found no place. False where it is empty. Calls
    OpenSSL, which loads its configuration if it had not: for reports, not for hooks. */

@@ -269,6 +269,11 @@ ss_source *ss_source_at(int index)
     return index >= 0 && index < __atomic_load_n(&source_count, __ATOMIC_ACQUIRE) ? &sources[index] : NULL;
 }
 
+const ss_source *ss_source_table(void)
+{
+    return sources;
+}
+
 static size_t word_offset(const ss_source *source)
 {
     if (source->kind == SS_KIND_SYSGENID)

@@ -70,6 +70,9 @@ int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, in
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
 
+/* The first of the SS_SOURCE_MAX slots, for record.c. */
+const ss_source *ss_source_table(void);
+
 /* Reads the watched word under the page's seqlock, at most SS_SEQLOCK_TRIES times. On SS_READ_STUCK *ret_value is the
    raw word; on SS_READ_LOST it is 0. Callable by any thread. */
 int ss_source_read(ss_source *source, uint64_t *ret_value);

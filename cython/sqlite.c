@@ -266,6 +266,18 @@ void ss_sqlite_release(void)
     ss_claim_end(&claimed);
 }
 
+ss_library_table ss_sqlite_table(void)
+{
+    return (ss_library_table){
+        .address = (uintptr_t)libraries,
+        .entry = sizeof(library),
+        .count = SS_SQLITE_MAX + 1,
+        .state = offsetof(library, state),
+        .failing = UINT32_MAX,
+        .path = offsetof(library, path),
+    };
+}
+
 bool ss_sqlite_inspect(int index, ss_sqlite_info *ret_info)
 {
     if (index < 0 || index > SS_SQLITE_MAX)

@@ -8,6 +8,7 @@
 #define SNAPSAFE_SQLITE_H
 
 #include "epoch.h"
+#include "libraries.h"
 
 #include <limits.h>
 
@@ -58,6 +59,8 @@ typedef struct {
     bool fenced;           /* its seed comes from us, not from a VFS of the program's own */
     uint64_t resets, delays;
 } ss_sqlite_info;
+
+ss_library_table ss_sqlite_table(void);
 
 /* Looks at slot `index`, 0 to SS_SQLITE_MAX; the last holds a library that found no place. False where it is empty. */
 bool ss_sqlite_inspect(int index, ss_sqlite_info *ret_info);

@@ -25,6 +25,7 @@ cdef extern from "sqlite.h" nogil:
 
 cdef extern from *:
     """
+    static int ss_sqlite_reached;           /* the functions of the last _sqlite3's SQLite were found */
     static iternextfunc ss_cursor_next;     /* _sqlite3.Cursor's own; the same for every copy of the type */
     static iternextfunc ss_next_of(PyObject *type) { return ((PyTypeObject *)type)->tp_iternext; }
     static void ss_exchange_next(PyObject *type, iternextfunc from, iternextfunc to)
@@ -45,6 +46,7 @@ cdef extern from *:
     }
     """
     ctypedef PyObject* (*iternextfunc)(PyObject*) noexcept
+    bint ss_sqlite_reached
     iternextfunc ss_cursor_next
     iternextfunc ss_next_of(PyObject* type_) noexcept
     void ss_exchange_next(PyObject* type_, iternextfunc from_, iternextfunc to) noexcept
@@ -150,13 +152,14 @@ cdef void guard_sqlite(PyObject* module) noexcept:
     cdef PyObject* path = raw_module_filename(module)
     cdef PyObject* owner
     cdef const char* text = NULL
+    global ss_sqlite_reached
     if path == NULL:
         raw_error_clear()   # built in
     else:
         text = raw_utf8(path)
         raw_error_clear()
     if path == NULL or text != NULL:
-        ss_sqlite_consider(text)
+        ss_sqlite_reached = ss_sqlite_consider(text)
     raw_xdecref(path)
     owner = raw_getattr(module, "Cursor")
     if owner != NULL:

@@ -7,7 +7,8 @@
 # Runs in any interpreter, as random.pxi's guards do.
 
 cdef extern from "openssl.h" nogil:
-    enum: SS_OPENSSL_MAX
+    enum: SS_OPENSSL_MAX, SS_OPENSSL_NONE, SS_OPENSSL_RELEASED
+    ss_library_table ss_openssl_table() noexcept
     ctypedef struct ss_openssl_info:
         char path[1]
         unsigned long version

@@ -2,6 +2,7 @@
 #include "watcher.h"
 
 #include "epoch.h"
+#include "record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,6 +60,12 @@ static uint64_t wakeups;         /* atomic */
 void ss_watcher_delivered(uint64_t epoch)
 {
     __atomic_store_n(&delivered, epoch, __ATOMIC_RELEASE);
+}
+
+static void set_how(int now)
+{
+    __atomic_store_n(&how, now, __ATOMIC_RELEASE);
+    ss_record_set_watcher((uint32_t)now);
 }
 
 static bool is_current(uint64_t mine)
@@ -287,7 +294,7 @@ static void open_all(holdings *h)
         h->tick = error != 0;
     }
     __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
-    __atomic_store_n(&how, best, __ATOMIC_RELEASE);
+    set_how(best);
     compare_paths(); /* what changed before the watches stood */
 }
 
@@ -417,7 +424,7 @@ static void start(void)
     int error = pthread_create(&runner, &attributes, runner_main, (void *)(uintptr_t)mine);
     if (!error) {
         (void)pthread_attr_setstacksize(&attributes, LEAST_STACK / 4);
-        __atomic_store_n(&how, SS_WATCH_STARTING, __ATOMIC_RELEASE);
+        set_how(SS_WATCH_STARTING);
         error = pthread_create(&watcher, &attributes, watcher_main, (void *)(uintptr_t)mine);
         if (error) {
             (void)pthread_mutex_lock(&mutex);
@@ -431,7 +438,7 @@ static void start(void)
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     alive = !error;
     if (error)
-        __atomic_store_n(&how, SS_WATCH_OFF, __ATOMIC_RELEASE);
+        set_how(SS_WATCH_OFF);
     __atomic_store_n(&start_error, error, __ATOMIC_RELEASE);
 }
 
@@ -461,7 +468,7 @@ static void stop(void)
         wait_until_gone(&runner_tid);
     }
     alive = false;
-    __atomic_store_n(&how, SS_WATCH_OFF, __ATOMIC_RELEASE);
+    set_how(SS_WATCH_OFF);
 }
 
 int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why))
@@ -539,7 +546,7 @@ static void after_fork_in_child(void)
     alive = runner_busy = false;
     busy = paused = 0;
     pending = 0;
-    __atomic_store_n(&how, SS_WATCH_OFF, __ATOMIC_RELEASE);
+    set_how(SS_WATCH_OFF);
 }
 
 int ss_watcher_setup(void)

@@ -9,7 +9,7 @@ import sys
 import time
 from _thread import RLock  # threading is not imported at start-up
 
-from snapsafe_rt import imports, patches, settings, sources
+from snapsafe_rt import imports, patches, record, settings, sources
 from snapsafe_rt.core import MISSING, native
 
 _lock = RLock()
@@ -71,6 +71,7 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
         _fork_hook()
         _tell_watching()
         _check_strict()
+        record.write()
 
 
 def activate_unless_told() -> None:
@@ -143,6 +144,7 @@ def probe(now: bool = False) -> None:
         slot = state.watched.slot if state.watched else -1
         if slot != old_slot or gone:
             native.watch(slot, certain=False)
+            record.write()
     _tell_watching()
 
 
@@ -167,6 +169,7 @@ def deactivate() -> None:
         state.watched = None
         state.why_not = "deactivate() was called"
         _tell_watching()
+        record.write()
 
 
 _fork_hooked = False
@@ -209,7 +212,7 @@ def _check_strict() -> None:
     if not native.inspect_entropy().cpu:
         settings.die("this CPU has no random instruction to fence the kernel's entropy with")
     for name, level, note in patches.report():
-        if level == "unprotected":
+        if level == "unprotected" and not patches.needs_event(name):  # the watcher starts after this
             settings.die(f"{name} is unprotected: {note}")
 
 

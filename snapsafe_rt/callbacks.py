@@ -1,6 +1,7 @@
 """The callbacks of the restore event and of a snapshot: who is called, and where."""
 
 from snapsafe_rt import activation, homes
+from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _update_watching() -> None:
     from snapsafe_rt import watching
 
     watching.update()
+    if native is not None and native.in_main_interpreter():
+        native.record_callbacks(len(after))
 
 
 def run_before() -> None:

@@ -7,7 +7,7 @@ and notify_restored(), or, if nobody calls those, on a thread of the watcher (sn
 import sys
 import time
 
-from snapsafe_rt import activation, callbacks, dispatch, homes, patches
+from snapsafe_rt import activation, callbacks, dispatch, homes, patches, record
 from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
@@ -22,9 +22,9 @@ PASSES = 16  # events in one turn; only a source that is rewritten without pause
 
 
 class Event:
-    """One run of the event: what there was to do and what came of it. status() shows the last one."""
+    """One run of the event: what there was to do and what came of it."""
 
-    __slots__ = ("callbacks", "cause", "ended", "entries", "epoch", "failed", "now", "started")
+    __slots__ = ("callbacks", "cause", "entries", "epoch", "failed", "now", "started")
 
     def __init__(self, epoch: int, delivered: int) -> None:
         info = native.inspect_epoch()
@@ -37,7 +37,6 @@ class Event:
         self.failed: list[tuple[object, BaseException]] = []  # who failed, and what it raised
         self.now = ""
         self.started = time.time()
-        self.ended = 0.0
 
     def begin(self) -> None:
         """Tell the auditors, and renew what no guard reaches: callbacks may draw on it."""
@@ -47,21 +46,11 @@ class Event:
             self.failed.append((sys.audit, error))
         self.failed += [(patches.refresh, error) for error in patches.refresh()]
 
-    def as_dict(self) -> "dict[str, Any]":
-        """As status() shows it; times in seconds since 1970, errors as text."""
-        return {
-            "epoch": self.epoch,
-            "cause": self.cause,
-            "started": self.started,
-            "seconds": round(self.ended - self.started, 6),
-            "callbacks": self.callbacks,
-            "errors": [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in self.failed],
-        }
-
     def finish(self) -> None:
-        self.ended = time.time()
         self.entries = ()
         self.now = ""
+        errors = [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in self.failed]
+        record.event(self.epoch, self.cause, self.started, time.time(), self.callbacks, errors)
 
 
 current: Event | None = None

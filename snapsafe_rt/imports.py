@@ -1,12 +1,12 @@
-"""Tells the table when one of its modules was imported, by a finder at the head of sys.meta_path.
+"""Tells the table and the record when one of their modules was imported, by a finder at the head of sys.meta_path.
 
-The finder finds nothing itself: for a module of the table it asks the finders behind it, and stands in for the loader
+The finder finds nothing itself: for such a module it asks the finders behind it, and stands in for the loader
 until the module was executed. Loader, spec and module look afterwards as they would have.
 """
 
 import sys
 
-from snapsafe_rt import patches
+from snapsafe_rt import patches, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class _Loader:
         if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._loader
         self._loader.exec_module(module)
-        patches.imported(self._spec.name, module)
+        if self._spec.name in patches.TRIGGERS:
+            patches.imported(self._spec.name, module)
+        record.write()
 
 
 class _Finder:
@@ -45,7 +47,7 @@ class _Finder:
     def find_spec(
         name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        if name not in patches.TRIGGERS:
+        if name not in patches.TRIGGERS and name not in patches.LIBRARIES:
             return None
         for finder in sys.meta_path[:]:
             if finder is _finder or not hasattr(finder, "find_spec"):

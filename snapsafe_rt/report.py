@@ -3,14 +3,16 @@
 import os
 import sys
 
-from snapsafe_rt import activation, patches, settings, sources
+from snapsafe_rt import activation, patches, record, settings, sources
 from snapsafe_rt.core import native
+from snapsafe_rt.patches import libraries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
-_CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
+CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
 _FENCES = ("down", "cpu", "host", "degraded")  # enum ss_fence in cython/entropy.h
 
 LIMITS = (
@@ -18,6 +20,19 @@ LIMITS = (
     "an open TLS session is the same in every clone: close it before the snapshot",
     "the hash secret of str and bytes, and multiprocessing's authkey, stay as they were",
 )
+
+
+def event_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
+    """A restore event, from the fields that snapsafe_rt.record notes of it. Raises IndexError, ValueError."""
+    epoch, cause, began, ended, callbacks, *errors = fields
+    return {
+        "epoch": int(epoch),
+        "cause": cause,
+        "began": float(began),
+        "ended": float(ended),
+        "callbacks": int(callbacks),
+        "errors": errors,
+    }
 
 
 class Row:
@@ -48,10 +63,10 @@ class Status:
         self.restores: dict[str, Any] = {"count": 0, "last_cause": None, "last_time": None}
         self.source: dict[str, Any] | None = None
         self.fence: dict[str, Any] = {"state": "down", "seconds_left": 0.0, "cpu": False, "kernel_reseeded": False}
-        self.callbacks: dict[str, int] = {"after": 0, "before": 0, "after_in_original": 0}
+        self.callbacks = 0
         self.watching: dict[str, Any] = {"how": "off", "reason": "nothing is registered"}
-        self.event: dict[str, Any] | None = None
         self.rows: list[Row] = []
+        self.last_event = event_as_dict(record.last_event) if record.last_event is not None else None
 
     @classmethod
     def now(cls) -> "Status":
@@ -65,6 +80,10 @@ class Status:
         if status.active:
             status._read_source()
             status.rows = [status._row(*line) for line in patches.report()]
+            status.rows += [Row(name, covers, "unprotected", note) for name, covers, note in libraries.report()]
+            record.write()
+            if record.problem:
+                status.problems.append(record.problem)
         return status
 
     def _read_epoch(self) -> None:
@@ -72,7 +91,7 @@ class Status:
         info = native.inspect_epoch()
         self.restores["count"] = info.restores
         if info.restores:
-            self.restores["last_cause"] = _CAUSES[info.cause]
+            self.restores["last_cause"] = CAUSES[info.cause]
             self.restores["last_time"] = info.last_ns / 1e9
 
     def _read_fence(self) -> None:
@@ -83,20 +102,19 @@ class Status:
             "cpu": info.cpu,
             "kernel_reseeded": info.kernel_reseeded,
         }
-        if info.failures:
-            self.problems.append(f"{info.failures} times neither the kernel nor the CPU gave entropy")
-        if info.fence == 3 and not info.hash:
+        self._report_entropy(info.failures, info.hash)
+
+    def _report_entropy(self, failures: int, has_hash: bool) -> None:
+        if failures:
+            self.problems.append(f"{failures} times neither the kernel nor the CPU gave entropy")
+        if self.degraded and not has_hash:
             self.problems.append("no libcrypto to condition degraded entropy with: kernel bytes are used as they are")
 
     def _read_events(self) -> None:
-        callbacks, events = (sys.modules.get(f"snapsafe_rt.{name}") for name in ("callbacks", "events"))
-        if callbacks is not None:
-            self.callbacks = {name: len(getattr(callbacks, name)) for name in self.callbacks}
+        callbacks = sys.modules.get("snapsafe_rt.callbacks")
+        self.callbacks = len(callbacks.after) if callbacks is not None else 0
         if "snapsafe_rt.watching" in sys.modules:
             self.watching = sys.modules["snapsafe_rt.watching"].describe()
-        if events is not None and events.last is not None:
-            self.event = events.last.as_dict()
-            self.event["pending"] = events.pending()
 
     def _read_source(self) -> None:
         watched = activation.state.watched
@@ -121,7 +139,7 @@ class Status:
             )
 
     def _row(self, name: str, level: str, note: str) -> Row:
-        covers = patches.covers(name)
+        covers = patches.covers(name) if name in patches.TABLE else libraries.covers(name)
         if level in ("guarded", "refreshed"):
             if self.source is None:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
@@ -158,11 +176,11 @@ class Status:
             "fence": self.fence,
             "callbacks": self.callbacks,
             "watching": self.watching,
-            "event": self.event,
             "subsystems": [
                 {"name": row.name, "covers": list(row.covers), "protection": row.protection, "note": row.note}
                 for row in self.rows
             ],
+            "last_event": self.last_event,
             "problems": self.problems,
             "limits": list(LIMITS),
         }

@@ -35,6 +35,11 @@ class Settings:
         self.watch = self._choice("SNAPSAFE_WATCH") == "1"
         self._choice("SNAPSAFE_LIFECYCLE")
 
+    def changed(self) -> "list[tuple[str, str]]":
+        """(name, value) of the variables that ask for something else than the default."""
+        given = [(name, self._text(name)) for name in (*_CHOICES, "SNAPSAFE_SOURCES")]
+        return [(name, value) for name, value in given if value and value != _CHOICES.get(name, ("",))[0]]
+
     def _text(self, name: str) -> str:
         # As every environment variable, they do not count under python -I and -E.
         return "" if sys.flags.ignore_environment else os.environ.get(name, "")

@@ -81,6 +81,11 @@ def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
     return folder or "/", name, mask, False, False, dev, ino
 
 
+def running() -> bool:
+    """Does a thread run the restore event without being asked to?"""
+    return native is not None and native.inspect_watcher().running
+
+
 def describe() -> "dict[str, str]":
     """`how` a restore is noticed that nobody draws or checks for, a word of HOW; and why no better, or not at all."""
     info = native.inspect_watcher()

@@ -135,3 +135,19 @@ def run_python():
         return getattr(done, stream)
 
     return run
+
+
+@pytest.fixture
+def living():
+    """living(env={...}) -> tests.living.Living, ended with the test."""
+    from tests.living import Living
+
+    made = []
+
+    def start(**more):
+        made.append(Living(**more))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()

@@ -1,15 +1,17 @@
-"""snapsafe status: what a Python that starts now, as this user and with this environment, watches and guards."""
+"""snapsafe status: what a Python that starts here, or one that runs already, watches and guards."""
 
 import argparse
 import contextlib
 import importlib
 import json
 import os
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
-from snapsafe_rt import output
+from snapsafe_rt import output, outside, procfs
 from snapsafe_rt.activation import activate
-from snapsafe_rt.cli import FAILED, OK
+from snapsafe_rt.cli import FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.outside import Outside
 
 if TYPE_CHECKING:
     from snapsafe_rt.report import Status
@@ -24,17 +26,34 @@ FENCES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pid", type=int, metavar="N", help="of a running process, seen from outside")
+    which.add_argument("--all", action="store_true", help="a table of the Python processes that run here")
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
-    parser.epilog = "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone."
+    parser.epilog = (
+        "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone; 77 if the\n"
+        "process of --pid may not be read."
+    )
 
 
 def main(options: argparse.Namespace) -> int:
-    status = measure()
+    if options.all:
+        return _show_all(options.json)
+    status: Status = measure() if options.pid is None else _look(options.pid)
     if options.json:
         print(json.dumps(status.as_dict(), indent=2))
     else:
         show(status)
     return OK if status.protected else FAILED
+
+
+def _look(pid: int) -> "Outside":
+    try:
+        return outside.inspect(pid)
+    except procfs.Gone as gone:
+        raise Failure(str(gone)) from None
+    except procfs.NotPermitted as refused:
+        raise Failure(str(refused), NOT_PERMITTED) from None
 
 
 def measure() -> "Status":
@@ -52,7 +71,15 @@ def measure() -> "Status":
 
 def show(status: "Status") -> None:
     data = status.as_dict()
-    output.say(f"snapsafe {data['version']} in {data['python']}: what a program started here, by this user, gets.")
+    if isinstance(status, Outside):
+        output.say(f"Process {status.pid}: {status.program}")
+        if status.written is not None:
+            output.say(
+                f"snapsafe {data['version']} in {data['python']}. What its modules are like, it noted "
+                f"{_ago(status.written)}; the rest is of this moment."
+            )
+    else:
+        output.say(f"snapsafe {data['version']} in {data['python']}: what a program started here, by this user, gets.")
     output.say()
     if data["why_not"]:
         output.say(f"Not active: {data['why_not']}.", "bad")
@@ -68,20 +95,43 @@ def show(status: "Status") -> None:
     if data["subsystems"]:
         output.say()
         rows = [
-            [row["name"], (row["protection"], TONES[row["protection"]]), f"{', '.join(row['covers'])}: {row['note']}"]
+            [
+                row["name"],
+                (row["protection"], TONES[row["protection"]]),
+                ": ".join(filter(None, [", ".join(row["covers"]), row["note"]])),
+            ]
             for row in data["subsystems"]
         ]
-        output.table(["subsystem", "protection", "what it covers, and how far"], rows)
+        output.table(["subsystem", "protection", "what, and how far"], rows)
+    if not data["subsystems"] and isinstance(status, Outside):
+        for problem in data["problems"]:
+            output.say(f"Problem: {problem}.", "warn")
+        output.say()
+        _show_verdict(status)
+        return
     output.say()
     fence = data["fence"]
     left = f" ({fence['seconds_left']:.0f} s left)" if fence["state"] != "down" else ""
     output.say(f"Fence {FENCES[fence['state']]}{left}.")
     output.say(f"Epoch {data['epoch']}: {data['restores']['count']} restores seen by this process.")
+    if data["callbacks"] or data["watching"]["how"] != "off":
+        output.say(f"Callbacks: {data['callbacks']}, {_watched(data['watching'])}.")
+    if data["last_event"]:
+        output.say(f"Last restore event: {_event(data['last_event'])}.")
+        for error in data["last_event"]["errors"]:
+            output.say(f"Problem: a callback failed: {procfs.printable(error)}.", "warn")
     for problem in data["problems"]:
         output.say(f"Problem: {problem}.", "warn")
     output.say("Never covered: " + "; ".join(data["limits"]) + ".")
     output.say()
     _show_verdict(status)
+
+
+def _watched(watching: dict[str, str]) -> str:
+    reason = f" ({watching['reason']})" if watching["reason"] else ""
+    if watching["how"] == "off":
+        return f"called by check() alone: no watcher runs{reason}"
+    return f"called when a restore is noticed by {watching['how']}{reason}"
 
 
 def _show_source(source: dict[str, object] | None) -> None:
@@ -94,8 +144,8 @@ def _show_source(source: dict[str, object] | None) -> None:
         else "asynchronous: a restored program may run for a moment before it changes"
     )
     output.say(
-        f"Watching {source['source']}, a {source['what']}, now {source['value']}; {when}. "
-        f"One look takes {source['check_ns']} ns."
+        f"Watching {source['source']}, a {source['what']}, now {source['value']}; {when}."
+        + (f" One look takes {source['check_ns']} ns." if source["check_ns"] is not None else "")
     )
 
 
@@ -105,6 +155,8 @@ def _show_verdict(status: "Status") -> None:
         output.say("Protected, from the moment the source is written." if late else "Protected.", "good")
     elif not status.active:
         output.say("NOT protected.", "bad")
+    elif status.source is None and isinstance(status, Outside):
+        output.say("NOT protected: it watches no source.", "bad")
     elif status.source is None:
         output.say("NOT protected: there is no source. To try it with a file:", "bad")
         output.say("  snapsafe trigger --create")
@@ -112,3 +164,89 @@ def _show_verdict(status: "Status") -> None:
         output.say(f"NOT protected: {', '.join(status.unprotected)}.", "bad")
     else:
         output.say("NOT surely protected: entropy is degraded.", "bad")
+
+
+def _ago(when: float) -> str:
+    seconds = max(0.0, time.time() - when)
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def _event(event: dict[str, Any]) -> str:
+    failed = f", {len(event['errors'])} failed" if event["errors"] else ""
+    return f"{procfs.printable(event['cause'])}, {_ago(event['ended'])}, {event['callbacks']} callbacks{failed}"
+
+
+# ---- --all ----
+
+
+def _show_all(as_json: bool) -> int:
+    found, hidden = _find()
+    if as_json:
+        print(json.dumps({"processes": [one.as_dict() for one in found], "not_permitted": hidden}, indent=2))
+    else:
+        _show_table(found)
+        if hidden:
+            whose = "1 process" if hidden == 1 else f"{hidden} processes"
+            way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
+            output.say(f"Not to be read by user {os.geteuid()}: {whose}; {way_out}.", "warn")
+    return OK if all(one.protected for one in found) else FAILED
+
+
+def _find() -> tuple[list[Outside], int]:
+    """The Python processes but this one, and how many may not be read."""
+    found, hidden = [], 0
+    pids = sorted(set(procfs.processes()) - {os.getpid()})
+    with output.progress("processes looked at", len(pids)) as progress:
+        for number, pid in enumerate(pids):
+            progress(number)
+            try:
+                one = outside.inspect(pid)
+            except procfs.Gone:
+                continue
+            except procfs.NotPermitted:
+                hidden += 1
+                continue
+            if one.is_python:
+                found.append(one)
+    return found, hidden
+
+
+def _show_table(found: list[Outside]) -> None:
+    if not found:
+        output.say("No Python process runs here, as far as it may be seen.")
+        return
+    rows: list[list[output.Cell]] = []
+    for one in found:
+        source = one.source
+        event = one.last_event
+        rows.append(
+            [
+                str(one.pid),
+                _cut(one.program, 32),
+                str(source["source"]) if source else ("none", "bad"),
+                "" if source is None else "synchronous" if source["synchronous"] else "asynchronous",
+                str(one.epoch) if one.active else "",
+                one.fence["state"] if one.active else "",
+                "" if event is None else _event(event),
+                (_missing(one), "good" if one.protected else "bad"),
+            ]
+        )
+    columns = ["pid", "program", "source", "when", "epoch", "fence", "last event", "unprotected"]
+    output.table(columns, rows, right=[0, 4])
+
+
+def _missing(one: Outside) -> str:
+    if not one.recorded:
+        return "all: not activated"
+    if not one.active:
+        return f"all: {one.why_not}"
+    if one.source is None:
+        return "all: no source"
+    return ", ".join([*one.unprotected, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

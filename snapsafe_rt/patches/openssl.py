@@ -16,7 +16,7 @@ COVERS = ("ssl.RAND_bytes", "TLS handshakes and records", "keys made by the same
 
 # enum ss_openssl_state in cython/openssl.h: why a library is not guarded.
 _GUARDED = 1
-_REASONS = {
+REASONS = {
     2: "draws by the program's own RAND_METHOD or ENGINE, which is left alone",
     3: "ignores RAND_METHOD: AWS-LC and BoringSSL do",
     4: "has the FIPS provider loaded, which draws past every hook",
@@ -40,7 +40,7 @@ def protection() -> tuple[str, str]:
     for library in libraries:
         # One that ignores hooks may still be fed through _ssl, if it is _ssl's: that is judged below.
         if library.state != _GUARDED and not (library.state == 3 and not hooked):
-            return "unprotected", f"{_name(library)} {_REASONS[library.state]}"
+            return "unprotected", f"{_name(library)} {REASONS[library.state]}"
         if library.failing:
             return "unprotected", f"{_name(library)} could not be reseeded, {library.failures} times so far"
     if not hooked:
@@ -49,6 +49,21 @@ def protection() -> tuple[str, str]:
         return "not loaded", "guarded as soon as a libcrypto is loaded"
     reseeds = sum(library.reseeds for library in libraries)
     return "guarded", f"{', '.join(map(_name, libraries))}: hook seen to run, reseeded {reseeds} times"
+
+
+def glance() -> tuple[str, str]:
+    """protection() without asking OpenSSL, which may load its configuration then: before the program wants it to."""
+    ssl = sys.modules.get("_ssl")
+    hooked = ssl is None or native.ssl_hooked(ssl)
+    libraries = native.libcrypto_states()
+    for path, state in libraries:
+        if state != _GUARDED and not (state == 3 and not hooked):
+            return "unprotected", f"{path} {REASONS[state]}"
+    if not hooked:
+        return _fed(ssl)
+    if not libraries:
+        return "not loaded", "guarded as soon as a libcrypto is loaded"
+    return "guarded", "hooked when it was loaded"
 
 
 def _fed(ssl: "ModuleType | None") -> tuple[str, str]:

@@ -9,13 +9,14 @@ from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 COVERS = ("randomblob()", "random()", "temporary file names", "journal nonces")
 
 # enum ss_sqlite_state in cython/sqlite.h: why a library is not reset. One loaded but not in use is in no danger.
 _READY = 2
-_REASONS = {3: "lacks a function that is needed to reset it", 4: "is one too many: no place is left"}
+REASONS = {3: "lacks a function that is needed to reset it", 4: "is one too many: no place is left"}
 
 _types: list[type] = []
 
@@ -33,11 +34,20 @@ def remove() -> None:
 
 
 def protection() -> tuple[str, str]:
+    return _judge(_seen_to_reset)
+
+
+def glance() -> tuple[str, str]:
+    """protection() without trying anything: audit hooks would see a connection made during the import."""
+    return _judge(lambda module, libraries: native.sqlite_reached() and any(one.state == _READY for one in libraries))
+
+
+def _judge(resets: "Callable[[ModuleType, list[native.LibsqliteState]], bool]") -> tuple[str, str]:
     libraries = native.libsqlites()
     module = sys.modules.get("_sqlite3")
     for library in libraries:
-        if library.state in _REASONS:
-            return "unprotected", f"{library.path} {_REASONS[library.state]}"
+        if library.state in REASONS:
+            return "unprotected", f"{library.path} {REASONS[library.state]}"
     if module is None:
         used = [library for library in libraries if library.state == _READY]
         if used:
@@ -45,11 +55,11 @@ def protection() -> tuple[str, str]:
         return "not loaded", "guarded as soon as it is imported"
     if not native.guarded("execute"):
         return "unprotected", "this build's sqlite3 has an unknown calling convention"
-    if not _seen_to_reset(module, libraries):
+    if not resets(module, libraries):
         return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
-    resets = sum(library.resets for library in libraries)
+    count = sum(library.resets for library in libraries)
     note = f"SQLite {module.sqlite_version}: checked before every statement; one that runs across a restore goes on"
-    return "refreshed", f"{note} with the old generator; reset {resets} times"
+    return "refreshed", f"{note} with the old generator; reset {count} times"
 
 
 def _seen_to_reset(module: "ModuleType", libraries: "list[native.LibsqliteState]") -> bool:

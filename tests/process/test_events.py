@@ -120,7 +120,7 @@ def test_an_error_stops_no_other_callback_and_reaches_check(run_python, source_f
         assert calls == [("a",), ("b",)]
         calls.clear()
         assert snapsafe_rt.check() == epoch
-    event = snapsafe_rt.status().event
+    event = snapsafe_rt.status().last_event
     assert event["callbacks"] == 4 and len(event["errors"]) == 2 and "fails" in event["errors"][0], event
     """
     )

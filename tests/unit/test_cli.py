@@ -77,7 +77,7 @@ def test_without_a_command_the_usage_is_shown(snapsafe):
     assert done.returncode == 2
     assert done.stdout == ""
     for command in cli.COMMANDS:
-        assert re.search(rf"^ +{command.name} ", done.stderr, re.MULTILINE)
+        assert re.search(rf"^ +{command.name}\s", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
@@ -207,7 +207,7 @@ def test_status_for_programs(snapsafe, source_file):
     assert told["source"]["source"] == source_file.uri
     assert set(told) == {
         *("version", "python", "pid", "active", "why_not", "protected", "epoch", "restores", "source", "candidates"),
-        *("fence", "callbacks", "watching", "event", "subsystems", "problems", "limits"),
+        *("fence", "callbacks", "watching", "subsystems", "last_event", "problems", "limits"),
     }
 
 

@@ -1,0 +1,164 @@
+"""What /proc says of other processes, and their memory: no attach, no signal, no stop."""
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+_PF_KTHREAD = 0x00200000  # Linux include/linux/sched.h
+_PROGRAM = re.compile(r"/(?:python|pypy)[\d.]*[a-z]{0,2}$")
+_LIBRARY = re.compile(r"/lib(?:python|pypy)\d[\d.]*[a-z]{0,2}(?:-c)?\.so[\d.]*$")
+
+
+class Gone(Exception):
+    """There is no such process, or none any more."""
+
+
+class NotPermitted(Exception):
+    """The process may not be read by this user."""
+
+
+class Moved(Exception):
+    """The process ended, or executed another program, while it was read: to be read again."""
+
+
+class Process(NamedTuple):
+    """What /proc says of a process. `began` tells it from a later one with the same id."""
+
+    pid: int
+    began: int
+    kernel: bool
+    program: str
+
+
+class Mapping(NamedTuple):
+    start: int
+    path: str
+    inode: int
+
+
+def processes() -> Iterator[int]:
+    """Ids of the processes that this /proc shows."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            yield int(name)
+
+
+def look(pid: int) -> Process:
+    """Raises Gone for what is no process or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(1 << 16).decode(errors="surrogateescape").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        raise Gone(f"there is no process {pid}, or /proc hides it (hidepid)") from None
+    if not fields or fields[0] in (b"Z", b"X"):
+        raise Gone(f"process {pid} has ended; its parent has not asked for its status yet")
+    return Process(pid, int(fields[19]), bool(int(fields[6]) & _PF_KTHREAD), _program(words))
+
+
+def own_id(pid: int) -> int:
+    """The id that the process has for itself, in its own namespace."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"NSpid:"):
+                    return int(line.split()[-1])
+    except (FileNotFoundError, ProcessLookupError):
+        raise Gone(f"process {pid} has ended") from None
+    return pid
+
+
+def _program(words: list[str]) -> str:
+    """A command line for people: without folders, and without what says how the interpreter is started."""
+    words = [word for word in words if word]
+    short = [os.path.basename(words[0])] if words else []
+    for word in words[1:]:
+        short.append(os.path.basename(word) if word.startswith("/") else word)
+    return printable(" ".join(short))
+
+
+def printable(text: str) -> str:
+    """Another process's words, safe for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def mappings(pid: int) -> list[Mapping]:
+    """The files that a process has mapped, each once. Raises Gone, NotPermitted."""
+    try:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.readlines()
+    except PermissionError:
+        raise NotPermitted(_refusal(pid)) from None
+    except (FileNotFoundError, ProcessLookupError):
+        raise Gone(f"process {pid} has ended") from None
+    found: dict[tuple[str, int], Mapping] = {}
+    for line in lines:
+        fields = line.rstrip("\n").split(None, 5)
+        if len(fields) == 6 and fields[5].startswith("/"):
+            one = Mapping(int(fields[0].partition("-")[0], 16), fields[5], int(fields[4]))
+            found.setdefault((one.path, one.inode), one)
+    return list(found.values())
+
+
+def _refusal(pid: int) -> str:
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid
+        with open("/proc/sys/kernel/yama/ptrace_scope") as file:
+            yama = file.read().strip() != "0"
+    except OSError:
+        owner, yama = -1, False
+    if owner == os.geteuid() and yama:
+        return (
+            f"process {pid} may not be read, though it is yours: kernel.yama.ptrace_scope forbids it; run this as root"
+        )
+    if os.geteuid() == 0:
+        return f"process {pid} may not be read: this root lacks CAP_SYS_PTRACE, as in a container"
+    return f"process {pid} may not be read by user {os.geteuid()}: run this as root, or as the user of the process"
+
+
+def is_python(pid: int, mapped: list[Mapping]) -> bool:
+    """By the program or by a libpython: as far as that can be seen."""
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        program = ""
+    if _PROGRAM.search(program.removesuffix(" (deleted)")):
+        return True
+    return any(_LIBRARY.search(one.path.removesuffix(" (deleted)")) for one in mapped)
+
+
+class Memory:
+    """The memory of one process, as it was when this was made: an exec leaves nothing to read."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            raise NotPermitted(_refusal(pid)) from None
+        except (FileNotFoundError, ProcessLookupError):
+            raise Gone(f"process {pid} has ended") from None
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Raises OSError for no such memory, or a device's; Moved where nothing at all is there any more."""
+        if not 0 < address < 1 << 63:
+            raise OSError("no address")
+        data = os.pread(self._fd, size, address)
+        if len(data) != size:
+            raise Moved if not data else OSError("memory ends")
+        return data
+
+    def unpack(self, layout: struct.Struct, address: int) -> tuple[Any, ...]:
+        return layout.unpack(self.read(address, layout.size))
+
+    def number(self, address: int, size: int) -> int | None:
+        try:
+            return int.from_bytes(self.read(address, size), "little")
+        except OSError:  # a device's page, or a file that was truncated
+            return None

@@ -1,0 +1,418 @@
+"""snapsafe status --pid and --all: as a user meets them, and that nothing stale or strange is ever called protected."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from snapsafe_rt import outside, procfs
+
+from ..conftest import PACKAGE
+from .test_record import POKE, rows
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be somebody else")
+
+
+@pytest.fixture
+def status():
+    def run(*arguments, command=("-m", "snapsafe_rt", "status")):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
+        return subprocess.run(
+            [sys.executable, "-X", "dev", "-W", "error", *command, *map(str, arguments)],
+            env={**environment, "PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def one_line(done, code):
+    assert (done.returncode, done.stdout) == (code, ""), done
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("snapsafe status: ")
+    return done.stderr
+
+
+# ---- --pid ----
+
+
+def test_a_protected_service(living, status, source_file):
+    one = living(env=source_file.env)
+    one("import random, ssl, sqlite3, uuid")
+    done = status("--pid", one.pid)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Process {one.pid}: python" in done.stdout
+    assert f"Watching {source_file.uri}" in done.stdout
+    assert done.stdout.endswith("Protected, from the moment the source is written.\n")
+    told = json.loads(status("--pid", one.pid, "--json").stdout)
+    here = json.loads(status("--json").stdout)
+    assert set(here) <= set(told)
+    assert told["protected"]
+    assert {row["name"]: row["protection"] for row in told["subsystems"]} == {
+        **dict.fromkeys(("os", "random", "uuid", "openssl"), "guarded"),
+        "sqlite3": "refreshed",
+        **dict.fromkeys(("cryptography", "bson"), "not loaded"),
+    }
+
+
+def test_no_source(living, status):
+    one = living(env={"SNAPSAFE_SOURCES": "vmclock:/nowhere/vmclock0"})
+    done = status("--pid", one.pid)
+    assert done.returncode == 1
+    assert "does not exist" in done.stdout
+    assert done.stdout.endswith("NOT protected: it watches no source.\n")
+
+
+def test_a_python_without_us(living, status):
+    one = living(activated=False)
+    done = status("--pid", one.pid)
+    assert done.returncode == 1
+    assert "Not active: not activated, or its native core is missing" in done.stdout.replace("\n", " ")
+    assert done.stdout.endswith("NOT protected.\n")
+    assert json.loads(status("--pid", one.pid, "--json").stdout)["active"] is False
+
+
+def test_a_core_that_is_missing(living, source_file):
+    """Activation by PYTHONPATH of an interpreter that the core was not built for."""
+    one = living(env=source_file.env)
+    other = living(activated=False)
+    other("import sys; sys.modules['snapsafe_rt._core'] = None\nimport snapsafe_rt; snapsafe_rt.activate()")
+    found = outside.inspect(other.pid)
+    assert found.is_python
+    assert not found.recorded
+    assert not found.protected
+    assert outside.inspect(one.pid).protected
+
+
+def test_no_such_process(status):
+    assert "there is no process" in one_line(status("--pid", 2**22 + 1), 1)
+    assert "there is no process" in one_line(status("--pid", -5), 1)
+
+
+def test_a_zombie(status):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert "has ended" in one_line(status("--pid", child.pid), 1)
+    child.wait()
+
+
+def test_a_kernel_thread():
+    for pid in procfs.processes():
+        try:
+            process = procfs.look(pid)
+        except procfs.Gone:
+            continue
+        if process.kernel:
+            assert not outside.inspect(pid).is_python
+            return
+    pytest.skip("none is seen here")
+
+
+def test_another_program(status):
+    with subprocess.Popen(["sleep", "60"]) as sleeping:
+        done = status("--pid", sleeping.pid)
+        sleeping.kill()
+    assert done.returncode == 1
+    assert "does not look like Python" in done.stdout
+
+
+@as_root
+def test_another_pid_namespace(living, status, source_file):
+    """A container, seen from the host: its process calls itself 1, and is named by the id that it has here."""
+    one = living(env=source_file.env, under=["unshare", "--fork", "--pid", "--kill-child"])
+    assert one("import os, random; answer = os.getpid()") == 1
+    with open(f"/proc/{one.pid}/task/{one.pid}/children") as file:
+        pid = int(file.read().split()[0])
+    one("import snapsafe_rt; snapsafe_rt.register_after_restore(int)")
+    found = outside.inspect(pid)
+    assert found.protected
+    assert found.watching["how"] != "off"
+    assert status("--pid", pid).returncode == 0
+
+
+def test_words_of_another_process_are_made_safe(living, status, source_file):
+    one = living(env=source_file.env, options=["-W", "ignore:\x1b[31m\r\u202e"])
+    one("from snapsafe_rt import record; record.event(1, 'generation', 1, 2, 3, ['\\x1b[2J'])")
+    for done in (status("--pid", one.pid), status("--all")):
+        assert not {"\x1b", "\r", "\u202e"} & set(done.stdout)
+    assert "\\x1b[2J" in status("--pid", one.pid).stdout
+
+
+DROPPED = f"""
+import contextlib, ctypes, io, os, sys
+import snapsafe_rt.cli
+def drop():
+    # What it needs is imported before: this user may not be able to read it.
+    import locale
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        snapsafe_rt.cli.main(["status", "--all"])
+        snapsafe_rt.cli.main(["status", "--pid", "0"])
+    os.setgroups([])
+    os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
+    os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+"""
+
+
+@as_root
+def test_who_may_not_read(living, status, source_file):
+    """Read as an ordinary user: root's process not, one's own, and one that began as root only where it permits it."""
+
+    def as_nobody(*arguments):
+        code = f"{DROPPED}drop(); sys.exit(snapsafe_rt.cli.main(['status', *sys.argv[1:]]))"
+        return status(*arguments, command=["-c", code])
+
+    one, theirs = living(env=source_file.env), living(env=source_file.env)
+    said = one_line(as_nobody("--pid", one.pid), 77)
+    assert f"process {one.pid} may not be read by user {NOBODY}" in said
+    theirs(f"import random\n{DROPPED}drop()")
+    one_line(as_nobody("--pid", theirs.pid), 77)
+    assert status("--pid", theirs.pid).returncode == 0
+    theirs("ctypes.PyDLL(None).prctl(4, 1)")  # PR_SET_DUMPABLE: as a program is that began as this user
+    if _yama():
+        assert "kernel.yama.ptrace_scope" in one_line(as_nobody("--pid", theirs.pid), 77)
+        return
+    assert as_nobody("--pid", theirs.pid).returncode == 0
+    told = json.loads(as_nobody("--all", "--json").stdout)
+    assert theirs.pid in {entry["pid"] for entry in told["processes"]}
+    assert one.pid not in {entry["pid"] for entry in told["processes"]}
+    assert told["not_permitted"] > 0
+
+
+def _yama():
+    try:
+        with open("/proc/sys/kernel/yama/ptrace_scope") as file:
+            return file.read().strip() != "0"
+    except OSError:
+        return False
+
+
+# ---- --all ----
+
+
+def test_a_table_of_all(living, status, source_file):
+    ours = living(env=source_file.env)
+    stock = living(activated=False)
+    with subprocess.Popen(["sleep", "60"]) as sleeping:
+        done = status("--all")
+        told = json.loads(status("--all", "--json").stdout)
+        sleeping.kill()
+    assert done.returncode == 1  # one is not activated
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert source_file.uri in lines[str(ours.pid)]
+    assert "asynchronous" in lines[str(ours.pid)]
+    assert lines[str(ours.pid)].endswith("nothing")
+    assert "not activated" in lines[str(stock.pid)]
+    assert str(sleeping.pid) not in lines
+    processes = {entry["pid"]: entry for entry in told["processes"]}
+    assert {ours.pid, stock.pid} <= set(processes)
+    assert sleeping.pid not in processes
+    assert processes[ours.pid]["protected"]
+    assert not processes[stock.pid]["protected"]
+
+
+def test_the_last_event_is_in_the_table(living, status, source_file):
+    one = living(env=source_file.env)
+    one("import time; from snapsafe_rt import record; record.event(1, 'generation', 1, time.time(), 3, ['no'])")
+    line = next(line for line in status("--all").stdout.splitlines() if line.split()[:1] == [str(one.pid)])
+    assert re.search(r"generation, \d+ s ago, 3 callbacks, 1 failed", line)
+
+
+# ---- stale: each must not be protected ----
+
+
+def not_protected(one, name):
+    found = outside.inspect(one.pid)
+    assert not found.protected
+    assert name in found.unprotected, found.unprotected
+    return next(row.note for row in found.rows if row.name == name)
+
+
+def unseen(path):
+    """Loads a library past Python's doors."""
+    return f"import ctypes; assert ctypes.CDLL(None).dlopen({os.fsencode(path)!r}, 2)\n"
+
+
+@pytest.fixture
+def activated(living, source_file):
+    one = living(env=source_file.env)
+    one("import ctypes, random")
+    assert outside.inspect(one.pid).protected
+    return one
+
+
+def test_a_module_that_came_past_the_import_hook(activated):
+    activated("import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'snapsafe' not in type(f).__module__]")
+    activated("import sqlite3")
+    note = not_protected(activated, "sqlite3")
+    assert "the record does not know" in note
+    activated("import snapsafe_rt; snapsafe_rt.activate()")
+
+
+@pytest.mark.parametrize("library", ["crypto", "sqlite3"])
+def test_a_library_that_nobody_saw(activated, living, tmp_path, library):
+    other = living(activated=False)
+    other(f"import ctypes, ctypes.util\nif name := ctypes.util.find_library({library!r}): ctypes.CDLL(name)")
+    mapped = [one.path for one in procfs.mappings(other.pid)]
+    found = [path for path in mapped if os.path.basename(path).startswith(f"lib{library}")]
+    if not found:
+        pytest.skip(f"no lib{library}")
+    copy = tmp_path / f"lib{library}-late.so"
+    shutil.copy(found[0], copy)
+    activated(unseen(copy))
+    name = {"crypto": "openssl"}.get(library, library)
+    assert str(copy) in not_protected(activated, name)
+    # What the core finds after all is judged by what it knows of it.
+    activated("from snapsafe_rt.core import native; native.libcryptos(); native.libsqlites()")
+    assert name not in outside.inspect(activated.pid).unprotected
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("mtrand.cpython-311-x86_64-linux-gnu.so", "numpy"),
+        ("libtorch_cpu.so", "torch"),
+        ("cygrpc.cpython-311-x86_64-linux-gnu.so", "grpcio"),
+        ("_cbson.cpython-311-x86_64-linux-gnu.so", "bson"),
+    ],
+)
+def test_a_library_of_its_own_state_that_nobody_saw(activated, compile_native, tmp_path, file, name):
+    copy = tmp_path / file
+    shutil.copy(compile_native("wipe_off.c"), copy)
+    activated(unseen(copy))
+    assert str(copy) in not_protected(activated, name)
+
+
+def test_a_fips_provider(living, source_file, compile_native, tmp_path):
+    one = living(env=source_file.env)
+    one("import ssl")
+    if rows(outside.inspect(one.pid))["openssl"] != "guarded":
+        pytest.skip("ssl's OpenSSL takes no hook here")
+    shutil.copy(compile_native("wipe_off.c"), tmp_path / "fips.so")
+    one(unseen(tmp_path / "fips.so"))
+    assert "draws past every hook" in not_protected(one, "openssl")
+
+
+def test_a_libcrypto_whose_reseed_fails(living, source_file, compile_native):
+    """The core's own word for it, which no text has."""
+    one = living(env=source_file.env)
+    one("import ssl")
+    assert outside.inspect(one.pid).protected
+    mapping = next(m for m in procfs.mappings(one.pid) if m.path == outside.MAPPING)
+    memory = procfs.Memory(one.pid)
+    address, _, _, state_at, failing_at, _, _ = outside.Record(memory, mapping.start).tables[0]
+    memory.close()
+    write = "with open('/proc/self/mem', 'r+b', buffering=0) as m: m.seek({}); m.write(bytes([{}, 0, 0, 0]))"
+    for offset, value, word in ((failing_at, 1, "could not be reseeded"), (state_at, 2, "left alone")):
+        one(write.format(address + offset, value))
+        assert word in not_protected(one, "openssl")
+
+
+@pytest.mark.parametrize("offset", [0x08, 0x0C])
+def test_a_record_of_another_version(activated, status, offset):
+    activated(POKE + f"poke({offset}, 99)")
+    found = outside.inspect(activated.pid)
+    assert not found.protected
+    assert found.recorded
+    done = status("--pid", activated.pid)
+    assert done.returncode == 1
+    assert ("has version 99" if offset == 0x08 else "record") in done.stdout
+
+
+@pytest.mark.parametrize("offset", [0x28, 0x30, 0x38, 0x40, 0x50, 0x60, 0x80])
+def test_a_record_that_leads_nowhere(activated, status, offset):
+    """Whatever of it was read before that shows."""
+    activated(POKE + f"poke({offset}, 4096, 8)")
+    assert not outside.inspect(activated.pid).protected
+    done = status("--pid", activated.pid)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "leads nowhere" in done.stdout
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_record_of_noise(activated, seed):
+    """The word of another process is not trusted: whatever stands there, it is read to its end and not believed."""
+    activated(
+        POKE
+        + f"import random; r = random.Random({seed})\nfor at in range(0x100, 0x400, 8): poke(at, r.getrandbits(64), 8)"
+    )
+    found = outside.inspect(activated.pid)
+    assert not found.protected
+    found.as_dict()
+    activated(POKE + "for at in range(0x10, 0x100, 8): poke(at, r.getrandbits(64), 8)")
+    assert not outside.inspect(activated.pid).protected
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed", "truncated"])
+def test_a_source_that_is_not_what_is_written_any_more(activated, source_file, how):
+    if how == "replaced":
+        other = source_file.path.with_name("other")
+        shutil.copy(source_file.path, other)
+        other.rename(source_file.path)
+    elif how == "removed":
+        source_file.path.unlink()
+    else:
+        os.truncate(source_file.path, 0)
+    found = outside.inspect(activated.pid)
+    assert not found.protected
+    assert found.source is None
+    assert str(source_file.path) in found.problems[0]
+
+
+def test_a_synchronous_source_is_judged_now(living, synchronous_source):
+    one = living(env=synchronous_source.env)
+    assert outside.inspect(one.pid).source["synchronous"]
+    with synchronous_source.path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), bytes(4), 0x808)
+    assert not outside.inspect(one.pid).source["synchronous"]
+
+
+def test_degraded_entropy_is_not_protection(activated):
+    activated("""
+from snapsafe_rt.core import native
+native.disable_cpu_for_testing(True)
+native.raise_fence()
+""")
+    found = outside.inspect(activated.pid)
+    assert found.fence["state"] == "degraded"
+    assert not found.protected
+
+
+def test_the_process_is_not_stopped_nor_told(activated):
+    """No signal reaches it, it runs nothing: its clock of used time stands still."""
+    activated("import signal\nfor n in set(signal.valid_signals()) - {9, 18, 19}: signal.signal(n, print)")
+
+    def used():
+        with open(f"/proc/{activated.pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[11:13]
+
+    os.kill(activated.pid, signal.SIGSTOP)
+    before = used()
+    for _ in range(50):
+        assert outside.inspect(activated.pid).protected
+    assert used() == before
+    os.kill(activated.pid, signal.SIGCONT)
+    activated("pass")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0", True),
+        ("/usr/lib/libpython3.13t.so.1.0 (deleted)", True),
+        ("/opt/pypy/bin/libpypy3.10-c.so", True),
+        ("/home/u/python-notes.txt", False),
+        ("/usr/lib/python3/dist-packages/apt_pkg.so", False),
+        ("/usr/lib/libpythonic.so.1", False),
+    ],
+)
+def test_who_is_python(path, expected):
+    """By what is mapped; the program itself is this test's parent's, which is none."""
+    assert procfs.is_python(0, [procfs.Mapping(4096, path, 1)]) is expected

@@ -1,0 +1,232 @@
+"""snapsafe wait-restored: wakes for each way in which a generation can move, and for nothing else."""
+
+import contextlib
+import mmap
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+from snapsafe_rt.commands import wait_restored
+
+from ..conftest import PACKAGE, layout
+
+
+class Waiting:
+    """The command, asleep."""
+
+    def __init__(self, *arguments, sources):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "snapsafe_rt", "wait-restored", *map(str, arguments)],
+            env={**environment, "PYTHONPATH": str(PACKAGE.parent), "SNAPSAFE_SOURCES": sources},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def asleep(self):
+        """Until its watch stands and it waits for it: inotify is polled, and it sleeps."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.process.communicate()
+            with contextlib.suppress(OSError):
+                folder = f"/proc/{self.process.pid}/fd/"
+                names = [os.readlink(folder + name) for name in os.listdir(folder)]
+                with open(f"/proc/{self.process.pid}/stat") as file:
+                    sleeping = file.read().rpartition(")")[2].split()[0] == "S"
+                if sleeping and any("inotify" in name for name in names):
+                    return self
+            os.sched_yield()
+        raise AssertionError("it never slept")
+
+    def end(self, timeout=30):
+        out, error = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, error
+
+
+@pytest.fixture
+def waiting():
+    started = []
+
+    def start(*arguments, sources):
+        started.append(Waiting(*arguments, sources=sources))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.communicate()
+
+
+def store(source):
+    """As a hypervisor: to a mapping, past inotify."""
+    with source.path.open("r+b") as file, mmap.mmap(file.fileno(), 4096) as page:
+        page[0x68:0x70] = struct.pack("<Q", 2)
+
+
+def replace(source):
+    other = source.path.with_name("other")
+    other.write_bytes(layout(2))
+    other.chmod(0o644)
+    other.rename(source.path)
+
+
+def recreate(source):
+    source.path.unlink()
+    source.path.write_bytes(layout(2))
+
+
+WAYS = {"written": lambda source: source.bump(), "stored": store, "replaced": replace, "recreated": recreate}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_wakes(waiting, source_file, way):
+    one = waiting(sources=source_file.uri).asleep()
+    began = time.monotonic()
+    WAYS[way](source_file)
+    assert one.end() == (0, "1 -> 2\n", "")
+    if way != "stored":
+        assert time.monotonic() - began < wait_restored.BACKSTOP_SECONDS  # the watch, not the timer
+
+
+def test_a_folder_that_goes_and_comes_again(waiting, source_file):
+    one = waiting(sources=source_file.uri).asleep()
+    folder = source_file.path.parent
+    source_file.path.unlink()
+    folder.rmdir()
+    folder.mkdir()
+    folder.chmod(0o755)
+    source_file.path.write_bytes(layout(7))
+    source_file.path.chmod(0o644)
+    assert one.end() == (0, "1 -> 7\n", "")
+
+
+@pytest.mark.parametrize("noise", ["touched", "beside", "the same again", "gone"])
+def test_what_is_no_restore_does_not_wake(waiting, source_file, noise):
+    one = waiting("--timeout", 1, sources=source_file.uri).asleep()
+    if noise == "touched":
+        os.utime(source_file.path)
+    elif noise == "beside":
+        source_file.path.with_name("another").write_bytes(layout(9))
+    elif noise == "the same again":
+        source_file.bump(1)
+    else:
+        source_file.path.unlink()
+    code, out, error = one.end()
+    assert (code, out) == (1, "")
+    assert error.count("\n") == 1
+    assert ("does not exist" if noise == "gone" else "still shows 1") in error
+
+
+def test_since(waiting, source_file):
+    source_file.bump(5)
+    assert waiting("--since", 4, sources=source_file.uri).end() == (0, "4 -> 5\n", "")
+    assert waiting("--since", "0x5", "--timeout", 0, sources=source_file.uri).end()[0] == 1
+    one = waiting("--since", 5, sources=source_file.uri).asleep()
+    source_file.bump(6)
+    assert one.end() == (0, "5 -> 6\n", "")
+
+
+def test_a_restore_while_it_starts_is_not_missed(waiting, source_file):
+    """In a script: whatever happens after the generation was asked for is seen."""
+    for generation in range(2, 6):
+        one = waiting("--since", generation - 1, sources=source_file.uri)
+        source_file.bump(generation)
+        assert one.end() == (0, f"{generation - 1} -> {generation}\n", "")
+
+
+@pytest.mark.parametrize("moment", ["before the watch", "after it"])
+def test_a_change_between_reading_and_waiting(source_file, monkeypatch, capsys, moment):
+    """Within the command: the file moves at the worst moments, and no event is waited for that was there already."""
+    import argparse
+
+    monkeypatch.setenv("SNAPSAFE_SOURCES", source_file.uri)
+    arm = wait_restored._File.arm
+    moved = []
+
+    def arm_and_move(self):
+        if moment == "before the watch" and not moved:
+            moved.append(source_file.bump())
+        arm(self)
+        if moment == "after it" and not moved:
+            moved.append(source_file.bump())
+
+    monkeypatch.setattr(wait_restored._File, "arm", arm_and_move)
+    monkeypatch.setattr(wait_restored._File, "wait", lambda *_: pytest.fail("it would sleep"))
+    assert wait_restored.main(argparse.Namespace(timeout=None, since=None)) == 0
+    assert capsys.readouterr().out == "1 -> 2\n"
+
+
+def test_no_source(waiting):
+    code, out, error = waiting(sources="vmclock:/nowhere/vmclock0,sysgenid:/dev/null").end()
+    assert (code, out) == (78, "")
+    assert error.count("\n") == 1
+    assert "/nowhere/vmclock0 does not exist" in error
+    assert "/dev/null" in error
+
+
+@pytest.mark.parametrize("wrong", [["--timeout", "-1"], ["--timeout", "x"], ["--since", "-1"], ["--since", 1 << 64]])
+def test_wrong_usage(waiting, source_file, wrong):
+    code, _, error = waiting(*wrong, sources=source_file.uri).end()
+    assert code == 2
+    assert re.search(r"argument --\w+: invalid", error)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_signals(waiting, source_file, number, code):
+    one = waiting(sources=source_file.uri).asleep()
+    one.process.send_signal(number)
+    assert one.end() == (code, "", "")
+
+
+def test_without_inotify_the_timer_does(source_file, monkeypatch, capsys):
+    """The 129th instance of a user gets EMFILE."""
+    watch = wait_restored._File(str(source_file.path))
+    os.close(watch._fd)
+    watch._fd = -1
+    watch.arm()
+    began = time.monotonic()
+    watch.wait(0.05)
+    assert 0.05 <= time.monotonic() - began < 1
+    watch.close()
+
+
+def test_a_device_without_poll_is_asked_now_and_then():
+    """/dev/zero is always ready, as a driver is that has no poll."""
+    watch = wait_restored._Device("/dev/zero")
+    began = time.monotonic()
+    for _ in range(4):
+        watch.arm()
+        watch.wait(None)
+    watch.close()
+    assert time.monotonic() - began >= 3 * wait_restored.NO_POLL_SECONDS
+
+
+def test_a_device_with_poll_wakes_at_once(tmp_path):
+    """A FIFO: silent until something is written, and again once that was read."""
+    os.mkfifo(tmp_path / "device")
+    watch = wait_restored._Device(str(tmp_path / "device"))
+    with (tmp_path / "device").open("wb", buffering=0) as writer:
+        watch.arm()
+        began = time.monotonic()
+        watch.wait(0.05)
+        assert time.monotonic() - began >= 0.05
+        pid = os.fork()
+        if pid == 0:
+            select.select([], [], [], 0.1)
+            writer.write(b"x")
+            os._exit(0)
+        watch.wait(None)
+        os.waitpid(pid, 0)
+        watch.arm()
+        began = time.monotonic()
+        watch.wait(0.05)
+        assert time.monotonic() - began >= 0.05
+    watch.close()
