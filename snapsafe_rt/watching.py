@@ -1,6 +1,7 @@
 """Decides whether the watcher's threads run, and what they look at."""
 
 import os
+import stat
 
 from snapsafe_rt import activation, callbacks, patches
 from snapsafe_rt.core import native
@@ -55,7 +56,9 @@ def _items() -> "list[Item]":
     if watched is not None:
         device = watched.rank != 2
         mask = 0 if device else _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF
-        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *watched.identity))
+        # A device that was replaced stays mapped, and is not news each time.
+        leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
+        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *leads_to))
     for candidate in state.candidates:
         if watched is not None and watched.rank == 0:
             break  # nothing is better
@@ -74,11 +77,20 @@ def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
         folder, name = os.path.split(folder)
         if not name:
             return None
-    mask = _CREATE | _MOVED_TO | _ONLYDIR
+    mask = _CREATE | _MOVED_TO | _ONLYDIR | _DELETE_SELF | _MOVE_SELF
     if not watched:
         mask |= _CLOSE_WRITE | _ATTRIB  # written, or permitted, after it was made
-    dev, ino = (0, 0) if missing else candidate.found
+    dev, ino = _obstacle(os.path.join(folder, name)) if missing else candidate.found
     return folder or "/", name, mask, False, False, dev, ino
+
+
+def _obstacle(path: str) -> "tuple[int, int]":
+    """What is no folder where one has to appear; zeros where nothing is: all that appears there is news."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return (0, 0) if stat.S_ISDIR(found.st_mode) else (found.st_dev, found.st_ino)
 
 
 def describe() -> "dict[str, str]":
