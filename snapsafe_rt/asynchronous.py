@@ -30,13 +30,11 @@ async def acheck(timeout: "float | None" = None) -> int:
         return epoch
     loop = asyncio.get_running_loop()
     until = None if timeout is None else loop.time() + timeout
-    while True:
-        epoch = native.epoch()
-        if epoch == events.barrier.delivered or (
-            events.current is not None and dispatch.inside().get() == events.current.epoch
-        ):
+    while events.barrier.delivered < epoch:
+        mine = not events.barrier.taken
+        if not mine and events.current is not None and dispatch.inside().get() == events.current.epoch:
             return epoch
-        if not events.barrier.taken:
+        if mine:
             waited: Any = dispatch.keep(loop.create_task(_deliver_here()))
         else:
             waited = loop.create_future()
@@ -50,7 +48,10 @@ async def acheck(timeout: "float | None" = None) -> int:
         failed = waited.result()
         if failed:
             raise events.group(failed, epoch)
+        if mine and failed is not None:
+            break  # also in a child that a callback forked
         events.raise_of_last(epoch)
+    return events.barrier.delivered
 
 
 def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
@@ -65,11 +66,12 @@ def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
     return wake
 
 
-async def _deliver_here() -> "list[tuple[object, BaseException]]":
-    """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins."""
+async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
+    """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins. None if
+    somebody else was faster."""
     failed: list[tuple[object, BaseException]] = []
     if not events.barrier.claim():
-        return failed
+        return None
     try:
         for _ in range(events.PASSES):
             epoch = native.epoch()

@@ -111,8 +111,15 @@ def unregister(func: "Callable[..., Any]") -> bool:
 def _register(
     entries: "list[Registration]", func: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> None:
-    entries.append(Registration(func, args, kwargs))
+    entry = Registration(func, args, kwargs)
     activation.activate_unless_told()
+    from snapsafe_rt import events  # noqa: F401 - it counts from here on which restores were told of
+
+    if entry.home is not None:  # each asyncio.run() of a program may leave some
+        for old in tuple(entries):
+            if old.home is not None and old.home.gone:
+                drop(entries, old)
+    entries.append(entry)
     _update_watching()
 
 

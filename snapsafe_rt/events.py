@@ -71,7 +71,7 @@ _greenlet: "Any" = None  # the greenlet that runs the event, under gevent
 
 if native is not None:
     barrier = native.Barrier()
-    barrier.deliver(native.inspect_epoch().epoch)
+    barrier.deliver(native.epoch())  # imported by the first registration: what was before is no event
 
 
 def pending() -> bool:
@@ -107,23 +107,27 @@ def check(timeout: "float | None" = None) -> int:
     epoch = native.epoch()
     if epoch == barrier.delivered:
         return epoch
-    return _check(None if timeout is None else time.monotonic() + timeout)
+    return _check(epoch, None if timeout is None else time.monotonic() + timeout)
 
 
-def _check(until: "float | None") -> int:
-    while True:
-        epoch = native.epoch()
-        if epoch == barrier.delivered:
-            return epoch
+def _check(epoch: int, until: "float | None") -> int:
+    """Returns no epoch whose event is still to come: whoever compares it later would take that one for done."""
+    while barrier.delivered < epoch:
         turn = barrier.value
-        if barrier.claim():
-            failed = deliver()
-            if failed:
-                raise group(failed, epoch)
-            return native.epoch()
+        held = barrier.mine
+        try:  # a signal's handler may raise at any point
+            if barrier.claim():
+                failed = deliver()
+                if failed:
+                    raise group(failed, epoch)
+                break  # also in a child that a callback forked
+        finally:
+            if not held and barrier.mine:
+                end()
         if not _wait_for_other(turn, until):
             return epoch
         raise_of_last(epoch)
+    return barrier.delivered
 
 
 def _wait_for_other(turn: int, until: "float | None") -> bool:
@@ -167,27 +171,23 @@ def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseExcep
 
 
 def deliver() -> "list[tuple[object, BaseException]]":
-    """Run the event until none is pending; the caller has claimed it. Returns who failed in it, and how."""
+    """Run the event until none is pending; the caller has claimed it and ends it. Returns who failed, and how."""
     global _greenlet
     failed: list[tuple[object, BaseException]] = []
     _greenlet = homes.greenlet()
-    try:
-        for _ in range(PASSES):
-            epoch = native.epoch()
-            if epoch == barrier.delivered:
-                break
-            event = begin(epoch)
-            for entry in event.entries:
-                if entry.live:
-                    event.now = callbacks.name(entry.func)
-                    note(event, entry, dispatch.run(entry, epoch))
-                if not barrier.mine:
-                    return failed  # a callback forked, and this is the child: there the whole event is pending
-            finish(event)
-            failed += event.failed
-    finally:
-        if barrier.mine:
-            end()
+    for _ in range(PASSES):
+        epoch = native.epoch()
+        if epoch == barrier.delivered:
+            break
+        event = begin(epoch)
+        for entry in event.entries:
+            if entry.live:
+                event.now = callbacks.name(entry.func)
+                note(event, entry, dispatch.run(entry, epoch))
+            if not barrier.mine:
+                return failed  # a callback forked, and this is the child: there the whole event is pending
+        finish(event)
+        failed += event.failed
     return failed
 
 
@@ -221,7 +221,10 @@ def end() -> None:
             wake = _at_end.pop()
         except IndexError:
             break
-        wake()
+        try:  # noqa: SIM105 - contextlib is not imported at start-up
+            wake()
+        except Exception:
+            pass  # its loop or hub has ended, and nobody waits there
 
 
 def woken(paths: bool) -> None:
@@ -236,5 +239,10 @@ def woken(paths: bool) -> None:
         watching.update(again=True)
     if native.epoch() == barrier.delivered or not barrier.claim():
         return
-    for who, error in deliver():
+    try:
+        failed = deliver()
+    finally:
+        if barrier.mine:
+            end()
+    for who, error in failed:
         native.report_unraisable(error, who)

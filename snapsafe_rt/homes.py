@@ -3,6 +3,7 @@
 Neither library is imported here: a program that uses one has it loaded.
 """
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 class LoopHome:
     """An asyncio event loop, of any implementation that has call_soon_threadsafe()."""
 
-    __slots__ = ("loop",)
+    __slots__ = ("loop", "process")
 
     def __init__(self, loop: "AbstractEventLoop") -> None:
         self.loop = loop
+        self.process = os.getpid()
 
     def is_here(self) -> bool:
         return running_loop() is self.loop
@@ -32,8 +34,9 @@ class LoopHome:
 
     @property
     def idle(self) -> bool:
-        """Does it run nothing at present, between two run_until_complete()?"""
-        return not self.loop.is_running()
+        """Does it run nothing at present: between two run_until_complete(), or in a forked child, where the thread that
+        ran it may not be, but it still says that it runs?"""
+        return not self.loop.is_running() or self.process != os.getpid()
 
     def submit(self, work: "Callable[[], object]") -> None:
         """Have it call `work` soon. Any thread. Raises RuntimeError if the loop is closed."""
@@ -43,11 +46,11 @@ class LoopHome:
 class HubHome:
     """A gevent hub: `work` runs in a greenlet of its own there."""
 
-    __slots__ = ("hub",)
-    idle = False
+    __slots__ = ("hub", "process")
 
     def __init__(self, hub: "Any") -> None:
         self.hub = hub
+        self.process = os.getpid()
 
     def is_here(self) -> bool:
         return _hub_here() is self.hub
@@ -55,6 +58,11 @@ class HubHome:
     @property
     def gone(self) -> bool:
         return self.hub.dead or self.hub.loop is None
+
+    @property
+    def idle(self) -> bool:
+        """Is this a forked child, to which the hub's thread did not come?"""
+        return self.process != os.getpid() and self.hub.thread_ident not in sys._current_frames()
 
     def submit(self, work: "Callable[[], object]") -> None:
         self.hub.loop.run_callback_threadsafe(sys.modules["gevent"].spawn, work)
@@ -98,12 +106,9 @@ def greenlet() -> "Any":
 
 def wait_in_hub(begin: "Callable[[Callable[[], object]], bool]", seconds: "float | None") -> None:
     """Let other greenlets run until woken. `begin(wake)` says where to call wake(), from any thread; False: no more."""
-    hub = _hub_here()
-    gevent = sys.modules["gevent"]
-    watcher = hub.loop.async_()
-    try:
-        if begin(watcher.send):
-            with gevent.Timeout(seconds, False):
-                hub.wait(watcher)
-    finally:
-        watcher.close()
+    from gevent.event import Event
+
+    done = Event()
+    loop = _hub_here().loop
+    if begin(lambda: loop.run_callback_threadsafe(done.set)):
+        done.wait(seconds)

@@ -20,6 +20,7 @@ _DELETE_SELF, _MOVE_SELF, _ONLYDIR = 0x400, 0x800, 0x1000000
 
 _planned: "tuple[bool, list[Item]]" = (False, [])
 _exit_hooked = False
+_ended = False  # the interpreter is about to: only check() runs events
 
 
 def update(again: bool = False) -> None:
@@ -30,7 +31,7 @@ def update(again: bool = False) -> None:
     """
     global _planned
     state = activation.state
-    if native is None or not native.in_main_interpreter():
+    if native is None or _ended or not native.in_main_interpreter():
         return  # other interpreters run their callbacks in check(): a thread could outlive them
     with activation.lock():
         wanted = bool(state.active and state.settings.watch and (callbacks.after or patches.refreshers()))
@@ -125,7 +126,8 @@ def _hook_exit() -> None:
 
 def _at_exit() -> None:
     """The threads end before the interpreter does; an event gets a second to come to its end."""
-    global _planned
+    global _planned, _ended
     _planned = (False, [])
+    _ended = True
     native.plan_watching([], False, None)
     native.wait_quiet(1000)
