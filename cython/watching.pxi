@@ -153,12 +153,20 @@ cdef class Barrier(Turn):
     the event pending.
     """
     cdef readonly uint64_t delivered
+    cdef public object event     # what runs, while the turn is taken
+    cdef public object greenlet  # in which it runs, under gevent
     cdef uint64_t thread, process
+    cdef list waiting
+
+    def __cinit__(self):
+        self.waiting = []
 
     def claim(self):
         """Take the turn, if nobody has it."""
         if self.thread and self.process == ss_process_token():
             return False
+        old = self.event, self.greenlet  # a parent's; kept to the end, for what goes with it may run Python
+        self.event = self.greenlet = None
         self.thread, self.process = ss_thread_id(), ss_process_token()
         return True
 
@@ -177,12 +185,36 @@ cdef class Barrier(Turn):
         if ss_in_main_interpreter():
             ss_watcher_delivered(epoch)
 
+    def call_at_end(self, wake):
+        """Call it once, in whichever thread, when the turn is given back. False if nobody has it."""
+        if not self.taken:
+            return False
+        self.waiting.append(wake)
+        return True
+
     def end(self):
-        """Give the turn back, and wake who waits for it."""
+        """Give the turn back and wake who waits for it, if it is this thread's.
+
+        One step for signal handlers: what one raises comes after it.
+        """
+        cdef list waiting = self.waiting
+        if not self.mine:
+            return
+        old = self.event, self.greenlet
+        self.event = self.greenlet = None
+        self.waiting = []
         self.thread = 0
         ss_turn_wake(&self.word)
         if ss_look() != self.delivered:
             ss_watcher_poke()
+        raised = None
+        for wake in waiting:
+            try:
+                wake()
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
 
 
 # ---- fork ----

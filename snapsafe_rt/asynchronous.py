@@ -32,19 +32,20 @@ async def acheck(timeout: "float | None" = None) -> int:
     until = None if timeout is None else loop.time() + timeout
     while events.barrier.delivered < epoch:
         mine = not events.barrier.taken
-        if not mine and events.current is not None and dispatch.inside().get() == events.current.epoch:
+        event = events.barrier.event
+        if not mine and event is not None and dispatch.inside().get() == event.epoch:
             return epoch
         if mine:
             waited: Any = dispatch.keep(loop.create_task(_deliver_here()))
         else:
             waited = loop.create_future()
             wake = _waker(loop, waited)
-            if not events.tell_at_end(wake):
+            if not events.barrier.call_at_end(wake):
                 wake()
         left = None if until is None else max(0.0, until - loop.time())
         done, _ = await asyncio.wait({waited}, timeout=left)
         if not done:
-            raise TimeoutError(events.late(events.current))
+            raise TimeoutError(events.late(events.barrier.event))
         failed = waited.result()
         if failed:
             raise events.group(failed, epoch)
@@ -67,8 +68,8 @@ def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
 
 
 async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
-    """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins. None if
-    somebody else was faster."""
+    """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins.
+    None if somebody else was faster."""
     failed: list[tuple[object, BaseException]] = []
     if not events.barrier.claim():
         return None
@@ -87,8 +88,7 @@ async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
             events.finish(event)
             failed += event.failed
     finally:
-        if events.barrier.mine:
-            events.end()
+        events.barrier.end()
     return failed
 
 

@@ -12,7 +12,6 @@ from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from snapsafe_rt.callbacks import Registration
@@ -64,10 +63,7 @@ class Event:
         self.now = ""
 
 
-current: Event | None = None
 last: Event | None = None
-_at_end: "list[Callable[[], object]]" = []  # called when the event ends; each once
-_greenlet: "Any" = None  # the greenlet that runs the event, under gevent
 
 if native is not None:
     barrier = native.Barrier()
@@ -115,15 +111,15 @@ def _check(epoch: int, until: "float | None") -> int:
     while barrier.delivered < epoch:
         turn = barrier.value
         held = barrier.mine
-        try:  # a signal's handler may raise at any point
+        try:  # a signal's handler may raise at any point, but not within a call of the core
             if barrier.claim():
                 failed = deliver()
                 if failed:
                     raise group(failed, epoch)
                 break  # also in a child that a callback forked
         finally:
-            if not held and barrier.mine:
-                end()
+            if not held:
+                barrier.end()
         if not _wait_for_other(turn, until):
             return epoch
         raise_of_last(epoch)
@@ -132,25 +128,20 @@ def _check(epoch: int, until: "float | None") -> int:
 
 def _wait_for_other(turn: int, until: "float | None") -> bool:
     """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
-    event = current
+    event: Event | None = barrier.event
     greenlet = homes.greenlet()
-    if barrier.mine and (greenlet is None or greenlet is _greenlet):
+    if barrier.mine and (greenlet is None or greenlet is barrier.greenlet):
         return False
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:
         raise TimeoutError(late(event))
     if greenlet is not None:
-        homes.wait_in_hub(tell_at_end, left)
+        homes.wait_in_hub(barrier.call_at_end, left)
     elif event is not None and any(entry.home is not None and entry.home.is_here() for entry in event.entries):
         return False
     else:
         barrier.wait(turn, left)
     return True
-
-
-def tell_at_end(wake: "Callable[[], object]") -> bool:
-    _at_end.append(wake)
-    return barrier.taken  # else it ended meanwhile, and perhaps nobody calls
 
 
 def late(event: "Event | None") -> str:
@@ -172,9 +163,8 @@ def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseExcep
 
 def deliver() -> "list[tuple[object, BaseException]]":
     """Run the event until none is pending; the caller has claimed it and ends it. Returns who failed, and how."""
-    global _greenlet
     failed: list[tuple[object, BaseException]] = []
-    _greenlet = homes.greenlet()
+    barrier.greenlet = homes.greenlet()
     for _ in range(PASSES):
         epoch = native.epoch()
         if epoch == barrier.delivered:
@@ -192,8 +182,7 @@ def deliver() -> "list[tuple[object, BaseException]]":
 
 
 def begin(epoch: int) -> Event:
-    global current
-    current = event = Event(epoch, barrier.delivered)
+    barrier.event = event = Event(epoch, barrier.delivered)
     barrier.advance()  # who waits has to see whether the event will want its thread
     event.begin()
     return event
@@ -212,21 +201,6 @@ def finish(event: Event) -> None:
     barrier.deliver(event.epoch)
 
 
-def end() -> None:
-    global current, _greenlet
-    current = _greenlet = None
-    barrier.end()
-    while _at_end:  # after the end: whoever adds itself still later sees that the turn is free
-        try:
-            wake = _at_end.pop()
-        except IndexError:
-            break
-        try:  # noqa: SIM105 - contextlib is not imported at start-up
-            wake()
-        except Exception:
-            pass  # its loop or hub has ended, and nobody waits there
-
-
 def woken(paths: bool) -> None:
     """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
 
@@ -242,7 +216,6 @@ def woken(paths: bool) -> None:
     try:
         failed = deliver()
     finally:
-        if barrier.mine:
-            end()
+        barrier.end()
     for who, error in failed:
         native.report_unraisable(error, who)
