@@ -11,7 +11,9 @@ cdef extern from *:
     /* Called without the GIL by the runner. Leaves no exception: what the function raises is reported as unraisable. */
     static void ss_run_event(unsigned why)
     {
-        if (!Py_IsInitialized())
+        const uint64_t process = ss_process_token();
+        /* In a forked child whose only thread ended CPython takes the first state for a new one twice. */
+        if (!Py_IsInitialized() || !PyInterpreterState_ThreadHead(PyInterpreterState_Main()))
             return;
         PyGILState_STATE state = PyGILState_Ensure();
         PyObject *function = ss_event_function;
@@ -23,7 +25,10 @@ cdef extern from *:
             Py_XDECREF(result);
             Py_DECREF(function);
         }
-        PyGILState_Release(state);
+        if (ss_process_token() == process)
+            PyGILState_Release(state);
+        else
+            (void)PyEval_SaveThread(); /* a callback forked, and this is the child: its last state stays, for the same reason */
     }
 
     static void ss_set_event_function(PyObject *function)

@@ -12,6 +12,7 @@ from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from snapsafe_rt.callbacks import Registration
@@ -110,20 +111,30 @@ def _check(epoch: int, until: "float | None") -> int:
     """Returns no epoch whose event is still to come: whoever compares it later would take that one for done."""
     while barrier.delivered < epoch:
         turn = barrier.value
-        held = barrier.mine
-        try:  # a signal's handler may raise at any point, but not within a call of the core
-            if barrier.claim():
-                failed = deliver()
-                if failed:
-                    raise group(failed, epoch)
-                break  # also in a child that a callback forked
-        finally:
-            if not held:
-                barrier.end()
+        if run_here():
+            break  # also in a child that a callback forked
         if not _wait_for_other(turn, until):
             return epoch
         raise_of_last(epoch)
     return barrier.delivered
+
+
+def run_here(first: "Callable[[], object] | None" = None) -> bool:
+    """Run the event in this thread, after calling `first`, if nobody has the turn. Returns whether it was run; raises
+    what callbacks did."""
+    held = barrier.mine
+    try:  # a signal's handler may raise at any point, but not within a call of the core
+        claimed = barrier.claim()
+        if first is not None:
+            first()
+        if claimed:
+            failed = deliver()
+            if failed:
+                raise group(failed, barrier.delivered)
+        return claimed
+    finally:
+        if not held:
+            barrier.end()
 
 
 def _wait_for_other(turn: int, until: "float | None") -> bool:
