@@ -27,6 +27,13 @@ class Registration:
         return self.func(*self.args, **self.kwargs)
 
 
+def after_fork_in_child() -> None:
+    """What belonged to a loop or hub that runs in the parent alone belongs to no thread here."""
+    for entry in (*before, *after_in_original, *after):
+        if entry.home is not None and entry.home.lost_in_child():
+            entry.home = None
+
+
 def _check_callable(func: object) -> None:
     if not callable(func):
         raise TypeError(f"a callback must be callable, not {type(func).__name__}")

@@ -3,7 +3,6 @@
 Neither library is imported here: a program that uses one has it loaded.
 """
 
-import os
 import sys
 
 TYPE_CHECKING = False
@@ -18,11 +17,10 @@ if TYPE_CHECKING:
 class LoopHome:
     """An asyncio event loop, of any implementation that has call_soon_threadsafe()."""
 
-    __slots__ = ("loop", "process")
+    __slots__ = ("loop",)
 
     def __init__(self, loop: "AbstractEventLoop") -> None:
         self.loop = loop
-        self.process = os.getpid()
 
     def is_here(self) -> bool:
         return running_loop() is self.loop
@@ -34,9 +32,12 @@ class LoopHome:
 
     @property
     def idle(self) -> bool:
-        """Does it run nothing at present: between two run_until_complete(), or in a forked child, where the thread that
-        ran it may not be, but it still says that it runs?"""
-        return not self.loop.is_running() or self.process != os.getpid()
+        """Does it run nothing at present, between two run_until_complete()?"""
+        return not self.loop.is_running()
+
+    def lost_in_child(self) -> bool:
+        """In a child just forked: does it say that it runs, as it did in the parent?"""
+        return self.loop.is_running()
 
     def submit(self, work: "Callable[[], object]") -> None:
         """Have it call `work` soon. Any thread. Raises RuntimeError if the loop is closed."""
@@ -46,11 +47,11 @@ class LoopHome:
 class HubHome:
     """A gevent hub: `work` runs in a greenlet of its own there."""
 
-    __slots__ = ("hub", "process")
+    __slots__ = ("hub",)
+    idle = False
 
     def __init__(self, hub: "Any") -> None:
         self.hub = hub
-        self.process = os.getpid()
 
     def is_here(self) -> bool:
         return _hub_here() is self.hub
@@ -59,10 +60,9 @@ class HubHome:
     def gone(self) -> bool:
         return self.hub.dead or self.hub.loop is None
 
-    @property
-    def idle(self) -> bool:
-        """Is this a forked child, to which the hub's thread did not come?"""
-        return self.process != os.getpid() and self.hub.thread_ident not in sys._current_frames()
+    def lost_in_child(self) -> bool:
+        """In a child just forked: has it not got the hub's thread?"""
+        return self.hub.thread_ident not in sys._current_frames()
 
     def submit(self, work: "Callable[[], object]") -> None:
         self.hub.loop.run_callback_threadsafe(sys.modules["gevent"].spawn, work)

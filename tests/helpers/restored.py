@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import time
+import traceback
 
 from stage import bump
 
@@ -71,6 +72,21 @@ def descriptors():
         with contextlib.suppress(OSError):  # the one the folder was read with
             found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
     return found
+
+
+def in_child(body):
+    """Forks a child that runs `body`, says what it raised, and exits with 1 then. Returns its pid."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            body()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return pid
 
 
 def children_end(pids):

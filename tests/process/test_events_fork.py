@@ -1,13 +1,11 @@
 """The restore event and forks: before it, while it runs, in a callback; and what makes processes for the program."""
 
-import sys
-
 import pytest
 
 STAGE = """
     import os, sys, threading, time
     import snapsafe_rt
-    from restored import WATCHED, children_end, read, resident, restore, settle, threads, until
+    from restored import WATCHED, children_end, in_child, read, resident, restore, settle, threads, until
     from stage import bump
     register, calls = snapsafe_rt.register_after_restore, []
 """
@@ -35,17 +33,9 @@ def test_children_inherit_callbacks_and_see_their_own_restores(run):
             assert restore() == [] and calls == [os.getpid()] * i, calls
         snapsafe_rt.unregister(callback)
         assert until(lambda: threads() == [read("/proc/self/comm").strip()])
-    pids = []
     for _ in range(3):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                child()
-                status = 0
-            finally:
-                os._exit(status)
-        assert children_end([pid]) == [0]
+        assert children_end([in_child(child)]) == [0]
+        assert settle() == []  # the source is everybody's
     """)
 
 
@@ -68,18 +58,12 @@ def test_a_child_forked_while_the_event_runs_elsewhere_runs_all_of_it(run):
         thread.start()
     assert inside.wait(20)
     assert calls == ["first"]
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            calls.clear()
-            assert settle() == [] and calls == ["first", "second"], calls
-            assert snapsafe_rt.check() == 1 and len(calls) == 2
-            assert restore() == [] and len(calls) == 4
-            status = 0
-        finally:
-            os._exit(status)
-    assert children_end([pid]) == [0]
+    def child():
+        calls.clear()
+        assert settle() == [] and calls == ["first", "second"], calls
+        assert snapsafe_rt.check() == 1 and len(calls) == 2
+        assert restore() == [] and len(calls) == 4
+    assert children_end([in_child(child)]) == [0]
     go.set()
     assert settle() == [] or True
     assert snapsafe_rt.check() >= 1
@@ -289,15 +273,7 @@ def test_forks_registrations_checks_and_restores_at_the_same_time(run):
         snapsafe_rt.check(timeout=20)
         assert snapsafe_rt.unregister(callback)
     def forks():
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                snapsafe_rt.check(timeout=5)
-                status = 0
-            finally:
-                os._exit(status)
-        assert children_end([pid]) == [0]
+        assert children_end([in_child(lambda: snapsafe_rt.check(timeout=5))]) == [0]
     def moves():
         bump()
         time.sleep(0.0005)
@@ -314,36 +290,49 @@ def test_forks_registrations_checks_and_restores_at_the_same_time(run):
     )
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="the child of a running loop is not told apart by asyncio of 3.10"
-)
 def test_a_child_of_a_running_loop_does_not_wait_for_it(run):
-    """Its loop is a copy that nobody runs."""
+    """Its loop is a copy that nobody runs; the callbacks are run all the same."""
     run(
         """
     import asyncio
-    def plain(): calls.append("plain")
+    register(calls.append, "elsewhere")
     async def main():
-        async def callback(): calls.append("loop")
-        register(callback)
-        register(plain)
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                bump()
-                begin = time.monotonic()
-                assert snapsafe_rt.check(timeout=20) == 1
-                assert calls == ["plain"], calls
-                assert time.monotonic() - begin < 5
-                status = 0
-            finally:
-                os._exit(status)
+        async def coroutine(): calls.append(("coroutine", asyncio.get_running_loop() is loop))
+        loop = asyncio.get_running_loop()
+        register(coroutine)
+        register(calls.append, "plain")
+        def child():
+            assert restore() == []
+            assert calls == ["elsewhere", ("coroutine", False), "plain"], calls
+        pid = in_child(child)
         while not os.waitpid(pid, os.WNOHANG)[0]:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.001)
         await snapsafe_rt.acheck()
-        assert sorted(calls) == ["loop", "plain"], calls
+        assert calls == ["elsewhere", ("coroutine", True), "plain"], calls
     asyncio.run(main())
     """,
         options=THREADED,
     )
+
+
+def test_a_child_that_runs_its_parents_loop_gets_its_callbacks_there(run):
+    """As servers do that prepare a loop, fork, and run it in each child."""
+    run("""
+    import asyncio
+    loop = asyncio.new_event_loop()
+    async def prepare():
+        register(lambda: calls.append(asyncio.get_running_loop() is loop))
+    loop.run_until_complete(prepare())
+    async def serve():
+        bump()
+        if not WATCHED: await snapsafe_rt.acheck()
+        for _ in range(2000):
+            if calls: break
+            await asyncio.sleep(0.01)
+        assert calls == [True]
+    def child():
+        loop.run_until_complete(serve())
+        os._exit(0)
+    assert children_end([in_child(child)]) == [0]
+    loop.close()
+    """)
