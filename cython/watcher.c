@@ -20,6 +20,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,19 +90,54 @@ void ss_watcher_poke(void)
 
 /* ---- the runner ---- */
 
+/* All but what the kernel raises for an instruction: blocked, a SIGBUS kills past its handler, and a load from a source that
+   was truncated raises one (source.c). */
+static void block_signals(sigset_t *ret_before)
+{
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
+    sigset_t mask;
+    sigfillset(&mask);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        (void)sigdelset(&mask, faults[i]);
+    (void)pthread_sigmask(SIG_SETMASK, &mask, ret_before);
+}
+
+/* The start of a file of /proc, in text. False if there is none. */
+static bool read_text(const char *path, char *ret_text, size_t size)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t got = fd < 0 ? -1 : read(fd, ret_text, size - 1);
+    if (fd >= 0)
+        (void)close(fd);
+    ret_text[got > 0 ? got : 0] = 0;
+    return got > 0;
+}
+
+/* What main waits for in sigwait(3), as bits; else 0. The kernel counts it as not blocked meanwhile: taken for main's mask,
+   that would let a thread of ours die of a signal that main was about to take. */
+static uint64_t awaited_by_main(void)
+{
+    char text[256];
+    long call = -1;
+    unsigned long long set = 0;
+    uint64_t bits = 0;
+    if (!read_text("/proc/self/syscall", text, sizeof text) || sscanf(text, "%ld 0x%llx", &call, &set) != 2 ||
+        call != SYS_rt_sigtimedwait)
+        return 0;
+    const struct iovec here = {.iov_base = &bits, .iov_len = sizeof bits};
+    const struct iovec there = {.iov_base = (void *)(uintptr_t)set, .iov_len = sizeof bits};
+    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof bits ? bits : 0; /* main may be gone from there */
+}
+
 /* A thread that main started now would have main's mask, and so would the processes that a callback starts. */
 static void adopt_main_mask(void)
 {
-    char line[128];
-    unsigned long long blocked = 0;
-    FILE *status = fopen("/proc/self/status", "re"); /* the thread group's leader */
-    if (!status)
+    char text[4096];
+    unsigned long long blocked = awaited_by_main();
+    const char *line = read_text("/proc/self/status", text, sizeof text) ? strstr(text, "\nSigBlk:") : NULL;
+    if (!line) /* of the thread group's leader */
         return;
-    while (fgets(line, sizeof line, status)) {
-        if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
-            break;
-    }
-    (void)fclose(status);
+    blocked |= strtoull(line + sizeof "\nSigBlk:" - 1, NULL, 16) | awaited_by_main(); /* it may have begun meanwhile */
     sigset_t mask;
     sigemptyset(&mask);
     for (int i = 1; i <= 64; i++) {
@@ -114,8 +150,6 @@ static void adopt_main_mask(void)
 static void *runner_main(void *argument)
 {
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
-    sigset_t all;
-    sigfillset(&all);
     __atomic_store_n(&runner_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-event");
     (void)pthread_mutex_lock(&mutex);
@@ -135,7 +169,7 @@ static void *runner_main(void *argument)
         if (why && run) {
             adopt_main_mask();
             run(why);
-            (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+            block_signals(NULL);
         }
         (void)pthread_mutex_lock(&mutex);
         if (is_current(mine))
@@ -316,17 +350,20 @@ static void close_all(holdings *h)
 static bool read_inotify(int fd)
 {
     _Alignas(struct inotify_event) char buffer[4096];
-    bool paths = false;
+    bool paths = false, links = false;
     ssize_t size;
     while ((size = read(fd, buffer, sizeof buffer)) > 0) {
         for (char *at = buffer; at < buffer + size;) {
             const struct inotify_event *event = (const struct inotify_event *)at;
             at += sizeof *event + event->len;
             paths |= (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) != 0;
+            links |= (event->mask & IN_ATTRIB) != 0; /* all that is told of a file unlinked while it is mapped */
             for (int i = 0; event->len && i < plan_count; i++)
                 paths |= plan[i].name && plan[i].descriptor == event->wd && strcmp(plan[i].name, event->name) == 0;
         }
     }
+    if (links)
+        compare_paths();
     return paths;
 }
 
@@ -356,11 +393,19 @@ static void wait_for_change(holdings *h)
             fds[count++] = (struct pollfd){.fd = plan[i].descriptor, .events = POLLIN};
     }
     const int ready = poll(fds, (nfds_t)count, h->tick ? SS_WATCH_TICK_MS : -1);
-    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
+    const int error = ready < 0 ? errno : 0;
     if (!table_is_ours(h)) {
+        __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
         open_all(h);
         return;
     }
+    if (error && error != EINTR) { /* EINVAL where RLIMIT_NOFILE was lowered below `count` */
+        __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
+        set_how(SS_WATCH_TIMER);
+        wait_for_tick();
+        return;
+    }
+    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
     if (fds[0].revents & POLLIN) {
         struct signalfd_siginfo info;
         while (read(h->signals, &info, sizeof info) > 0)
@@ -404,20 +449,47 @@ static void *watcher_main(void *argument)
 
 /* ---- starting and stopping; with control held ---- */
 
+/* pthread_join() returns a moment before the kernel has counted the thread out, and fork() warns by that count. */
+static void wait_until_gone(pid_t *tid)
+{
+    while (syscall(SYS_tgkill, getpid(), __atomic_load_n(tid, __ATOMIC_ACQUIRE), 0) == 0)
+        (void)sched_yield();
+}
+
+/* Neither thread is to live on. Returns whether the runner is at an event: perhaps it is who calls. */
+static bool dismiss(void)
+{
+    (void)pthread_mutex_lock(&mutex);
+    __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
+    const bool at_event = runner_busy;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
+    return at_event;
+}
+
+static void end_runner(bool at_event)
+{
+    if (at_event) { /* it ends when its event has */
+        (void)pthread_detach(runner);
+    } else {
+        (void)pthread_join(runner, NULL);
+        wait_until_gone(&runner_tid);
+    }
+}
+
 static void start(void)
 {
-    sigset_t all, before;
+    sigset_t before;
     pthread_attr_t attributes;
     size_t stack = 0;
     if (alive || !wanted || paused)
         return;
     (void)pthread_mutex_lock(&mutex);
     const uint64_t mine = __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
-    pending = 0;
+    pending &= SS_WOKE_PATHS; /* the plan takes it as known; the epoch is looked at again */
     runner_busy = false;
     (void)pthread_mutex_unlock(&mutex);
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    block_signals(&before);
     (void)pthread_attr_init(&attributes);
     if (pthread_attr_getstacksize(&attributes, &stack) == 0 && stack < LEAST_STACK)
         (void)pthread_attr_setstacksize(&attributes, LEAST_STACK);
@@ -426,13 +498,8 @@ static void start(void)
         (void)pthread_attr_setstacksize(&attributes, LEAST_STACK / 4);
         set_how(SS_WATCH_STARTING);
         error = pthread_create(&watcher, &attributes, watcher_main, (void *)(uintptr_t)mine);
-        if (error) {
-            (void)pthread_mutex_lock(&mutex);
-            __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
-            (void)pthread_cond_broadcast(&changed);
-            (void)pthread_mutex_unlock(&mutex);
-            (void)pthread_join(runner, NULL);
-        }
+        if (error)
+            end_runner(dismiss());
     }
     (void)pthread_attr_destroy(&attributes);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -442,31 +509,15 @@ static void start(void)
     __atomic_store_n(&start_error, error, __ATOMIC_RELEASE);
 }
 
-/* pthread_join() returns a moment before the kernel has counted the thread out, and fork() warns by that count. */
-static void wait_until_gone(pid_t *tid)
-{
-    while (syscall(SYS_tgkill, getpid(), __atomic_load_n(tid, __ATOMIC_ACQUIRE), 0) == 0)
-        (void)sched_yield();
-}
-
 static void stop(void)
 {
     if (!alive)
         return;
-    (void)pthread_mutex_lock(&mutex);
-    __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
-    const bool leave = runner_busy; /* perhaps it is who calls; it ends when its event has */
-    (void)pthread_cond_broadcast(&changed);
-    (void)pthread_mutex_unlock(&mutex);
+    const bool leave = dismiss();
     (void)pthread_kill(watcher, STOP_SIGNAL);
     (void)pthread_join(watcher, NULL);
     wait_until_gone(&watcher_tid);
-    if (leave) {
-        (void)pthread_detach(runner);
-    } else {
-        (void)pthread_join(runner, NULL);
-        wait_until_gone(&runner_tid);
-    }
+    end_runner(leave);
     alive = false;
     set_how(SS_WATCH_OFF);
 }
@@ -536,23 +587,40 @@ static void after_fork_in_parent(void)
     (void)pthread_mutex_unlock(&control);
 }
 
+/* A process lives as long as one thread does: in a child that was forked in another thread than main, and whose thread
+   comes to its end, ours must not be the ones that remain. */
+static pthread_key_t at_thread_end;
+
+static void on_thread_end(void *unused)
+{
+    (void)unused;
+    ss_watcher_pause();
+}
+
 /* The threads are not here, and nobody else is: an event that ran in the parent is pending in the child. */
 static void after_fork_in_child(void)
 {
     (void)pthread_mutex_init(&control, NULL);
     (void)pthread_mutex_init(&mutex, NULL);
     (void)pthread_cond_init(&changed, NULL);
+    (void)pthread_setspecific(at_thread_end, &at_thread_end);
     __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
+    if (busy)
+        pending |= SS_WOKE_PATHS; /* perhaps the runner that is not here had taken it */
     alive = runner_busy = false;
     busy = paused = 0;
-    pending = 0;
     set_how(SS_WATCH_OFF);
 }
 
 int ss_watcher_setup(void)
 {
     static bool done;
-    const int error = done ? 0 : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    int error = 0;
+    if (!done) {
+        error = pthread_key_create(&at_thread_end, on_thread_end);
+        if (!error)
+            error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    }
     done = !error;
     return error;
 }

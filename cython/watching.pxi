@@ -11,7 +11,9 @@ cdef extern from *:
     /* Called without the GIL by the runner. Leaves no exception: what the function raises is reported as unraisable. */
     static void ss_run_event(unsigned why)
     {
-        if (!Py_IsInitialized())
+        const uint64_t process = ss_process_token();
+        /* In a forked child whose only thread ended CPython takes the first state for a new one twice. */
+        if (!Py_IsInitialized() || !PyInterpreterState_ThreadHead(PyInterpreterState_Main()))
             return;
         PyGILState_STATE state = PyGILState_Ensure();
         PyObject *function = ss_event_function;
@@ -23,7 +25,10 @@ cdef extern from *:
             Py_XDECREF(result);
             Py_DECREF(function);
         }
-        PyGILState_Release(state);
+        if (ss_process_token() == process)
+            PyGILState_Release(state);
+        else
+            (void)PyEval_SaveThread(); /* a callback forked, and this is the child: its last state stays, for the same reason */
     }
 
     static void ss_set_event_function(PyObject *function)
@@ -153,12 +158,20 @@ cdef class Barrier(Turn):
     the event pending.
     """
     cdef readonly uint64_t delivered
+    cdef public object event     # what runs, while the turn is taken
+    cdef public object greenlet  # in which it runs, under gevent
     cdef uint64_t thread, process
+    cdef list waiting
+
+    def __cinit__(self):
+        self.waiting = []
 
     def claim(self):
         """Take the turn, if nobody has it."""
         if self.thread and self.process == ss_process_token():
             return False
+        old = self.event, self.greenlet  # a parent's; kept to the end, for what goes with it may run Python
+        self.event = self.greenlet = None
         self.thread, self.process = ss_thread_id(), ss_process_token()
         return True
 
@@ -177,12 +190,36 @@ cdef class Barrier(Turn):
         if ss_in_main_interpreter():
             ss_watcher_delivered(epoch)
 
+    def call_at_end(self, wake):
+        """Call it once, in whichever thread, when the turn is given back. False if nobody has it."""
+        if not self.taken:
+            return False
+        self.waiting.append(wake)
+        return True
+
     def end(self):
-        """Give the turn back, and wake who waits for it."""
+        """Give the turn back and wake who waits for it, if it is this thread's.
+
+        One step for signal handlers: what one raises comes after it.
+        """
+        cdef list waiting = self.waiting
+        if not self.mine:
+            return
+        old = self.event, self.greenlet
+        self.event = self.greenlet = None
+        self.waiting = []
         self.thread = 0
         ss_turn_wake(&self.word)
         if ss_look() != self.delivered:
             ss_watcher_poke()
+        raised = None
+        for wake in waiting:
+            try:
+                wake()
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
 
 
 # ---- fork ----

@@ -189,6 +189,9 @@ def _after_fork_in_child() -> None:
     forking = native.forking() if native is not None else 0
     if forking == 2:
         return  # it is about to become another program
+    callbacks = sys.modules.get("snapsafe_rt.callbacks")
+    if callbacks is not None:
+        callbacks.after_fork_in_child()
     if state.active and state.watched is None:
         probe(now=True)
     if not forking:

@@ -30,27 +30,29 @@ async def acheck(timeout: "float | None" = None) -> int:
         return epoch
     loop = asyncio.get_running_loop()
     until = None if timeout is None else loop.time() + timeout
-    while True:
-        epoch = native.epoch()
-        if epoch == events.barrier.delivered or (
-            events.current is not None and dispatch.inside().get() == events.current.epoch
-        ):
+    while events.barrier.delivered < epoch:
+        mine = not events.barrier.taken
+        event = events.barrier.event
+        if not mine and event is not None and dispatch.inside().get() == event.epoch:
             return epoch
-        if not events.barrier.taken:
+        if mine:
             waited: Any = dispatch.keep(loop.create_task(_deliver_here()))
         else:
             waited = loop.create_future()
             wake = _waker(loop, waited)
-            if not events.tell_at_end(wake):
+            if not events.barrier.call_at_end(wake):
                 wake()
         left = None if until is None else max(0.0, until - loop.time())
         done, _ = await asyncio.wait({waited}, timeout=left)
         if not done:
-            raise TimeoutError(events.late(events.current))
+            raise TimeoutError(events.late(events.barrier.event))
         failed = waited.result()
         if failed:
             raise events.group(failed, epoch)
+        if mine and failed is not None:
+            break  # also in a child that a callback forked
         events.raise_of_last(epoch)
+    return events.barrier.delivered
 
 
 def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
@@ -65,11 +67,12 @@ def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
     return wake
 
 
-async def _deliver_here() -> "list[tuple[object, BaseException]]":
-    """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins."""
+async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
+    """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins.
+    None if somebody else was faster."""
     failed: list[tuple[object, BaseException]] = []
     if not events.barrier.claim():
-        return failed
+        return None
     try:
         for _ in range(events.PASSES):
             epoch = native.epoch()
@@ -85,8 +88,7 @@ async def _deliver_here() -> "list[tuple[object, BaseException]]":
             events.finish(event)
             failed += event.failed
     finally:
-        if events.barrier.mine:
-            events.end()
+        events.barrier.end()
     return failed
 
 

@@ -28,6 +28,13 @@ class Registration:
         return self.func(*self.args, **self.kwargs)
 
 
+def after_fork_in_child() -> None:
+    """What belonged to a loop or hub that runs in the parent alone belongs to no thread here."""
+    for entry in (*before, *after_in_original, *after):
+        if entry.home is not None and entry.home.lost_in_child():
+            entry.home = None
+
+
 def _check_callable(func: object) -> None:
     if not callable(func):
         raise TypeError(f"a callback must be callable, not {type(func).__name__}")
@@ -112,8 +119,15 @@ def unregister(func: "Callable[..., Any]") -> bool:
 def _register(
     entries: "list[Registration]", func: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
 ) -> None:
-    entries.append(Registration(func, args, kwargs))
+    entry = Registration(func, args, kwargs)
     activation.activate_unless_told()
+    from snapsafe_rt import events  # noqa: F401 - it counts from here on which restores were told of
+
+    if entry.home is not None:  # each asyncio.run() of a program may leave some
+        for old in tuple(entries):
+            if old.home is not None and old.home.gone:
+                drop(entries, old)
+    entries.append(entry)
     _update_watching()
 
 

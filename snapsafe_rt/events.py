@@ -13,7 +13,6 @@ from snapsafe_rt.core import native
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from snapsafe_rt.callbacks import Registration
 
@@ -53,14 +52,11 @@ class Event:
         record.event(self.epoch, self.cause, self.started, time.time(), self.callbacks, errors)
 
 
-current: Event | None = None
 last: Event | None = None
-_at_end: "list[Callable[[], object]]" = []  # called when the event ends; each once
-_greenlet: "Any" = None  # the greenlet that runs the event, under gevent
 
 if native is not None:
     barrier = native.Barrier()
-    barrier.deliver(native.inspect_epoch().epoch)
+    barrier.deliver(native.epoch())  # imported by the first registration: what was before is no event
 
 
 def pending() -> bool:
@@ -96,46 +92,55 @@ def check(timeout: "float | None" = None) -> int:
     epoch = native.epoch()
     if epoch == barrier.delivered:
         return epoch
-    return _check(None if timeout is None else time.monotonic() + timeout)
+    return _check(epoch, None if timeout is None else time.monotonic() + timeout)
 
 
-def _check(until: "float | None") -> int:
-    while True:
-        epoch = native.epoch()
-        if epoch == barrier.delivered:
-            return epoch
+def _check(epoch: int, until: "float | None") -> int:
+    """Returns no epoch whose event is still to come: whoever compares it later would take that one for done."""
+    while barrier.delivered < epoch:
         turn = barrier.value
-        if barrier.claim():
-            failed = deliver()
-            if failed:
-                raise group(failed, epoch)
-            return native.epoch()
+        if run_here():
+            break  # also in a child that a callback forked
         if not _wait_for_other(turn, until):
             return epoch
         raise_of_last(epoch)
+    return barrier.delivered
+
+
+def run_here(first: "Callable[[], object] | None" = None) -> bool:
+    """Run the event in this thread, after calling `first`, if nobody has the turn. Returns whether it was run; raises
+    what callbacks did."""
+    held = barrier.mine
+    try:  # a signal's handler may raise at any point, but not within a call of the core
+        claimed = barrier.claim()
+        if first is not None:
+            first()
+        if claimed:
+            failed = deliver()
+            if failed:
+                raise group(failed, barrier.delivered)
+        return claimed
+    finally:
+        if not held:
+            barrier.end()
 
 
 def _wait_for_other(turn: int, until: "float | None") -> bool:
     """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
-    event = current
+    event: Event | None = barrier.event
     greenlet = homes.greenlet()
-    if barrier.mine and (greenlet is None or greenlet is _greenlet):
+    if barrier.mine and (greenlet is None or greenlet is barrier.greenlet):
         return False
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:
         raise TimeoutError(late(event))
     if greenlet is not None:
-        homes.wait_in_hub(tell_at_end, left)
+        homes.wait_in_hub(barrier.call_at_end, left)
     elif event is not None and any(entry.home is not None and entry.home.is_here() for entry in event.entries):
         return False
     else:
         barrier.wait(turn, left)
     return True
-
-
-def tell_at_end(wake: "Callable[[], object]") -> bool:
-    _at_end.append(wake)
-    return barrier.taken  # else it ended meanwhile, and perhaps nobody calls
 
 
 def late(event: "Event | None") -> str:
@@ -156,33 +161,27 @@ def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseExcep
 
 
 def deliver() -> "list[tuple[object, BaseException]]":
-    """Run the event until none is pending; the caller has claimed it. Returns who failed in it, and how."""
-    global _greenlet
+    """Run the event until none is pending; the caller has claimed it and ends it. Returns who failed, and how."""
     failed: list[tuple[object, BaseException]] = []
-    _greenlet = homes.greenlet()
-    try:
-        for _ in range(PASSES):
-            epoch = native.epoch()
-            if epoch == barrier.delivered:
-                break
-            event = begin(epoch)
-            for entry in event.entries:
-                if entry.live:
-                    event.now = callbacks.name(entry.func)
-                    note(event, entry, dispatch.run(entry, epoch))
-                if not barrier.mine:
-                    return failed  # a callback forked, and this is the child: there the whole event is pending
-            finish(event)
-            failed += event.failed
-    finally:
-        if barrier.mine:
-            end()
+    barrier.greenlet = homes.greenlet()
+    for _ in range(PASSES):
+        epoch = native.epoch()
+        if epoch == barrier.delivered:
+            break
+        event = begin(epoch)
+        for entry in event.entries:
+            if entry.live:
+                event.now = callbacks.name(entry.func)
+                note(event, entry, dispatch.run(entry, epoch))
+            if not barrier.mine:
+                return failed  # a callback forked, and this is the child: there the whole event is pending
+        finish(event)
+        failed += event.failed
     return failed
 
 
 def begin(epoch: int) -> Event:
-    global current
-    current = event = Event(epoch, barrier.delivered)
+    barrier.event = event = Event(epoch, barrier.delivered)
     barrier.advance()  # who waits has to see whether the event will want its thread
     event.begin()
     return event
@@ -201,18 +200,6 @@ def finish(event: Event) -> None:
     barrier.deliver(event.epoch)
 
 
-def end() -> None:
-    global current, _greenlet
-    current = _greenlet = None
-    barrier.end()
-    while _at_end:  # after the end: whoever adds itself still later sees that the turn is free
-        try:
-            wake = _at_end.pop()
-        except IndexError:
-            break
-        wake()
-
-
 def woken(paths: bool) -> None:
     """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
 
@@ -225,5 +212,9 @@ def woken(paths: bool) -> None:
         watching.update(again=True)
     if native.epoch() == barrier.delivered or not barrier.claim():
         return
-    for who, error in deliver():
+    try:
+        failed = deliver()
+    finally:
+        barrier.end()
+    for who, error in failed:
         native.report_unraisable(error, who)

@@ -51,12 +51,10 @@ def notify_restored(entropy: bytes = b"") -> int:
     host = bytes(memoryview(entropy))
     if native is None:
         return 0
-    if host:
-        _advance_with(host)
-    else:
-        native.advance()
-    from snapsafe_rt.events import check
+    from snapsafe_rt.events import check, run_here
 
+    # With the turn taken, so that the watcher does not run the event: callbacks run here.
+    run_here((lambda: _advance_with(host)) if host else native.advance)
     return check()
 
 

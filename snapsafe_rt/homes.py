@@ -35,6 +35,10 @@ class LoopHome:
         """Does it run nothing at present, between two run_until_complete()?"""
         return not self.loop.is_running()
 
+    def lost_in_child(self) -> bool:
+        """In a child just forked: does it say that it runs, as it did in the parent?"""
+        return self.loop.is_running()
+
     def submit(self, work: "Callable[[], object]") -> None:
         """Have it call `work` soon. Any thread. Raises RuntimeError if the loop is closed."""
         self.loop.call_soon_threadsafe(work)
@@ -55,6 +59,10 @@ class HubHome:
     @property
     def gone(self) -> bool:
         return self.hub.dead or self.hub.loop is None
+
+    def lost_in_child(self) -> bool:
+        """In a child just forked: has it not got the hub's thread?"""
+        return self.hub.thread_ident not in sys._current_frames()
 
     def submit(self, work: "Callable[[], object]") -> None:
         self.hub.loop.run_callback_threadsafe(sys.modules["gevent"].spawn, work)
@@ -98,12 +106,9 @@ def greenlet() -> "Any":
 
 def wait_in_hub(begin: "Callable[[Callable[[], object]], bool]", seconds: "float | None") -> None:
     """Let other greenlets run until woken. `begin(wake)` says where to call wake(), from any thread; False: no more."""
-    hub = _hub_here()
-    gevent = sys.modules["gevent"]
-    watcher = hub.loop.async_()
-    try:
-        if begin(watcher.send):
-            with gevent.Timeout(seconds, False):
-                hub.wait(watcher)
-    finally:
-        watcher.close()
+    from gevent.event import Event  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    done = Event()
+    loop = _hub_here().loop
+    if begin(lambda: loop.run_callback_threadsafe(done.set)):
+        done.wait(seconds)

@@ -50,7 +50,7 @@ class Candidate:
     def examine(self) -> None:
         """Look at the path as it is now; maps it where it can be used."""
         self.rank = None
-        self.found = self._leads_to() or (0, 0)
+        self.found = self.leads_to() or (0, 0)
         status, error, self.slot = native.map_source(_KINDS[self.kind], self.path)
         if status:
             self.reason = _REASONS[status].format(error=os.strerror(error) if error else "")
@@ -65,9 +65,10 @@ class Candidate:
 
     def replaced(self) -> bool:
         """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""
-        return self._leads_to() != self.identity
+        return self.leads_to() != self.identity
 
-    def _leads_to(self) -> "tuple[int, int] | None":
+    def leads_to(self) -> "tuple[int, int] | None":
+        """Device and inode of what is at the path now; None if nothing is."""
         try:
             now = os.stat(self.path)
         except OSError:

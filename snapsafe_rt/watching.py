@@ -1,6 +1,7 @@
 """Decides whether the watcher's threads run, and what they look at."""
 
 import os
+import stat
 
 from snapsafe_rt import activation, callbacks, patches
 from snapsafe_rt.core import native
@@ -19,6 +20,7 @@ _DELETE_SELF, _MOVE_SELF, _ONLYDIR = 0x400, 0x800, 0x1000000
 
 _planned: "tuple[bool, list[Item]]" = (False, [])
 _exit_hooked = False
+_ended = False  # the interpreter is about to: only check() runs events
 
 
 def update(again: bool = False) -> None:
@@ -29,7 +31,7 @@ def update(again: bool = False) -> None:
     """
     global _planned
     state = activation.state
-    if native is None or not native.in_main_interpreter():
+    if native is None or _ended or not native.in_main_interpreter():
         return  # other interpreters run their callbacks in check(): a thread could outlive them
     with activation.lock():
         wanted = bool(state.active and state.settings.watch and (callbacks.after or patches.refreshers()))
@@ -55,7 +57,9 @@ def _items() -> "list[Item]":
     if watched is not None:
         device = watched.rank != 2
         mask = 0 if device else _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF
-        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *watched.identity))
+        # A device that was replaced stays mapped, and is not news each time.
+        leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
+        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *leads_to))
     for candidate in state.candidates:
         if watched is not None and watched.rank == 0:
             break  # nothing is better
@@ -74,16 +78,25 @@ def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
         folder, name = os.path.split(folder)
         if not name:
             return None
-    mask = _CREATE | _MOVED_TO | _ONLYDIR
+    mask = _CREATE | _MOVED_TO | _ONLYDIR | _DELETE_SELF | _MOVE_SELF
     if not watched:
         mask |= _CLOSE_WRITE | _ATTRIB  # written, or permitted, after it was made
-    dev, ino = (0, 0) if missing else candidate.found
+    dev, ino = _obstacle(os.path.join(folder, name)) if missing else candidate.found
     return folder or "/", name, mask, False, False, dev, ino
 
 
 def running() -> bool:
     """Does a thread run the restore event without being asked to?"""
     return native is not None and native.inspect_watcher().running
+
+
+def _obstacle(path: str) -> "tuple[int, int]":
+    """What is no folder where one has to appear; zeros where nothing is: all that appears there is news."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return (0, 0) if stat.S_ISDIR(found.st_mode) else (found.st_dev, found.st_ino)
 
 
 def describe() -> "dict[str, str]":
@@ -118,7 +131,8 @@ def _hook_exit() -> None:
 
 def _at_exit() -> None:
     """The threads end before the interpreter does; an event gets a second to come to its end."""
-    global _planned
+    global _planned, _ended
     _planned = (False, [])
+    _ended = True
     native.plan_watching([], False, None)
     native.wait_quiet(1000)

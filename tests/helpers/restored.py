@@ -1,0 +1,104 @@
+"""For scripts: a restore and its event, on the watcher's thread or, under SNAPSAFE_WATCH=0, in check()."""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+
+from stage import bump
+
+import snapsafe_rt
+from snapsafe_rt import events
+from snapsafe_rt.core import native
+from snapsafe_rt.groups import BaseExceptionGroup
+
+WATCHED = os.environ.get("SNAPSAFE_WATCH") != "0"
+SECONDS = 20
+
+_raised = []
+if WATCHED:
+    sys.unraisablehook = lambda args: _raised.append(args.exc_value)
+
+
+def until(condition, seconds=SECONDS):
+    """Waits for what another thread or process does. False if it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def restore():
+    """Moves the source and returns what callbacks raised, after the event."""
+    bump()
+    return settle()
+
+
+def settle():
+    """Lets a pending event be run: by the watcher alone where there is one."""
+    if not WATCHED:
+        try:
+            snapsafe_rt.check()
+        except BaseExceptionGroup as group:
+            return list(group.exceptions)
+        return []
+    done = until(lambda: native.epoch() == events.barrier.delivered and native.wait_quiet(0))
+    assert done, f"the watcher ran no event: {snapsafe_rt.status().watching}"
+    raised = list(_raised)
+    _raised.clear()
+    return raised
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def resident():
+    """KiB in memory."""
+    return int(read("/proc/self/statm").split()[1]) * 4
+
+
+def threads():
+    return sorted(read(f"/proc/self/task/{tid}/comm").strip() for tid in os.listdir("/proc/self/task"))
+
+
+def descriptors():
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one the folder was read with
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
+    return found
+
+
+def in_child(body):
+    """Forks a child that runs `body`, says what it raised, and exits with 1 then. Returns its pid."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            body()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return pid
+
+
+def children_end(pids):
+    """Their exit statuses, in time."""
+    found = {}
+
+    def ended():
+        for pid in set(pids) - set(found):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                found[pid] = status
+        return len(found) == len(pids)
+
+    assert until(ended), f"still running: {set(pids) - set(found)}"
+    return [found[pid] for pid in pids]

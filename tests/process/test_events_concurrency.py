@@ -1,0 +1,428 @@
+"""The restore event against callbacks, threads and signals that get in its way; by the watcher and by check()."""
+
+import pytest
+
+STAGE = """
+    import os, signal, sys, threading, time
+    import snapsafe_rt
+    from restored import WATCHED, restore, settle, until
+    from stage import bump
+    register, calls = snapsafe_rt.register_after_restore, []
+"""
+
+
+@pytest.fixture(params=["1", "0"], ids=["watcher", "check"])
+def run(run_python, source_file, request):
+    def run(script, **options):
+        return run_python(
+            STAGE + script, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": request.param}, **options
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_alone(run_python, source_file):
+    def run(script, **options):
+        return run_python(STAGE + script, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": "0"}, **options)
+
+    return run
+
+
+def test_a_callback_draws(run):
+    run("""
+    import random, secrets, ssl, uuid
+    @register
+    def callback():
+        calls.append((random.random(), os.urandom(16), secrets.token_hex(8), ssl.RAND_bytes(16), uuid.uuid4(),
+                      random.Random().random(), snapsafe_rt.entropy(16)))
+    for i in range(1, 21):
+        assert restore() == [] and len(calls) == i, (i, calls)
+    assert all(len(set(drawn)) == 20 for drawn in zip(*calls))
+    """)
+
+
+def test_a_callback_takes_a_lock_that_another_thread_holds_while_it_draws(run):
+    run("""
+    import random, ssl
+    lock, go, end = threading.Lock(), threading.Event(), False
+    def draw():
+        while not end:
+            with lock:
+                go.set()
+                for _ in range(200):
+                    random.random(), os.urandom(8), ssl.RAND_bytes(8)
+    def callback():
+        with lock:
+            calls.append(1)
+    register(callback)
+    drawing = [threading.Thread(target=draw) for _ in range(3)]
+    for thread in drawing: thread.start()
+    go.wait()
+    for i in range(1, 31):
+        assert restore() == [] and len(calls) == i
+    end = True
+    for thread in drawing: thread.join()
+    """)
+
+
+@pytest.mark.parametrize("error", ["ValueError('x')", "SystemExit(3)", "KeyboardInterrupt()"])
+def test_a_callback_raises_and_the_program_lives(run, error):
+    run(f"""
+    error = {error}
+    def fails(): raise error
+    register(fails)
+    register(calls.append, 1)
+    for i in range(1, 4):
+        assert restore() == [error] and len(calls) == i
+        event = snapsafe_rt.status().last_event
+        assert event["epoch"] == i and event["callbacks"] == 2 and "fails" in event["errors"][0], event
+    snapsafe_rt.unregister(fails)
+    assert restore() == [] and len(calls) == 4
+    """)
+
+
+def test_one_that_hangs_is_named_and_its_outcome_is_got_later(run):
+    run("""
+    from snapsafe_rt.groups import ExceptionGroup
+    go, inside = threading.Event(), threading.Event()
+    @register
+    def sleepyhead():
+        inside.set()
+        go.wait()
+        raise ValueError("late")
+    sys.unraisablehook = lambda args: calls.append(args.exc_value)
+    def elsewhere():
+        try: snapsafe_rt.check()
+        except ExceptionGroup as group: calls.extend(group.exceptions)
+    bump()
+    if not WATCHED:
+        other = threading.Thread(target=elsewhere)
+        other.start()
+    assert inside.wait(20)
+    for seconds in (0, 0.05):
+        begin = time.monotonic()
+        try: snapsafe_rt.check(timeout=seconds)
+        except TimeoutError as error: assert "sleepyhead" in str(error), error
+        else: raise AssertionError("it did not wait")
+        assert time.monotonic() - begin < 5
+    waiting, got = threading.Event(), []
+    def later():
+        waiting.set()
+        try: got.append(snapsafe_rt.check(timeout=20))
+        except ExceptionGroup as group: got.extend(group.exceptions)
+    thread = threading.Thread(target=later)
+    thread.start()
+    waiting.wait()
+    assert not until(lambda: got, 0.1)
+    go.set()
+    thread.join()
+    if not WATCHED: other.join()
+    assert until(lambda: calls)
+    assert snapsafe_rt.check(timeout=float("inf")) == 1
+    assert [str(error) for error in calls + got] in (["late", "late"], ["late", "1"]), (calls, got)
+    """)
+
+
+def test_callbacks_that_call_back(run):
+    run("""
+    @register
+    def callback():
+        epoch = snapsafe_rt.epoch()
+        assert snapsafe_rt.check() == snapsafe_rt.check(timeout=0) == epoch
+        assert snapsafe_rt.status().epoch == epoch
+        assert snapsafe_rt.cause() == "generation"
+        calls.append(epoch)
+    for i in range(1, 4):
+        assert restore() == [] and calls[-1] == i, calls
+    """)
+
+
+def test_a_callback_that_tells_of_a_restore_gets_another_event(run):
+    run("""
+    @register
+    def callback():
+        calls.append(snapsafe_rt.cause())
+        if len(calls) < 3:
+            assert snapsafe_rt.notify_restored() == len(calls) + 1
+    assert restore() == [] and calls == ["generation", "notified", "notified"], calls
+    assert snapsafe_rt.check() == 3
+    """)
+
+
+def test_one_that_always_tells_of_a_restore_does_not_keep_check(run_alone):
+    run_alone("""
+    register(snapsafe_rt.notify_restored)
+    bump()
+    begin = snapsafe_rt.check()
+    # What check() returns was told of: later restores are never taken for seen.
+    assert begin == snapsafe_rt.status().last_event["epoch"] < snapsafe_rt.epoch(), begin
+    """)
+
+
+def test_registration_in_a_callback_counts_from_the_next(run):
+    run("""
+    def added(): calls.append("added")
+    @register
+    def callback():
+        calls.append("callback")
+        register(added)
+    assert restore() == [] and calls == ["callback"]
+    snapsafe_rt.unregister(callback)
+    assert restore() == [] and calls == ["callback", "added"]
+    """)
+
+
+def test_unregister_in_a_callback(run):
+    run("""
+    def one():
+        calls.append(1)
+        assert snapsafe_rt.unregister(one) and snapsafe_rt.unregister(three)
+    def two(): calls.append(2)
+    def three(): calls.append(3)
+    def four(): calls.append(4)
+    for callback in (one, two, three, four, two): register(callback)
+    assert restore() == [] and calls == [1, 2, 4, 2], calls
+    assert restore() == [] and calls == [1, 2, 4, 2, 2, 4, 2]
+    def last():
+        for callback in (two, four, last): snapsafe_rt.unregister(callback)
+    snapsafe_rt.unregister(four), snapsafe_rt.unregister(two)
+    register(last)
+    assert restore() == []
+    from restored import threads
+    assert until(lambda: len(threads()) == 1), threads()
+    """)
+
+
+def test_deactivate_and_activate_in_a_callback(run):
+    run("""
+    @register
+    def off():
+        calls.append("off")
+        snapsafe_rt.deactivate()
+    register(calls.append, "after")
+    assert restore() == [] and calls == ["off", "after"]
+    bump()
+    assert snapsafe_rt.check() == 1 and len(calls) == 2  # nobody looks
+    snapsafe_rt.unregister(off)
+    @register
+    def again():
+        snapsafe_rt.deactivate()
+        snapsafe_rt.activate()
+    snapsafe_rt.activate()  # what was between counts as a restore
+    assert settle() == []
+    assert calls == ["off", "after", "after"], calls
+    assert restore() == [] and calls == ["off", "after", "after", "after"]
+    """)
+
+
+@pytest.mark.parametrize("by_watcher", [True, False])
+def test_sqlite_connections_are_closed_in_checks_thread(run_python, source_file, by_watcher):
+    """A connection belongs to a thread. The twin: on the watcher's thread the error is reported, not lost."""
+    script = (
+        STAGE
+        + """
+    import sqlite3
+    connection = sqlite3.connect(":memory:")
+    register(connection.close)
+    errors = restore()
+    print([type(error).__name__ for error in errors])
+    connection.close()
+    """
+    )
+    said = run_python(script, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": str(int(by_watcher))})
+    assert said.strip() == ("['ProgrammingError']" if by_watcher else "[]")
+
+
+@pytest.mark.parametrize("restores", [1, 100])
+def test_restores_while_the_event_runs(run, restores):
+    run(f"""
+    left = {restores}
+    @register
+    def first():
+        global left
+        calls.append(("first", snapsafe_rt.epoch()))
+        if left:
+            left -= 1
+            bump()
+    @register
+    def second():
+        calls.append(("second", snapsafe_rt.epoch()))
+    assert restore() == []
+    while snapsafe_rt.check() != {restores} + 1:
+        pass
+    # Each event was run wholly, in order; the last began after the last restore.
+    assert [name for name, _ in calls] == ["first", "second"] * (len(calls) // 2)
+    assert calls[-2][1] == {restores} + 1, calls[-4:]
+    calls.clear()
+    assert restore() == [] and len(calls) == 2
+    """)
+
+
+def test_a_source_that_is_rewritten_without_pause(run):
+    run("""
+    register(calls.append, 1)
+    end = False
+    def rewrite():
+        while not end: bump()
+    def check():
+        for _ in range(50):
+            seen = snapsafe_rt.epoch()
+            assert snapsafe_rt.check() >= seen
+        done.append(1)
+    done = []
+    writing, checking = threading.Thread(target=rewrite), [threading.Thread(target=check) for _ in range(3)]
+    for thread in (writing, *checking): thread.start()
+    for thread in checking: thread.join()
+    end = True
+    writing.join()
+    assert len(done) == 3 and calls
+    assert settle() == []
+    """)
+
+
+def test_eight_threads_check_while_the_source_moves(run):
+    """Each event runs once, and nobody is let through before the event of the epoch that it saw is complete."""
+    run("""
+    begun, complete, running = [], set(), []
+    def first():
+        running.append(threading.get_ident())
+        assert len(running) == 1, running
+        begun.append(snapsafe_rt.events.barrier.event.epoch)
+        time.sleep(0.0005)
+    def last():
+        complete.add(begun[-1])
+        running.clear()
+    register(first)
+    register(last)
+    errors = []
+    def check():
+        try:
+            while len(begun) < 50:
+                seen = snapsafe_rt.epoch()
+                got = snapsafe_rt.check()
+                assert got >= seen, (got, seen)
+                assert got == 0 or got in complete, (got, max(complete))
+                assert seen == 0 or max(complete) >= seen
+        except BaseException as error:
+            errors.append(error)
+    threads = [threading.Thread(target=check) for _ in range(8)]
+    for thread in threads: thread.start()
+    while any(thread.is_alive() for thread in threads):
+        bump()
+        time.sleep(0.001)
+    assert settle() == []
+    assert errors == [], errors
+    assert len(begun) == len(set(begun)) > 20 and sorted(begun) == begun
+    """)
+
+
+def test_a_signals_handler_that_raises_never_leaves_the_turn_taken(run_alone):
+    run_alone("""
+    import random
+    class Boom(Exception): pass
+    def handler(*_): raise Boom
+    signal.signal(signal.SIGALRM, handler)
+    register(calls.append, 1)
+    booms, end = 0, time.monotonic() + 3
+    while time.monotonic() < end:
+        bump()
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 6e-5))
+                snapsafe_rt.check()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except BaseException:
+            booms += 1
+        assert not snapsafe_rt.events.barrier.taken
+    assert booms > 100 and calls, (booms, len(calls))
+    """)
+
+
+def test_auditors_are_told_once_a_restore_also_if_one_raises(run):
+    run("""
+    def hook(name, args):
+        if name == "snapsafe.restore":
+            calls.append(args)
+            if len(calls) == 2: raise RuntimeError("no")
+    sys.addaudithook(hook)
+    register(calls.append, "called")
+    assert restore() == [] and calls == [(1,), "called"]
+    calls.clear(), calls.append("one so far")
+    errors = restore()
+    assert [str(error) for error in errors] == ["no"] and calls[1:] == [(2,), "called"], (errors, calls)
+    """)
+
+
+def test_notify_restored_without_a_source_runs_callbacks_in_the_callers_thread(run_python):
+    for watch in "10":
+        run_python(
+            STAGE.replace("from stage import bump", "").replace(
+                "from restored import WATCHED, restore, settle, until", ""
+            )
+            + """
+    register(lambda: calls.append((threading.get_ident(), snapsafe_rt.cause())))
+    def told():
+        snapsafe_rt.notify_restored()
+        assert calls[-1] == (threading.get_ident(), "notified"), calls
+    told()
+    thread = threading.Thread(target=told)
+    thread.start(), thread.join()
+    assert len(calls) == 2, calls
+    """,
+            env={"SNAPSAFE_SOURCES": "vmclock:/dev/shm/snapsafe-none/x", "SNAPSAFE_WATCH": watch},
+        )
+
+
+def test_a_draw_that_notices_first_does_not_eat_the_event(run):
+    run("""
+    import random
+    register(calls.append, 1)
+    bump()
+    random.random()
+    assert settle() == [] and calls == [1]
+    """)
+
+
+def test_events_and_registrations_leave_nothing_behind(run):
+    run("""
+    import gc, resource
+    from restored import descriptors, resident, threads
+    register(lambda: None)
+    def many(events, registrations):
+        for _ in range(events): snapsafe_rt.notify_restored()
+        for _ in range(registrations):
+            def callback(): pass
+            register(callback)
+            snapsafe_rt.unregister(callback)
+    many(4000, 400)
+    gc.collect()
+    before = len(threads()), descriptors(), resident()
+    many(20000, 2000)
+    gc.collect()
+    assert until(lambda: len(threads()) == before[0])
+    assert descriptors() == before[1]
+    assert resident() - before[2] < 2000, (before[2], resident())
+    """)
+
+
+def test_the_watcher_started_and_stopped_300_times_leaves_nothing_behind(run_python, source_file):
+    run_python(
+        STAGE
+        + """
+    from restored import descriptors, resident, threads
+    def callback(): pass
+    def many(count):
+        for _ in range(count):
+            register(callback)
+            snapsafe_rt.unregister(callback)
+    many(50)
+    before = threads(), descriptors(), resident()
+    many(300)
+    assert (threads(), descriptors()) == before[:2]
+    assert resident() - before[2] < 2000, (before[2], resident())
+    """,
+        source_file.path,
+        env=source_file.env,
+    )
