@@ -31,6 +31,8 @@ COMMANDS = (
     Command("run", "snapsafe_rt.commands.run", "start a program protected: snapsafe run python app.py"),
     Command("status", "snapsafe_rt.commands.status", "what is watched and guarded here, and what is not"),
     Command("demo", "snapsafe_rt.demo", "clone a running Python, and show what the clones draw twice"),
+    Command("install", "snapsafe_rt.commands.install", "make an interpreter activate at every start"),
+    Command("uninstall", "snapsafe_rt.commands.uninstall", "take away what install wrote"),
     Command("trigger", "snapsafe_rt.commands.trigger", "move the generation of a file source, as a restore does"),
 )
 

@@ -77,7 +77,7 @@ def test_without_a_command_the_usage_is_shown(snapsafe):
     assert done.returncode == 2
     assert done.stdout == ""
     for command in cli.COMMANDS:
-        assert re.search(rf"^ +{command.name} ", done.stderr, re.MULTILINE)
+        assert re.search(rf"^ +{command.name}\s", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
