@@ -53,7 +53,23 @@ PLACES = (
     ),
 )
 
+_HIDDEN = "its sitecustomize hides ours: put `snapsafe run` behind it, or use snapsafe install"
+
+TOOLS = (
+    Case("coverage", "coverage run app.py", {}),
+    Case("ddtrace", "ddtrace-run python app.py", {}),
+    Case(
+        "opentelemetry",
+        "opentelemetry-instrument python app.py",
+        dict.fromkeys((*BY_PATH, "stdlib"), _HIDDEN),
+    ),
+    Case("debugpy", "python -m debugpy --listen PORT app.py", {}),
+    Case("gevent", "gevent.monkey.patch_all()", {}),
+    Case("xdist", "a worker of pytest -n 2", {}),
+    Case("ipython", "ipython app.py", {}),
+)
+
 
 def unreached(way: str) -> list[str]:
     """Sentences for a person: what this way does not reach."""
-    return [f"{case.words}: {case.but[way]}" for case in (*OPTIONS, *PLACES) if way in case.but]
+    return [f"{case.words}: {case.but[way]}" for case in (*OPTIONS, *PLACES, *TOOLS) if way in case.but]

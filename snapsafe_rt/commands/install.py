@@ -121,7 +121,6 @@ def _tell_unreached(reached: list[Target], stdlib: bool, failures: list[Failure]
     for failure in failures:
         output.say(f"  {failure}")
     if stdlib:
-        output.say("  a program with a sitecustomize on PYTHONPATH that does not run the next one (OpenTelemetry's)")
         output.say(
             "An upgrade of Python may put its own sitecustomize.py back: run this command again after it.", "warn"
         )
