@@ -110,11 +110,11 @@ def of_prefix(prefix: str) -> list[Target]:
             continue
         stdlib = os.path.join(base, "lib", os.path.basename(library))
         places = [os.path.join(library, "site-packages")]
-        if not home:
-            # Debian's: pip's first.
+        if not home and _contains(os.path.join(stdlib, "site.py"), "dist-packages"):
+            # Debian's site looks elsewhere, and only there; pip's folder first.
             local = os.path.join(prefix, "local", "lib", os.path.basename(library), "dist-packages")
             shared = os.path.join(prefix, "lib", "python3", "dist-packages")
-            places = [local, shared, os.path.join(library, "dist-packages"), *places]
+            places = [local, shared, os.path.join(library, "dist-packages")]
         sites = tuple(place for place in places if os.path.isdir(place))
         if sites and (home or os.path.exists(os.path.join(stdlib, "os.py"))):
             version = (3, int(match[1]))
@@ -124,6 +124,12 @@ def of_prefix(prefix: str) -> list[Target]:
         hint = f"; {inside} has" if glob.glob(os.path.join(glob.escape(inside), "lib", "python3.*")) else ""
         raise Failure(f"{prefix}: has no lib/python3.* with a library and site-packages{hint}", USAGE)
     return found
+
+
+def _contains(path: str, word: str) -> bool:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return word in file.read()
+    return False
 
 
 def _value(path: str, key: str) -> str:

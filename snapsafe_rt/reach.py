@@ -13,7 +13,7 @@ BY_PATH = ("run", "bundle")  # they put a folder on PYTHONPATH
 
 _NO_PATH = "PYTHONPATH is ignored"
 _NO_SITE = "site is not imported"
-_BUILT = "its core is built for one version"
+_BUILT = "its core is built for one version of Python"
 
 
 class Case(NamedTuple):
@@ -43,7 +43,7 @@ PLACES = (
     Case("shared", "the same with --system-site-packages", {}),
     Case(
         "other",
-        "another version of Python",
+        "another version of Python (of a bundle: one that it has a core for)",
         {
             "run": _BUILT,
             "install": "has site-packages of its own",

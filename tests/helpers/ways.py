@@ -76,6 +76,14 @@ def clean(**variables: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)} | variables
 
 
+def own_mounts() -> list[str]:
+    """In front of a command: what it mounts is seen by nobody else. In a chroot the propagation cannot be changed, but
+    need not be where nothing is shared."""
+    user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+    shared = " shared:" in Path("/proc/self/mountinfo").read_text()
+    return ["unshare", *user, "--mount", "--propagation", "private" if shared else "unchanged"]
+
+
 class Stage:
     """Where nobody else's source is: a /run of its own that holds the default one."""
 
@@ -83,8 +91,7 @@ class Stage:
         self.page = folder / "page"
         self.page.write_bytes(layout(1))
         steps = f'mount -t tmpfs -o mode=755 run /run && mkdir /run/snapsafe && cp "{self.page}" {SOURCE} && exec "$@"'
-        user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
-        self.command = ["unshare", *user, "--mount", "--propagation", "private", "sh", "-c", steps, "sh"]
+        self.command = [*own_mounts(), "sh", "-c", steps, "sh"]
 
     @property
     def refused(self) -> str:

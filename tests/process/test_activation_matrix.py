@@ -4,12 +4,14 @@ says so, and unprotected where it says why not. The twin is the same start of an
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from snapsafe_rt import installation, reach
 from snapsafe_rt.cli import Failure
 from tests.conftest import PACKAGE
+from tests.helpers.activation_document import filled
 from tests.helpers.own_python import make_venv
 from tests.helpers.ways import CLONES, PROOF, Stage, clean, make_way
 
@@ -119,5 +121,13 @@ def test_nothing_heavy_is_imported(ways, stage, name):
     without = set(stage.run([ways("none").python, "-c", script], clean()).split())
     assert "snapsafe_rt.activation" in with_us
     more = {module for module in with_us - without if not module.startswith("snapsafe_rt")}
+    more -= {"encodings.utf_8_sig"} if name == "install" else set()  # site reads every .pth by it, from 3.13 on
     assert more <= {"sitecustomize", "_snapsafe_start", "time", "cython_runtime"}
     assert not more & HEAVY
+
+
+def test_the_document_shows_this_table():
+    document = Path(__file__).parents[2] / "docs" / "activation.md"
+    if not document.exists():
+        pytest.skip("only the tests are here")
+    assert document.read_text() == filled(document.read_text())

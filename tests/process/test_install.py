@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import FOLDER, PACKAGE
 from tests.helpers.own_python import VERSION, copy_package, listing, make_python, make_venv, site_packages
+from tests.helpers.ways import own_mounts
 
 ACTIVE = "import sys; a = sys.modules.get('snapsafe_rt.activation'); print(a is not None and a.state.active)"
 
@@ -152,7 +153,7 @@ def test_a_folder_that_may_not_be_written(snapsafe, venv, how):
         command = f"setpriv --bounding-set=-dac_override {venv}"
     else:
         mount = f'mount --bind "{folder}" "{folder}" && mount -o remount,ro,bind "{folder}" && exec "$@"'
-        command = f"unshare --mount sh -c '{mount}' sh {venv}"
+        command = f"{' '.join(own_mounts())} sh -c '{mount}' sh {venv}"
     wrapper = folder.parent / "wrapper"
     wrapper.write_text(f'#!/bin/sh\nexec {command} -B "$@"\n')
     wrapper.chmod(0o755)
@@ -315,3 +316,55 @@ def test_two_of_ours_do_not_call_each_other_for_ever(snapsafe, own_python, sourc
     script += "'snapsafe_rt.imports' or getattr(f, '__module__', '') == 'snapsafe_rt.imports' for f in sys.meta_path))"
     said = start(own_python, script=script, PYTHONPATH=f"{FOLDER}:{FOLDER}", **source_file.env)
     assert said == "True\n1 1"
+
+
+@pytest.mark.parametrize("options", [[], ["--start"]], ids=["pth", "start"])
+def test_a_start_activates_once(snapsafe, venv, options):
+    """A .pth of a virtual environment is run twice up to 3.14; 3.15 runs the .start and not the .pth beside it."""
+    snapsafe("install", *options, python=venv, path="")
+    counts = site_packages(venv) / "_snapsafe_start.py"
+    counts.write_text("import sys\ndef activate(): sys.count = getattr(sys, 'count', 0) + 1\n")
+    times = int(start(venv, "-W", "error", script="import sys; print(sys.count)"))
+    assert times == 1 if sys.version_info >= (3, 15) else times in (1, 2)
+    counts.unlink()
+    snapsafe("install", *options, python=venv, path="")
+    script = (
+        ACTIVE + "; print([getattr(finder, '__module__', '') for finder in sys.meta_path].count('snapsafe_rt.imports'))"
+    )
+    assert start(venv, "-W", "error", script=script) == "True\n1"
+
+
+def test_a_users_own_packages(snapsafe, tmp_path, own_python):
+    """Beside the package, for that user alone; -s and -I leave it out. A usercustomize there runs as ever."""
+    ask = "import site; print(site.getusersitepackages())"
+    folder = Path(start(own_python, script=ask, HOME=str(tmp_path)))
+    folder.mkdir(parents=True)
+    copy_package(PACKAGE, FOLDER, folder)
+    (folder / "usercustomize.py").write_text("import sys; sys.theirs = True\n")
+    said = snapsafe("install", python=own_python, path="")
+    assert str(folder / "snapsafe_rt.pth") in said
+    assert "not with -I or -s" in " ".join(said.split())
+    script = ACTIVE + "; print(getattr(sys, 'theirs', False))"
+    assert start(own_python, script=script, HOME=str(tmp_path)) == "True\nTrue"
+    assert start(own_python, "-s", script=script, HOME=str(tmp_path)) == "False\nFalse"
+    assert start(own_python, "-I", script=script, HOME=str(tmp_path)) == "False\nFalse"
+    snapsafe("uninstall", python=own_python, path="")
+    assert start(own_python, script=script, HOME=str(tmp_path)) == "False\nTrue"
+
+
+@pytest.mark.parametrize("debian", [True, False])
+def test_the_folder_that_site_looks_in(tmp_path, debian):
+    """Debian's reads dist-packages only, all others site-packages only; both may lie below one prefix."""
+    from snapsafe_rt.installation import of_prefix
+
+    library = tmp_path / "lib" / "python3.11"
+    for name in ("site-packages", "dist-packages"):
+        (library / name).mkdir(parents=True)
+    (library / "os.py").write_text("")
+    (library / "site.py").write_text("# lib/python3/dist-packages\n" if debian else "")
+    (library / "_sysconfigdata__linux_.py").write_text(
+        "build_time_vars = {'EXT_SUFFIX': '.cpython-311-s390x-linux-gnu.so'}"
+    )
+    [target] = of_prefix(str(tmp_path))
+    assert target.sites == (str(library / ("dist-packages" if debian else "site-packages")),)
+    assert (target.version, target.suffix, target.venv) == ((3, 11), ".cpython-311-s390x-linux-gnu.so", False)
