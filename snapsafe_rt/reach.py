@@ -43,7 +43,7 @@ PLACES = (
     Case("shared", "the same with --system-site-packages", {}),
     Case(
         "other",
-        "another version of Python (of a bundle: one that it has a core for)",
+        "another version of Python",
         {
             "run": _BUILT,
             "install": "has site-packages of its own",

@@ -84,13 +84,14 @@ def test_an_environment(snapsafe, venv):
     assert "Nothing to undo" in snapsafe("uninstall", python=venv, path="")
 
 
-def test_it_leaves_the_folder_as_it_was(snapsafe, tmp_path):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_it_leaves_the_folder_as_it_was(snapsafe, tmp_path, compiled):
     """To the byte and the time, compiled files too: with the package elsewhere, so that nothing else comes in."""
     python = make_venv(Path(sys.executable), tmp_path / "venv")
     folder = site_packages(python)
     (folder / "theirs.pth").write_text("import sys\n")
     (folder / "theirs.py").write_text("")
-    start(python, script="import theirs")
+    start(python, *([] if compiled else ["-B"]), script="import theirs")
     before = listing(folder)
     assert "True" not in start(python)
     snapsafe("install", "--python", python, "--start")
@@ -217,6 +218,13 @@ def test_another_versions_core_does_not_do(snapsafe, tmp_path, venv):
     for core in package.glob("_core*.so"):
         core.rename(package / "_core.cpython-39-x86_64-linux-gnu.so")
     assert "no snapsafe_rt built for" in snapsafe("install", "--prefix", venv.parent.parent, status=1)
+
+
+def test_what_is_not_active_is_not_called_reached(snapsafe, venv):
+    [core] = (site_packages(venv) / "snapsafe_rt").glob("_core*.so")
+    core.write_bytes(b"\x7fELF, and no more")
+    line = snapsafe("install", python=venv, path="", status=1)
+    assert "is not active when it starts: no native core" in line
 
 
 # ---- --stdlib ----
@@ -368,3 +376,29 @@ def test_the_folder_that_site_looks_in(tmp_path, debian):
     [target] = of_prefix(str(tmp_path))
     assert target.sites == (str(library / ("dist-packages" if debian else "site-packages")),)
     assert (target.version, target.suffix, target.venv) == ((3, 11), ".cpython-311-s390x-linux-gnu.so", False)
+
+
+def test_other_interpreters_are_named(snapsafe, venv, tmp_path):
+    """Those on PATH, of pyenv and of uv; not scripts such as pyenv's shims, and nobody twice."""
+    from snapsafe_rt.installation import of_python, others
+
+    program = shutil.which("true")
+    for place in ("path", "pyenv/versions/3.99.1/bin", "uv/cpython-3.98/bin"):
+        (tmp_path / place).mkdir(parents=True)
+    shutil.copy(program, tmp_path / "path" / "python3.97")
+    (tmp_path / "path" / "python3").symlink_to("python3.97")
+    (tmp_path / "path" / "python3.96").write_text("#!/bin/sh\n")
+    (tmp_path / "path" / "python3.96").chmod(0o755)
+    (tmp_path / "path" / "python-argcomplete").symlink_to(program)
+    shutil.copy(program, tmp_path / "pyenv/versions/3.99.1/bin/python3")
+    shutil.copy(program, tmp_path / "uv/cpython-3.98/bin/python3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path / 'path'}:{venv.parent}")
+        patch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+        patch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "uv"))
+        found = others(of_python(str(venv)))
+    assert [str(Path(path).relative_to(tmp_path)) for path in found] == [
+        "path/python3",
+        "pyenv/versions/3.99.1/bin/python3",
+        "uv/cpython-3.98/bin/python3",
+    ]
