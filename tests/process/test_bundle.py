@@ -60,11 +60,12 @@ def start(python, folder, *options, status=0, script=ACTIVE, **variables):
 def make_wheel(tmp_path):
     """make_wheel(suffix, ...) -> a wheel of this package whose core, the one we have, has these names."""
 
-    def make(*suffixes, **changed):
+    def make(*suffixes, core_file=None, **changed):
         package = copy_package(PACKAGE, FOLDER, tmp_path / f"wheel{len(list(tmp_path.iterdir()))}")
         core = package / f"_core{SUFFIX}"
+        content = (core_file or core).read_bytes()
         for suffix in suffixes:
-            core.with_name(f"_core{suffix}").write_bytes(core.read_bytes())
+            core.with_name(f"_core{suffix}").write_bytes(content)
         if SUFFIX not in suffixes:
             core.unlink()
         for name, text in changed.items():
@@ -164,3 +165,30 @@ def test_each_interpreter_takes_its_own(bundle, tmp_path):
         assert start(path, tmp_path / "b") == "True"
     assert len(list((tmp_path / "b").rglob("_core*.so"))) == 1 + len(others)
     assert len(list((tmp_path / "b").rglob("activation.py"))) == 1
+
+
+MOVES = """
+import os, random, sys
+random.random()
+state = random.getstate()
+fd = os.open(os.environ["SOURCE"], os.O_RDWR)
+os.pwrite(fd, (int.from_bytes(os.pread(fd, 8, 0x68), "little") + 1).to_bytes(8, "little"), 0x68)
+core = sys.modules.get("snapsafe_rt._core")
+print(random.getstate() != state, core and os.path.basename(core.__file__))
+"""
+
+
+def test_musl_beside_glibc(bundle, make_wheel, tmp_path, source_file):
+    """A real interpreter on the other C library, of the same version: each moves on with the source by its own core."""
+    musl = os.environ.get("SNAPSAFE_MUSL")
+    if musl is None:
+        pytest.skip(".ci/musl builds a Python on musl, and runs this with it")
+    python = Path(musl, "src", "python", "python")
+    suffix = ".cpython-311-x86_64-linux-musl.so"
+    bundle("b")
+    variables = {**source_file.env, "SOURCE": str(source_file.path)}
+    assert start(python, tmp_path / "b", script=MOVES, **variables) == "False None"
+    bundle("b", "--wheel", make_wheel(suffix, core_file=Path(musl, f"_core{suffix}")))
+    assert start(python, tmp_path / "b", script=MOVES, **variables) == f"True _core{suffix}"
+    assert start(python, tmp_path / "b", script=MOVES, **variables, SNAPSAFE="0") == "False None"
+    assert start(sys.executable, tmp_path / "b", script=MOVES, **variables) == f"True _core{SUFFIX}"
