@@ -32,6 +32,9 @@ COMMANDS = (
     Command("status", "snapsafe_rt.commands.status", "what is watched and guarded here, and what is not"),
     Command("demo", "snapsafe_rt.demo", "clone a running Python, and show what the clones draw twice"),
     Command("wait-restored", "snapsafe_rt.commands.wait_restored", "sleep until this machine's source changes"),
+    Command("install", "snapsafe_rt.commands.install", "make an interpreter activate at every start"),
+    Command("uninstall", "snapsafe_rt.commands.uninstall", "take away what install wrote"),
+    Command("bundle", "snapsafe_rt.commands.bundle", "make one folder for PYTHONPATH that fits several interpreters"),
     Command("trigger", "snapsafe_rt.commands.trigger", "move the generation of a file source, as a restore does"),
 )
 

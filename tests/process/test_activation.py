@@ -78,6 +78,7 @@ def test_nothing_heavy_is_imported(run_python, source_file):
     stock = set(run_python(script, activated=False, dev=False).split())
     assert {name for name in activated - stock if not name.startswith("snapsafe_rt")} <= {
         "sitecustomize",
+        "_snapsafe_start",
         "time",
         "cython_runtime",
     }
@@ -191,7 +192,8 @@ def test_another_python_is_left_alone(run_python, tmp_path):
     for file in (PACKAGE / "patches").glob("*.py"):
         (copy / "patches" / file.name).write_text(file.read_text())
     (copy / "sitecustomize").mkdir()
-    (copy / "sitecustomize" / "sitecustomize.py").write_text((FOLDER / "sitecustomize.py").read_text())
+    for file in FOLDER.glob("*.py"):
+        (copy / "sitecustomize" / file.name).write_text(file.read_text())
     environment = {"PYTHONPATH": f"{copy / 'sitecustomize'}:{tmp_path}"}
     script = """
     import random, snapsafe_rt
