@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from snapsafe_rt import output, outside, procfs
-from snapsafe_rt.activation import activate
+from snapsafe_rt.activation import activate, state
 from snapsafe_rt.cli import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.outside import Outside
 
@@ -39,12 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     if options.all:
         return _show_all(options.json)
-    status: Status = measure() if options.pid is None else _look(options.pid)
-    if options.json:
-        print(json.dumps(status.as_dict(), indent=2))
+    if options.pid is not None:
+        status: Status = _look(options.pid)
+        data, by_itself = status.as_dict(), True
     else:
-        show(status)
-    return OK if status.protected else FAILED
+        by_itself = state.active  # before we activate
+        status = measure()
+        data = {**status.as_dict(), "by_itself": by_itself}
+    if options.json:
+        print(json.dumps(data, indent=2))
+    else:
+        show(status, by_itself)
+    return OK if status.protected and by_itself else FAILED
 
 
 def _look(pid: int) -> "Outside":
@@ -69,7 +75,7 @@ def measure() -> "Status":
     return status()
 
 
-def show(status: "Status") -> None:
+def show(status: "Status", by_itself: bool) -> None:
     data = status.as_dict()
     if isinstance(status, Outside):
         output.say(f"Process {status.pid}: {status.program}")
@@ -124,7 +130,13 @@ def show(status: "Status") -> None:
         output.say(f"Problem: {problem}.", "warn")
     output.say("Never covered: " + "; ".join(data["limits"]) + ".")
     output.say()
-    _show_verdict(status)
+    if by_itself or not status.active:
+        _show_verdict(status)
+    else:
+        output.say(
+            "NOT protected by itself: a Python started plainly here is not activated, and all this is what", "bad"
+        )
+        output.say("it would get. Start it with `snapsafe run`, or see `snapsafe install --help`.")
 
 
 def _watched(watching: dict[str, str]) -> str:

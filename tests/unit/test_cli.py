@@ -16,14 +16,14 @@ import pytest
 
 from snapsafe_rt import cli
 
-from ..conftest import PACKAGE
+from ..conftest import FOLDER, PACKAGE
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 def environment(**more):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
-    return {**clean, "PYTHONPATH": str(PACKAGE.parent), **more}
+    return {**clean, "PYTHONPATH": f"{FOLDER}:{PACKAGE.parent}", **more}
 
 
 @pytest.fixture
@@ -193,10 +193,24 @@ def test_status_without_a_source_is_1_and_tells_the_reasons(snapsafe):
 
 @pytest.mark.parametrize("env", [{"SNAPSAFE": "0"}, {"SNAPSAFE_STRICT": "1", "SNAPSAFE_SOURCES": "vmclock:/no/such"}])
 def test_status_reports_where_nothing_is_active_or_a_program_would_be_refused(snapsafe, env):
-    done = snapsafe("status", env=env)
+    done = snapsafe("status", env={**env, "PYTHONPATH": str(PACKAGE.parent)})
     assert done.returncode == 1
     assert "NOT protected" in done.stdout
     assert done.stderr == ""
+
+
+def test_status_where_a_plain_python_is_not_activated(snapsafe, source_file):
+    """What is measured then is what it would get, and must not be taken for what it has."""
+    env = {**source_file.env, "PYTHONPATH": str(PACKAGE.parent)}
+    done = snapsafe("status", env=env)
+    assert done.returncode == 1
+    assert "NOT protected by itself" in done.stdout
+    assert "snapsafe run" in done.stdout
+    assert "\nProtected" not in done.stdout
+    done = snapsafe("status", "--json", env=env)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["by_itself"] is False
+    assert snapsafe("run", sys.executable, "-m", "snapsafe_rt", "status", env=env).returncode == 0
 
 
 def test_status_for_programs(snapsafe, source_file):
@@ -207,7 +221,7 @@ def test_status_for_programs(snapsafe, source_file):
     assert told["source"]["source"] == source_file.uri
     assert set(told) == {
         *("version", "python", "pid", "active", "why_not", "protected", "epoch", "restores", "source", "candidates"),
-        *("fence", "callbacks", "watching", "subsystems", "last_event", "problems", "limits"),
+        *("fence", "callbacks", "watching", "subsystems", "last_event", "problems", "limits", "by_itself"),
     }
 
 
@@ -313,7 +327,7 @@ def test_trigger_with_bad_entropy_does_nothing(snapsafe, source_file, tmp_path, 
 def test_a_terminal_of_any_width_holds_the_lines(source_file, tmp_path, columns, plain):
     if plain:
         (tmp_path / "rich.py").write_text("raise ImportError('as if it was not installed')")
-    env = {**source_file.env, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])}
+    env = {**source_file.env, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(FOLDER), str(PACKAGE.parent)])}
     shown = ESCAPE.sub("", on_terminal(columns, "status", env=env))
     assert "Protected" in shown
     long = [line for line in shown.splitlines() if len(line) > columns and " " in line.strip()[:columns]]
