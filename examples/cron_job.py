@@ -17,9 +17,6 @@ import time
 
 import snapsafe_rt
 
-restored = threading.Event()
-snapsafe_rt.register_after_restore(restored.set)  # called on a thread of its own while this one sleeps
-
 
 def draw_delay(jitter):
     return random.uniform(0, jitter)
@@ -27,8 +24,13 @@ def draw_delay(jitter):
 
 def wait(jitter):
     """Sleep for up to `jitter` seconds, so that not all machines work at the same moment."""
-    while restored.wait(draw_delay(jitter)):  # False when the time is up
-        restored.clear()
+    restored = threading.Event()
+    snapsafe_rt.register_after_restore(restored.set)  # called on a thread of its own while this one sleeps
+    try:
+        while restored.wait(draw_delay(jitter)):  # False when the time is up
+            restored.clear()
+    finally:
+        snapsafe_rt.unregister(restored.set)
 
 
 def report_name():

@@ -9,10 +9,18 @@ from middleware import SnapsafeWSGI
 import snapsafe_rt
 
 
-@snapsafe_rt.per_generation
-def instance():
-    # Not asked for in the master before it forks: the workers would start with the master's.
+def make_instance():
     return snapsafe_rt.entropy(8).hex()
+
+
+def renew():
+    # per_generation() knows of restores, not of forks: a worker would go on with the name that the master has.
+    global instance
+    instance = snapsafe_rt.per_generation(make_instance)
+
+
+renew()
+os.register_at_fork(after_in_child=renew)
 
 
 @snapsafe_rt.register_after_restore  # before the fork: inherited by every worker
