@@ -84,5 +84,7 @@ if __name__ == "__main__":
     parser.add_argument("--database", default=":memory:", help="default: one in memory, empty after a restore")
     try:
         asyncio.run(main(parser.parse_args()))
+    except KeyboardInterrupt:  # before the signal handlers were there
+        sys.exit(130)
     except (OSError, sqlite3.Error) as error:
         sys.exit(f"asyncio_service.py: {error}; another --port or --database?")

@@ -5,7 +5,8 @@
 
 Look at: `check()` and `acheck()` before the application. They cost a look at a counter while nothing happened; after a
 restore they run what the program registered, or wait for it. If that takes too long or fails, this request is answered
-with 503 and Retry-After: a load balancer goes to another machine, and the reason is in the log.
+with 503 and Retry-After: a load balancer goes to another machine, and the reason is in the log. The next request is
+served again: a callback that cannot do its work has to try again itself, or to end the process.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import logging
 import random
 import sys
+import threading
 import wsgiref.simple_server
 
 import snapsafe_rt
@@ -94,7 +96,10 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     with wsgiref.simple_server.make_server("127.0.0.1", parser.parse_args().port, wsgi_app) as server:
         print(f"http://localhost:{server.server_port}", flush=True)
-        server.serve_forever()
+        # In a thread: a Ctrl-C during a request would be taken for the application's error.
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        thread.join()
 
 
 if __name__ == "__main__":

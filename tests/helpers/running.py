@@ -1,12 +1,19 @@
 """A program that runs beside the test, as a user would have started it."""
 
+import http.client
+import json
 import os
+import re
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SNAPSAFE_RUN = [sys.executable, "-m", "snapsafe_rt", "run"]
 SECONDS = 30  # for whatever is waited for
 
 
@@ -14,7 +21,7 @@ class Running:
     """In a session of its own, with Ctrl-C not ignored. `merged`: its log on stderr is read among the lines."""
 
     def __init__(self, command, env, *, merged=False):
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         self.process = subprocess.Popen(
             [str(part) for part in command],
             env=env,
@@ -79,3 +86,18 @@ class Running:
 
     def streams(self):
         return f"\n--- stdout\n{self.said.decode()}\n--- stderr\n{self.stderr().decode()}"
+
+
+def get(port, path="/"):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def port_in(line):
+    return int(re.search(r":(\d+)", line.partition("//")[2])[1])

@@ -1,86 +1,20 @@
 """examples/: each program is run as a user would run it, and a restore is played while it runs."""
 
 import contextlib
-import http.client
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ..conftest import PACKAGE
-from ..helpers.running import SECONDS, Running
+from ..helpers.running import EXAMPLES, SECONDS, SNAPSAFE_RUN, get, port_in
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SNAPSAFE_RUN = [sys.executable, "-m", "snapsafe_rt", "run"]
 PROGRAMS = ["https_server.py", "https_client.py", "asyncio_service.py", "middleware.py", "node_id.py", "threads.py"]
 PROGRAMS.append("cron_job.py")
-
-
-@pytest.fixture
-def environment(source_file, tmp_path):
-    """A user's: nothing but the source is set, a folder to write to is home, and warnings are shown."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
-    ours = {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path)}
-    return kept | ours | source_file.env | {"PYTHONWARNINGS": "default"}
-
-
-@pytest.fixture
-def start(environment):
-    """start("x.py", ...) runs an example under `snapsafe run`; it is ended with the test."""
-    with contextlib.ExitStack() as stack:
-
-        def start(name, *arguments, merged=False, **settings):
-            program = [sys.executable, EXAMPLES / name] if name.endswith(".py") else [sys.executable, "-m", name]
-            return stack.enter_context(
-                Running([*SNAPSAFE_RUN, *program, *arguments], environment | settings, merged=merged)
-            )
-
-        yield start
-
-
-@pytest.fixture
-def finish(environment):
-    """Runs a command to its end, which must be `status`; returns its stdout, or (stdout, stderr) if it fails."""
-
-    def finish(*command, status=0, **settings):
-        done = subprocess.run(
-            [str(part) for part in command],
-            env=environment | settings,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == status, f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        if status:
-            return done.stdout, done.stderr
-        assert done.stderr == ""
-        return done.stdout
-
-    return finish
-
-
-def get(port, path="/"):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        assert answer.status == 200
-        return json.loads(answer.read())
-    finally:
-        connection.close()
-
-
-def port_in(line):
-    return int(re.search(r":(\d+)", line.partition("//")[2])[1])
 
 
 def test_the_table_names_every_example():

@@ -1,11 +1,10 @@
-"""examples/ in real clones, of a machine whose kernel and clock repeat: what they call unique is. The twin shows that it
-would not be."""
+"""examples/ in real clones of a machine whose kernel and clock repeat: what they call unique is. Each has its twin."""
 
 import json
 
 import pytest
 
-from .test_examples import EXAMPLES
+from ..helpers.running import EXAMPLES
 
 CLONES = 50
 
@@ -64,11 +63,6 @@ SCRIPT = """
         counts[draw] = distinct(make, make)
     print(json.dumps(counts))
 """
-
-
-@pytest.fixture
-def machine(compile_native):
-    return {"LD_PRELOAD": str(compile_native("replay.c"))}
 
 
 @pytest.mark.parametrize("protection", ["1", "0"], ids=["", "twin"])
