@@ -34,6 +34,8 @@ class Worker(threading.Thread):
                 self.renew()
                 seen = epoch
             self.work(job, epoch)
+        if self.connection:
+            self.connection.close()
 
     def renew(self):
         if self.connection:

@@ -146,7 +146,7 @@ def test_gunicorn_without_a_watcher_is_told_by_its_requests(start, source_file):
     ids=["watched", "by acheck", "twin"],
 )
 def test_asyncio(start, source_file, tmp_path, settings, expected):
-    service = start("asyncio_service.py", "--database", tmp_path / "notes.db", PYTHONDEVMODE="1", **settings)
+    service = start("asyncio_service.py", "--database", tmp_path / "notes.db", **settings)
     assert service.line() == "connection 1 opened, restores: 0"
     port = int(service.line().split()[1])
     with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as client, client.makefile("rw") as stream:

@@ -69,7 +69,7 @@ SCRIPT = """
 @pytest.mark.parametrize("module", DRAWS)
 def test_what_is_unique(run_python, source_file, machine, module, protection):
     env = source_file.env | machine | {"SNAPSAFE": protection}
-    output = run_python(SCRIPT, source_file.path, EXAMPLES, module, json.dumps(DRAWS[module]), env=env)
+    output = run_python(SCRIPT, source_file.path, EXAMPLES, module, json.dumps(DRAWS[module]), env=env, dev=False)
     expected = CLONES if protection == "1" else 1
     assert json.loads(output.splitlines()[-1]) == dict.fromkeys(DRAWS[module], expected)
 
