@@ -1,0 +1,63 @@
+"""Fixtures for programs that run beside the test, and for clones of a machine."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ..conftest import PACKAGE
+from ..helpers.running import EXAMPLES, SNAPSAFE_RUN, Running
+
+
+@pytest.fixture
+def machine(compile_native):
+    """Clones as a machine's: the kernel, too, gives each of them the same bytes and the same time."""
+    return {"LD_PRELOAD": str(compile_native("replay.c"))}
+
+
+@pytest.fixture
+def environment(source_file, tmp_path):
+    """A user's: nothing but the source is set, a folder to write to is home, and warnings are shown."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
+    ours = {"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(tmp_path)}
+    return kept | ours | source_file.env | {"PYTHONWARNINGS": "default"}
+
+
+@pytest.fixture
+def start(environment):
+    """start("x.py", ...) runs an example under `snapsafe run`; it is ended with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(name, *arguments, merged=False, **settings):
+            program = [sys.executable, EXAMPLES / name] if name.endswith(".py") else [sys.executable, "-m", name]
+            return stack.enter_context(
+                Running([*SNAPSAFE_RUN, *program, *arguments], environment | settings, merged=merged)
+            )
+
+        yield start
+
+
+@pytest.fixture
+def finish(environment):
+    """Runs a command to its end, which must be `status`; returns its stdout, or (stdout, stderr) if it fails."""
+
+    def finish(*command, status=0, **settings):
+        done = subprocess.run(
+            [str(part) for part in command],
+            env=environment | settings,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        if status:
+            return done.stdout, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    return finish

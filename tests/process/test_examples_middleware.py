@@ -1,0 +1,126 @@
+"""examples/middleware.py behind real servers, and what it answers while a restore is worked off or has failed."""
+
+import pytest
+
+from ..helpers.running import EXAMPLES, get, port_in
+
+STAGE = """
+    import asyncio, sys, threading
+    from wsgiref.util import setup_testing_defaults
+    from wsgiref.validate import validator
+    sys.path.insert(0, sys.argv[2])
+    import middleware, snapsafe_rt
+    from stage import bump
+    middleware.log.disabled = True  # it is read elsewhere
+
+    def wsgi(timeout=5.0):
+        def start(status, headers, *_):
+            answered.append((status, dict(headers)))
+        answered = []
+        environ = {"SERVER_PROTOCOL": "HTTP/1.0", "QUERY_STRING": ""}
+        setup_testing_defaults(environ)
+        iterator = validator(middleware.SnapsafeWSGI(middleware.hello, timeout))(environ, start)
+        body = b"".join(iterator)
+        iterator.close()
+        ((status, headers),) = answered
+        assert int(headers["Content-Length"]) == len(body)
+        return int(status[:3]), headers.get("Retry-After")
+
+    def asgi(kind="http", timeout=5.0):
+        async def call():
+            sent = []
+            async def send(message):
+                sent.append(message)
+            await middleware.SnapsafeASGI(middleware.hello_asgi, timeout)({"type": kind}, None, send)
+            return sent
+        sent = asyncio.run(call())
+        if kind != "http":
+            return [(message["type"], message["code"]) for message in sent]
+        assert len(sent[1]["body"]) == int(dict(sent[0]["headers"])[b"content-length"])
+        retry = dict(sent[0]["headers"]).get(b"retry-after")
+        return sent[0]["status"], retry and retry.decode()
+"""
+ALONE = {"SNAPSAFE_WATCH": "0"}
+
+
+@pytest.mark.parametrize("protection", ["1", "0"], ids=["", "twin"])
+def test_wsgi_server(start, source_file, protection):
+    server = start("middleware.py", SNAPSAFE=protection)
+    port = port_in(server.line())
+    restores = []
+    for _ in range(3):
+        restores.append(get(port)["restores"])
+        source_file.bump()
+    assert restores == ([0, 1, 2] if protection == "1" else [0, 0, 0])
+    server.interrupt(130)
+
+
+@pytest.mark.parametrize("protection", ["1", "0"], ids=["", "twin"])
+def test_uvicorn(start, source_file, protection):
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed (pip install uvicorn)")
+    arguments = ["--app-dir", EXAMPLES, "--port", "0", "middleware:asgi_app"]
+    server = start("uvicorn", *arguments, merged=True, SNAPSAFE=protection)
+    port = port_in(server.line(having="running on"))
+    restores = []
+    for _ in range(3):
+        restores.append(get(port)["restores"])
+        source_file.bump()
+    assert restores == ([0, 1, 2] if protection == "1" else [0, 0, 0])
+    server.interrupt(0)
+
+
+@pytest.mark.parametrize("ask", ["wsgi", "asgi"])
+def test_a_callback_that_fails_costs_a_request(run_python, source_file, ask):
+    script = f"""
+    ask = {ask}
+    def fails():
+        raise ConnectionError("no database")
+    assert ask() == (200, None)
+    snapsafe_rt.register_after_restore(fails)
+    bump()
+    assert ask() == (503, "1")
+    assert ask() == (200, None)
+    if ask is asgi:
+        bump()
+        assert asgi("websocket") == [("websocket.close", 1013)]
+        assert asgi("websocket") == [] == asgi("lifespan")
+    """
+    run_python(STAGE + script, source_file.path, EXAMPLES, env=source_file.env | ALONE)
+
+
+@pytest.mark.parametrize("ask", ["wsgi", "asgi"])
+def test_a_restore_that_takes_long(run_python, source_file, ask):
+    """Until its callbacks are done every request is told to come again, within the time that is set."""
+    script = f"""
+    ask = {ask}
+    began, done = threading.Event(), threading.Event()
+    def slow():
+        began.set()
+        assert done.wait(30)
+    snapsafe_rt.register_after_restore(slow)
+    bump()
+    other = threading.Thread(target=snapsafe_rt.check)
+    other.start()
+    assert began.wait(30)
+    assert ask(timeout=0.05) == ask(timeout=0) == (503, "1")
+    done.set()
+    assert ask(timeout=30) == (200, None)
+    other.join()
+    """
+    run_python(STAGE + script, source_file.path, EXAMPLES, env=source_file.env | ALONE)
+
+
+def test_why_is_in_the_log(run_python, source_file):
+    script = """
+    middleware.log.disabled = False
+    def fails():
+        raise ConnectionError("no database")
+    snapsafe_rt.register_after_restore(fails)
+    import logging
+    logging.basicConfig(stream=sys.stdout)
+    bump()
+    assert wsgi() == (503, "1")
+    """
+    said = run_python(STAGE + script, source_file.path, EXAMPLES, env=source_file.env | ALONE)
+    assert said.startswith("ERROR:snapsafe.middleware:not ready after a restore\n")
+    assert "ConnectionError: no database" in said
