@@ -106,9 +106,8 @@ def greenlet() -> "Any":
 
 def wait_in_hub(begin: "Callable[[Callable[[], object]], bool]", seconds: "float | None") -> None:
     """Let other greenlets run until woken. `begin(wake)` says where to call wake(), from any thread; False: no more."""
-    from gevent.event import Event
-
-    done = Event()
+    __import__("gevent.event")
+    done = sys.modules["gevent.event"].Event()
     loop = _hub_here().loop
     if begin(lambda: loop.run_callback_threadsafe(done.set)):
         done.wait(seconds)
