@@ -306,10 +306,10 @@ def test_without_an_inotify_to_be_had_there_is_a_timer_and_later_an_inotify(run)
 def test_500_processes_of_one_user_wake(run):
     run(
         """
-    register(calls.append, 1)
+    done = threading.Event()
+    register(done.set)
     go_reader, go = os.pipe()
     ready_reader, ready = os.pipe()
-    done_reader, done = os.pipe()
     bumper = os.fork()
     if bumper == 0:
         os.close(go)
@@ -322,7 +322,7 @@ def test_500_processes_of_one_user_wake(run):
         pid = os.fork()
         if pid == 0:
             os.write(ready, b"x")
-            os._exit(0 if until(lambda: calls, 60) else 1)
+            os._exit(0 if done.wait(100) else 1)
         pids.append(pid)
     got = 0
     while got < 500: got += len(os.read(ready_reader, 500))
