@@ -219,6 +219,8 @@ static void look_up(const ss_watch_item *item, uint64_t *ret_dev, uint64_t *ret_
     if (length > 0 && (size_t)length < sizeof path && stat(path, &st) == 0) {
         *ret_dev = st.st_dev;
         *ret_ino = st.st_ino;
+        if (item->mask & IN_CLOSE_WRITE) /* perhaps half-written when it was looked at: its inode says nothing then */
+            *ret_ino += (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_size;
     }
 }
 

@@ -34,7 +34,7 @@ typedef struct {
     char *path, *name;     /* malloc'ed; owned by the plan */
     uint32_t mask;         /* inotify's; 0 for a device */
     bool device, sysgenid; /* poll it; how to arm it again */
-    uint64_t dev, ino;     /* where it led when the plan was made; 0 and 0: nowhere */
+    uint64_t dev, ino;     /* where it led when the plan was made; 0 and 0: nowhere. With IN_CLOSE_WRITE: see look_up() */
     int descriptor;        /* the watch of the inotify, or the open device; -1 if none */
 } ss_watch_item;
 

@@ -106,9 +106,26 @@ def greenlet() -> "Any":
 
 def wait_in_hub(begin: "Callable[[Callable[[], object]], bool]", seconds: "float | None") -> None:
     """Let other greenlets run until woken. `begin(wake)` says where to call wake(), from any thread; False: no more."""
-    from gevent.event import Event  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    hub = _hub_here()
+    gevent = sys.modules["gevent"]
+    waiter = sys.modules["gevent.hub"].Waiter(hub)
+    watcher = hub.loop.async_()  # gevent takes a loop without one for a deadlock
+    ended = False
 
-    done = Event()
-    loop = _hub_here().loop
-    if begin(lambda: loop.run_callback_threadsafe(done.set)):
-        done.wait(seconds)
+    def wake() -> None:
+        try:
+            if not ended:
+                watcher.send()
+        except Exception:
+            if not ended:  # else nobody waits any more
+                raise
+
+    try:
+        watcher.start(waiter.switch, None)  # before anybody can send: what is not started hears nothing
+        if begin(wake):
+            with gevent.Timeout(seconds, False):
+                waiter.get()
+    finally:
+        ended = True
+        watcher.stop()
+        watcher.close()

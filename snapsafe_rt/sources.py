@@ -41,7 +41,7 @@ class Candidate:
         self.rank: int | None = None
         self.reason = "not looked at yet"
         self.identity: tuple[int, int] = (0, 0)  # device and inode of what is mapped
-        self.found: tuple[int, int] = (0, 0)  # where the path led, before it was mapped; zeros: nowhere
+        self.found: os.stat_result | None = None  # what was at the path before it was mapped
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class Candidate:
     def examine(self) -> None:
         """Look at the path as it is now; maps it where it can be used."""
         self.rank = None
-        self.found = self.leads_to() or (0, 0)
+        self.found = self._look()
         status, error, self.slot = native.map_source(_KINDS[self.kind], self.path)
         if status:
             self.reason = _REASONS[status].format(error=os.strerror(error) if error else "")
@@ -69,11 +69,14 @@ class Candidate:
 
     def leads_to(self) -> "tuple[int, int] | None":
         """Device and inode of what is at the path now; None if nothing is."""
+        now = self._look()
+        return (now.st_dev, now.st_ino) if now else None
+
+    def _look(self) -> "os.stat_result | None":
         try:
-            now = os.stat(self.path)
+            return os.stat(self.path)
         except OSError:
             return None
-        return now.st_dev, now.st_ino
 
     def as_dict(self) -> dict[str, object]:
         return {"source": self.name, "usable": self.rank is not None, "reason": self.reason}

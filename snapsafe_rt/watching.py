@@ -79,9 +79,17 @@ def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
         if not name:
             return None
     mask = _CREATE | _MOVED_TO | _ONLYDIR | _DELETE_SELF | _MOVE_SELF
-    if not watched:
-        mask |= _CLOSE_WRITE | _ATTRIB  # written, or permitted, after it was made
-    dev, ino = _obstacle(os.path.join(folder, name)) if missing else candidate.found
+    dev = ino = 0
+    if missing:
+        dev, ino = _obstacle(os.path.join(folder, name))
+    elif candidate.found is not None:
+        dev, ino = candidate.found.st_dev, candidate.found.st_ino
+        # Written, or permitted, after it was made. Not before it is there: all that write to /dev/null would wake us.
+        if not watched:
+            mask |= _ATTRIB
+        if not watched and stat.S_ISREG(candidate.found.st_mode):
+            mask |= _CLOSE_WRITE
+            ino = (ino + candidate.found.st_mtime_ns + candidate.found.st_size) % 2**64  # as look_up() in watcher.c
     return folder or "/", name, mask, False, False, dev, ino
 
 
@@ -101,6 +109,8 @@ def _obstacle(path: str) -> "tuple[int, int]":
 
 def describe() -> "dict[str, str]":
     """`how` a restore is noticed that nobody draws or checks for, a word of HOW; and why no better, or not at all."""
+    if not native.in_main_interpreter():
+        return {"how": HOW[0], "reason": _why_off()}
     info = native.inspect_watcher()
     reason = ""
     if info.error:

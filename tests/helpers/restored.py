@@ -63,7 +63,11 @@ def resident():
 
 
 def threads():
-    return sorted(read(f"/proc/self/task/{tid}/comm").strip() for tid in os.listdir("/proc/self/task"))
+    found = []
+    for tid in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(read(f"/proc/self/task/{tid}/comm").strip())
+    return sorted(found)
 
 
 def descriptors():

@@ -1,0 +1,459 @@
+"""The watcher's threads: what they cost, what they leave alone, what takes their means away, and how they end."""
+
+import os
+import sys
+
+import pytest
+
+STAGE = """
+    import os, signal, struct, subprocess, sys, threading, time
+    import snapsafe_rt
+    from restored import children_end, descriptors, in_child, read, restore, settle, threads, until
+    from snapsafe_rt.core import native
+    from stage import bump
+    path, register, calls = sys.argv[1], snapsafe_rt.register_after_restore, []
+    watching = lambda: snapsafe_rt.status().watching
+    def asleep(how=None):
+        assert until(lambda: watching()["how"] == how if how else watching()["how"] != "starting"), watching()
+    with open(path if os.path.isfile(path) else os.devnull, "rb") as file: LAYOUT = file.read()
+"""
+IDLE_SECONDS = float(os.environ.get("SNAPSAFE_TEST_IDLE_SECONDS", "2"))  # CI: 60
+
+
+@pytest.fixture
+def run(run_python, source_file):
+    def run(script, *arguments, env=None, **options):
+        return run_python(STAGE + script, source_file.path, *arguments, env=source_file.env | (env or {}), **options)
+
+    return run
+
+
+def test_no_wakeup_while_nothing_happens(run):
+    run(
+        f"""
+    register(calls.append, 1)
+    assert restore() == []
+    asleep("inotify")
+    def switches():
+        return {{tid: [line for line in read(f"/proc/self/task/{{tid}}/status").splitlines() if "ctxt" in line]
+                for tid in os.listdir("/proc/self/task") if int(tid) != os.getpid()}}
+    time.sleep(0.3)
+    before = native.inspect_watcher().wakeups, switches()
+    time.sleep({IDLE_SECONDS})
+    assert (native.inspect_watcher().wakeups, switches()) == before
+    assert len(before[1]) == 2
+    assert restore() == [] and native.inspect_watcher().wakeups > before[0]  # it can count
+    """,
+        timeout=60 + IDLE_SECONDS,
+    )
+
+
+def test_signals_that_main_waits_for_stay_mains(run):
+    """Under sigwait(3) the kernel counts them as not blocked; between two of them they are."""
+    run("""
+    waited = {signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    go = threading.Event()
+    @register
+    def callback():
+        calls.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        os.kill(os.getpid(), signal.SIGHUP)
+        go.wait(20)
+    def child():
+        assert until(lambda: read(f"/proc/{os.getppid()}/syscall").split()[0] in ("128", "137"))
+        bump()
+    pid = in_child(child)
+    assert signal.sigwait(waited) == signal.SIGHUP
+    assert waited <= calls[0] and signal.SIGUSR1 not in calls[0], calls
+    os.kill(os.getpid(), signal.SIGTERM)  # nobody waits: it must stay pending
+    assert signal.SIGTERM in signal.sigpending()
+    assert signal.sigwait(waited) == signal.SIGTERM
+    go.set()
+    assert children_end([pid]) == [0]
+    """)
+
+
+def test_callbacks_and_their_children_have_mains_mask(run):
+    run("""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    @register
+    def callback():
+        calls.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        status = subprocess.run(["cat", "/proc/self/status"], stdout=subprocess.PIPE, check=True).stdout.decode()
+        calls.append([line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")])
+    assert restore() == []
+    assert calls == [{signal.SIGUSR2}, [f"{1 << signal.SIGUSR2 - 1:016x}"]], calls
+    """)
+
+
+def test_handlers_of_the_program_run_while_the_event_does(run):
+    run("""
+    signal.signal(signal.SIGUSR1, lambda *_: calls.append(threading.current_thread() is threading.main_thread()))
+    @register
+    def callback():
+        for _ in range(20):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.001)
+    assert restore() == []
+    assert calls and all(calls), calls
+    """)
+
+
+def test_others_that_write_to_devices_wake_nobody(run):
+    """Without a source the folders are watched in which one may appear."""
+    run(
+        """
+    register(calls.append, 1)
+    asleep()
+    time.sleep(0.3)
+    before = native.inspect_watcher().wakeups
+    for _ in range(1000):
+        open("/dev/null", "w").close()
+    time.sleep(0.3)
+    assert native.inspect_watcher().wakeups - before < 5
+    """,
+        env={"SNAPSAFE_SOURCES": "vmclock:/dev/snapsafe-none"},
+    )
+
+
+def test_a_program_that_closes_and_reuses_every_descriptor(run):
+    run("""
+    register(calls.append, 1)
+    asleep("inotify")
+    os.closerange(3, 4096)
+    assert restore() == [] and len(calls) == 1
+    reader, writer = os.pipe()
+    for fd in range(3, 200):
+        if fd not in (reader, writer):
+            os.dup2(writer, fd)
+    os.set_blocking(reader, False)
+    for i in range(2, 12):
+        assert restore() == [] and len(calls) == i
+    os.utime(path)
+    assert snapsafe_rt.unregister(calls.append)
+    assert all(os.fstat(fd).st_ino == os.fstat(writer).st_ino for fd in range(3, 200))  # none was closed
+    try: assert not os.read(reader, 1)  # and nothing was written
+    except BlockingIOError: pass
+    """)
+
+
+def test_a_descriptor_limit_of_zero(run):
+    """poll(2) refuses more entries than that for ever."""
+    run("""
+    import resource
+    register(calls.append, 1)
+    asleep("inotify")
+    fd = os.open(path, os.O_WRONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    for i in range(1, 4):
+        os.pwrite(fd, struct.pack("<Q", 1000 + i), 0x68)
+        assert settle() == [] and len(calls) == i
+    begin = native.inspect_watcher().wakeups, time.process_time()
+    time.sleep(1)
+    assert native.inspect_watcher().wakeups - begin[0] < 10 and time.process_time() - begin[1] < 0.5
+    """)
+
+
+def test_a_truncated_source_is_lost_and_kills_nobody(run):
+    run("""
+    @register
+    def callback(): calls.append(snapsafe_rt.cause())
+    asleep("inotify")
+    os.truncate(path, 0)
+    assert until(lambda: calls and native.epoch() == snapsafe_rt.events.barrier.delivered), calls
+    assert set(calls) == {"source"} and snapsafe_rt.status().source is None
+    """)
+
+
+def test_a_path_below_a_file_costs_nothing(run):
+    run(
+        """
+    register(calls.append, 1)
+    asleep()
+    time.sleep(0.2)
+    begin = native.inspect_watcher().wakeups, time.process_time()
+    time.sleep(1)
+    assert native.inspect_watcher().wakeups - begin[0] < 3 and time.process_time() - begin[1] < 0.3
+    """,
+        env={"SNAPSAFE_SOURCES": "vmclock:/etc/passwd/vmclock0,vmclock:/dev/null/x"},
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "write(path + '.new'); os.rename(path + '.new', path)",
+        "os.unlink(path); assert seen(); write(path)",
+        "os.rename(path, path + '.old'); assert seen(); write(path)",
+        "os.rename(folder, folder + '.old'); os.mkdir(folder); write(path)",
+        "os.unlink(path); os.rmdir(folder); assert seen(); os.mkdir(folder); write(path)",
+    ],
+)
+def test_a_source_that_is_replaced(run_python, source_file, shm_path, change):
+    """Each is noticed by the watcher alone, and the new file is watched from then on."""
+    folder = shm_path / "run"
+    folder.mkdir()
+    path = folder / "vmclock0"
+    path.write_bytes(source_file.path.read_bytes())
+    run_python(
+        STAGE
+        + f"""
+    folder = os.path.dirname(path)
+    def write(at):
+        with open(at, "wb") as file:
+            file.write(LAYOUT)
+    def seen():
+        before = len(calls)
+        return until(lambda: len(calls) > before)
+    register(lambda: calls.append(snapsafe_rt.cause()))
+    asleep("inotify")
+    {change}
+    inode = os.stat(path).st_ino
+    assert until(lambda: getattr(snapsafe_rt.activation.state.watched, "identity", (0, 0))[1] == inode)
+    assert settle() == [] and calls and set(calls) == {{"source"}}, calls
+    asleep("inotify")
+    assert restore() == [] and calls[-1] == "generation", calls
+    os.unlink(path)
+    snapsafe_rt.deactivate()
+    assert until(lambda: len(threads()) == 1)
+    assert snapsafe_rt.status().source is None
+    """,
+        path,
+        env={"SNAPSAFE_SOURCES": f"vmclock:{path}"},
+    )
+
+
+def test_a_source_that_appears_late_in_a_folder_that_appears_late(run_python, source_file, shm_path):
+    path = shm_path / "a" / "b" / "vmclock0"
+    run_python(
+        STAGE
+        + """
+    register(lambda: calls.append(snapsafe_rt.cause()))
+    asleep("inotify")
+    assert snapsafe_rt.status().source is None
+    os.makedirs(os.path.dirname(path))
+    with open(sys.argv[2], "rb") as file: page = file.read()
+    with open(path, "wb") as file: file.write(page)
+    assert until(lambda: calls == ["source"]), calls
+    asleep("inotify")
+    assert restore() == [] and calls == ["source", "generation"]
+    """,
+        path,
+        source_file.path,
+        env={"SNAPSAFE_SOURCES": f"vmclock:{path}"},
+    )
+
+
+def test_a_kernel_that_refuses_close_range(run):
+    """The threads share the program's table then, and open nothing in it."""
+    run("""
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    # linux/filter.h, linux/seccomp.h: if the call is close_range (436), fail with EPERM; else allow.
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, 436), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *line) for line in code))
+    class Program(ctypes.Structure): _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    if libc.prctl(22, 2, ctypes.byref(Program(len(code), ctypes.addressof(program)))) != 0:  # PR_SET_SECCOMP
+        print("no seccomp filters here"); sys.exit(77)
+    before = descriptors()
+    register(calls.append, 1)
+    asleep("timer")
+    assert watching()["reason"] == os.strerror(1), watching()
+    assert descriptors() == before
+    begin = time.monotonic()
+    for i in range(1, 3):
+        assert restore() == [] and len(calls) == i
+    assert time.monotonic() - begin < 6
+    assert descriptors() == before
+    os.utime(path)
+    snapsafe_rt.unregister(calls.append)
+    """)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_without_an_inotify_to_be_had_there_is_a_timer_and_later_an_inotify(run):
+    run("""
+    import ctypes
+    libc = ctypes.CDLL(None)
+    reader, writer = os.pipe()
+    def bumps():
+        os.close(writer)
+        while os.read(reader, 1): bump()
+    pid = in_child(bumps)
+    os.close(reader)
+    os.setgid(61000), os.setuid(61000)
+    taken = []
+    while (fd := libc.inotify_init1(0)) >= 0: taken.append(fd)
+    register(calls.append, 1)
+    asleep("timer")
+    assert watching()["reason"] == os.strerror(24), watching()
+    for i in range(1, 3):
+        begin = time.monotonic()
+        os.write(writer, b"x")
+        assert until(lambda: len(calls) == i) and time.monotonic() - begin < 3
+    for fd in taken: os.close(fd)
+    asleep("inotify")
+    os.write(writer, b"x")
+    assert until(lambda: len(calls) == 3)
+    os.close(writer)
+    try: children_end([pid])
+    except PermissionError: pass
+    """)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_500_processes_of_one_user_wake(run):
+    run(
+        """
+    done = threading.Event()
+    register(done.set)
+    go_reader, go = os.pipe()
+    ready_reader, ready = os.pipe()
+    bumper = os.fork()
+    if bumper == 0:
+        os.close(go)
+        os.read(go_reader, 1)
+        bump()
+        os._exit(0)
+    os.setgid(61001), os.setuid(61001)
+    pids = []
+    for _ in range(500):
+        pid = os.fork()
+        if pid == 0:
+            os.write(ready, b"x")
+            os._exit(0 if done.wait(100) else 1)
+        pids.append(pid)
+    got = 0
+    while got < 500: got += len(os.read(ready_reader, 500))
+    begin = time.monotonic()
+    os.write(go, b"x")
+    statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+    assert statuses == [0] * 500, sum(map(bool, statuses))
+    assert time.monotonic() - begin < 60
+    """,
+        timeout=120,
+        dev=False,
+    )
+
+
+@pytest.mark.parametrize("how", ["sys.exit(3)", "os._exit(3)", "raise SystemExit(3)"])
+@pytest.mark.parametrize(
+    "callback", ["time.sleep(3600)", "[None for _ in iter(int, 1)]", "threading.Lock().__enter__()"]
+)
+def test_exit_while_a_callback_hangs(run, how, callback):
+    said = run(
+        f"""
+    inside = threading.Event()
+    @register
+    def hangs():
+        inside.set()
+        {callback}
+    bump()
+    assert inside.wait(20)
+    print(time.monotonic(), flush=True)
+    {how}
+    """,
+        status=3,
+        timeout=30,
+    )
+    import time
+
+    assert time.monotonic() - float(said) < 5
+
+
+def test_exit_while_restores_storm(run):
+    run(
+        """
+    script = '''
+    import os, sys, threading, snapsafe_rt
+    from stage import bump
+    done = threading.Event()
+    def callback(): done.set()
+    snapsafe_rt.register_after_restore(callback)
+    def rewrite():
+        while True: bump()
+    threading.Thread(target=rewrite, daemon=True).start()
+    done.wait()
+    sys.exit(3)
+    '''
+    environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    for _ in range(int(os.environ.get("EXITS", 30))):
+        done = subprocess.run([sys.executable, "-c", script, path], env=environment, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == 3 and not done.stderr, done
+    """,
+        env={"EXITS": os.environ.get("SNAPSAFE_TEST_EXITS", "30")},  # CI: 200
+        timeout=300,
+    )
+
+
+def test_nothing_starts_again_at_exit(run):
+    """Handlers that were registered before ours run after it."""
+    assert (
+        run("""
+    import atexit
+    def late():
+        snapsafe_rt.register_after_restore(calls.append, 2)
+        snapsafe_rt.activation.probe(now=True)
+        bump()
+        snapsafe_rt.check()
+        print(calls, len(threads()), watching()["how"], flush=True)
+    atexit.register(late)
+    register(calls.append, 1)
+    """).strip()
+        == "[1, 2] 1 off"
+    )
+
+
+def test_legacy_subinterpreters_run_their_callbacks_in_check(run):
+    run("""
+    try: import _xxsubinterpreters as interpreters
+    except ImportError: import _interpreters as interpreters
+    try: interpreter = interpreters.create(isolated=False)
+    except TypeError: interpreter = interpreters.create("legacy")
+    register(calls.append, 1)
+    assert restore() == []
+    def inside(script):
+        error = interpreters.run_string(interpreter, script)
+        assert error is None, error
+    inside(f'''
+    import sys
+    sys.argv = ["", {path!r}]
+    import snapsafe_rt
+    calls = []
+    snapsafe_rt.activate()
+    snapsafe_rt.register_after_restore(calls.append, 1)
+    assert snapsafe_rt.check() == 1 and calls == [], calls
+    said = snapsafe_rt.status().watching
+    assert said["reason"] == "only the main interpreter has a watcher", said
+    ''')
+    assert restore() == [] and len(calls) == 2
+    inside('''
+    assert calls == []
+    assert snapsafe_rt.check() == 2 and calls == [1], calls
+    assert snapsafe_rt.check() == 2 and calls == [1], calls
+    ''')
+    assert restore() == [] and len(calls) == 3
+    interpreters.destroy(interpreter)
+    assert restore() == [] and len(calls) == 4
+    """)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="concurrent.interpreters came with 3.14")
+def test_isolated_interpreters_say_that_they_have_no_event(run):
+    run("""
+    from concurrent import interpreters
+    register(calls.append, 1)
+    interpreter = interpreters.create()
+    for _ in range(3):
+        interpreter.exec('''
+        import snapsafe_rt
+        snapsafe_rt.register_after_restore(print, "never")
+        assert snapsafe_rt.check() == 0
+        status = snapsafe_rt.status()
+        assert not status.protected and not status.active, status
+        ''')
+        assert restore() == []
+    assert len(calls) == 3
+    interpreter.close()
+    """)
