@@ -148,3 +148,40 @@ def test_an_error_in_the_watchers_thread_is_reported(run_python, source_file):
     """
     )
     run_python(script, source_file.path, env=source_file.env)
+
+
+def test_before_a_snapshot_the_last_registered_is_first(run_python, source_file):
+    script = (
+        STAGE
+        + """
+    from snapsafe_rt.callbacks import run_before
+    from snapsafe_rt.groups import ExceptionGroup
+    def fails(): raise ValueError("no")
+    a, b, after = note("a"), note("b"), note("after")
+    snapsafe_rt.register_before_snapshot(a, 1)
+    snapsafe_rt.register_at_snapshot(before=b, after_in_clone=after)
+    snapsafe_rt.register_before_snapshot(fails)
+    for _ in range(2):  # nothing is consumed
+        try:
+            run_before()
+        except ExceptionGroup as group:
+            assert [str(error) for error in group.exceptions] == ["no"]
+        assert calls == [("b",), ("a", 1)], calls
+        calls.clear()
+    assert snapsafe_rt.check() == 0 and calls == []
+    bump()
+    assert snapsafe_rt.check() == 1 and calls == [("after",)], calls
+    assert snapsafe_rt.unregister(b) and snapsafe_rt.unregister(after) and not snapsafe_rt.unregister(b)
+    bump()
+    snapsafe_rt.check()
+    assert calls == [("after",)], calls
+    for wrong in (lambda: snapsafe_rt.register_at_snapshot(), lambda: snapsafe_rt.register_at_snapshot(before=1),
+                  lambda: snapsafe_rt.register_after_restore(None)):
+        try:
+            wrong()
+        except TypeError:
+            continue
+        raise AssertionError("no TypeError")
+    """
+    )
+    run_python(script, source_file.path, env=source_file.env)
