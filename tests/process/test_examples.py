@@ -13,8 +13,7 @@ import pytest
 
 from ..helpers.running import EXAMPLES, SECONDS, SNAPSAFE_RUN, get, port_in
 
-PROGRAMS = ["https_server.py", "https_client.py", "asyncio_service.py", "middleware.py", "node_id.py", "threads.py"]
-PROGRAMS.append("cron_job.py")
+PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 def test_the_table_names_every_example():
@@ -221,6 +220,20 @@ def test_node_id(finish):
     assert made == sorted(made)
     assert len({id[12:26] for id in made}) == 1  # the node
     assert all(re.fullmatch("[0-9a-f]{32}", id) for id in made)
+
+
+def test_node_id_of_a_forked_child_is_its_own(run_python, source_file):
+    script = """
+    import sys
+    sys.path.insert(0, sys.argv[2])
+    import node_id, snapsafe_rt
+    from drawing import in_child
+    plain = snapsafe_rt.per_generation(node_id.make_node)
+    for draw, same in ((lambda: node_id.node(), False), (plain, True)):  # the twin: without the hook
+        parents = draw().to_bytes(7, "big")
+        assert (in_child(lambda: draw().to_bytes(7, "big")) == parents) == same
+    """
+    run_python(script, source_file.path, EXAMPLES, env=source_file.env)
 
 
 # ---- cron_script.sh, cron_job.py ----
