@@ -40,7 +40,7 @@ state = State()
 
 
 def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None:
-    """Guard this process. Idempotent: a second call changes nothing.
+    """Guard this process. Idempotent: a second call changes nothing, and if it names other sources, status() says so.
 
     `sources`: a list as in SNAPSAFE_SOURCES (`vmclock:PATH`, `sysgenid:PATH`), which it overrides. What cannot be
     guarded or watched is told by status(), not raised; under SNAPSAFE_STRICT=1 it ends the process with status 78.
@@ -50,6 +50,7 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
     candidates, problems = _named(sources)
     with _lock:
         if state.active:
+            _note_other(candidates)
             return
         state.settings = settings.Settings()
         state.problems = state.settings.problems + problems
@@ -72,6 +73,16 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
         _tell_watching()
         _check_strict()
         record.write()
+
+
+def _note_other(candidates: "list[sources.Candidate]") -> None:
+    """Who names other sources now believes that they are watched."""
+    known = {candidate.name for candidate in state.candidates}
+    other = [candidate.name for candidate in candidates if candidate.name not in known]
+    if other:
+        state.problems.append(
+            f"activate() named {', '.join(other)} when active already: not watched; deactivate() first"
+        )
 
 
 def activate_unless_told() -> None:

@@ -290,6 +290,19 @@ def test_free_threaded_builds_are_left_alone(run_python, source_file):
     run_python(script, source_file.uri, activated=False)
 
 
+def test_other_sources_named_while_active_are_a_problem(run_python, source_file):
+    script = """
+    import sys, snapsafe_rt
+    snapsafe_rt.activate(sys.argv[1])
+    snapsafe_rt.activate()
+    assert snapsafe_rt.status().problems == []
+    snapsafe_rt.activate("vmclock:/no/such")
+    assert "vmclock:/no/such" in snapsafe_rt.status().problems[0]
+    assert snapsafe_rt.status().source["source"] == sys.argv[1]
+    """
+    run_python(script, source_file.uri, env=source_file.env)
+
+
 def test_public_names():
     assert set(snapsafe_rt.__all__) <= set(dir(snapsafe_rt))
 
