@@ -26,8 +26,8 @@ cdef extern from *:
         PyGILState_Release(state);
     }
 
-    /* With the GIL, in a child just forked: a thread state that nobody uses. Where the child's only thread ends while the
-       runner begins, CPython would take the memory of its first state for a new one, and abort (seen on 3.11). */
+    /* With the GIL, in a child just forked: a thread state that nobody uses. Where the child's only thread ends while
+       the runner begins, CPython would take its first state's memory for a new one, and abort (seen on 3.11). */
     static void ss_keep_thread_state(void) { (void)PyThreadState_New(PyInterpreterState_Main()); }
 
     static void ss_set_event_function(PyObject *function)
