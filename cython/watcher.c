@@ -2,6 +2,7 @@
 #include "watcher.h"
 
 #include "epoch.h"
+#include "mask.h"
 #include "record.h"
 
 #include <errno.h>
@@ -20,7 +21,6 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,63 +90,6 @@ void ss_watcher_poke(void)
 
 /* ---- the runner ---- */
 
-/* All but what the kernel raises for an instruction: blocked, a SIGBUS kills past its handler, and a load from a source that
-   was truncated raises one (source.c). */
-static void block_signals(sigset_t *ret_before)
-{
-    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
-    sigset_t mask;
-    sigfillset(&mask);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        (void)sigdelset(&mask, faults[i]);
-    (void)pthread_sigmask(SIG_SETMASK, &mask, ret_before);
-}
-
-/* The start of a file of /proc, in text. False if there is none. */
-static bool read_text(const char *path, char *ret_text, size_t size)
-{
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    const ssize_t got = fd < 0 ? -1 : read(fd, ret_text, size - 1);
-    if (fd >= 0)
-        (void)close(fd);
-    ret_text[got > 0 ? got : 0] = 0;
-    return got > 0;
-}
-
-/* What main waits for in sigwait(3), as bits; else 0. The kernel counts it as not blocked meanwhile: taken for main's mask,
-   that would let a thread of ours die of a signal that main was about to take. */
-static uint64_t awaited_by_main(void)
-{
-    char text[256];
-    long call = -1;
-    unsigned long long set = 0;
-    uint64_t bits = 0;
-    if (!read_text("/proc/self/syscall", text, sizeof text) || sscanf(text, "%ld 0x%llx", &call, &set) != 2 ||
-        call != SYS_rt_sigtimedwait)
-        return 0;
-    const struct iovec here = {.iov_base = &bits, .iov_len = sizeof bits};
-    const struct iovec there = {.iov_base = (void *)(uintptr_t)set, .iov_len = sizeof bits};
-    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof bits ? bits : 0; /* main may be gone from there */
-}
-
-/* A thread that main started now would have main's mask, and so would the processes that a callback starts. */
-static void adopt_main_mask(void)
-{
-    char text[4096];
-    unsigned long long blocked = awaited_by_main();
-    const char *line = read_text("/proc/self/status", text, sizeof text) ? strstr(text, "\nSigBlk:") : NULL;
-    if (!line) /* of the thread group's leader */
-        return;
-    blocked |= strtoull(line + sizeof "\nSigBlk:" - 1, NULL, 16) | awaited_by_main(); /* it may have begun meanwhile */
-    sigset_t mask;
-    sigemptyset(&mask);
-    for (int i = 1; i <= 64; i++) {
-        if (blocked & 1ULL << (i - 1))
-            (void)sigaddset(&mask, i);
-    }
-    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
-}
-
 static void *runner_main(void *argument)
 {
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
@@ -167,9 +110,9 @@ static void *runner_main(void *argument)
         if (ss_look() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             why &= ~SS_WOKE_LOOK;
         if (why && run) {
-            adopt_main_mask();
+            ss_mask_adopt_main();
             run(why);
-            block_signals(NULL);
+            ss_mask_block(NULL);
         }
         (void)pthread_mutex_lock(&mutex);
         if (is_current(mine))
@@ -491,7 +434,7 @@ static void start(void)
     pending &= SS_WOKE_PATHS; /* the plan takes it as known; the epoch is looked at again */
     runner_busy = false;
     (void)pthread_mutex_unlock(&mutex);
-    block_signals(&before);
+    ss_mask_block(&before);
     (void)pthread_attr_init(&attributes);
     if (pthread_attr_getstacksize(&attributes, &stack) == 0 && stack < LEAST_STACK)
         (void)pthread_attr_setstacksize(&attributes, LEAST_STACK);

@@ -11,9 +11,7 @@ cdef extern from *:
     /* Called without the GIL by the runner. Leaves no exception: what the function raises is reported as unraisable. */
     static void ss_run_event(unsigned why)
     {
-        const uint64_t process = ss_process_token();
-        /* In a forked child whose only thread ended CPython takes the first state for a new one twice. */
-        if (!Py_IsInitialized() || !PyInterpreterState_ThreadHead(PyInterpreterState_Main()))
+        if (!Py_IsInitialized())
             return;
         PyGILState_STATE state = PyGILState_Ensure();
         PyObject *function = ss_event_function;
@@ -25,11 +23,12 @@ cdef extern from *:
             Py_XDECREF(result);
             Py_DECREF(function);
         }
-        if (ss_process_token() == process)
-            PyGILState_Release(state);
-        else
-            (void)PyEval_SaveThread(); /* a callback forked, and this is the child: its last state stays, for the same reason */
+        PyGILState_Release(state);
     }
+
+    /* With the GIL, in a child just forked: a thread state that nobody uses. Where the child's only thread ends while
+       the runner begins, CPython would take its first state's memory for a new one, and abort (seen on 3.11). */
+    static void ss_keep_thread_state(void) { (void)PyThreadState_New(PyInterpreterState_Main()); }
 
     static void ss_set_event_function(PyObject *function)
     {
@@ -48,6 +47,7 @@ cdef extern from *:
     int ss_forking
     void ss_run_event(unsigned int why) noexcept nogil
     void ss_set_event_function(PyObject* function) noexcept
+    void ss_keep_thread_state() noexcept
     uint64_t ss_thread_id() noexcept
     void PyErr_SetObject(object, object)
     void PyErr_WriteUnraisable(object)
@@ -87,6 +87,7 @@ def plan_watching(list items not None, bint wanted, function):
 
 def resume_watching():
     """In a child whose fork no guard saw: start the threads there."""
+    ss_keep_thread_state()
     with nogil:
         ss_watcher_resume()
 
@@ -233,11 +234,14 @@ def forking():
 # taken, and no warning is given. With the GIL; returns what the original does.
 cdef PyObject* alone(int number, PyObject* module, PyObject* args, int kind) noexcept:
     global ss_forking
+    cdef uint64_t process = ss_process_token()
     cdef PyObject* value
     ss_watcher_pause()
     ss_forking = kind
     value = (<PyCFunction>ss_guards[number].original)(module, args)
     ss_forking = 0
+    if ss_process_token() != process:
+        ss_keep_thread_state()
     ss_watcher_resume()
     return value
 

@@ -58,7 +58,8 @@ def register_after_restore(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
     where and when. Registered in a coroutine or under gevent, func runs on that loop or hub, and may be a coroutine
     function; its registration ends with its loop. Elsewhere it runs in the thread that calls check(), or in a thread
     of its own; a coroutine function then gets a loop of its own, or acheck()'s. Registered twice, it runs twice.
-    Registered in a callback, it counts from the next restore on. Forked children inherit registrations.
+    Registered in a callback, it counts from the next restore on. Forked children inherit registrations; those of a loop
+    or hub that runs in the parent alone belong to no thread there.
 
     Activates the process if nothing did so yet. The first registration starts two native threads that sleep until a
     restore (SNAPSAFE_WATCH=0: none, and only check(), acheck() and notify_restored() run callbacks; so it is in

@@ -78,8 +78,9 @@ def check(timeout: "float | None" = None) -> int:
     """The barrier: after it everything that a restore calls for was done. For the start of a request or a job.
 
     Looks at the source, runs a pending restore event in this thread, waits for one that runs elsewhere, and returns the
-    epoch, to be compared with an earlier one. Costs a look at the source while nothing happened. Returns at once in a
-    callback, and in the thread of a loop that the event waits for.
+    epoch, to be compared with an earlier one: the last one whose event is complete. Costs a look at the source while
+    nothing happened. Returns at once, with the epoch of the event, in a callback, and in the thread of a loop that the
+    event waits for.
 
     `timeout`: seconds to wait for an event that runs elsewhere; it cannot bound callbacks that run in this thread.
     Raises TimeoutError, naming the callback that is late; an ExceptionGroup of what callbacks raised (a

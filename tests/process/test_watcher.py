@@ -443,16 +443,17 @@ def test_legacy_subinterpreters_run_their_callbacks_in_check(run):
 def test_isolated_interpreters_say_that_they_have_no_event(run):
     run("""
     from concurrent import interpreters
+    script = '''
+    import snapsafe_rt
+    snapsafe_rt.register_after_restore(print, "never")
+    assert snapsafe_rt.check() == 0
+    status = snapsafe_rt.status()
+    assert not status.protected and not status.active and status.why_not, status
+    '''
     register(calls.append, 1)
     interpreter = interpreters.create()
     for _ in range(3):
-        interpreter.exec('''
-        import snapsafe_rt
-        snapsafe_rt.register_after_restore(print, "never")
-        assert snapsafe_rt.check() == 0
-        status = snapsafe_rt.status()
-        assert not status.protected and not status.active, status
-        ''')
+        interpreter.exec(script)
         assert restore() == []
     assert len(calls) == 3
     interpreter.close()
