@@ -161,6 +161,7 @@ cdef class Barrier(Turn):
     cdef readonly uint64_t delivered
     cdef public object event     # what runs, while the turn is taken
     cdef public object greenlet  # in which it runs, under gevent
+    cdef public object loop      # on which acheck() runs it
     cdef uint64_t thread, process
     cdef list waiting
 
@@ -171,8 +172,8 @@ cdef class Barrier(Turn):
         """Take the turn, if nobody has it."""
         if self.thread and self.process == ss_process_token():
             return False
-        old = self.event, self.greenlet  # a parent's; kept to the end, for what goes with it may run Python
-        self.event = self.greenlet = None
+        old = self.event, self.greenlet, self.loop  # a parent's; kept to the end, for what goes with it may run Python
+        self.event = self.greenlet = self.loop = None
         self.thread, self.process = ss_thread_id(), ss_process_token()
         return True
 
@@ -206,8 +207,8 @@ cdef class Barrier(Turn):
         cdef list waiting = self.waiting
         if not self.mine:
             return
-        old = self.event, self.greenlet
-        self.event = self.greenlet = None
+        old = self.event, self.greenlet, self.loop
+        self.event = self.greenlet = self.loop = None
         self.waiting = []
         self.thread = 0
         ss_turn_wake(&self.word)

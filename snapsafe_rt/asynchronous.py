@@ -74,6 +74,7 @@ async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
     if not events.barrier.claim():
         return None
     try:
+        events.barrier.loop = asyncio.get_running_loop()
         for _ in range(events.PASSES):
             epoch = native.epoch()
             if epoch == events.barrier.delivered:

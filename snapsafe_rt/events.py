@@ -83,7 +83,8 @@ def check(timeout: "float | None" = None) -> int:
     event waits for.
 
     `timeout`: seconds to wait for an event that runs elsewhere; it cannot bound callbacks that run in this thread.
-    Raises TimeoutError, naming the callback that is late; an ExceptionGroup of what callbacks raised (a
+    Raises TimeoutError, naming the callback that is late, also at once where acheck() left the event on a loop of this
+    thread that does not run now; an ExceptionGroup of what callbacks raised (a
     BaseExceptionGroup if a SystemExit or KeyboardInterrupt is among them; on CPython 3.10 snapsafe_rt.groups has both
     classes). Any thread; in a forked child the event that its parent was at is pending.
     """
@@ -131,6 +132,8 @@ def _wait_for_other(turn: int, until: "float | None") -> bool:
     event: Event | None = barrier.event
     greenlet = homes.greenlet()
     if barrier.mine and (greenlet is None or greenlet is barrier.greenlet):
+        if barrier.loop is not None and homes.running_loop() is not barrier.loop:
+            raise TimeoutError(f"{late(event)}, on a loop of this thread that does not run at present")
         return False
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:

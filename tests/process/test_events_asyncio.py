@@ -404,3 +404,30 @@ def test_gevent_check_in_a_native_thread(run_gevent):
         assert pool.spawn(snapsafe_rt.check, 20).get(timeout=20) == i
         assert calls == [True] * i
     """)
+
+
+def test_an_event_left_half_way_on_a_loop_at_rest_is_not_called_done(run_python, source_file):
+    script = """
+    import asyncio, threading
+    import snapsafe_rt
+    from stage import bump, error
+    go = asyncio.Event()
+    async def waits(): await go.wait()
+    loop = asyncio.new_event_loop()
+    async def main():
+        snapsafe_rt.register_after_restore(waits)
+        bump()
+        try:
+            await snapsafe_rt.acheck(timeout=0.1)
+        except TimeoutError:
+            return
+    loop.run_until_complete(main())
+    told = error(snapsafe_rt.check)
+    assert "TimeoutError" in told and "waits" in told and "does not run" in told, told
+    async def rest():
+        go.set()
+        return await snapsafe_rt.acheck()
+    assert loop.run_until_complete(rest()) == 1 == snapsafe_rt.check()
+    loop.close()
+    """
+    run_python(script, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": "0"})
