@@ -51,12 +51,20 @@ def map_source(int kind, path):
     return status, error, index
 
 
+def map_descriptor(int kind, int fd):
+    """The same of a device that somebody else opened; `fd` stays open."""
+    cdef int status, index, error
+    with nogil:
+        status = ss_source_map_fd(kind, fd, &index, &error)
+    return status, error, index
+
+
 @cython.final
 cdef class SourceState:
     """A mapped page at one moment; see ss_source in source.h."""
     cdef readonly int kind, word
     cdef readonly bint device, synchronous, lost, stuck
-    cdef readonly uint64_t dev, ino, value, reseeded
+    cdef readonly uint64_t dev, ino, rdev, value, reseeded
 
 
 def describe_source(int index):
@@ -67,7 +75,7 @@ def describe_source(int index):
         raise IndexError(index)
     ss_source_read(source, &state.value)
     state.kind, state.word, state.device = source.kind, source.word, source.device
-    state.dev, state.ino = source.dev, source.ino
+    state.dev, state.ino, state.rdev = source.dev, source.ino, source.rdev
     state.lost, state.stuck = source.lost, source.stuck
     state.synchronous = ss_source_synchronous(source)
     state.reseeded = ss_source_reseeded(source)
@@ -78,6 +86,11 @@ def watch(int index, bint certain):
     """Watch a mapped slot, or nothing (-1). Without `certain` the epoch advances: unknown counts as changed."""
     with nogil:
         ss_epoch_watch(index, certain)
+
+
+def heed(int index):
+    """The manager's word in this mapped file (-1: none) lowers the fence while a device is watched."""
+    ss_epoch_heed(index)
 
 
 def read_cost():

@@ -218,13 +218,26 @@ bool ss_epoch_synchronous(void)
     return source && ss_source_synchronous(source);
 }
 
+static int heeded = -1; /* atomic */
+
+void ss_epoch_heed(int index)
+{
+    __atomic_store_n(&heeded, index, __ATOMIC_RELEASE);
+}
+
 bool ss_epoch_reseeded(void)
 {
     ss_source *source = ss_source_at(__atomic_load_n(&ss_cold.watched, __ATOMIC_ACQUIRE));
-    uint64_t reseeded = source ? ss_source_reseeded(source) : 0;
-    /* Written for a generation that has seen a restore since, the word tells of a reseed before that. */
-    return reseeded != 0 && reseeded != __atomic_load_n(&ss_cold.outlived, __ATOMIC_ACQUIRE) &&
-           reseeded == __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
+    const uint64_t now = __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
+    /* What was written for a generation that has seen a restore since tells of a reseed before that. */
+    if (!source || now == __atomic_load_n(&ss_cold.outlived, __ATOMIC_ACQUIRE))
+        return false;
+    if (!source->device) {
+        const uint64_t reseeded = ss_source_reseeded(source);
+        return reseeded != 0 && reseeded == now;
+    }
+    ss_source *word = ss_source_at(__atomic_load_n(&heeded, __ATOMIC_ACQUIRE));
+    return word && ss_source_vouched(word, source, now);
 }
 
 void ss_epoch_inspect(ss_epoch_info *ret_info)

@@ -97,8 +97,12 @@ void ss_epoch_watch(int index, bool certain);
 /* True while a synchronous source is mapped and watched. */
 bool ss_epoch_synchronous(void);
 
+/* The slot of the file that a manager writes, -1 if none: while a device is watched, it is whose word lowers the fence. */
+void ss_epoch_heed(int index);
+
 /* True where the manager (or `snapsafe trigger --entropy`) wrote into the watched file that the kernel was reseeded for
-   the generation it shows. Takes no lock: entropy.c asks under the mutex and without it. */
+   the generation it shows, or into the heeded one that it was for the device's. Takes no lock: entropy.c asks under the
+   mutex and without it. */
 bool ss_epoch_reseeded(void);
 
 /* Changes in every process, forked or cloned: a number that no other living process of this epoch shares through

@@ -52,9 +52,11 @@ cdef extern from "source.h" nogil:
         bint device
         uint64_t dev
         uint64_t ino
+        uint64_t rdev
         int lost
         int stuck
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
+    int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
     ss_source* ss_source_at(int index) noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
     bint ss_source_synchronous(const ss_source* source) noexcept
@@ -82,6 +84,7 @@ cdef extern from "epoch.h" nogil:
     bint ss_stands(uint64_t epoch) noexcept
     void ss_epoch_inspect(ss_epoch_info* ret_info) noexcept
     uint64_t ss_epoch_advance(int cause) noexcept
+    void ss_epoch_heed(int index) noexcept
     void ss_epoch_watch(int index, bint certain) noexcept
     uint64_t ss_process_token() noexcept
     int ss_epoch_setup() noexcept

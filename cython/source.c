@@ -214,6 +214,7 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
     source->device = S_ISCHR(st->st_mode);
     source->dev = st->st_dev;
     source->ino = st->st_ino;
+    source->rdev = st->st_rdev;
     __atomic_store_n(&source_count, count + 1, __ATOMIC_RELEASE);
     if (!source->device)
         hold_sigbus(); /* before the first load from it */
@@ -262,6 +263,19 @@ int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, in
     }
     close(fd); /* the mapping holds the file */
     return status;
+}
+
+int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_errno)
+{
+    struct stat st;
+    *ret_index = -1;
+    *ret_errno = 0;
+    if (fstat(fd, &st) != 0) {
+        *ret_errno = errno;
+        return SS_SOURCE_SYSTEM;
+    }
+    /* Of a file by descriptor nobody could tell that its path leads to another one by now. */
+    return S_ISCHR(st.st_mode) ? map_descriptor(fd, &st, kind, ret_index, ret_errno) : SS_SOURCE_NOT_A_FILE;
 }
 
 ss_source *ss_source_at(int index)
@@ -331,4 +345,14 @@ uint64_t ss_source_reseeded(const ss_source *source)
     if (source->device || source->kind != SS_KIND_VMCLOCK || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
         return 0;
     return load64(source, SS_FILE_OFF_RESEEDED);
+}
+
+bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value)
+{
+    if (file->device || file->kind != SS_KIND_VMCLOCK || __atomic_load_n(&file->lost, __ATOMIC_ACQUIRE))
+        return false;
+    /* publish() writes the claim before what it is for, and a new generation before either (snapsafe_rt/publish.py). */
+    return load64(file, SS_FILE_OFF_ORIGIN) == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value &&
+           load64(file, SS_FILE_OFF_RESEEDED) != 0 &&
+           load64(file, SS_FILE_OFF_RESEEDED) == load64(file, SS_VMCLOCK_OFF_GENERATION);
 }

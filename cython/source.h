@@ -50,6 +50,9 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 /* Ours, in files only (design.md section 8): written by `snapsafe trigger --entropy` and by the manager. */
 #define SS_FILE_OFF_RESEEDED 0x800
 #define SS_FILE_OFF_FROZEN 0x808
+/* What the manager had seen when it wrote the generation: st_rdev of the device, and its number. */
+#define SS_FILE_OFF_ORIGIN 0x810
+#define SS_FILE_OFF_SEEN 0x818
 
 typedef struct {
     unsigned char *page;      /* never unmapped once mapped: a thread without the GIL may be reading it */
@@ -61,11 +64,16 @@ typedef struct {
     ino_t ino;
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
     int stuck;                /* atomic; the last read met SS_SEQLOCK_TRIES odd or moving sequence counts */
+    dev_t rdev;               /* of a device: the same in every container, whatever its path */
 } ss_source;
 
 /* Opens, checks and maps `path`. Returns an enum ss_source_status; on SS_SOURCE_OK *ret_index is its slot, else
    *ret_errno holds errno or 0. Blocks no longer than open(2) of a device does (FIFOs are never waited for). */
 int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, int *ret_errno);
+
+/* The same of a device that somebody else opened. `fd` stays open, and the caller's; what is no character device is
+   SS_SOURCE_NOT_A_FILE. */
+int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_errno);
 
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
@@ -87,6 +95,9 @@ bool ss_source_synchronous(const ss_source *source);
 
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
 uint64_t ss_source_reseeded(const ss_source *source);
+
+/* True where `file`, which a manager writes, says that the kernel was reseeded after `device` had changed to `value`. */
+bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value);
 
 /* Puts the process's SIGBUS handler back if ours is still installed. */
 void ss_source_release_sigbus(void);

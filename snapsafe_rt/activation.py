@@ -130,8 +130,15 @@ def _watch_first() -> None:
     slot = state.watched.slot if state.watched else -1
     if native.owned_elsewhere():
         return
+    _heed()
     seen = (slot, native.describe_source(slot).value) if state.watched else (-1, 0)
     native.watch(slot, certain=state.left is None or state.left == seen)
+
+
+def _heed() -> None:
+    """While a device is watched, the manager's word in its file says when the kernel was reseeded."""
+    files = [candidate.slot for candidate in state.candidates if candidate.rank == 2]
+    native.heed(files[0] if files else -1)
 
 
 def probe(now: bool = False) -> None:
@@ -153,6 +160,7 @@ def probe(now: bool = False) -> None:
         old_slot = native.inspect_epoch().source
         state.watched = sources.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
+        _heed()
         if slot != old_slot or gone:
             native.watch(slot, certain=False)
             record.write()

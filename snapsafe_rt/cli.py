@@ -35,6 +35,7 @@ COMMANDS = (
     Command("install", "snapsafe_rt.commands.install", "make an interpreter activate at every start"),
     Command("uninstall", "snapsafe_rt.commands.uninstall", "take away what install wrote"),
     Command("bundle", "snapsafe_rt.commands.bundle", "make one folder for PYTHONPATH that fits several interpreters"),
+    Command("manager", "snapsafe_rt.commands.manager", "tell programs of a restore that they cannot see themselves"),
     Command("trigger", "snapsafe_rt.commands.trigger", "move the generation of a file source, as a restore does"),
 )
 

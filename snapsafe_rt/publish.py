@@ -9,16 +9,27 @@ import fcntl
 import os
 import struct
 import time
+from typing import NamedTuple
 
 MAGIC = 0x4B4C4356
 LENGTH = 4096
 LAYOUT = 112
 HAS_GENERATION = 1 << 8
 OFF_SEQ, OFF_FLAGS, OFF_GENERATION, OFF_RESEEDED, OFF_SYNCHRONOUS = 0x0C, 0x18, 0x68, 0x800, 0x808
+# The manager's own: 1 if one writes this file; what told it of a restore (Seen.origin), and its last number.
+OFF_MANAGED, OFF_ORIGIN, OFF_SEEN = 0x80C, 0x810, 0x818
 LOCK_SECONDS = 0.25
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock of x86-64 and arm64: type, whence, start, length, pid
 
 # A mapping there may not follow what another process writes (overlayfs copies up), so programs refuse such a file.
 UNRELIABLE = ("overlay", "nfs", "cifs", "smb", "9p", "ceph", "fuse", "virtiofs")
+
+
+class Seen(NamedTuple):
+    """What a manager had seen when it published. `origin` tells one device, file or log from another."""
+
+    origin: int
+    value: int
 
 
 class NotASource(OSError):
@@ -50,18 +61,30 @@ def _check_filesystem(path: str) -> None:
         )
 
 
-def create(path: str, *, synchronous: bool = False, generation: "int | None" = None) -> None:
+def create(
+    path: str,
+    *,
+    synchronous: bool = False,
+    generation: "int | None" = None,
+    reseeded: bool = False,
+    seen: "Seen | None" = None,
+) -> None:
     """Make a file source. FileExistsError where something is there already: it is never overwritten.
 
-    `synchronous` claims that whoever writes it keeps the processes frozen until it has written.
+    `synchronous` claims that whoever writes it keeps the processes frozen until it has written;
+    `reseeded`, `seen`: as for publish().
     """
     _check_filesystem(path)
     page = bytearray(LENGTH)
     struct.pack_into("<IIH", page, 0, MAGIC, LENGTH, 1)
     page[0x0A] = 0xFF  # counter_id: no time in this page
     struct.pack_into("<Q", page, OFF_FLAGS, HAS_GENERATION)
-    struct.pack_into("<Q", page, OFF_GENERATION, time.time_ns() if generation is None else generation)
+    first = time.time_ns() if generation is None else generation
+    struct.pack_into("<Q", page, OFF_GENERATION, first)
+    struct.pack_into("<Q", page, OFF_RESEEDED, first if reseeded else 0)
     struct.pack_into("<I", page, OFF_SYNCHRONOUS, synchronous)
+    if seen is not None:
+        struct.pack_into("<QQ", page, OFF_ORIGIN, *seen)
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{time.monotonic_ns()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -75,12 +98,18 @@ def create(path: str, *, synchronous: bool = False, generation: "int | None" = N
 
 
 def publish(
-    path: str, *, generation: "int | None" = None, reseeded: bool = False, synchronous: "bool | None" = None
+    path: str,
+    *,
+    generation: "int | None" = None,
+    reseeded: bool = False,
+    synchronous: "bool | None" = None,
+    seen: "Seen | None" = None,
 ) -> "tuple[int, int]":
     """Move the generation. Returns (old, new).
 
     `generation`: that value instead of max(old + 1, now); nothing is written where it stands there already.
     `reseeded`: claim that the kernel's generator was reseeded for the new generation, which must be true by now.
+    `seen`: what the manager had seen before that.
     """
     # Not blocking: a FIFO opened for writing waits for its reader.
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -103,8 +132,72 @@ def publish(
         if reseeded:
             _write(fd, OFF_RESEEDED, 8, new)  # before the generation that it speaks of
         _write(fd, OFF_GENERATION, 8, new)
+        if seen is not None:  # last: until then it vouches for an older number only (ss_source_vouched in source.h)
+            _write(fd, OFF_ORIGIN, 8, 0)
+            _write(fd, OFF_SEEN, 8, seen.value)
+            _write(fd, OFF_ORIGIN, 8, seen.origin)
         _write(fd, OFF_SEQ, 4, (odd + 1) & 0xFFFFFFFF)
         return old, new
+    finally:
+        os.close(fd)
+
+
+class Attendance:
+    """A lock by which programs see whether the manager of a file runs: it goes with its process, however that ends.
+
+    An OFD lock (fcntl(2)) on the word OFF_MANAGED, for others of this process open and close the file. Raises OSError:
+    EAGAIN where somebody holds it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            _check(self._fd, path)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, OFF_MANAGED, 4, 0))
+            _write(self._fd, OFF_MANAGED, 4, 1)
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def stands(self, path: str) -> bool:
+        """Is it still this file that the path leads to?"""
+        try:
+            now = os.stat(path)
+        except OSError:
+            return False
+        own = os.fstat(self._fd)
+        return (now.st_dev, now.st_ino) == (own.st_dev, own.st_ino)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def deserted(path: str) -> bool:
+    """Was the file kept by a manager that does not run any more? Then no restore is written into it. False for a file
+    that no manager ever kept, and where that cannot be told. Any user who may read the file; no lock is taken."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        if _read(fd, OFF_MANAGED, 4) != 1:
+            return False
+        asked = _FLOCK.pack(fcntl.F_RDLCK, 0, OFF_MANAGED, 4, 0)
+        holder: int = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
+        return holder == fcntl.F_UNLCK
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def last_seen(path: str) -> "Seen | None":
+    """What the manager of that file had seen last; None if there was none. Raises OSError, NotASource."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check(fd, path)
+        seen = Seen(_read(fd, OFF_ORIGIN, 8), _read(fd, OFF_SEEN, 8))
+        return seen if seen.origin else None
     finally:
         os.close(fd)
 

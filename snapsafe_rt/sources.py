@@ -25,6 +25,11 @@ _REASONS = (
     "was a source and is none any more: it was truncated or overwritten",
 )
 
+MANAGER = "/run/snapsafe/org.snapsafe.Manager"  # where it speaks Varlink
+
+borrowing = True
+"""Devices that cannot be opened may be had by descriptor; the manager itself switches that off."""
+
 RANKS = ("device with a generation", "device with a disruption marker", "file with a generation")
 _WORDS = ("", "generation", "disruption marker")
 
@@ -32,7 +37,7 @@ _WORDS = ("", "generation", "disruption marker")
 class Candidate:
     """One entry of the list. `rank` indexes RANKS, lower is better; None while it is not usable, with `reason`."""
 
-    __slots__ = ("found", "identity", "kind", "path", "rank", "reason", "slot")
+    __slots__ = ("found", "identity", "kind", "lent", "path", "rank", "reason", "slot", "via")
 
     def __init__(self, kind: str, path: str) -> None:
         self.kind = kind
@@ -42,6 +47,8 @@ class Candidate:
         self.reason = "not looked at yet"
         self.identity: tuple[int, int] = (0, 0)  # device and inode of what is mapped
         self.found: os.stat_result | None = None  # what was at the path before it was mapped
+        self.via = ""  # who opened it for us: "systemd", "manager"; "" if we did
+        self.lent: tuple[str, int] | None = None  # that one, and the slot
 
     @property
     def name(self) -> str:
@@ -50,8 +57,24 @@ class Candidate:
     def examine(self) -> None:
         """Look at the path as it is now; maps it where it can be used."""
         self.rank = None
+        self.via = ""
         self.found = self._look()
         status, error, self.slot = native.map_source(_KINDS[self.kind], self.path)
+        if status and self.lent:
+            self.via, self.slot = self.lent
+            status = 0
+        self._judge(status, error)
+
+    def borrow(self, who: str, fd: int) -> None:
+        """Map the device that `who` opened. `fd` stays open."""
+        status, error, slot = native.map_descriptor(_KINDS[self.kind], fd)
+        if status:
+            self.reason += f"; what {who} passed {_REASONS[status].format(error=os.strerror(error) if error else '')}"
+            return
+        self.lent = self.via, self.slot = who, slot
+        self._judge(0, 0)
+
+    def _judge(self, status: int, error: int) -> None:
         if status:
             self.reason = _REASONS[status].format(error=os.strerror(error) if error else "")
             return
@@ -63,9 +86,14 @@ class Candidate:
         self.rank = 2 if not state.device else state.word - 1
         self.reason = ""
 
+    @property
+    def barred(self) -> bool:
+        """Is it a device that cannot be opened here, so that somebody else could?"""
+        return self.rank is None and self.path.startswith("/dev/") and not self.path.startswith("/dev/shm/")
+
     def replaced(self) -> bool:
         """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""
-        return self.leads_to() != self.identity
+        return not self.via and self.leads_to() != self.identity
 
     def leads_to(self) -> "tuple[int, int] | None":
         """Device and inode of what is at the path now; None if nothing is."""
@@ -104,12 +132,39 @@ def parse(text: "str | list[str] | tuple[str, ...]") -> tuple[list[Candidate], l
 
 def best(candidates: list[Candidate]) -> "Candidate | None":
     """Examine all and return the best usable one; the first of equals."""
-    usable = []
     for candidate in candidates:
         candidate.examine()
-        if candidate.rank is not None:
-            usable.append(candidate)
+    barred = [candidate for candidate in candidates if candidate.barred]
+    if borrowing and barred and not any(candidate.rank == 0 for candidate in candidates):
+        _borrow(barred)
+    usable = [candidate for candidate in candidates if candidate.rank is not None]
     return min(usable, key=lambda candidate: candidate.rank or 0, default=None)
+
+
+_passed = False
+
+
+def _borrow(barred: list[Candidate]) -> None:
+    """Have systemd (OpenFile=) or the manager opened one of these?"""
+    global _passed
+    if not _passed and "LISTEN_FDNAMES" in os.environ:
+        from snapsafe_rt import lent
+
+        for candidate in barred:
+            fd = lent.from_systemd(candidate.kind)
+            if fd is not None and candidate.rank is None:
+                candidate.borrow("systemd", fd)
+    _passed = True  # later on the number may be another file's
+    barred = [candidate for candidate in barred if candidate.rank is None]
+    if barred and os.path.exists(MANAGER):
+        from snapsafe_rt import lent
+
+        found = lent.from_manager()
+        if found is not None:
+            for candidate in barred:
+                if candidate.name == found[0]:
+                    candidate.borrow("manager", found[1])
+            os.close(found[1])
 
 
 def word_name(word: int) -> str:

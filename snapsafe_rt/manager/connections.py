@@ -1,0 +1,229 @@
+"""The socket and who is connected to it: bounded in number, in memory and in the time that one of them takes.
+
+One thread, one epoll(7). A client that does not read its answers is not read from; one that sends what is no message,
+or more than a message may have, is let go.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from array import array
+from collections import Counter
+
+from snapsafe_rt.manager import varlink
+from snapsafe_rt.manager.loop import READ, WRITE, Loop
+
+CONNECTIONS_MOST = 4096
+CONNECTIONS_OF_ONE_USER = 2048  # root and the manager's own user may have them all
+BUFFERED_MOST = 4 << 20  # bytes of unfinished requests, all connections together
+DESCRIPTORS_SPARED = 64
+PAUSE_SECONDS = 1.0
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class Connections:
+    """Raises OSError where the socket cannot be made."""
+
+    def __init__(self, path: str, service: varlink.Service, loop: Loop) -> None:
+        self.path = path
+        self.buffered = 0
+        self._service = service
+        self._loop = loop
+        self._of_user: Counter[int] = Counter()
+        self._all: set[Connection] = set()
+        self._most = min(CONNECTIONS_MOST, _descriptors() - DESCRIPTORS_SPARED)
+        self._listener = self._listen()
+        self._identity = _identity(path)
+        self._accepting = False
+        self._update()
+
+    def _listen(self) -> socket.socket:
+        """The new socket takes the path from the one of a manager that is no more, in one step."""
+        temporary = f"{self.path}.{os.getpid()}"
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            listener.bind(temporary)
+            try:
+                os.chmod(temporary, 0o666)
+                listener.listen(1024)
+                os.rename(temporary, self.path)
+            except OSError:
+                os.unlink(temporary)
+                raise
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def _update(self) -> None:
+        """While there are as many as may be, the listener is not looked at: else it would wake us without pause."""
+        wanted = len(self._all) < self._most
+        if wanted and not self._accepting:
+            self._loop.watch(self._listener, READ, self._accept)
+        elif self._accepting and not wanted:
+            self._loop.forget(self._listener)
+        self._accepting = wanted
+
+    def _accept(self, _: int) -> None:
+        try:
+            peer, _address = self._listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._pause()
+            return  # else it went away again
+        peer.setblocking(False)
+        uid = _uid(peer)
+        if self._of_user[uid] >= CONNECTIONS_OF_ONE_USER and uid not in (0, os.geteuid()):
+            peer.close()
+            return
+        self._of_user[uid] += 1
+        self._all.add(Connection(peer, uid, self, self._service, self._loop))
+        self._update()
+
+    def _pause(self) -> None:
+        """The machine has no more to give, and who knocks would wake us without pause."""
+        most, self._most = self._most, 0
+        self._update()
+
+        def resume() -> None:
+            self._most = most
+            self._update()
+
+        self._loop.later(PAUSE_SECONDS, resume)
+
+    def gone(self, connection: "Connection") -> None:
+        self._all.discard(connection)
+        self._of_user[connection.uid] -= 1
+        self._update()
+
+    def close(self) -> None:
+        """Ends them all, and takes the path away unless it is another's by now."""
+        for connection in list(self._all):
+            connection.close()
+        self._most = 0
+        self._update()
+        self._listener.close()
+        if _identity(self.path) == self._identity:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+
+class Connection:
+    """One client. Either a request is being received, or an answer is being sent, never both."""
+
+    def __init__(
+        self,
+        peer: socket.socket,
+        uid: int,
+        owner: Connections,
+        service: varlink.Service,
+        loop: Loop,
+    ) -> None:
+        self.uid = uid
+        self._peer = peer
+        self._owner = owner
+        self._service = service
+        self._loop = loop
+        self._received = b""
+        self._answers: list[tuple[bytes, int | None]] = []
+        self._ended = False  # the client will send no more
+        loop.watch(peer, READ, self.ready)
+
+    def ready(self, mask: int) -> None:
+        try:
+            if mask & WRITE:
+                self._send()
+            if mask & READ:
+                self._receive()
+            self._work()
+        except BlockingIOError:
+            pass
+        except (OSError, varlink.Malformed):
+            self.close()
+
+    def _receive(self) -> None:
+        part = self._peer.recv(varlink.MESSAGE_MOST)  # recv(2) passes no descriptors: what is sent along is dropped
+        self._ended = not part
+        self._owner.buffered += len(part)
+        self._received += part
+        if self._owner.buffered > BUFFERED_MOST:
+            raise varlink.Malformed("too much at once")
+
+    def _work(self) -> None:
+        while not self._answers:
+            message, nul, rest = self._received.partition(b"\0")
+            if not nul:
+                break
+            self._owner.buffered -= len(message) + 1
+            self._received = rest
+            self._answers.append(self._service.answer(varlink.parse(message, self.uid)))
+            self._send()
+        if len(self._received) > varlink.MESSAGE_MOST and b"\0" not in self._received:
+            raise varlink.Malformed("too long")
+        if self._ended and not self._answers:
+            self.close()
+            return
+        self._loop.watch(self._peer, WRITE if self._answers else READ, self.ready)
+
+    def _send(self) -> None:
+        while self._answers:
+            text, fd = self._answers[0]
+            along = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [fd]))] if fd is not None and text else []
+            try:
+                sent = self._peer.sendmsg([text], along, socket.MSG_NOSIGNAL) if text else 0
+            except BlockingIOError:
+                return
+            if fd is not None:
+                os.close(fd)
+            self._answers[0] = (text[sent:], None)
+            if sent == len(text):
+                del self._answers[0]
+
+    def close(self) -> None:
+        self._loop.forget(self._peer)
+        self._peer.close()
+        self._owner.buffered -= len(self._received)
+        for _, fd in self._answers:
+            if fd is not None:
+                os.close(fd)
+        self._received, self._answers = b"", []
+        self._owner.gone(self)
+
+
+def _uid(peer: socket.socket) -> int:
+    try:
+        found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return -1
+    uid: int = _CREDENTIALS.unpack(found)[1]
+    return uid
+
+
+def _identity(path: str) -> "tuple[int, int] | None":
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _descriptors() -> int:
+    """How many descriptors this process may have, after asking for as many as are wanted."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MOST + DESCRIPTORS_SPARED
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return min(soft, wanted)

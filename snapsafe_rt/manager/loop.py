@@ -1,0 +1,78 @@
+"""Waits for files, signals and times; asleep without a tick while there is none."""
+
+import contextlib
+import heapq
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Loop:
+    """One thread's, the main one's. wake() alone may be called by others."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._times: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._stopped = False
+        self._woken: Callable[[], None] = lambda: None
+        self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.watch(self._pipe[0], READ, self._drain)
+
+    def watch(self, file: "HasFileno | int", mask: int, ready: Callable[[int], None]) -> None:
+        """Call ready(mask) whenever the file is; in place of what was said of it before."""
+        fd = file if isinstance(file, int) else file.fileno()
+        known = self._watched.get(fd)
+        if known is None:
+            self._epoll.register(fd, mask)
+        elif known[0] != mask:
+            self._epoll.modify(fd, mask)
+        self._watched[fd] = mask, ready
+
+    def forget(self, file: "HasFileno | int") -> None:
+        """Before the file is closed."""
+        fd = file if isinstance(file, int) else file.fileno()
+        del self._watched[fd]
+        self._epoll.unregister(fd)
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call it once, after that time. Each is a wakeup: not for what could be waited for."""
+        self._count += 1
+        heapq.heappush(self._times, (time.monotonic() + seconds, self._count, function))
+
+    def on_wake(self, function: Callable[[], None]) -> None:
+        self._woken = function
+
+    def wake(self) -> None:
+        """From any thread or signal handler: call on_wake()'s function in the loop's thread."""
+        with contextlib.suppress(BlockingIOError):  # it is awake anyway
+            os.write(self._pipe[1], b"\0")
+
+    def _drain(self, _: int) -> None:
+        signals = os.read(self._pipe[0], 4096)
+        if signals.strip(b"\0"):
+            self._stopped = True
+        self._woken()
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # the pipe has its number: see signal.set_wakeup_fd()
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        while not self._stopped:
+            pause = max(0.0, self._times[0][0] - time.monotonic()) if self._times else None
+            for fd, mask in self._epoll.poll(pause):
+                if fd in self._watched:  # else forgotten by what was called before it
+                    self._watched[fd][1](mask)
+            while self._times and self._times[0][0] <= time.monotonic():
+                heapq.heappop(self._times)[2]()

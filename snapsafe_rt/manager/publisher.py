@@ -1,0 +1,78 @@
+"""The file that tells programs of a restore, and what it says of the kernel's generator."""
+
+import contextlib
+import errno
+import os
+
+from snapsafe_rt import publish
+from snapsafe_rt.core import native
+
+
+class Publisher:
+    """Keeps one file. Where that fails, `problem` says why, and the next call tries again."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.problem = ""
+        self.reseeded = False
+        self.generation: int | None = None
+        self._attendance: publish.Attendance | None = None
+
+    def knows(self, seen: publish.Seen) -> bool:
+        """Does the file tell of all that was seen by now? What cannot be told counts as changed."""
+        try:
+            return publish.last_seen(self.path) == seen
+        except OSError:
+            return False
+
+    def write(self, seen: publish.Seen, *, reseeded: bool) -> None:
+        """Move the generation; make the file where there is none."""
+        self.reseeded = reseeded
+        self.problem = ""
+        try:
+            self.generation = publish.publish(self.path, reseeded=reseeded, seen=seen)[1]
+        except FileNotFoundError:
+            self._create(seen, reseeded)
+        except OSError as error:
+            self.problem = _sentence(self.path, error)
+        self.attend()
+
+    def attend(self) -> None:
+        """Let programs see that somebody keeps the file, if it is there."""
+        if self._attendance is not None and self._attendance.stands(self.path):
+            return
+        self.leave()
+        try:
+            self._attendance = publish.Attendance(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            taken = error.errno in (errno.EAGAIN, errno.EACCES)
+            reason = "is locked by another process: is another manager keeping it?" if taken else None
+            self.problem = self.problem or (f"{self.path} {reason}" if reason else _sentence(self.path, error))
+
+    def leave(self) -> None:
+        if self._attendance is not None:
+            self._attendance.close()
+            self._attendance = None
+
+    def _create(self, seen: publish.Seen, reseeded: bool) -> None:
+        # A program that maps the new file takes that for a restore, so its first generation tells of this one.
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+            publish.create(self.path, reseeded=reseeded, seen=seen)
+            self.generation = publish.FileSource(self.path).generation
+        except OSError as error:
+            self.problem = _sentence(self.path, error)
+
+
+def reseed(seed: bytes) -> bool:
+    """Feed the kernel with the host's bytes, and make it reseed. False where that is not permitted."""
+    with contextlib.suppress(OSError):
+        native.reseed_kernel(seed, 8 * len(seed))
+        return True
+    return False
+
+
+def _sentence(path: str, error: OSError) -> str:
+    return f"{error.filename or path}: {error.strerror}"

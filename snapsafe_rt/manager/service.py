@@ -1,0 +1,260 @@
+"""The manager itself: restore in, reseed and generation out; and what it answers over Varlink."""
+
+import base64
+import fcntl
+import os
+import signal
+import socket
+import time
+
+from snapsafe_rt import settings
+from snapsafe_rt.core import native
+from snapsafe_rt.manager import varlink
+from snapsafe_rt.manager.connections import Connections
+from snapsafe_rt.manager.loop import Loop
+from snapsafe_rt.manager.publisher import Publisher, reseed
+from snapsafe_rt.manager.signs import Signs
+from snapsafe_rt.manager.varlink import Call, Reply, denied, invalid
+
+INTERFACE = """\
+# Tells programs of this machine or container that it was restored from a snapshot.
+interface org.snapsafe.Manager
+
+# What is watched, and what became of it. source: what tells of a restore, null if the kernel's log alone does; how:
+# poll, inotify, timer, kmsg, off. generation: of the file that is written, null while there is none. published:
+# restores since the manager started; reseeded: the kernel's generator was, after the last one; lastRestore: seconds
+# since 1970.
+method Describe() -> (
+  version: string,
+  pid: int,
+  source: ?string,
+  how: string,
+  vmgenid: bool,
+  file: string,
+  generation: ?int,
+  published: int,
+  reseeded: bool,
+  lastRestore: ?float,
+  clients: int,
+  problems: []string
+)
+
+# The device that is watched, open for reading: the descriptor comes with the answer, at that index. source: only if it
+# is this one.
+method GetSource(source: ?string) -> (source: string, fileDescriptor: int)
+
+# The machine was restored, says an agent. entropy: 16 to 512 bytes in base64, secret and different in every clone,
+# which the kernel is fed with first. Takes root or the manager's own user.
+method Bump(entropy: ?string) -> (generation: int, reseeded: bool)
+
+# No such device is watched here.
+error NoSource (reason: string)
+
+# The generation could not be written.
+error NotPublished (reason: string)
+"""
+
+ENTROPY_LEAST, ENTROPY_MOST = 16, 512
+RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by Bump"
+RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks
+
+
+class Busy(Exception):
+    """Another manager has the socket."""
+
+
+class Manager:
+    """Raises OSError where the socket cannot be made, Busy. `names`: sources to watch, as in SNAPSAFE_SOURCES."""
+
+    def __init__(self, socket_path: str, file_path: str, names: list[str]) -> None:
+        self._lock = _lock(socket_path + ".lock")
+        self._loop = Loop()
+        self._signs = Signs(names)
+        self._file = Publisher(file_path)
+        self._published = 0
+        self._last: float | None = None
+        self._done = native.epoch()
+        self._retrying = False
+        self._said = ""
+        service = varlink.Service(
+            "snapsafe manager",
+            settings.VERSION,
+            {"org.snapsafe.Manager": INTERFACE},
+            {
+                "org.snapsafe.Manager.Describe": self._describe,
+                "org.snapsafe.Manager.GetSource": self._get_source,
+                "org.snapsafe.Manager.Bump": self._bump,
+            },
+        )
+        self._catch_up()
+        self._connections = Connections(socket_path, service, self._loop)
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        self._loop.on_wake(self._look)
+        self._signs.watch(self._loop)
+        self._look()  # what happened before the watch stood
+        notify("READY=1")
+        self._tell()
+        self._loop.run()
+        notify("STOPPING=1")
+        self._connections.close()
+        self._file.leave()
+        signal.set_wakeup_fd(-1)
+
+    # ---- restores ----
+
+    def _catch_up(self) -> None:
+        """What happened before we were here: unknown counts as a restore."""
+        if not self._signs.any and not os.path.exists(self._file.path):
+            return  # a file that nobody will ever write would be taken for a source
+        if self._file.knows(self._signs.seen()):
+            self._file.attend()
+            self._file.generation = _generation(self._file.path)
+            return
+        native.advance()
+        self._publish()
+
+    def _look(self) -> None:
+        if native.epoch() != self._done:
+            self._publish()
+            self._tell()
+
+    def _publish(self, fed: bool = False) -> None:
+        """`fed`: the kernel was given the host's bytes for this restore."""
+        while True:
+            epoch = native.epoch()  # advancing has reseeded the kernel, where it may: ss_entropy_restored()
+            seen = self._signs.seen()
+            reseeded = fed or native.inspect_entropy().kernel_reseeded
+            if native.epoch() != epoch:
+                fed = False
+                continue
+            self._file.write(seen, reseeded=reseeded)
+            self._published += 1
+            self._last = time.time()
+            self._done = epoch
+            fed = False
+            if native.epoch() == epoch:
+                break  # else restored meanwhile: what was written is another machine's
+        self._signs.counted()
+        if self._file.problem and not self._retrying:
+            self._retrying = True
+            self._loop.later(RETRY_SECONDS, self._retry)
+
+    def _retry(self) -> None:
+        self._retrying = False
+        if self._file.problem:
+            self._publish()
+            self._tell()
+
+    def problems(self) -> list[str]:
+        found = self._signs.problems()
+        if self._file.problem:
+            found.append(f"restores are not published: {self._file.problem}")
+        if self._published and not self._file.reseeded:
+            found.append(f"the kernel's generator was not reseeded: that takes {RESEEDING}")
+        return found
+
+    def _tell(self) -> None:
+        source = self._signs.source
+        watched = source.name if source is not None else "the kernel's log" if self._signs.any else "nothing"
+        text = f"watching {watched} ({self._signs.how}), {self._published} restores published"
+        problems = self.problems()
+        notify("STATUS=" + "; ".join([text, *problems]).replace("\n", " "))
+        for problem in problems:
+            if problem not in self._said:
+                print(f"snapsafe manager: {problem}", flush=True)
+        self._said = "\n".join(problems)
+
+    # ---- what is answered ----
+
+    def _describe(self, call: Call) -> Reply:
+        call.take()
+        source = self._signs.source
+        return Reply(
+            {
+                "version": settings.VERSION,
+                "pid": os.getpid(),
+                "source": None if source is None else source.name,
+                "how": self._signs.how,
+                "vmgenid": self._signs.vmgenid,
+                "file": self._file.path,
+                "generation": self._file.generation,
+                "published": self._published,
+                "reseeded": self._file.reseeded,
+                "lastRestore": self._last,
+                "clients": len(self._connections),
+                "problems": self.problems(),
+            }
+        )
+
+    def _get_source(self, call: Call) -> Reply:
+        [wanted] = call.take(source=str)
+        source = self._signs.source
+        if source is None or not native.describe_source(source.slot).device:
+            raise varlink.Error("org.snapsafe.Manager.NoSource", reason="no device is watched here")
+        if wanted not in (None, source.name):
+            raise varlink.Error("org.snapsafe.Manager.NoSource", reason=f"{source.name} is watched here")
+        try:
+            fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            raise varlink.Error(
+                "org.snapsafe.Manager.NoSource", reason=f"{source.path} cannot be opened ({error.strerror})"
+            ) from None
+        return Reply({"source": source.name, "fileDescriptor": 0}, fd)
+
+    def _bump(self, call: Call) -> Reply:
+        [entropy] = call.take(entropy=str)
+        if call.uid not in (0, os.geteuid()):
+            raise denied()
+        fed = entropy is not None and reseed(_seed(entropy))
+        native.advance()
+        self._publish(fed)
+        self._tell()
+        if self._file.problem or self._file.generation is None:
+            raise varlink.Error("org.snapsafe.Manager.NotPublished", reason=self._file.problem)
+        return Reply({"generation": self._file.generation, "reseeded": self._file.reseeded})
+
+
+def _seed(text: str) -> bytes:
+    try:
+        seed = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise invalid("entropy") from None
+    if not ENTROPY_LEAST <= len(seed) <= ENTROPY_MOST:
+        raise invalid("entropy")
+    return seed
+
+
+def _generation(path: str) -> "int | None":
+    from snapsafe_rt.publish import FileSource
+
+    try:
+        return FileSource(path).generation
+    except OSError:
+        return None
+
+
+def _lock(path: str) -> int:
+    """One manager for each socket. Nobody else may hold the lock: the file is its owner's alone."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Busy(path) from None
+    return fd
+
+
+def notify(text: str) -> None:
+    """To the service manager, if one waits for it: sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in ("/", "@"):
+        return
+    address = "\0" + path[1:] if path[0] == "@" else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
+        try:
+            peer.connect(address)
+            peer.send(text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # who does not listen is not told

@@ -1,0 +1,171 @@
+"""What tells this machine of a restore: the best source of the list, watched as by every program, and the kernel's log.
+
+The kernel says "crng reseeded due to virtual machine fork" when VMGenID changed (Linux drivers/char/random.c), and
+nothing else of it reaches user space. That is late, but it is all there is on machines without VMClock.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+from snapsafe_rt import activation, callbacks, sources, watching
+from snapsafe_rt.core import native
+from snapsafe_rt.manager.loop import READ, Loop
+from snapsafe_rt.publish import Seen
+
+KERNEL_LOG = "/dev/kmsg"
+MESSAGE = b"random: crng reseeded due to virtual machine fork"
+ORIGIN_LOG, ORIGIN_FILE = 1 << 62, 1 << 63  # of Seen; a device's is its number, st_rdev
+DRIVERS = ("/sys/bus/platform/drivers/vmgenid", "/sys/bus/acpi/drivers/vmgenid")  # since Linux 6.10; 5.18 to 6.9
+SAME_RESTORE_SECONDS = 5.0  # what source and kernel tell within that is one restore
+
+
+def vmgenid() -> bool:
+    """Has this machine a VMGenID whose driver would tell the log?"""
+    for folder in DRIVERS:
+        try:
+            if any(os.path.islink(os.path.join(folder, name)) and ":" in name for name in os.listdir(folder)):
+                return True
+        except OSError:
+            pass
+    return False
+
+
+class KernelLog:
+    """/dev/kmsg: a record is `priority,sequence,time,flags;message` (Linux Documentation/ABI/testing/dev-kmsg)."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.first = 0
+        self.last: int | None = None  # sequence number of the last message of a fork
+        self._fd = -1
+        try:
+            self._fd = os.open(KERNEL_LOG, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            lack = "; it takes CAP_SYSLOG" if isinstance(error, PermissionError) else ""
+            self.problem = f"{KERNEL_LOG} cannot be read ({error.strerror}{lack})"
+            return
+        self._lost = True
+        self.read()
+
+    @property
+    def readable(self) -> bool:
+        return self._fd >= 0
+
+    def watch(self, loop: Loop, told: Callable[[], None]) -> None:
+        """Call told() for each time that it speaks of a fork."""
+
+        def ready(_: int) -> None:
+            if self.read():
+                told()
+            if self._fd < 0:
+                loop.forget(fd)
+                os.close(fd)
+
+        fd = self._fd
+        if fd >= 0:
+            loop.watch(fd, READ, ready)
+
+    def read(self) -> bool:
+        """Read what is new. True if that speaks of a fork, or may have."""
+        before, gap = self.last, False
+        while self._fd >= 0:
+            try:
+                records = os.read(self._fd, 8192)
+            except BlockingIOError:
+                break
+            except BrokenPipeError:  # some were overwritten before they were read
+                self._lost = gap = True
+                continue
+            except OSError as error:
+                self.problem = f"{KERNEL_LOG} cannot be read any more ({error.strerror})"
+                self._fd = -1
+                break
+            if not records:
+                break
+            for record in records.split(b"\n"):
+                self._take(record)
+        return gap or self.last != before
+
+    def _take(self, record: bytes) -> None:
+        head, _, message = record.partition(b";")
+        fields = head.split(b",")
+        if len(fields) < 3 or not fields[0].isdigit() or not fields[1].isdigit():
+            return  # a line that goes on, or a dictionary
+        sequence = int(fields[1])
+        if self._lost:
+            self.first, self._lost = sequence, False
+        if int(fields[0]) >> 3 == 0 and message.startswith(MESSAGE):  # facility 0: what users write has another
+            self.last = sequence
+
+    @property
+    def seen(self) -> Seen:
+        """Another value at another time: there was a fork in between, or what would say so was overwritten."""
+        return Seen(ORIGIN_LOG, self.first if self.last is None else self.last + 1)
+
+
+class Signs:
+    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.log = KernelLog()
+        self.vmgenid = vmgenid()
+        self._expected = 0.0  # until then a message of the kernel is of a restore that the source told of
+        self._has_list = bool(names)
+        if names:
+            activation.activate(names)
+
+    def watch(self, loop: Loop) -> None:
+        """From here on each restore advances the epoch and wakes the loop."""
+        if self._has_list:  # else the registration would activate with the list of programs, which has our own file
+            callbacks.register_after_restore(loop.wake)
+
+        def fork() -> None:
+            before = native.inspect_epoch().epoch
+            same = native.epoch() != before or time.monotonic() < self._expected
+            self._expected = 0.0
+            if self.source is None or not same:
+                native.advance()  # no source moved, but the kernel knows better
+            loop.wake()
+
+        self.log.watch(loop, fork)
+
+    def counted(self) -> None:
+        """A restore was published."""
+        self._expected = time.monotonic() + SAME_RESTORE_SECONDS if self.source is not None else 0.0
+
+    @property
+    def source(self) -> "sources.Candidate | None":
+        watched = activation.state.watched
+        return None if watched is None or native.describe_source(watched.slot).lost else watched
+
+    @property
+    def any(self) -> bool:
+        """Is there anything that would tell of a restore?"""
+        return self.source is not None or (self.vmgenid and self.log.readable)
+
+    @property
+    def how(self) -> str:
+        if self.source is not None:
+            return watching.describe()["how"]
+        return "kmsg" if self.any else "off"
+
+    def seen(self) -> Seen:
+        source = self.source
+        if source is None:
+            return self.log.seen
+        state = native.describe_source(source.slot)
+        if state.device:
+            return Seen(state.rdev, state.value)
+        return Seen(ORIGIN_FILE | (state.dev << 40 ^ state.ino) & (ORIGIN_FILE - 1), state.value)
+
+    def problems(self) -> list[str]:
+        found = []
+        if self.source is None and not self.vmgenid:
+            reasons = "; ".join(f"{one.name} {one.reason}" for one in activation.state.candidates)
+            found.append(f"nothing tells this machine of a restore: no VMGenID; {reasons}")
+        if self.log.problem and self.source is None and self.vmgenid:
+            found.append(f"VMGenID alone tells of a restore, and {self.log.problem}")
+        if self.source is not None and self.how in ("timer", "off"):
+            found.append(f"{self.source.name} is looked at once a second: {watching.describe()['reason']}")
+        return found
