@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from snapsafe_rt import report, sources
+from snapsafe_rt import publish, report, sources
 from snapsafe_rt.patches import LEVELS, TABLE, libraries, openssl, renewed, sqlite3
 from snapsafe_rt.procfs import (
     Gone,
@@ -230,6 +230,7 @@ class Outside(report.Status):
         self.settings: dict[str, str] = {}
         self.last_event = None
         self._slots: dict[int, tuple[str, int]] = {}
+        self._via: dict[str, str] = {}
 
     def read(self, record: Record) -> None:
         self.recorded = self.is_python = True
@@ -285,6 +286,7 @@ class Outside(report.Status):
                     self.candidates.append({"source": fields[2], "usable": slot >= 0, "reason": fields[3]})
                     if slot >= 0:
                         self._slots[slot] = (fields[2], rank)
+                        self._via[fields[2]] = fields[4]
                 elif kind == "setting":
                     self.settings[fields[0]] = fields[1]
                 elif kind == "problem":
@@ -312,13 +314,15 @@ class Outside(report.Status):
         if value is None and not device:
             self.problems.append(f"{name} was truncated: nothing is watched")
             return
-        try:
-            there = os.stat(f"/proc/{self.pid}/root{name.partition(':')[2]}")
-            replaced = (there.st_dev, there.st_ino) != (dev, ino)
-        except PermissionError:
-            replaced = False
-        except OSError:
-            replaced = True
+        replaced = False
+        if not self._via.get(name):  # else its path leads nowhere for that process
+            try:
+                there = os.stat(f"/proc/{self.pid}/root{name.partition(':')[2]}")
+                replaced = (there.st_dev, there.st_ino) != (dev, ino)
+            except PermissionError:
+                pass
+            except OSError:
+                replaced = True
         if replaced:
             self.problems.append(f"{name} was replaced or removed: what is watched is not what is written")
             return
@@ -329,8 +333,11 @@ class Outside(report.Status):
             "synchronous": device or frozen == 1,
             "value": words.remembered if value is None else value & words.mask,
             "stuck": bool(stuck),
+            "via": self._via.get(name, ""),
+            "deserted": not device and publish.deserted(f"/proc/{self.pid}/root{name.partition(':')[2]}"),
             "check_ns": None,
         }
+        self._report_desertion()
         if stuck:
             self.problems.append(f"{name}: its writer died half-way, the sequence count is odd")
 

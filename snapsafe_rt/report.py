@@ -48,7 +48,8 @@ class Row:
 
 
 class Status:
-    """A picture of one moment. `protected` is True only if a source is watched and nothing loaded is unprotected."""
+    """A picture of one moment. `protected` is True only if a source is watched, whose writer is not known to be gone,
+    and nothing loaded is unprotected."""
 
     def __init__(self) -> None:
         state = activation.state
@@ -123,19 +124,31 @@ class Status:
         info = native.describe_source(watched.slot)
         if info.lost:
             return
+        from snapsafe_rt.publish import deserted
+
         self.source = {
             "source": watched.name,
             "what": sources.RANKS[watched.rank],
             "synchronous": info.synchronous,
             "value": info.value,
             "stuck": info.stuck,
+            "via": watched.via,
+            "deserted": watched.rank == 2 and deserted(watched.path),
             "check_ns": round(native.read_cost(), 1),
         }
+        self._report_desertion()
         if info.stuck:
             self.problems.append(f"{watched.name}: its writer died half-way, the sequence count is odd")
         if native.sigbus_state() == -1:
             self.problems.append(
                 "the program replaced our SIGBUS handler: if the source's file is truncated the process is killed"
+            )
+
+    def _report_desertion(self) -> None:
+        if self.source is not None and self.source["deserted"]:
+            self.problems.append(
+                f"{self.source['source']} is kept by a manager that does not run: no restore is written into it; "
+                "start `snapsafe manager`"
             )
 
     def _row(self, name: str, level: str, note: str) -> Row:
@@ -158,7 +171,8 @@ class Status:
 
     @property
     def protected(self) -> bool:
-        return self.active and self.source is not None and not self.unprotected and not self.degraded
+        watched = self.source is not None and not self.source["deserted"]
+        return self.active and watched and not self.unprotected and not self.degraded
 
     def as_dict(self) -> "dict[str, Any]":
         """The keys are stable; `snapsafe status --json` prints them."""

@@ -113,7 +113,10 @@ def describe() -> "dict[str, str]":
         return {"how": HOW[0], "reason": _why_off()}
     info = native.inspect_watcher()
     reason = ""
-    if info.error:
+    watched = activation.state.watched
+    if info.running and watched is not None and watched.via:
+        reason = f"{watched.via} opened the device, and its driver cannot be asked here"
+    elif info.error:
         reason = os.strerror(info.error)
     elif not info.running:
         reason = _why_off()

@@ -150,13 +150,14 @@ def _show_source(source: dict[str, object] | None) -> None:
     if source is None:
         output.say("Watching nothing: a restore goes unnoticed.", "bad")
         return
+    opened = f" that {source['via']} opened for it" if source["via"] else ""
     when = (
         "synchronous: it changes before a restored program runs again"
         if source["synchronous"]
         else "asynchronous: a restored program may run for a moment before it changes"
     )
     output.say(
-        f"Watching {source['source']}, a {source['what']}, now {source['value']}; {when}."
+        f"Watching {source['source']}, a {source['what']}{opened}, now {source['value']}; {when}."
         + (f" One look takes {source['check_ns']} ns." if source["check_ns"] is not None else "")
     )
 
@@ -172,6 +173,8 @@ def _show_verdict(status: "Status") -> None:
     elif status.source is None:
         output.say("NOT protected: there is no source. To try it with a file:", "bad")
         output.say("  snapsafe trigger --create")
+    elif status.source is not None and status.source["deserted"]:
+        output.say("NOT protected: the manager that writes the source does not run.", "bad")
     elif status.unprotected:
         output.say(f"NOT protected: {', '.join(status.unprotected)}.", "bad")
     else:
@@ -257,6 +260,8 @@ def _missing(one: Outside) -> str:
         return f"all: {one.why_not}"
     if one.source is None:
         return "all: no source"
+    if one.source["deserted"]:
+        return "all: its manager does not run"
     return ", ".join([*one.unprotected, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
 
 

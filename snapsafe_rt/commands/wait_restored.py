@@ -128,10 +128,14 @@ class _Device:
     """Wakes when the driver says so. One without poll(2) is always ready: that shows at the first wait."""
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
-        self._ready_for_nothing = False
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:  # somebody else opened it for us to map
+            self._fd = -1
+        else:
+            self._poll.register(self._fd, select.POLLIN)
+        self._ready_for_nothing = self._fd < 0
 
     def arm(self) -> None:
         """Reading takes note of the present generation: Linux drivers/ptp/ptp_vmclock.c."""
@@ -148,4 +152,5 @@ class _Device:
         time.sleep(NO_POLL_SECONDS if seconds is None else min(seconds, NO_POLL_SECONDS))
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)

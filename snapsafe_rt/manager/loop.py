@@ -17,7 +17,7 @@ class HasFileno(Protocol):
 
 
 class Loop:
-    """One thread's, the main one's. wake() alone may be called by others."""
+    """One thread's, the main one's. wake() alone may be called by others. Takes SIGTERM and SIGINT over."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -28,6 +28,9 @@ class Loop:
         self._woken: Callable[[], None] = lambda: None
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.watch(self._pipe[0], READ, self._drain)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # the pipe has its number: see signal.set_wakeup_fd()
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
 
     def watch(self, file: "HasFileno | int", mask: int, ready: Callable[[int], None]) -> None:
         """Call ready(mask) whenever the file is; in place of what was said of it before."""
@@ -66,9 +69,6 @@ class Loop:
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # the pipe has its number: see signal.set_wakeup_fd()
-        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         while not self._stopped:
             pause = max(0.0, self._times[0][0] - time.monotonic()) if self._times else None
             for fd, mask in self._epoll.poll(pause):

@@ -1,0 +1,135 @@
+"""A manager that runs beside a test, and who talks to it."""
+
+import array
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+from ..conftest import PACKAGE
+
+INTERFACE = "org.snapsafe.Manager"
+
+
+class Notified:
+    """Where the manager tells its service manager how it is: sd_notify(3), in the abstract namespace."""
+
+    def __init__(self):
+        self.peer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.peer.bind("")
+        self.peer.settimeout(30)
+        self.name = "@" + self.peer.getsockname()[1:].decode()
+
+    def until(self, beginning):
+        while True:
+            text = self.peer.recv(65536).decode()
+            if text.startswith(beginning):
+                return text
+
+
+class Manager:
+    """Started, and ready. `sources`: what it watches; its file and socket lie in `folder`."""
+
+    def __init__(self, folder, sources="", *, under=(), wait=True, **environment):
+        self.folder = folder
+        self.socket, self.file = folder / "socket", folder / "published"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
+        self.notified = Notified()
+        self.process = subprocess.Popen(
+            [*under, sys.executable, "-m", "snapsafe_rt", "manager", "--socket", self.socket, "--file", self.file],
+            env={
+                **kept,
+                "PYTHONPATH": str(PACKAGE.parent),
+                "SNAPSAFE_SOURCES": sources or f"vmclock:{self.file}",
+                "NOTIFY_SOCKET": self.notified.name,
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if wait:
+            self.ready()
+
+    def ready(self):
+        self.notified.until("READY=1")
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def call(self, method, **parameters):
+        with Client(self.socket) as client:
+            return client.call(method, **parameters)
+
+    def describe(self):
+        return self.call("Describe")["parameters"]
+
+    def until(self, true):
+        """Asks until that is true of what it describes, and returns it."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            found = self.describe()
+            if true(found):
+                return found
+            time.sleep(0.01)
+        raise AssertionError(found)
+
+    def end(self, timeout=30):
+        self.process.terminate()
+        return self.wait(timeout)
+
+    def wait(self, timeout=30):
+        out, error = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, error
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        self.notified.peer.close()
+
+
+class Client:
+    """Speaks Varlink, with nothing of the code under test."""
+
+    def __init__(self, path):
+        self.peer = socket.socket(socket.AF_UNIX)
+        self.peer.settimeout(30)
+        self.peer.connect(str(path))
+        self.fds = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.peer.close()
+        for fd in self.fds:
+            os.close(fd)
+
+    def send(self, message):
+        self.peer.sendall(json.dumps(message).encode() + b"\0")
+
+    def receive(self):
+        """The next answer; None if the other side has ended the connection. Descriptors are in `fds`."""
+        text = b""
+        while not text.endswith(b"\0"):
+            try:
+                part, along, _, _ = self.peer.recvmsg(1, 64)
+            except ConnectionResetError:
+                return None
+            for _, _, data in along:
+                self.fds += array.array("i", data)
+            if not part:
+                return None
+            text += part
+        return json.loads(text[:-1])
+
+    def call(self, method, **parameters):
+        self.send({"method": method if "." in method else f"{INTERFACE}.{method}", "parameters": parameters})
+        return self.receive()

@@ -1,0 +1,279 @@
+"""snapsafe manager: each sign of a restore is published once, none is lost while it is away, and nobody else may bump."""
+
+import os
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ..conftest import PACKAGE, SourceFile, layout
+from ..helpers.managed import Client, Manager
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+
+
+@pytest.fixture
+def manager(shm_path):
+    started = []
+
+    def start(sources="", **more):
+        started.append(Manager(shm_path, sources, **more))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def outer(shm_path):
+    """The source that the manager watches, as a pod's would that is given the machine's file."""
+    (shm_path / "outer").mkdir()
+    return SourceFile(shm_path / "outer" / "vmclock0")
+
+
+def words(path):
+    page = path.read_bytes()
+    names = {"generation": 0x68, "reseeded": 0x800, "origin": 0x810, "seen": 0x818}
+    return {name: struct.unpack_from("<Q", page, at)[0] for name, at in names.items()} | {
+        "sequence": struct.unpack_from("<I", page, 0x0C)[0],
+        "managed": struct.unpack_from("<I", page, 0x80C)[0],
+    }
+
+
+def test_a_restore_is_published_once(manager, outer):
+    one = manager(outer.uri)
+    first = one.describe()
+    assert (first["source"], first["how"], first["problems"]) == (outer.uri, "inotify", [])
+    before = words(one.file)
+    assert before["generation"] == first["generation"]
+    outer.bump()
+    found = one.until(lambda now: now["published"] == first["published"] + 1)
+    after = words(one.file)
+    assert after["generation"] == found["generation"] > before["generation"]
+    assert after["seen"] == 2
+    assert not after["sequence"] & 1
+    assert found["reseeded"] == (after["reseeded"] == after["generation"])
+    time.sleep(0.3)  # nothing more comes of it
+    assert words(one.file) == after
+    assert one.end() == (0, "", "")
+
+
+def test_programs_are_told(manager, outer, shm_path, run_python, living):
+    """The whole way, and the twin: with the manager gone nothing reaches them, and status says so."""
+    one = manager(outer.uri)
+    program = living(env={"SNAPSAFE_SOURCES": f"vmclock:{one.file}"})
+    state = "import snapsafe_rt; s = snapsafe_rt.status(); answer = s.epoch, s.source['deserted'], s.protected"
+    assert program(state) == [0, False, True]
+    outer.bump()
+    one.until(lambda now: now["published"] == 2)
+    assert program(state) == [1, False, True]
+    one.process.kill()
+    one.wait()
+    outer.bump()
+    epoch, deserted, protected = program(state)
+    assert (epoch, deserted, protected) == (1, True, False)
+    assert "a manager that does not run" in str(program("answer = snapsafe_rt.status().problems"))
+    done = subprocess.run(
+        [sys.executable, "-m", "snapsafe_rt", "status", "--pid", str(program.pid)],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "NOT protected: the manager" in done.stdout
+    # A file that no manager kept is another matter.
+    assert (
+        run_python("import snapsafe_rt; print(snapsafe_rt.status().source['deserted'])", env=outer.env, activated=True)
+        == "False\n"
+    )
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_what_happened_while_it_was_away(manager, outer, end):
+    one = manager(outer.uri)
+    one.process.send_signal(end)
+    assert one.wait()[0] == (0 if end == signal.SIGTERM else -end)
+    published = words(one.file)
+    again = manager(outer.uri)
+    assert again.describe()["published"] == 0
+    assert words(one.file) == published  # nothing happened
+    again.process.send_signal(end)
+    again.wait()
+    outer.bump()
+    third = manager(outer.uri)
+    assert third.describe()["published"] == 1
+    assert words(one.file)["generation"] > published["generation"]
+    third.end()
+    # Unknown counts as changed: another source than the last time, or a file of somebody else's.
+    kept = words(one.file)["generation"]
+    outer.path.unlink()
+    outer.path.write_bytes(layout(3))
+    outer.path.chmod(0o644)
+    assert manager(outer.uri).describe()["published"] == 1
+    assert words(one.file)["generation"] > kept
+
+
+def test_an_existing_file_is_kept(manager, outer, shm_path):
+    """Programs have it mapped: it is neither truncated nor replaced."""
+    file = shm_path / "published"
+    file.write_bytes(layout(7))
+    file.chmod(0o644)
+    inode = file.stat().st_ino
+    one = manager(outer.uri)
+    assert words(file)["generation"] > 7
+    assert file.stat().st_ino == inode
+    assert file.stat().st_size == 4096
+    one.end()
+
+
+def test_a_file_that_is_no_source(manager, outer, shm_path):
+    """Left alone, said, and tried again."""
+    file = shm_path / "published"
+    file.write_bytes(b"a letter to grandmother" * 20)
+    one = manager(outer.uri)
+    assert "not in VMClock's layout" in one.describe()["problems"][0]
+    assert file.read_bytes() == b"a letter to grandmother" * 20
+    assert one.call("Bump")["error"] == "org.snapsafe.Manager.NotPublished"
+    code, out, _ = one.end()
+    assert (code, out.count("not in VMClock's layout")) == (0, 1)
+
+
+def test_a_file_that_is_removed_is_made_again(manager, outer):
+    one = manager(outer.uri)
+    one.file.unlink()
+    outer.bump()
+    one.until(lambda now: now["published"] == 2)
+    assert words(one.file)["managed"] == 1
+    assert one.describe()["problems"] == []
+
+
+def test_one_at_a_time(manager, outer):
+    one = manager(outer.uri)
+    other = manager(outer.uri, wait=False)
+    code, out, error = other.wait()
+    assert (code, out) == (1, "")
+    assert error.startswith("snapsafe manager: another manager has ")
+    assert error.count("\n") == 1
+    assert one.describe()["problems"] == []
+
+
+def test_started_late_and_stopped(manager, outer):
+    """Told to whoever waits for it; the socket goes, the file stays."""
+    one = manager(outer.uri)
+    assert one.notified.until("STATUS=") == f"STATUS=watching {outer.uri} (inotify), 1 restores published"
+    assert stat.S_IMODE(one.socket.stat().st_mode) == 0o666
+    assert one.end()[0] == 0
+    one.notified.until("STOPPING=1")
+    assert not one.socket.exists()
+    assert one.file.exists()
+
+
+def test_asleep(manager, outer):
+    """No tick: not one context switch in two seconds; and little memory."""
+    one = manager(outer.uri)
+    one.describe()
+
+    def switches():
+        total = 0
+        for task in os.listdir(f"/proc/{one.pid}/task"):
+            with open(f"/proc/{one.pid}/task/{task}/status") as file:
+                total += sum(int(line.split()[1]) for line in file if "_ctxt_switches" in line)
+        return total
+
+    def settled():
+        before = switches()
+        time.sleep(0.2)
+        return switches() == before
+
+    for _ in range(50):
+        if settled():
+            break
+    before = switches()
+    time.sleep(2)
+    assert switches() == before
+    with open(f"/proc/{one.pid}/status") as file:
+        kilobytes = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+    assert kilobytes <= 20 * 1024
+
+
+def test_bump(manager, outer):
+    one = manager(outer.uri)
+    before = words(one.file)["generation"]
+    answer = one.call("Bump")["parameters"]
+    assert answer["generation"] == words(one.file)["generation"] > before
+    assert one.describe()["published"] == 2
+    for wrong in ("x", "AAAA", "A" * 2000):
+        assert one.call("Bump", entropy=wrong) == {
+            "error": "org.varlink.service.InvalidParameter",
+            "parameters": {"parameter": "entropy"},
+        }
+    assert one.describe()["published"] == 2
+
+
+@root
+def test_bump_with_the_hosts_bytes(manager, outer):
+    import base64
+
+    one = manager(outer.uri)
+    answer = one.call("Bump", entropy=base64.b64encode(os.urandom(32)).decode())["parameters"]
+    assert answer["reseeded"] is True
+    assert words(one.file)["reseeded"] == words(one.file)["generation"] == answer["generation"]
+
+
+@root
+def test_others_may_read_but_not_bump(manager, outer):
+    one = manager(outer.uri)
+    before = words(one.file)
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(PACKAGE.parent)!r})
+from tests.helpers.managed import Client  # before its folder may be out of reach
+os.setgid(65534); os.setuid(65534)
+with Client({str(one.socket)!r}) as client:
+    assert client.call("Describe")["parameters"]["published"] == 1
+    print(client.call("Bump"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "{'error': 'org.varlink.service.PermissionDenied', 'parameters': {}}\n", done.stderr
+    assert words(one.file) == before
+
+
+@root
+def test_without_rights_nothing_is_claimed(manager, outer, shm_path):
+    """As an ordinary user it publishes, and does not say that the kernel was reseeded."""
+    shm_path.chmod(0o777)
+    under = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    one = manager(outer.uri, under=under)
+    found = one.describe()
+    assert found["reseeded"] is False
+    assert any("CAP_SYS_ADMIN" in problem for problem in found["problems"])
+    assert words(one.file)["reseeded"] == 0
+    with Client(one.socket) as client:
+        client.call("Describe")
+
+
+def test_an_unwritable_place(manager, shm_path):
+    if os.geteuid() == 0:
+        done = Manager(shm_path / "no" / "such", wait=False, under=["setpriv", "--reuid=65534", "--clear-groups"])
+    else:
+        done = Manager(shm_path / "no" / "such", wait=False)
+    code, out, error = done.wait()
+    done.close()
+    if os.geteuid() == 0:
+        assert (code, out) == (77, "")
+        assert "not permitted to user" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("wrong", ["vmclock:relative", "nonsense", "vmclock:/x,other:/y"])
+def test_wrong_sources(manager, wrong):
+    code, out, error = manager(wrong, wait=False).wait()
+    assert (code, out) == (78, "")
+    assert error.startswith("snapsafe manager: SNAPSAFE_SOURCES: ")
