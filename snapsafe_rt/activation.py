@@ -229,7 +229,7 @@ def _check_strict() -> None:
     for problem in state.problems:
         settings.die(problem)
     if state.watched is None and not native.owned_elsewhere():
-        reasons = "; ".join(f"{candidate.name} {candidate.reason}" for candidate in state.candidates)
+        reasons = "; ".join(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)
         settings.die(f"no usable source: {reasons}")
     if state.watched is not None and state.watched.rank == 2:
         from snapsafe_rt import publish

@@ -20,6 +20,9 @@ _ANSWER_MOST = 4096
 _CREDENTIALS_SIZE = 12  # struct ucred: pid, uid, gid, ints
 _OVERFLOW_UID = 65534  # root of outside, in a user namespace; Documentation/admin-guide/sysctl/fs.rst
 
+problem = ""
+"""Why the manager gave nothing, when it was asked last."""
+
 _asked: "tuple[int, int, int] | None" = None  # the socket that was asked last: device, inode, ctime
 _asked_at = 0.0
 
@@ -43,10 +46,11 @@ def from_manager() -> "tuple[str, int] | None":
     None where there is no manager, or none to be trusted, or it has no device, or does not answer within SECONDS; then
     it is left alone for AGAIN_SECONDS. Raises nothing. Any thread.
     """
-    global _asked, _asked_at
+    global problem, _asked, _asked_at
     try:
         there = os.stat(MANAGER)
     except OSError:
+        problem = ""
         return None
     identity = there.st_dev, there.st_ino, there.st_ctime_ns
     if identity == _asked and time.monotonic() - _asked_at < AGAIN_SECONDS:
@@ -54,8 +58,10 @@ def from_manager() -> "tuple[str, int] | None":
     received: list[int] = []
     try:
         name = _ask(received)
-    except OSError:
+        problem = "" if name and received else "the manager has none to pass"
+    except OSError as error:
         name = None
+        problem = f"the manager could not be asked ({error.strerror or error})"
     _asked, _asked_at = identity, time.monotonic()
     while len(received) > (1 if name else 0):
         os.close(received.pop())
@@ -71,7 +77,7 @@ def _ask(received: "list[int]") -> "str | None":
         peer.settimeout(SECONDS)
         peer.connect(MANAGER)
         if not _trusted(peer):
-            return None
+            raise PermissionError(0, "it runs as another user, who is not root")
         peer.settimeout(max(0.001, until - time.monotonic()))
         peer.sendall(_REQUEST)
         while not answer.endswith(b"\0"):

@@ -7,7 +7,7 @@ that from the words themselves.
 Lines of fields that tabs part; a backslash escapes tab, newline and itself. The first field tells what the others are:
     snapsafe  version, Python, time of writing (s since 1970), active (0, 1), why not
     setting   name, value: what differs from the default
-    source    slot (-1: not usable), rank, name, why not, who opened it if not the process itself (systemd, manager)
+    source    slot (-1: not usable), rank, name, why not, who opened it if not the process itself (systemd, the manager)
     row       name, level, sentence, 1 if the restore event must run for it
     library   module of libraries.TABLE that is loaded
     problem   sentence
@@ -72,7 +72,7 @@ def _text(room: int) -> bytes:
         ]
         lines += [("library", module) for module in patches.LIBRARIES if module in sys.modules]
     lines += [
-        ("source", str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.reason, one.via)
+        ("source", str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.why_not, one.via)
         for one in state.candidates
     ]
     lines += [("setting", *pair) for pair in state.settings.changed()]

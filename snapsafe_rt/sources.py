@@ -37,7 +37,7 @@ _WORDS = ("", "generation", "disruption marker")
 class Candidate:
     """One entry of the list. `rank` indexes RANKS, lower is better; None while it is not usable, with `reason`."""
 
-    __slots__ = ("found", "identity", "kind", "lent", "path", "rank", "reason", "slot", "via")
+    __slots__ = ("found", "identity", "kind", "lent", "path", "rank", "reason", "refused", "slot", "via")
 
     def __init__(self, kind: str, path: str) -> None:
         self.kind = kind
@@ -47,8 +47,9 @@ class Candidate:
         self.reason = "not looked at yet"
         self.identity: tuple[int, int] = (0, 0)  # device and inode of what is mapped
         self.found: os.stat_result | None = None  # what was at the path before it was mapped
-        self.via = ""  # who opened it for us: "systemd", "manager"; "" if we did
+        self.via = ""  # who opened it for us: "systemd", "the manager"; "" if we did
         self.lent: tuple[str, int] | None = None  # that one, and the slot
+        self.refused = ""  # why nobody else opened it
 
     @property
     def name(self) -> str:
@@ -69,14 +70,14 @@ class Candidate:
         """Map the device that `who` opened. `fd` stays open."""
         status, error, slot = native.map_descriptor(_KINDS[self.kind], fd)
         if status:
-            self.reason += f"; what {who} passed {_REASONS[status].format(error=os.strerror(error) if error else '')}"
+            self.refused = f"what {who} passed {_sentence(status, error)}"
             return
         self.lent = self.via, self.slot = who, slot
         self._judge(0, 0)
 
     def _judge(self, status: int, error: int) -> None:
         if status:
-            self.reason = _REASONS[status].format(error=os.strerror(error) if error else "")
+            self.reason = _sentence(status, error)
             return
         state = native.describe_source(self.slot)
         if state.lost:
@@ -107,7 +108,12 @@ class Candidate:
             return None
 
     def as_dict(self) -> dict[str, object]:
-        return {"source": self.name, "usable": self.rank is not None, "reason": self.reason}
+        return {"source": self.name, "usable": self.rank is not None, "reason": self.why_not}
+
+    @property
+    def why_not(self) -> str:
+        """A sentence while it is not usable, else empty."""
+        return "; ".join(filter(None, (self.reason, self.refused))) if self.rank is None else ""
 
 
 def parse(text: "str | list[str] | tuple[str, ...]") -> tuple[list[Candidate], list[str]]:
@@ -160,11 +166,16 @@ def _borrow(barred: list[Candidate]) -> None:
         from snapsafe_rt import lent
 
         found = lent.from_manager()
+        for candidate in barred:
+            candidate.refused = lent.problem or candidate.refused
+            if found is not None and candidate.name == found[0]:
+                candidate.borrow("the manager", found[1])
         if found is not None:
-            for candidate in barred:
-                if candidate.name == found[0]:
-                    candidate.borrow("manager", found[1])
             os.close(found[1])
+
+
+def _sentence(status: int, error: int) -> str:
+    return _REASONS[status].format(error=os.strerror(error) if error else "")
 
 
 def word_name(word: int) -> str:

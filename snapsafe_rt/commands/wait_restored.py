@@ -75,7 +75,7 @@ def _source() -> sources.Candidate:
     candidates, problems = sources.parse(settings.Settings().sources)
     best = sources.best(candidates)
     if best is None:
-        reasons = [*problems, *(f"{candidate.name} {candidate.reason}" for candidate in candidates)]
+        reasons = [*problems, *(f"{candidate.name} {candidate.why_not}" for candidate in candidates)]
         raise Failure(f"no source can be watched: {'; '.join(reasons)}", CONFIGURATION)
     return best
 

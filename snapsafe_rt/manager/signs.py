@@ -162,7 +162,7 @@ class Signs:
     def problems(self) -> list[str]:
         found = []
         if self.source is None and not self.vmgenid:
-            reasons = "; ".join(f"{one.name} {one.reason}" for one in activation.state.candidates)
+            reasons = "; ".join(f"{one.name} {one.why_not}" for one in activation.state.candidates)
             found.append(f"nothing tells this machine of a restore: no VMGenID; {reasons}")
         if self.log.problem and self.source is None and self.vmgenid:
             found.append(f"VMGenID alone tells of a restore, and {self.log.problem}")

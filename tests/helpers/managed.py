@@ -30,15 +30,17 @@ class Notified:
 
 
 class Manager:
-    """Started, and ready. `sources`: what it watches; its file and socket lie in `folder`."""
+    """Started, and ready. `sources`: what it watches; its file and socket lie in `folder`, or have their default names
+    where that is /run/snapsafe to the process itself (`at`)."""
 
-    def __init__(self, folder, sources="", *, under=(), wait=True, **environment):
-        self.folder = folder
-        self.socket, self.file = folder / "socket", folder / "published"
+    def __init__(self, folder, sources="", *, under=(), wait=True, at="", **environment):
+        names = ("org.snapsafe.Manager", "vmclock0") if at else ("socket", "published")
+        self.socket, self.file = (folder / name for name in names)
+        options = [] if at else ["--socket", self.socket, "--file", self.file]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
         self.notified = Notified()
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "snapsafe_rt", "manager", "--socket", self.socket, "--file", self.file],
+            [*under, sys.executable, "-m", "snapsafe_rt", "manager", *options],
             env={
                 **kept,
                 "PYTHONPATH": str(PACKAGE.parent),
@@ -133,3 +135,46 @@ class Client:
     def call(self, method, **parameters):
         self.send({"method": method if "." in method else f"{INTERFACE}.{method}", "parameters": parameters})
         return self.receive()
+
+
+class Container:
+    """A mount namespace whose /run and /dev are its own, held until close(). Takes root.
+
+    `run`: the folder that is /run; `device`: the file that is /dev/vmclock0, if any; `log`: the one that is /dev/kmsg.
+    """
+
+    SCRIPT = """
+        set -e
+        dev=$1 run=$2 device=$3 log=$4
+        mount -t tmpfs -o mode=755 dev "$dev"
+        for name in null zero full random urandom tty; do
+            [ ! -e /dev/$name ] || { touch "$dev/$name"; mount --bind "/dev/$name" "$dev/$name"; }
+        done
+        [ ! -e "$log" ] || { touch "$dev/kmsg"; mount --bind "$log" "$dev/kmsg"; }
+        mkdir "$dev/shm"
+        mount --bind /dev/shm "$dev/shm"
+        [ -z "$device" ] || { touch "$dev/vmclock0"; mount --bind "$device" "$dev/vmclock0"; }
+        mount --bind "$run" /run
+        mount --rbind "$dev" /dev
+        echo ready
+        exec sleep infinity
+    """
+
+    def __init__(self, folder, run, device=None, log="/dev/kmsg"):
+        folder.mkdir()
+        unshare = ["unshare", "--mount", "--propagation", "private"]
+        self.holder = subprocess.Popen(
+            [*unshare, "sh", "-c", self.SCRIPT, "sh", folder, run, device or "", log],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.holder.stdout.readline() == "ready\n"
+
+    @property
+    def under(self):
+        return ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt"]
+
+    def close(self):
+        self.holder.kill()
+        self.holder.wait(10)
+        self.holder.stdout.close()

@@ -1,4 +1,4 @@
-"""snapsafe manager: each sign of a restore is published once, none is lost while it is away, and nobody else may bump."""
+"""snapsafe manager: each sign of a restore is published once, also one that came while it was away."""
 
 import os
 import signal

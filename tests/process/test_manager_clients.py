@@ -12,6 +12,8 @@ import pytest
 from ..conftest import SourceFile
 from ..helpers.managed import Client, Manager
 
+DESCRIPTION = "org.varlink.service.GetInterfaceDescription"
+
 
 @pytest.fixture
 def manager(shm_path):
@@ -36,7 +38,7 @@ def test_the_service_interface(manager):
         info = client.call("org.varlink.service.GetInfo")["parameters"]
         assert info["interfaces"] == ["org.varlink.service", "org.snapsafe.Manager"]
         for interface in info["interfaces"]:
-            found = client.call("org.varlink.service.GetInterfaceDescription", interface=interface)
+            found = client.call(DESCRIPTION, interface=interface)
             text = found["parameters"]["description"]
             assert f"interface {interface}\n" in text
             assert all(len(line) < 121 for line in text.splitlines())
@@ -49,9 +51,9 @@ def test_the_service_interface(manager):
         ("Nothing", {}, "MethodNotFound", {"method": "org.snapsafe.Manager.Nothing"}),
         ("Describe", {"what": 1}, "InvalidParameter", {"parameter": "what"}),
         ("GetSource", {"source": 7}, "InvalidParameter", {"parameter": "source"}),
-        ("org.varlink.service.GetInterfaceDescription", {}, "InvalidParameter", {"parameter": "interface"}),
+        (DESCRIPTION, {}, "InvalidParameter", {"parameter": "interface"}),
         (
-            "org.varlink.service.GetInterfaceDescription",
+            DESCRIPTION,
             {"interface": "a.b"},
             "InterfaceNotFound",
             {"interface": "a.b"},
