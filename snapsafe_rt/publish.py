@@ -173,8 +173,8 @@ class Attendance:
 
 
 def deserted(path: str) -> bool:
-    """Was the file kept by a manager that does not run any more? Then no restore is written into it. False for a file
-    that no manager ever kept, and where that cannot be told. Any user who may read the file; no lock is taken."""
+    """Was the file kept by a manager that does not any more? Then no restore is written into it. False for a file that
+    no manager ever kept, and where that cannot be told. Any user who may read the file; no lock is taken."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:

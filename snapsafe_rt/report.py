@@ -147,8 +147,8 @@ class Status:
     def _report_desertion(self) -> None:
         if self.source is not None and self.source["deserted"]:
             self.problems.append(
-                f"{self.source['source']} is kept by a manager that does not run: no restore is written into it; "
-                "start `snapsafe manager`"
+                f"{self.source['source']} is kept by a manager that does not run, or that nothing tells of a restore: "
+                "see `systemctl status snapsafe-manager`, or start `snapsafe manager`"
             )
 
     def _row(self, name: str, level: str, note: str) -> Row:

@@ -35,7 +35,6 @@ class Publisher:
             self._create(seen, reseeded)
         except OSError as error:
             self.problem = _sentence(self.path, error)
-        self.attend()
 
     def attend(self) -> None:
         """Let programs see that somebody keeps the file, if it is there."""

@@ -75,7 +75,8 @@ class Manager:
         self._last: float | None = None
         self._done = native.epoch()
         self._retrying = False
-        self._said = ""
+        self._bumped = False  # an agent tells of restores
+        self._told = ""
         service = varlink.Service(
             "snapsafe manager",
             settings.VERSION,
@@ -93,9 +94,8 @@ class Manager:
         """Until SIGTERM or SIGINT."""
         self._loop.on_wake(self._look)
         self._signs.watch(self._loop)
-        self._look()  # what happened before the watch stood
         notify("READY=1")
-        self._tell()
+        self._look()  # what happened before the watch stood
         self._loop.run()
         notify("STOPPING=1")
         self._connections.close()
@@ -109,16 +109,24 @@ class Manager:
         if not self._signs.any and not os.path.exists(self._file.path):
             return  # a file that nobody will ever write would be taken for a source
         if self._file.knows(self._signs.seen()):
-            self._file.attend()
+            self._attend()
             self._file.generation = _generation(self._file.path)
             return
         native.advance()
         self._publish()
 
+    def _attend(self) -> None:
+        """Programs may rely on the file while something tells us of restores."""
+        if self._signs.any or self._bumped:
+            self._file.attend()
+        else:
+            self._file.leave()
+
     def _look(self) -> None:
         if native.epoch() != self._done:
             self._publish()
-            self._tell()
+        self._attend()
+        self._tell()
 
     def _publish(self, fed: bool = False) -> None:
         """`fed`: the kernel was given the host's bytes for this restore."""
@@ -133,6 +141,7 @@ class Manager:
             self._published += 1
             self._last = time.time()
             self._done = epoch
+            self._attend()
             fed = False
             if native.epoch() == epoch:
                 break  # else restored meanwhile: what was written is another machine's
@@ -160,11 +169,13 @@ class Manager:
         watched = source.name if source is not None else "the kernel's log" if self._signs.any else "nothing"
         text = f"watching {watched} ({self._signs.how}), {self._published} restores published"
         problems = self.problems()
-        notify("STATUS=" + "; ".join([text, *problems]).replace("\n", " "))
-        for problem in problems:
-            if problem not in self._said:
-                print(f"snapsafe manager: {problem}", flush=True)
-        self._said = "\n".join(problems)
+        told = "; ".join([text, *problems])
+        if told != self._told:
+            notify(f"STATUS={told}")
+            for problem in problems:
+                if problem not in self._told:
+                    print(f"snapsafe manager: {problem}", flush=True)
+        self._told = told
 
     # ---- what is answered ----
 
@@ -209,6 +220,7 @@ class Manager:
             raise denied()
         fed = entropy is not None and reseed(_seed(entropy))
         native.advance()
+        self._bumped = True
         self._publish(fed)
         self._tell()
         if self._file.problem or self._file.generation is None:

@@ -52,8 +52,8 @@ class KernelLog:
     def readable(self) -> bool:
         return self._fd >= 0
 
-    def watch(self, loop: Loop, told: Callable[[], None]) -> None:
-        """Call told() for each time that it speaks of a fork."""
+    def watch(self, loop: Loop, told: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Call told() for each time that it speaks of a fork, ended() if it can be read no more."""
 
         def ready(_: int) -> None:
             if self.read():
@@ -61,6 +61,7 @@ class KernelLog:
             if self._fd < 0:
                 loop.forget(fd)
                 os.close(fd)
+                ended()
 
         fd = self._fd
         if fd >= 0:
@@ -78,14 +79,18 @@ class KernelLog:
                 self._lost = gap = True
                 continue
             except OSError as error:
-                self.problem = f"{KERNEL_LOG} cannot be read any more ({error.strerror})"
-                self._fd = -1
+                self._end(error.strerror or str(error))
                 break
             if not records:
+                self._end("it has come to its end")
                 break
             for record in records.split(b"\n"):
                 self._take(record)
         return gap or self.last != before
+
+    def _end(self, why: str) -> None:
+        self.problem = f"{KERNEL_LOG} cannot be read any more ({why})"
+        self._fd = -1
 
     def _take(self, record: bytes) -> None:
         head, _, message = record.partition(b";")
@@ -128,7 +133,7 @@ class Signs:
                 native.advance()  # no source moved, but the kernel knows better
             loop.wake()
 
-        self.log.watch(loop, fork)
+        self.log.watch(loop, fork, loop.wake)
 
     def counted(self) -> None:
         """A restore was published."""

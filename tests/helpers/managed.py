@@ -140,12 +140,13 @@ class Client:
 class Container:
     """A mount namespace whose /run and /dev are its own, held until close(). Takes root.
 
-    `run`: the folder that is /run; `device`: the file that is /dev/vmclock0, if any; `log`: the one that is /dev/kmsg.
+    `run`: the folder that is /run; `device`: the file that is /dev/vmclock0, if any; `log`: the one that is /dev/kmsg;
+    `vmgenid`: does sysfs show a VMGenID.
     """
 
     SCRIPT = """
         set -e
-        dev=$1 run=$2 device=$3 log=$4
+        dev=$1 run=$2 device=$3 log=$4 vmgenid=$5
         mount -t tmpfs -o mode=755 dev "$dev"
         for name in null zero full random urandom tty; do
             [ ! -e /dev/$name ] || { touch "$dev/$name"; mount --bind "/dev/$name" "$dev/$name"; }
@@ -154,17 +155,20 @@ class Container:
         mkdir "$dev/shm"
         mount --bind /dev/shm "$dev/shm"
         [ -z "$device" ] || { touch "$dev/vmclock0"; mount --bind "$device" "$dev/vmclock0"; }
+        mount -t tmpfs drivers /sys/bus/platform/drivers
+        mkdir /sys/bus/platform/drivers/vmgenid
+        [ -z "$vmgenid" ] || ln -s x /sys/bus/platform/drivers/vmgenid/VMGENCTR:00
         mount --bind "$run" /run
         mount --rbind "$dev" /dev
         echo ready
         exec sleep infinity
     """
 
-    def __init__(self, folder, run, device=None, log="/dev/kmsg"):
+    def __init__(self, folder, run, device=None, log="/dev/kmsg", vmgenid=True):
         folder.mkdir()
         unshare = ["unshare", "--mount", "--propagation", "private"]
         self.holder = subprocess.Popen(
-            [*unshare, "sh", "-c", self.SCRIPT, "sh", folder, run, device or "", log],
+            [*unshare, "sh", "-c", self.SCRIPT, "sh", folder, run, device or "", log, "1" if vmgenid else ""],
             stdout=subprocess.PIPE,
             text=True,
         )
