@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import sys
 
 from snapsafe_rt import settings, sources
 from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.core import MISSING, native
 
+PRINTED = ("snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-device.conf")
 FILE = "/run/snapsafe/vmclock0"
 
 
@@ -23,6 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=FILE,
         help="the file whose generation is moved (default: %(default)s)",
     )
+    parser.add_argument(
+        "--freeze",
+        metavar="CGROUP",
+        help="folder of a cgroup v2 whose programs are stopped over a snapshot, on the word of who takes it",
+    )
+    parser.add_argument(
+        "--print",
+        choices=PRINTED,
+        help="print a file for the system's own folders, with this command's path in it; its first line says where",
+    )
     parser.epilog = (
         "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
         "SNAPSAFE_SOURCES but for its own file, and the kernel's log. Ends with SIGTERM."
@@ -30,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.print:
+        print(_packaged(options.print).replace("@SNAPSAFE@", _command()), end="")
+        return OK
     if native is None:
         raise Failure(f"nothing can be watched: {MISSING}", CONFIGURATION)
     # What programs are to do is not meant for the one that serves them.
@@ -37,6 +52,7 @@ def main(options: argparse.Namespace) -> int:
     for name in [name for name in os.environ if name.startswith("SNAPSAFE")]:
         del os.environ[name]
     sources.borrowing = False  # of ourselves
+    from snapsafe_rt.manager.freezer import NotFrozen
     from snapsafe_rt.manager.service import Busy, Manager
 
     file = os.path.abspath(options.file)
@@ -47,7 +63,9 @@ def main(options: argparse.Namespace) -> int:
     for path in (options.socket, file):
         _make_folder(os.path.dirname(os.path.abspath(path)))
     try:
-        manager = Manager(os.path.abspath(options.socket), file, names)
+        manager = Manager(os.path.abspath(options.socket), file, names, options.freeze)
+    except NotFrozen as error:
+        raise Failure(f"--freeze: {error}", CONFIGURATION) from None
     except Busy:
         raise Failure(
             f"another manager has {options.socket}: end that one, or name another --socket and --file"
@@ -56,6 +74,24 @@ def main(options: argparse.Namespace) -> int:
         raise _failure(options.socket, error) from None
     manager.run()
     return OK
+
+
+def _packaged(name: str) -> str:
+    """From the folder packaging: inside an installed package, beside it in a checkout."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for folder in (package, os.path.dirname(package)):
+        try:
+            with open(os.path.join(folder, "packaging", "systemd", name), encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            pass
+    raise Failure(f"the folder packaging is missing from {package}: install snapsafe-rt again")
+
+
+def _command() -> str:
+    """How a unit starts this command: by its script, else by this interpreter."""
+    script = os.path.join(os.path.dirname(sys.executable), "snapsafe")
+    return script if os.access(script, os.X_OK) else f"{sys.executable} -m snapsafe_rt"
 
 
 def _make_folder(path: str) -> None:

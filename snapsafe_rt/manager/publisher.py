@@ -13,6 +13,8 @@ class Publisher:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.synchronous = False
+        """Do the programs stand still until it is written?"""
         self.problem = ""
         self.reseeded = False
         self.generation: int | None = None
@@ -30,7 +32,7 @@ class Publisher:
         self.reseeded = reseeded
         self.problem = ""
         try:
-            self.generation = publish.publish(self.path, reseeded=reseeded, seen=seen)[1]
+            self.generation = publish.publish(self.path, reseeded=reseeded, synchronous=self.synchronous, seen=seen)[1]
         except FileNotFoundError:
             self._create(seen, reseeded)
         except OSError as error:
@@ -59,7 +61,7 @@ class Publisher:
         # A program that maps the new file takes that for a restore, so its first generation tells of this one.
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-            publish.create(self.path, reseeded=reseeded, seen=seen)
+            publish.create(self.path, synchronous=self.synchronous, reseeded=reseeded, seen=seen)
             self.generation = publish.FileSource(self.path).generation
         except OSError as error:
             self.problem = _sentence(self.path, error)

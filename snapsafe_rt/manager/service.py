@@ -11,9 +11,10 @@ from snapsafe_rt import settings
 from snapsafe_rt.core import native
 from snapsafe_rt.manager import varlink
 from snapsafe_rt.manager.connections import Connections
+from snapsafe_rt.manager.freezer import Freezer, NotFrozen, left_frozen, thaw_left
 from snapsafe_rt.manager.loop import Loop
 from snapsafe_rt.manager.publisher import Publisher, reseed
-from snapsafe_rt.manager.signs import Signs
+from snapsafe_rt.manager.signs import SAME_RESTORE_SECONDS, Signs
 from snapsafe_rt.manager.varlink import Call, Reply, denied, invalid
 
 INTERFACE = """\
@@ -47,6 +48,17 @@ method GetSource(source: ?string) -> (source: string, fileDescriptor: int)
 # which the kernel is fed with first. Takes root or the manager's own user.
 method Bump(entropy: ?string) -> (generation: int, reseeded: bool)
 
+# A snapshot is about to be taken: the programs of the cgroup of --freeze are stopped, and the answer comes when they
+# stand still. They go on after a restore was published, by Thaw, or after that many seconds, then as if restored: 60 if
+# not given, 3600 at the most. Takes root or the manager's own user, as does Thaw.
+method Freeze(seconds: ?int) -> ()
+
+# The snapshot was taken, or will not be. restored: this is a clone, so that it is published first.
+method Thaw(restored: bool) -> ()
+
+# The programs were not stopped.
+error NotFrozen (reason: string)
+
 # No such device is watched here.
 error NoSource (reason: string)
 
@@ -59,18 +71,27 @@ RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by 
 RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks
 
 
+FROZEN_SECONDS, FROZEN_SECONDS_MOST = 60, 3600
+
+
 class Busy(Exception):
     """Another manager has the socket."""
 
 
 class Manager:
-    """Raises OSError where the socket cannot be made, Busy. `names`: sources to watch, as in SNAPSAFE_SOURCES."""
+    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `cgroup`: the folder of the programs to stop over a snapshot.
+    Raises OSError where the socket cannot be made, Busy, NotFrozen."""
 
-    def __init__(self, socket_path: str, file_path: str, names: list[str]) -> None:
+    def __init__(self, socket_path: str, file_path: str, names: list[str], cgroup: "str | None" = None) -> None:
         self._lock = _lock(socket_path + ".lock")
+        self._freezer = Freezer(cgroup, self._lock) if cgroup else None
+        self._frozen = 0  # counts the times; odd while they are
+        self._thawed = 0.0
+        self._unfrozen_restores = 0
         self._loop = Loop()
         self._signs = Signs(names)
         self._file = Publisher(file_path)
+        self._file.synchronous = self._freezer is not None
         self._published = 0
         self._last: float | None = None
         self._done = native.epoch()
@@ -85,6 +106,8 @@ class Manager:
                 "org.snapsafe.Manager.Describe": self._describe,
                 "org.snapsafe.Manager.GetSource": self._get_source,
                 "org.snapsafe.Manager.Bump": self._bump,
+                "org.snapsafe.Manager.Freeze": self._freeze,
+                "org.snapsafe.Manager.Thaw": self._thaw,
             },
         )
         self._catch_up()
@@ -99,6 +122,8 @@ class Manager:
         self._loop.run()
         notify("STOPPING=1")
         self._connections.close()
+        if self._frozen & 1:
+            self._let_go(restored=True)
         self._file.leave()
         signal.set_wakeup_fd(-1)
 
@@ -106,6 +131,12 @@ class Manager:
 
     def _catch_up(self) -> None:
         """What happened before we were here: unknown counts as a restore."""
+        left = left_frozen(self._lock)
+        if left:
+            native.advance()
+            self._publish()
+            thaw_left(left, self._lock)
+            return
         if not self._signs.any and not os.path.exists(self._file.path):
             return  # a file that nobody will ever write would be taken for a source
         if self._file.knows(self._signs.seen()):
@@ -124,7 +155,12 @@ class Manager:
 
     def _look(self) -> None:
         if native.epoch() != self._done:
+            same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a late sign of what we were told
+            if self._freezer is not None and not self._frozen & 1 and not same:
+                self._unfrozen_restores += 1
+                self._file.synchronous = False  # not every snapshot is taken of frozen programs
             self._publish()
+            self._let_go(restored=False)
         self._attend()
         self._tell()
 
@@ -156,8 +192,29 @@ class Manager:
             self._publish()
             self._tell()
 
+    def _let_go(self, restored: bool) -> None:
+        """If the programs stand still: publish first what they must know, then they go on."""
+        if not self._frozen & 1 or self._freezer is None:
+            return
+        if restored:
+            native.advance()
+        if native.epoch() != self._done:
+            self._publish()
+        try:
+            self._freezer.thaw()
+            self._frozen += 1
+            self._thawed = time.monotonic()
+        except OSError as error:
+            print(f"snapsafe manager: {self._freezer.folder} cannot be thawed: {error.strerror}", flush=True)
+            self._loop.later(1.0, lambda: self._let_go(restored=False))
+
     def problems(self) -> list[str]:
         found = self._signs.problems()
+        if self._unfrozen_restores:
+            found.append(
+                f"{self._unfrozen_restores} times restored from a snapshot that was taken without Freeze: "
+                "no file is called synchronous any more until this manager starts anew"
+            )
         if self._file.problem:
             found.append(f"restores are not published: {self._file.problem}")
         if self._published and not self._file.reseeded:
@@ -226,6 +283,42 @@ class Manager:
         if self._file.problem or self._file.generation is None:
             raise varlink.Error("org.snapsafe.Manager.NotPublished", reason=self._file.problem)
         return Reply({"generation": self._file.generation, "reseeded": self._file.reseeded})
+
+    def _freeze(self, call: Call) -> Reply:
+        [seconds] = call.take(seconds=int)
+        if call.uid not in (0, os.geteuid()):
+            raise denied()
+        seconds = FROZEN_SECONDS if seconds is None else seconds
+        if not 0 < seconds <= FROZEN_SECONDS_MOST:
+            raise invalid("seconds")
+        if self._freezer is None:
+            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="the manager was started without --freeze")
+        if self._frozen & 1:
+            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="somebody else froze them, and has not thawed")
+        try:
+            self._freezer.freeze()
+        except NotFrozen as error:
+            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason=str(error)) from None
+        self._frozen += 1
+        mine = self._frozen
+
+        def late() -> None:
+            if self._frozen == mine:
+                print(f"snapsafe manager: nobody thawed within {seconds} s: the programs go on as restored", flush=True)
+                self._let_go(restored=True)
+
+        self._loop.later(seconds, late)
+        return Reply({})
+
+    def _thaw(self, call: Call) -> Reply:
+        [restored] = call.take(restored=bool)
+        if restored is None:
+            raise invalid("restored")
+        if call.uid not in (0, os.geteuid()):
+            raise denied()
+        self._let_go(restored)
+        self._tell()
+        return Reply({})
 
 
 def _seed(text: str) -> bytes:

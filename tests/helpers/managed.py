@@ -33,10 +33,10 @@ class Manager:
     """Started, and ready. `sources`: what it watches; its file and socket lie in `folder`, or have their default names
     where that is /run/snapsafe to the process itself (`at`)."""
 
-    def __init__(self, folder, sources="", *, under=(), wait=True, at="", **environment):
+    def __init__(self, folder, sources="", *, under=(), wait=True, at="", options=(), **environment):
         names = ("org.snapsafe.Manager", "vmclock0") if at else ("socket", "published")
         self.socket, self.file = (folder / name for name in names)
-        options = [] if at else ["--socket", self.socket, "--file", self.file]
+        options = [*options, *([] if at else ["--socket", self.socket, "--file", self.file])]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
         self.notified = Notified()
         self.process = subprocess.Popen(
