@@ -82,6 +82,16 @@ def describe_source(int index):
     return state
 
 
+def deserted(path):
+    """Was the file kept by a manager that does not any more? See source.h."""
+    cdef bytes name = path.encode("utf-8", "surrogateescape")
+    cdef const char* text = name
+    cdef bint found
+    with nogil:
+        found = ss_source_deserted(text)
+    return bool(found)
+
+
 def watch(int index, bint certain):
     """Watch a mapped slot, or nothing (-1). Without `certain` the epoch advances: unknown counts as changed."""
     with nogil:

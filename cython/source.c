@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "source.h"
 
 #include <errno.h>
@@ -355,4 +356,17 @@ bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t 
     return load64(file, SS_FILE_OFF_ORIGIN) == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value &&
            load64(file, SS_FILE_OFF_RESEEDED) != 0 &&
            load64(file, SS_FILE_OFF_RESEEDED) == load64(file, SS_VMCLOCK_OFF_GENERATION);
+}
+
+bool ss_source_deserted(const char *path)
+{
+    uint32_t managed = 0;
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SS_FILE_OFF_MANAGED, .l_len = 4};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return false;
+    bool deserted = pread(fd, &managed, sizeof managed, SS_FILE_OFF_MANAGED) == (ssize_t)sizeof managed && managed == 1 &&
+                    fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+    close(fd);
+    return deserted;
 }

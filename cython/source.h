@@ -50,6 +50,8 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 /* Ours, in files only (design.md section 8): written by `snapsafe trigger --entropy` and by the manager. */
 #define SS_FILE_OFF_RESEEDED 0x800
 #define SS_FILE_OFF_FROZEN 0x808
+/* 1 if a manager keeps the file; it holds an OFD lock on this word while it does. */
+#define SS_FILE_OFF_MANAGED 0x80c
 /* What the manager had seen when it wrote the generation: st_rdev of the device, and its number. */
 #define SS_FILE_OFF_ORIGIN 0x810
 #define SS_FILE_OFF_SEEN 0x818
@@ -98,6 +100,10 @@ uint64_t ss_source_reseeded(const ss_source *source);
 
 /* True where `file`, which a manager writes, says that the kernel was reseeded after `device` had changed to `value`. */
 bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value);
+
+/* True where the file at `path` was kept by a manager that does not any more: no restore is written into it. False for a
+   file that no manager ever kept, and where that cannot be told. Takes no lock; needs a descriptor for a moment. */
+bool ss_source_deserted(const char *path);
 
 /* Puts the process's SIGBUS handler back if ours is still installed. */
 void ss_source_release_sigbus(void);

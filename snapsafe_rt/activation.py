@@ -231,11 +231,8 @@ def _check_strict() -> None:
     if state.watched is None and not native.owned_elsewhere():
         reasons = "; ".join(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)
         settings.die(f"no usable source: {reasons}")
-    if state.watched is not None and state.watched.rank == 2:
-        from snapsafe_rt import publish
-
-        if publish.deserted(state.watched.path):
-            settings.die(f"{state.watched.name} is kept by a manager that does not run")
+    if state.watched is not None and state.watched.rank == 2 and native.deserted(state.watched.path):
+        settings.die(f"{state.watched.name} is kept by a manager that does not run")
     if not native.inspect_entropy().cpu:
         settings.die("this CPU has no random instruction to fence the kernel's entropy with")
     for name, level, note in patches.report():

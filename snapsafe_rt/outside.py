@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from snapsafe_rt import publish, report, sources
+from snapsafe_rt import report, sources
+from snapsafe_rt.core import native
 from snapsafe_rt.patches import LEVELS, TABLE, libraries, openssl, renewed, sqlite3
 from snapsafe_rt.procfs import (
     Gone,
@@ -314,10 +315,11 @@ class Outside(report.Status):
         if value is None and not device:
             self.problems.append(f"{name} was truncated: nothing is watched")
             return
+        path = f"/proc/{self.pid}/root{name.partition(':')[2]}"
         replaced = False
         if not self._via.get(name):  # else its path leads nowhere for that process
             try:
-                there = os.stat(f"/proc/{self.pid}/root{name.partition(':')[2]}")
+                there = os.stat(path)
                 replaced = (there.st_dev, there.st_ino) != (dev, ino)
             except PermissionError:
                 pass
@@ -334,7 +336,7 @@ class Outside(report.Status):
             "value": words.remembered if value is None else value & words.mask,
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),
-            "deserted": not device and publish.deserted(f"/proc/{self.pid}/root{name.partition(':')[2]}"),
+            "deserted": not device and native is not None and native.deserted(path),
             "check_ns": None,
         }
         self._report_desertion()

@@ -143,7 +143,8 @@ def publish(
 
 
 class Attendance:
-    """A lock by which programs see whether the manager of a file runs: it goes with its process, however that ends.
+    """A lock by which programs see whether the manager of a file runs (ss_source_deserted): it goes with its process,
+    however that ends.
 
     An OFD lock (fcntl(2)) on the word OFF_MANAGED, for others of this process open and close the file. Raises OSError:
     EAGAIN where somebody holds it.
@@ -170,25 +171,6 @@ class Attendance:
 
     def close(self) -> None:
         os.close(self._fd)
-
-
-def deserted(path: str) -> bool:
-    """Was the file kept by a manager that does not any more? Then no restore is written into it. False for a file that
-    no manager ever kept, and where that cannot be told. Any user who may read the file; no lock is taken."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        if _read(fd, OFF_MANAGED, 4) != 1:
-            return False
-        asked = _FLOCK.pack(fcntl.F_RDLCK, 0, OFF_MANAGED, 4, 0)
-        holder: int = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
-        return holder == fcntl.F_UNLCK
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
 
 
 def last_seen(path: str) -> "Seen | None":

@@ -124,8 +124,6 @@ class Status:
         info = native.describe_source(watched.slot)
         if info.lost:
             return
-        from snapsafe_rt.publish import deserted
-
         self.source = {
             "source": watched.name,
             "what": sources.RANKS[watched.rank],
@@ -133,7 +131,7 @@ class Status:
             "value": info.value,
             "stuck": info.stuck,
             "via": watched.via,
-            "deserted": watched.rank == 2 and deserted(watched.path),
+            "deserted": watched.rank == 2 and native.deserted(watched.path),
             "check_ns": round(native.read_cost(), 1),
         }
         self._report_desertion()

@@ -172,5 +172,5 @@ class Signs:
         if self.log.problem and self.source is None and self.vmgenid:
             found.append(f"VMGenID alone tells of a restore, and {self.log.problem}")
         if self.source is not None and self.how in ("timer", "off"):
-            found.append(f"{self.source.name} is looked at once a second: {watching.describe()['reason']}")
+            found.append(f"{self.source.name} is looked at once a second ({watching.describe()['reason']})")
         return found

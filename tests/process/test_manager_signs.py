@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from snapsafe_rt import publish
+from snapsafe_rt.core import native
 
 from ..conftest import layout
 from ..helpers.managed import Container, Manager
@@ -102,9 +102,9 @@ def test_a_log_that_ends(machine, shm_path):
     os.close(writer)
     found = one.until(lambda now: now["how"] == "off")
     assert any("cannot be read any more" in told for told in found["problems"])
-    assert publish.deserted(one.file)
+    assert native.deserted(str(one.file))
     one.call("Bump")  # an agent does
-    assert not publish.deserted(one.file)
+    assert not native.deserted(str(one.file))
 
 
 def test_device_and_message_are_one_restore(machine, shm_path, compile_native):
