@@ -17,6 +17,7 @@ KERNEL_LOG = "/dev/kmsg"
 MESSAGE = b"random: crng reseeded due to virtual machine fork"
 ORIGIN_LOG, ORIGIN_FILE = 1 << 62, 1 << 63  # of Seen; a device's is its number, st_rdev
 DRIVERS = ("/sys/bus/platform/drivers/vmgenid", "/sys/bus/acpi/drivers/vmgenid")  # since Linux 6.10; 5.18 to 6.9
+START_SECONDS = 1.0  # who is told that we are ready may take a snapshot
 SAME_RESTORE_SECONDS = 5.0  # what source and kernel tell within that is one restore
 
 
@@ -124,6 +125,9 @@ class Signs:
         """From here on each restore advances the epoch and wakes the loop."""
         if self._has_list:  # else the registration would activate with the list of programs, which has our own file
             callbacks.register_after_restore(loop.wake)
+            until = time.monotonic() + START_SECONDS
+            while watching.describe()["how"] == "starting" and time.monotonic() < until:
+                time.sleep(0.001)
 
         def fork() -> None:
             before = native.inspect_epoch().epoch
