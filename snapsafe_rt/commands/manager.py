@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from snapsafe_rt import settings, sources
+from snapsafe_rt import activation, settings, sources
 from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.core import MISSING, native
 
@@ -52,6 +52,7 @@ def main(options: argparse.Namespace) -> int:
     for name in [name for name in os.environ if name.startswith("SNAPSAFE")]:
         del os.environ[name]
     sources.borrowing = False  # of ourselves
+    activation.deactivate()  # an installed Python was activated on the list of programs, which has our own file
     from snapsafe_rt.manager.freezer import NotFrozen
     from snapsafe_rt.manager.service import Busy, Manager
 
@@ -59,7 +60,7 @@ def main(options: argparse.Namespace) -> int:
     candidates, problems = sources.parse(wanted)
     if problems:
         raise Failure(f"SNAPSAFE_SOURCES: {'; '.join(problems)}", CONFIGURATION)
-    names = [one.name for one in candidates if os.path.realpath(one.path) != os.path.realpath(file)]
+    names = [one.name for one in candidates if not _same(one.path, file)]
     for path in (options.socket, file):
         _make_folder(os.path.dirname(os.path.abspath(path)))
     try:
@@ -74,6 +75,14 @@ def main(options: argparse.Namespace) -> int:
         raise _failure(options.socket, error) from None
     manager.run()
     return OK
+
+
+def _same(path: str, file: str) -> bool:
+    """Would we watch what we write?"""
+    try:
+        return os.path.samefile(path, file)
+    except OSError:
+        return os.path.realpath(path) == os.path.realpath(file)
 
 
 def _packaged(name: str) -> str:

@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import socket
+import sys
 import time
 
 from snapsafe_rt import settings
@@ -71,6 +72,7 @@ RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by 
 RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks
 
 
+PUBLISH_TRIES = 16
 FROZEN_SECONDS, FROZEN_SECONDS_MOST = 60, 3600
 
 
@@ -166,7 +168,7 @@ class Manager:
 
     def _publish(self, fed: bool = False) -> None:
         """`fed`: the kernel was given the host's bytes for this restore."""
-        while True:
+        for _ in range(PUBLISH_TRIES):
             epoch = native.epoch()  # advancing has reseeded the kernel, where it may: ss_entropy_restored()
             seen = self._signs.seen()
             reseeded = fed or native.inspect_entropy().kernel_reseeded
@@ -181,6 +183,8 @@ class Manager:
             fed = False
             if native.epoch() == epoch:
                 break  # else restored meanwhile: what was written is another machine's
+        else:
+            self._loop.wake()  # a source that moves without pause: others have their turn
         self._signs.counted()
         if self._file.problem and not self._retrying:
             self._retrying = True
@@ -205,7 +209,7 @@ class Manager:
             self._frozen += 1
             self._thawed = time.monotonic()
         except OSError as error:
-            print(f"snapsafe manager: {self._freezer.folder} cannot be thawed: {error.strerror}", flush=True)
+            _say(f"{self._freezer.folder} cannot be thawed: {error.strerror}")
             self._loop.later(1.0, lambda: self._let_go(restored=False))
 
     def problems(self) -> list[str]:
@@ -231,7 +235,7 @@ class Manager:
             notify(f"STATUS={told}")
             for problem in problems:
                 if problem not in self._told:
-                    print(f"snapsafe manager: {problem}", flush=True)
+                    _say(problem)
         self._told = told
 
     # ---- what is answered ----
@@ -304,7 +308,7 @@ class Manager:
 
         def late() -> None:
             if self._frozen == mine:
-                print(f"snapsafe manager: nobody thawed within {seconds} s: the programs go on as restored", flush=True)
+                _say(f"nobody thawed within {seconds} s: the programs go on as restored")
                 self._let_go(restored=True)
 
         self._loop.later(seconds, late)
@@ -349,6 +353,10 @@ def _lock(path: str) -> int:
         os.close(fd)
         raise Busy(path) from None
     return fd
+
+
+def _say(text: str) -> None:
+    print(f"snapsafe manager: {text}", file=sys.stderr, flush=True)
 
 
 def notify(text: str) -> None:

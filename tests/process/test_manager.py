@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ..conftest import PACKAGE, SourceFile, layout
+from ..conftest import FOLDER, PACKAGE, SourceFile, layout
 from ..helpers.managed import Client, Manager
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
@@ -141,8 +141,8 @@ def test_a_file_that_is_no_source(manager, outer, shm_path):
     assert "not in VMClock's layout" in one.describe()["problems"][0]
     assert file.read_bytes() == b"a letter to grandmother" * 20
     assert one.call("Bump")["error"] == "org.snapsafe.Manager.NotPublished"
-    code, out, _ = one.end()
-    assert (code, out.count("not in VMClock's layout")) == (0, 1)
+    code, out, error = one.end()
+    assert (code, out, error.count("not in VMClock's layout")) == (0, "", 1)
 
 
 def test_a_file_that_is_removed_is_made_again(manager, outer):
@@ -277,3 +277,42 @@ def test_wrong_sources(manager, wrong):
     code, out, error = manager(wrong, wait=False).wait()
     assert (code, out) == (78, "")
     assert error.startswith("snapsafe manager: SNAPSAFE_SOURCES: ")
+
+
+def test_it_does_not_watch_what_it_writes(manager, outer, shm_path):
+    """Not by another name, nor when its Python was activated with the list of programs: else it would tell itself of
+    restores without end."""
+    file = shm_path / "published"
+    file.write_bytes(layout(7))
+    file.chmod(0o644)
+    (shm_path / "link").symlink_to(file)
+    (shm_path / "hard").hardlink_to(file)
+    own = f"vmclock:{file},vmclock:{shm_path / 'link'},vmclock:{shm_path / 'hard'},{outer.uri}"
+    one = manager(own, PYTHONPATH=f"{FOLDER}{os.pathsep}{PACKAGE.parent}")
+    found = one.describe()
+    assert (found["source"], found["published"]) == (outer.uri, 1)
+    outer.bump()
+    one.until(lambda now: now["published"] == 2)
+    time.sleep(0.3)
+    assert one.describe()["published"] == 2
+
+
+def test_strict_programs_refuse_a_file_that_nobody_keeps(manager, outer, run_python):
+    one = manager(outer.uri)
+    env = {"SNAPSAFE_SOURCES": f"vmclock:{one.file}", "SNAPSAFE_STRICT": "1"}
+    assert run_python("print(1)", env=env) == "1\n"
+    one.end()
+    error = run_python("print(1)", env=env, status=78, stream="stderr")
+    assert error.endswith("is kept by a manager that does not run\n")
+
+
+@pytest.mark.parametrize("name", ["snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules"])
+def test_files_for_the_system(name):
+    command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith(f"# snapsafe manager --print {name} >/etc/")
+    assert "@SNAPSAFE@" not in done.stdout
+    if name.endswith(".service"):
+        [start] = [line for line in done.stdout.splitlines() if line.startswith("ExecStart=")]
+        assert os.access(start.removeprefix("ExecStart=").split()[0], os.X_OK)

@@ -1,14 +1,17 @@
 """Programs that cannot open the device: they get it from the manager or from systemd, and say so; else the file."""
 
+import json
 import os
+import shutil
 import socket
 import struct
+import subprocess
 import sys
 import time
 
 import pytest
 
-from ..conftest import layout
+from ..conftest import PACKAGE, layout
 from ..helpers.managed import Container, Manager
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces of their own")
@@ -64,7 +67,8 @@ class Machine:
 
 @pytest.fixture
 def machine(shm_path, compile_native):
-    one = Machine(shm_path, compile_native("device.c"))
+    library = shutil.copy(compile_native("device.c"), shm_path)  # where every user may read it
+    one = Machine(shm_path, library)
     yield one
     one.close()
 
@@ -133,11 +137,6 @@ def test_a_manager_that_comes_late(machine, living):
 
 
 def test_seen_from_outside(machine, living):
-    import json
-    import subprocess
-
-    from ..conftest import PACKAGE
-
     machine.start()
     one = program(living, machine)
     one(STATUS)
@@ -239,6 +238,24 @@ def test_a_manager_that_hangs(machine, living):
     assert one(again) < 0.15 * 5
 
 
+def test_in_a_user_namespace(machine, living):
+    """Root of outside shows as 65534 there; outside, that is nobody, who is not believed."""
+    machine.start()
+    user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "unshare", "--user", "--map-root-user"]
+    version = f"import sys; assert sys.version_info[:2] == {sys.version_info[:2]}"
+    for python in (sys.executable, "/usr/bin/python3"):
+        if subprocess.run([*user, python, "-c", version], check=False, capture_output=True).returncode == 0:
+            break
+    else:
+        pytest.skip("this Python lies where no other user may go")
+    under = [*machine.inside.under, *user, "sh", "-c", 'shift; exec "$0" "$@"', python]
+    one = living(env={**machine.env, "SNAPSAFE_SOURCES": DEFAULT}, under=under)
+    assert one("import os; answer = os.stat('/run/snapsafe/vmclock0').st_uid") == 65534
+    status = one(STATUS)
+    assert status["source"]["via"] == "the manager"
+    assert machine.manager.describe()["published"] == 1
+
+
 @pytest.mark.parametrize("how", ["garbage", "endless", "silent", "closed", "no descriptor", "another name", "null"])
 def test_managers_of_another_kind(machine, living, how):
     """Whatever listens there: no program breaks, no descriptor stays, nothing is believed."""
@@ -294,8 +311,6 @@ def test_of_another_user_it_is_not_believed(machine, living, shm_path):
         'p.sendmsg([b\'{"parameters":{"source":"vmclock:/dev/vmclock0"}}\\0\'], [(1, 1, struct.pack(\'i\', fd))])\n'
         "p.recv(99)"
     )
-    import subprocess
-
     path = machine.run / "org.snapsafe.Manager"
     other = subprocess.Popen([sys.executable, "-c", code, path, machine.device], stdout=subprocess.PIPE, text=True)
     try:
