@@ -8,7 +8,21 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from ..conftest import PACKAGE
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def python_for(under):
+    """An interpreter of this version that may be executed under that; skips the test where there is none."""
+    version = f"import sys; assert sys.version_info[:2] == {sys.version_info[:2]}"
+    for python in (sys.executable, "/usr/bin/python3"):
+        if subprocess.run([*under, "env", python, "-c", version], check=False, capture_output=True).returncode == 0:
+            return python
+    return pytest.skip("this Python lies where no other user may go")
+
 
 INTERFACE = "org.snapsafe.Manager"
 
@@ -33,14 +47,16 @@ class Manager:
     """Started, and ready. `sources`: what it watches; its file and socket lie in `folder`, or have their default names
     where that is /run/snapsafe to the process itself (`at`)."""
 
-    def __init__(self, folder, sources="", *, under=(), wait=True, at="", options=(), **environment):
+    def __init__(
+        self, folder, sources="", *, under=(), wait=True, at="", options=(), python=sys.executable, **environment
+    ):
         names = ("org.snapsafe.Manager", "vmclock0") if at else ("socket", "published")
         self.socket, self.file = (folder / name for name in names)
         options = [*options, *([] if at else ["--socket", self.socket, "--file", self.file])]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
         self.notified = Notified()
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "snapsafe_rt", "manager", *options],
+            [*under, python, "-m", "snapsafe_rt", "manager", *options],
             env={
                 **kept,
                 "PYTHONPATH": str(PACKAGE.parent),

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ..conftest import FOLDER, PACKAGE, SourceFile, layout
-from ..helpers.managed import Client, Manager
+from ..helpers.managed import NOBODY, Client, Manager, python_for
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -249,8 +249,7 @@ with Client({str(one.socket)!r}) as client:
 def test_without_rights_nothing_is_claimed(manager, outer, shm_path):
     """As an ordinary user it publishes, and does not say that the kernel was reseeded."""
     shm_path.chmod(0o777)
-    under = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    one = manager(outer.uri, under=under)
+    one = manager(outer.uri, under=NOBODY, python=python_for(NOBODY))
     found = one.describe()
     assert found["reseeded"] is False
     assert any("CAP_SYS_ADMIN" in problem for problem in found["problems"])
@@ -259,17 +258,14 @@ def test_without_rights_nothing_is_claimed(manager, outer, shm_path):
         client.call("Describe")
 
 
-def test_an_unwritable_place(manager, shm_path):
-    if os.geteuid() == 0:
-        done = Manager(shm_path / "no" / "such", wait=False, under=["setpriv", "--reuid=65534", "--clear-groups"])
-    else:
-        done = Manager(shm_path / "no" / "such", wait=False)
-    code, out, error = done.wait()
-    done.close()
-    if os.geteuid() == 0:
-        assert (code, out) == (77, "")
-        assert "not permitted to user" in error
-        assert error.count("\n") == 1
+@root
+def test_an_unwritable_place(shm_path):
+    one = Manager(shm_path / "no" / "such", wait=False, under=NOBODY, python=python_for(NOBODY))
+    code, out, error = one.wait()
+    one.close()
+    assert (code, out) == (77, "")
+    assert "not permitted to user 65534" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("wrong", ["vmclock:relative", "nonsense", "vmclock:/x,other:/y"])

@@ -1,5 +1,6 @@
 """Programs that cannot open the device: they get it from the manager or from systemd, and say so; else the file."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from ..conftest import PACKAGE, layout
-from ..helpers.managed import Container, Manager
+from ..helpers.managed import NOBODY, Container, Manager, python_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces of their own")
 
@@ -159,6 +160,7 @@ def test_the_watcher_of_such_a_device(machine, living):
     machine.start()
     one = program(living, machine)
     one("import snapsafe_rt, os; told = os.pipe()\nsnapsafe_rt.register_after_restore(os.write, told[1], b'x')")
+    one("while snapsafe_rt.status().watching['how'] == 'starting': pass")
     watching = one(STATUS)["watching"]
     assert watching == {"how": "timer", "reason": "the manager opened the device, and its driver cannot be asked here"}
     machine.restore()
@@ -241,14 +243,8 @@ def test_a_manager_that_hangs(machine, living):
 def test_in_a_user_namespace(machine, living):
     """Root of outside shows as 65534 there; outside, that is nobody, who is not believed."""
     machine.start()
-    user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "unshare", "--user", "--map-root-user"]
-    version = f"import sys; assert sys.version_info[:2] == {sys.version_info[:2]}"
-    for python in (sys.executable, "/usr/bin/python3"):
-        if subprocess.run([*user, python, "-c", version], check=False, capture_output=True).returncode == 0:
-            break
-    else:
-        pytest.skip("this Python lies where no other user may go")
-    under = [*machine.inside.under, *user, "sh", "-c", 'shift; exec "$0" "$@"', python]
+    user = [*NOBODY, "unshare", "--user", "--map-root-user"]
+    under = [*machine.inside.under, *user, "sh", "-c", 'shift; exec "$0" "$@"', python_for(user)]
     one = living(env={**machine.env, "SNAPSAFE_SOURCES": DEFAULT}, under=under)
     assert one("import os; answer = os.stat('/run/snapsafe/vmclock0').st_uid") == 65534
     status = one(STATUS)
@@ -265,27 +261,28 @@ def test_managers_of_another_kind(machine, living, how):
     listener.listen()
     pid = os.fork()
     if pid == 0:
-        answer = b'{"parameters":{"source":"vmclock:/dev/vmclock0","fileDescriptor":0}}\0'
-        peer, _ = listener.accept()
-        peer.recv(4096)
-        device = os.open(machine.device, os.O_RDONLY)
-        null = os.open("/dev/null", os.O_RDONLY)
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("2i", device, device))]
-        if how == "garbage":
-            peer.sendmsg([b"\xff{}[]" * 100 + b"\0"], rights)
-        elif how == "endless":
-            peer.sendmsg([b"x" * 100], rights)
-            while True:
-                peer.sendall(b"x")
-        elif how == "silent":
-            peer.sendmsg([b"{"], rights)
-            time.sleep(60)
-        elif how == "no descriptor":
-            peer.sendall(answer)
-        elif how == "another name":
-            peer.sendmsg([answer.replace(b"vmclock0", b"vmclock9")], rights)
-        elif how == "null":
-            peer.sendmsg([answer], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", null))])
+        with contextlib.suppress(OSError):
+            answer = b'{"parameters":{"source":"vmclock:/dev/vmclock0","fileDescriptor":0}}\0'
+            peer, _ = listener.accept()
+            peer.recv(4096)
+            device = os.open(machine.device, os.O_RDONLY)
+            null = os.open("/dev/null", os.O_RDONLY)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("2i", device, device))]
+            if how == "garbage":
+                peer.sendmsg([b"\xff{}[]" * 100 + b"\0"], rights)
+            elif how == "endless":
+                peer.sendmsg([b"x" * 100], rights)
+                while True:
+                    peer.sendall(b"x")
+            elif how == "silent":
+                peer.sendmsg([b"{"], rights)
+                time.sleep(60)
+            elif how == "no descriptor":
+                peer.sendall(answer)
+            elif how == "another name":
+                peer.sendmsg([answer.replace(b"vmclock0", b"vmclock9")], rights)
+            elif how == "null":
+                peer.sendmsg([answer], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", null))])
         os._exit(0)
     listener.close()
     try:
