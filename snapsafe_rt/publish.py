@@ -146,16 +146,17 @@ class Attendance:
     """A lock by which programs see whether the manager of a file runs (ss_source_deserted): it goes with its process,
     however that ends.
 
-    An OFD lock (fcntl(2)) on the word OFF_MANAGED, for others of this process open and close the file. Raises OSError:
-    EAGAIN where somebody holds it.
+    An OFD lock (fcntl(2)) on the word OFF_MANAGED, for others of this process open and close the file.
+    `synchronous`: that claim is made for as long. Raises OSError: EAGAIN where somebody holds it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, synchronous: bool = False) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             _check(self._fd, path)
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, OFF_MANAGED, 4, 0))
             _write(self._fd, OFF_MANAGED, 4, 1)
+            _write(self._fd, OFF_SYNCHRONOUS, 4, synchronous)
         except OSError:
             os.close(self._fd)
             raise
@@ -170,7 +171,10 @@ class Attendance:
         return (now.st_dev, now.st_ino) == (own.st_dev, own.st_ino)
 
     def close(self) -> None:
-        os.close(self._fd)
+        try:
+            _write(self._fd, OFF_SYNCHRONOUS, 4, 0)
+        finally:
+            os.close(self._fd)
 
 
 def last_seen(path: str) -> "Seen | None":

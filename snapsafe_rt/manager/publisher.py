@@ -44,7 +44,7 @@ class Publisher:
             return
         self.leave()
         try:
-            self._attendance = publish.Attendance(self.path)
+            self._attendance = publish.Attendance(self.path, synchronous=self.synchronous)
         except FileNotFoundError:
             pass
         except OSError as error:

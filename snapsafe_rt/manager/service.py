@@ -88,7 +88,7 @@ class Manager:
         self._lock = _lock(socket_path + ".lock")
         self._freezer = Freezer(cgroup, self._lock) if cgroup else None
         self._frozen = 0  # counts the times; odd while they are
-        self._thawed = 0.0
+        self._thawed = -SAME_RESTORE_SECONDS
         self._unfrozen_restores = 0
         self._loop = Loop()
         self._signs = Signs(names)
@@ -157,14 +157,17 @@ class Manager:
 
     def _look(self) -> None:
         if native.epoch() != self._done:
-            same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a late sign of what we were told
-            if self._freezer is not None and not self._frozen & 1 and not same:
-                self._unfrozen_restores += 1
-                self._file.synchronous = False  # not every snapshot is taken of frozen programs
-            self._publish()
-            self._let_go(restored=False)
+            self._restored()
         self._attend()
         self._tell()
+
+    def _restored(self, fed: bool = False) -> None:
+        same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a late sign of what we were told
+        if self._freezer is not None and not self._frozen & 1 and not same:
+            self._unfrozen_restores += 1
+            self._file.synchronous = False  # not every snapshot is taken of frozen programs
+        self._publish(fed)
+        self._let_go(restored=False)
 
     def _publish(self, fed: bool = False) -> None:
         """`fed`: the kernel was given the host's bytes for this restore."""
@@ -282,7 +285,7 @@ class Manager:
         fed = entropy is not None and reseed(_seed(entropy))
         native.advance()
         self._bumped = True
-        self._publish(fed)
+        self._restored(fed)
         self._tell()
         if self._file.problem or self._file.generation is None:
             raise varlink.Error("org.snapsafe.Manager.NotPublished", reason=self._file.problem)

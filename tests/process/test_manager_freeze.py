@@ -172,6 +172,30 @@ def test_the_file_is_synchronous(manager, program, cgroup, living):
     assert word(one) == 1
 
 
+def test_the_claim_goes_with_the_manager(manager, shm_path, source_file):
+    one = manager()
+    assert word(one) == 1
+    one.end()
+    assert word(one) == 0
+    killed = manager()
+    assert word(killed) == 1
+    killed.process.kill()
+    killed.wait()
+    other = Manager(shm_path, source_file.uri)  # without --freeze
+    try:
+        assert word(other) == 0
+    finally:
+        other.close()
+
+
+def test_an_agent_ends_the_standstill(manager, cgroup):
+    one = manager()
+    one.call("Freeze")
+    one.call("Bump")
+    assert not state(cgroup)
+    assert word(one) == 1
+
+
 def test_nobody_thaws(manager, cgroup):
     one = manager()
     published = one.describe()["published"]
