@@ -154,6 +154,37 @@ def test_a_file_that_is_removed_is_made_again(manager, outer):
     assert one.describe()["problems"] == []
 
 
+def test_its_socket_is_gone(manager, outer, living):
+    """Programs are told by the file as before; a new manager has the place again."""
+    one = manager(outer.uri)
+    program = living(env={"SNAPSAFE_SOURCES": f"vmclock:{one.file}"})
+    one.socket.unlink()
+    epoch = "import snapsafe_rt; answer = snapsafe_rt.epoch()"
+    assert program(epoch) == 0
+    generation = words(one.file)["generation"]
+    outer.bump()
+    until = time.monotonic() + 30
+    while words(one.file)["generation"] == generation and time.monotonic() < until:
+        time.sleep(0.01)
+    assert program(epoch) == 1
+    assert one.end()[0] == 0
+    assert manager(outer.uri).describe()["published"] == 0
+
+
+def test_a_socket_that_was_left(manager, outer):
+    """Of one that was killed: it is replaced. Of one that runs under another name by now: it is not taken away."""
+    left = manager(outer.uri)
+    left.process.kill()
+    left.wait()
+    assert left.socket.exists()
+    one = manager(outer.uri)
+    assert one.describe()["published"] == 0
+    one.socket.rename(one.socket.with_name("moved"))
+    one.socket.write_text("somebody else's")
+    assert one.end()[0] == 0
+    assert one.socket.read_text() == "somebody else's"
+
+
 def test_one_at_a_time(manager, outer):
     one = manager(outer.uri)
     other = manager(outer.uri, wait=False)
