@@ -161,6 +161,7 @@ class Container:
     """
 
     SCRIPT = """
+        mount --make-rprivate / 2>/dev/null || true  # in .ci/tree the root is no mount, and all are private already
         set -e
         dev=$1 run=$2 device=$3 log=$4 vmgenid=$5
         mount -t tmpfs -o mode=755 dev "$dev"
@@ -182,7 +183,7 @@ class Container:
 
     def __init__(self, folder, run, device=None, log="/dev/kmsg", vmgenid=True):
         folder.mkdir()
-        unshare = ["unshare", "--mount", "--propagation", "private"]
+        unshare = ["unshare", "--mount", "--propagation", "unchanged"]
         self.holder = subprocess.Popen(
             [*unshare, "sh", "-c", self.SCRIPT, "sh", folder, run, device or "", log, "1" if vmgenid else ""],
             stdout=subprocess.PIPE,
@@ -192,7 +193,8 @@ class Container:
 
     @property
     def under(self):
-        return ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt"]
+        process = f"/proc/{self.holder.pid}"
+        return ["nsenter", f"--mount={process}/ns/mnt", f"--root={process}/root"]
 
     def close(self):
         self.holder.kill()
