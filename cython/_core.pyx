@@ -64,7 +64,7 @@ cdef class SourceState:
     """A mapped page at one moment; see ss_source in source.h."""
     cdef readonly int kind, word
     cdef readonly bint device, synchronous, lost, stuck
-    cdef readonly uint64_t dev, ino, rdev, value, reseeded
+    cdef readonly uint64_t dev, ino, rdev, value, reseeded, origin
 
 
 def describe_source(int index):
@@ -79,6 +79,7 @@ def describe_source(int index):
     state.lost, state.stuck = source.lost, source.stuck
     state.synchronous = ss_source_synchronous(source)
     state.reseeded = ss_source_reseeded(source)
+    state.origin = ss_source_origin(source)
     return state
 
 

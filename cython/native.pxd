@@ -61,6 +61,7 @@ cdef extern from "source.h" nogil:
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
     bint ss_source_synchronous(const ss_source* source) noexcept
     uint64_t ss_source_reseeded(const ss_source* source) noexcept
+    uint64_t ss_source_origin(const ss_source* source) noexcept
     bint ss_source_deserted(const char* path) noexcept
     void ss_source_release_sigbus() noexcept
     int ss_source_sigbus_state() noexcept

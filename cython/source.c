@@ -348,12 +348,18 @@ uint64_t ss_source_reseeded(const ss_source *source)
     return load64(source, SS_FILE_OFF_RESEEDED);
 }
 
+uint64_t ss_source_origin(const ss_source *source)
+{
+    if (source->device || source->kind != SS_KIND_VMCLOCK || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
+        return 0;
+    return load64(source, SS_FILE_OFF_ORIGIN);
+}
+
 bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value)
 {
-    if (file->device || file->kind != SS_KIND_VMCLOCK || __atomic_load_n(&file->lost, __ATOMIC_ACQUIRE))
-        return false;
     /* publish() writes the claim before what it is for, and a new generation before either (snapsafe_rt/publish.py). */
-    return load64(file, SS_FILE_OFF_ORIGIN) == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value &&
+    const uint64_t origin = ss_source_origin(file);
+    return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value &&
            load64(file, SS_FILE_OFF_RESEEDED) != 0 &&
            load64(file, SS_FILE_OFF_RESEEDED) == load64(file, SS_VMCLOCK_OFF_GENERATION);
 }

@@ -52,7 +52,8 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 #define SS_FILE_OFF_FROZEN 0x808
 /* 1 if a manager keeps the file; it holds an OFD lock on this word while it does. */
 #define SS_FILE_OFF_MANAGED 0x80c
-/* What the manager had seen when it wrote the generation: st_rdev of the device, and its number. */
+/* What the manager had seen when it wrote the generation: st_rdev of the device (above all those: it has none), and its
+   number. */
 #define SS_FILE_OFF_ORIGIN 0x810
 #define SS_FILE_OFF_SEEN 0x818
 
@@ -97,6 +98,10 @@ bool ss_source_synchronous(const ss_source *source);
 
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
 uint64_t ss_source_reseeded(const ss_source *source);
+
+/* Where the manager that writes this file has its signs from (SS_FILE_OFF_ORIGIN); 0 for devices, SysGenID, and where no
+   manager wrote. */
+uint64_t ss_source_origin(const ss_source *source);
 
 /* True where `file`, which a manager writes, says that the kernel was reseeded after `device` had changed to `value`. */
 bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value);

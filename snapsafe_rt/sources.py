@@ -27,6 +27,9 @@ _REASONS = (
 
 MANAGER = "/run/snapsafe/org.snapsafe.Manager"  # where it speaks Varlink
 
+NO_DEVICE = 1 << 62
+"""The manager's file tells where its signs come from; from here on it is no device (st_rdev is a 32-bit number)."""
+
 borrowing = True
 """Devices that cannot be opened may be had by descriptor; the manager itself switches that off."""
 
@@ -92,6 +95,10 @@ class Candidate:
         """Is it a device that cannot be opened here, so that somebody else could?"""
         return self.rank is None and self.path.startswith("/dev/") and not self.path.startswith("/dev/shm/")
 
+    @property
+    def of_a_manager_without_device(self) -> bool:
+        return self.rank == 2 and native.describe_source(self.slot).origin >= NO_DEVICE
+
     def replaced(self) -> bool:
         """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""
         return not self.via and self.leads_to() != self.identity
@@ -142,7 +149,7 @@ def best(candidates: list[Candidate]) -> "Candidate | None":
         candidate.examine()
     barred = [candidate for candidate in candidates if candidate.barred]
     if borrowing and barred and not any(candidate.rank == 0 for candidate in candidates):
-        _borrow(barred)
+        _borrow(barred, any(candidate.of_a_manager_without_device for candidate in candidates))
     usable = [candidate for candidate in candidates if candidate.rank is not None]
     return min(usable, key=lambda candidate: candidate.rank or 0, default=None)
 
@@ -150,8 +157,8 @@ def best(candidates: list[Candidate]) -> "Candidate | None":
 _passed = False
 
 
-def _borrow(barred: list[Candidate]) -> None:
-    """Have systemd (OpenFile=) or the manager opened one of these?"""
+def _borrow(barred: list[Candidate], none_to_pass: bool) -> None:
+    """Have systemd (OpenFile=) or the manager opened one of these? `none_to_pass`: its file says no."""
     global _passed
     if not _passed and "LISTEN_FDNAMES" in os.environ:
         from snapsafe_rt import lent
@@ -162,7 +169,7 @@ def _borrow(barred: list[Candidate]) -> None:
                 candidate.borrow("systemd", fd)
     _passed = True  # later on the number may be another file's
     barred = [candidate for candidate in barred if candidate.rank is None]
-    if barred and os.path.exists(MANAGER):
+    if barred and not none_to_pass and os.path.exists(MANAGER):
         from snapsafe_rt import lent
 
         found = lent.from_manager()

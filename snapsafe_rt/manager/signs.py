@@ -15,7 +15,7 @@ from snapsafe_rt.publish import Seen
 
 KERNEL_LOG = "/dev/kmsg"
 MESSAGE = b"random: crng reseeded due to virtual machine fork"
-ORIGIN_LOG, ORIGIN_FILE = 1 << 62, 1 << 63  # of Seen; a device's is its number, st_rdev
+ORIGIN_LOG, ORIGIN_FILE = sources.NO_DEVICE, sources.NO_DEVICE << 1  # of Seen; a device's is its number, st_rdev
 DRIVERS = ("/sys/bus/platform/drivers/vmgenid", "/sys/bus/acpi/drivers/vmgenid")  # since Linux 6.10; 5.18 to 6.9
 START_SECONDS = 1.0  # who is told that we are ready may take a snapshot
 SAME_RESTORE_SECONDS = 5.0  # what source and kernel tell within that is one restore
