@@ -29,7 +29,6 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else self.errors,
             start_new_session=True,
-            # Whoever runs the tests in the background has had it ignored, and a child inherits that.
         )
         self.buffer, self.said = b"", b""
 

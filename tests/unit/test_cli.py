@@ -365,7 +365,6 @@ def test_ctrl_c_is_130_without_a_traceback(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # Whoever runs the tests in the background has had it ignored, and a child inherits that.
     ) as child:
         time.sleep(2)
         os.killpg(child.pid, signal.SIGINT)
