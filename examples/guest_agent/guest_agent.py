@@ -8,8 +8,8 @@
 
 One connection, or one new value, is one restore. What the host sends must be 16 to 512 bytes, secret, and other bytes
 for each clone; it ends its half of the connection after them. The answer is one line: "restored OLD -> NEW" once
-programs are told and the kernel is reseeded, else "moved OLD -> NEW, but ..." or "failed: ...". A host that lets work in
-only after "restored" closes the gap that every late signal has. Run it as root, from before the snapshot on.
+programs are told and the kernel is reseeded, else "moved OLD -> NEW, but ..." or "failed: ...". A host that lets work
+in only after "restored" closes the gap that every late signal has. Run it as root, from before the snapshot on.
 
 Everything else on the command line is for `snapsafe trigger`, such as --path FILE; --create is always given.
 """
