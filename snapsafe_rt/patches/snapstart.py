@@ -12,6 +12,7 @@ Not race-free: what other threads draw between the restore and the hook is the t
 
 import sys
 
+from snapsafe_rt import activation
 from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
@@ -103,8 +104,11 @@ def _told(run: "Callable[[], object]") -> None:
 
 
 def _counter() -> "tuple[int, int] | None":
-    """Slot and value of a source that moves by restores alone, before the clone runs. One that moves later, or that
-    anybody may write at any time, is no word on the restore we are told of: a restore too many is the lesser evil."""
+    """Slot and value of a source that moves by restores alone, before the clone runs. One that moves later, or at its
+    writer's will (SysGenID), is no word on the restore we are told of: a restore too many is the lesser evil."""
+    watched = activation.state.watched
+    if watched is None or watched.kind != "vmclock":
+        return None
     native.epoch()
     info = native.inspect_epoch()
     return (info.source, info.generation) if info.synchronous else None

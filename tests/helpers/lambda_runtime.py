@@ -57,16 +57,16 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(202)
 
 
-def run_function(folder, environment, restored=lambda: None):
+def run_function(folder, environment, restored=lambda: None, *, command=()):
     """Run app.handler of `folder` as Lambda does, up to what one of its hooks posts to /report; it is not invoked, for
     the wheel's native client crashes on every answer here. Returns (that report or None, the errors it told the runtime
-    API of, exit status, stderr)."""
+    API of, exit status, stderr). `command`: what goes before the interpreter, as AWS_LAMBDA_EXEC_WRAPPER does."""
     with RuntimeApi(restored) as api:
         threading.Thread(target=api.serve_forever, daemon=True).start()
         settings = {"AWS_LAMBDA_RUNTIME_API": api.address, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
         process = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", "app.handler"],
+            [*command, sys.executable, "-m", "awslambdaric", "app.handler"],
             cwd=folder,
             env=kept | settings | environment,
             stdout=subprocess.DEVNULL,

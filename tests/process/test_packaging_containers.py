@@ -1,5 +1,6 @@
 """packaging/containers: each file is checked by the rules of its format, and what is a program is run."""
 
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import PACKAGE
+from ..helpers.lambda_runtime import run_function
 
 FOLDER = Path(__file__).resolve().parents[2] / "packaging" / "containers"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the installed package has no packaging/")
@@ -83,6 +85,21 @@ def shell(command, environment, **more):
     return done.stdout
 
 
+FUNCTION = """
+import http.client, json, os, random, sys
+import snapshot_restore_py as hooks
+sys.path.append(os.environ["LAYER"])
+before = random.getstate()
+
+@hooks.register_after_restore
+def report():
+    repeats = random.getstate() == before
+    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    connection.request("POST", "/report", json.dumps({"repeats": repeats}))
+    connection.getresponse()
+
+def handler(event, context): ...
+"""
 ASK = "import sys; r = sys.modules.get('snapsafe_rt.activation'); print(bool(r and r.state.active))"
 
 
@@ -141,6 +158,19 @@ def test_the_lambda_layer_activates_the_runtime_by_its_wrapper(layer, command):
     assert arguments == "['an argument', '']"
     # The twin: a layer that only lies there is on sys.path too late.
     assert shell([sys.executable, "-c", ASK], environment) == "False\n"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("awslambdaric") is None, reason="awslambdaric is not installed")
+@pytest.mark.parametrize("wrapped", [True, False], ids=["", "twin"])
+def test_an_unchanged_function_is_told_by_snapstart(layer, tmp_path, wrapped):
+    function = tmp_path / "function"
+    function.mkdir()
+    (function / "app.py").write_text(FUNCTION)
+    opt = str(layer / "python")  # Lambda itself puts it on sys.path, but late
+    wrapper = [layer / "snapsafe-wrapper"] if wrapped else []
+    report, errors, _, said = run_function(function, {"LAYER": opt}, command=wrapper)
+    assert report, (errors, said)
+    assert report["repeats"] is not wrapped
 
 
 def test_a_layer_without_a_bundle_starts_the_function_all_the_same(layer, command):
