@@ -39,6 +39,7 @@ def install(module: "ModuleType") -> None:
 
 
 def remove() -> None:
+    """Take out both, and nothing else. Not in a hook either: the next one would be passed over."""
     for module in _modules:
         for entries in (module.get_before_snapshot(), module.get_after_restore()):
             entries[:] = [entry for entry in entries if not _is_ours(entry)]

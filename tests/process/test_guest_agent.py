@@ -61,10 +61,12 @@ def check_restored(answer, source_file, old=1):
 def test_over_a_socket_and_seen_by_a_program(agent, source_file, living, shm_path):
     program = living(env=source_file.env)
     assert program(EPOCH) == 0
+    assert program("import random; template = random.getstate(); answer = random.getstate() == template"), "the twin"
     path = str(shm_path / "agent")
     agent("--unix", path).line("ready")
     first = check_restored(tell(path, SEED).rstrip("\n"), source_file)
     assert program(EPOCH) == 1
+    assert not program("answer = random.getstate() == template")
     check_restored(tell(path, bytes(reversed(SEED))).rstrip("\n"), source_file, first)
     assert program(EPOCH) == 2
 
