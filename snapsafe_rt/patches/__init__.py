@@ -31,7 +31,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "sqlite3": ("_sqlite3",),
     "cryptography": ("cryptography.hazmat.bindings._rust",),
     "bson": ("bson.objectid",),
+    "snapstart": ("snapshot_restore_py",),
 }
+
+TELLS = "snapstart"  # guards nothing: tells of a restore itself, so it needs no source
 
 TRIGGERS = {trigger: name for name, triggers in TABLE.items() for trigger in triggers}
 

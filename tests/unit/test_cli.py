@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -317,6 +318,22 @@ def test_trigger_with_bad_entropy_does_nothing(snapsafe, source_file, tmp_path, 
     assert done.returncode == 1
     assert str(tmp_path / "seed") in done.stderr
     assert struct.unpack_from("<Q", source_file.path.read_bytes(), 0x68)[0] == 1
+
+
+def test_trigger_takes_entropy_from_a_pipe_or_socket_to_its_end(snapsafe, source_file):
+    """A guest agent hands on what its host sends, in pieces."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for piece in (b"a" * 7, b"b" * 9):
+            ours.sendall(piece)
+        ours.shutdown(socket.SHUT_WR)
+        done = snapsafe("trigger", "--path", source_file.path, "--entropy", "-", stdin=theirs)
+        assert done.returncode in (0, 77), done.stderr  # 16 bytes in all are enough; 77: this user may not reseed
+        assert re.fullmatch(r"1 -> \d+\n", done.stdout)
+        done = snapsafe("trigger", "--path", source_file.path, "--entropy", "-", stdin=subprocess.DEVNULL)
+        assert "standard input: holds 0 bytes" in done.stderr
+        assert done.returncode == 1
+        assert done.stdout == ""
 
 
 # ---- where output goes ----
