@@ -1,0 +1,58 @@
+"""Threads that draw at full speed; after a restore each keeps what it draws first, and reports it. Then the same again."""
+
+import os
+import random
+import secrets
+import ssl
+import threading
+import uuid
+from functools import partial
+
+import channel
+
+THREADS, COUNT = channel.setting("THREADS", 2), channel.setting("COUNT", 10000)
+DRAWS = {
+    "os.urandom": partial(os.urandom, 8),
+    "uuid.uuid4": uuid.uuid4,
+    "secrets.token_bytes": partial(secrets.token_bytes, 8),
+    "random.getrandbits": partial(random.getrandbits, 64),
+    "ssl.RAND_bytes": partial(ssl.RAND_bytes, 8),
+}
+
+marker = channel.watch_marker()
+done = threading.Barrier(THREADS + 1)
+results = [None] * THREADS
+
+
+def spin(before):
+    """Draws until the marker has moved. What was under way then is thrown away: it may have been finished before."""
+    while True:
+        for draw in DRAWS.values():
+            draw()
+            if marker[0] != before:
+                return
+
+
+def thread(number):
+    before = marker[0]
+    while True:
+        spin(before)
+        before = marker[0]
+        kept = [[] for _ in DRAWS]
+        steps = [(draw, values.append) for draw, values in zip(DRAWS.values(), kept)]
+        for _ in range(COUNT):
+            for draw, keep in steps:
+                keep(draw())
+        results[number] = kept
+        done.wait()
+        done.wait()
+
+
+for number in range(THREADS):
+    threading.Thread(target=thread, args=(number,), daemon=True).start()
+channel.send(ready=True, status=channel.status())
+while True:
+    done.wait()
+    blob = b"".join(b"".join(map(channel.eight_bytes, values)) for column in zip(*results) for values in column)
+    channel.send(blob, surfaces=list(DRAWS), each=THREADS * COUNT, status=channel.status())
+    done.wait()
