@@ -58,6 +58,7 @@ class Lab:
         self._probe()
 
     def close(self):
+        atexit.unregister(self.close)
         for guest in list(self.guests):
             guest.kill()
         for thing in self.folder.iterdir() if self.failed else ():

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-BOOT, ANSWER = 120, 60  # seconds: until a guest's program is ready; until QEMU or a program has answered
+BOOT, ANSWER = 240, 180  # seconds: until a guest's program is ready; until QEMU or a program has answered
 LIFETIME = 900  # seconds a QEMU lives at most, even if this process is killed
 VMCLOCK = 0xFEFFB000  # VMCLOCK_ADDR of QEMU's hw/acpi/vmclock.h: where the page lies in the guest's memory
 FLAGS, GENERATION = 0x18, 0x68  # of struct vmclock_abi, linux/vmclock-abi.h
@@ -88,7 +88,7 @@ class Guest:
         self.lab, self.name, self.machine = lab, name, machine
         self.folder = pathlib.Path(lab.folder, name)
         self.folder.mkdir()
-        qmp, theirs = socket.socketpair()
+        self.control, theirs = socket.socketpair()
         self.channel, port = socket.socketpair()
         for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             self.channel.setsockopt(socket.SOL_SOCKET, size, 1 << 22)
@@ -117,7 +117,7 @@ class Guest:
         port.close()
         self.log = open(self.folder / "qmp", "w", buffering=1)  # noqa: SIM115 - as long as the guest
         with self._explained("did not start"):
-            self.qmp = Qmp(qmp, self.log)
+            self.qmp = Qmp(self.control, self.log)
 
     @contextlib.contextmanager
     def _explained(self, what):
@@ -193,7 +193,7 @@ class Guest:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.lab.guests.discard(self)
-        for thing in (self.channel, self.log):
+        for thing in (self.control, self.channel, self.log):
             thing.close()
 
     def __enter__(self):

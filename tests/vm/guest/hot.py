@@ -10,6 +10,8 @@ from functools import partial
 
 import channel
 
+# REAL_TIME: the kernel's own work waits for a thread that draws, so the kernel notices a restore late.
+REAL_TIME = channel.setting("REAL_TIME", 0)
 THREADS, COUNT = channel.setting("THREADS", 2), channel.setting("COUNT", 10000)
 DRAWS = {
     "os.urandom": partial(os.urandom, 8),
@@ -20,6 +22,7 @@ DRAWS = {
 }
 
 marker = channel.watch_marker()
+started = threading.Event()
 done = threading.Barrier(THREADS + 1)
 results = [None] * THREADS
 
@@ -33,9 +36,16 @@ def spin(before):
                 return
 
 
+def urgent(on):
+    if REAL_TIME:
+        os.sched_setscheduler(0, os.SCHED_FIFO if on else os.SCHED_OTHER, os.sched_param(int(on)))
+
+
 def thread(number):
     before = marker[0]
+    started.wait()
     while True:
+        urgent(True)
         spin(before)
         before = marker[0]
         kept = [[] for _ in DRAWS]
@@ -43,6 +53,7 @@ def thread(number):
         for _ in range(COUNT):
             for draw, keep in steps:
                 keep(draw())
+        urgent(False)
         results[number] = kept
         done.wait()
         done.wait()
@@ -51,6 +62,7 @@ def thread(number):
 for number in range(THREADS):
     threading.Thread(target=thread, args=(number,), daemon=True).start()
 channel.send(ready=True, status=channel.status())
+started.set()
 while True:
     done.wait()
     blob = b"".join(b"".join(map(channel.eight_bytes, values)) for column in zip(*results) for values in column)
