@@ -35,6 +35,11 @@ def say(text):
     print(f"vm: {text}", file=sys.stderr, flush=True)
 
 
+def first_report(guest):
+    guest.run()
+    return guest.message()
+
+
 class Lab:
     """`folder` lies in memory and goes with the lab, except after a failure: then logs stay, and what is large goes."""
 
@@ -139,6 +144,17 @@ class Lab:
                 guest.write_clock(GENERATION, generation)
             yield guest
         self.clones += 1
+
+    def clones_of(self, name, machine, chance, snapshots, each, body=None, generation=None):
+        """Boots, takes snapshots at random moments, runs body(clone) in `each` clones of every one. What body returned
+        (by default the program's first report), a list for each snapshot."""
+        states = []
+        with self.boot(name, machine) as guest:
+            for number in range(snapshots):
+                if not guest.silent(chance.uniform(0.1, 0.5)):
+                    raise Trouble(f"{name}: the program reported although nothing was restored: {guest.message()}")
+                states.append(guest.snapshot(f"{name}-{number}", resume=number + 1 < snapshots))
+        return list(self.run_clones(name, machine, states, each, body or first_report, generation).values())
 
     def run_clones(self, name, machine, snapshots, each, body, generation=None):
         """body(guest) for `each` clones of every snapshot, some at a time; what they returned, by snapshot."""

@@ -139,10 +139,12 @@ class Guest:
             return what | {"blob": receive(self.channel, blob, deadline)}
 
     def silent(self, seconds):
-        """True if no report comes for so long."""
+        """True if no report comes for so long; `heard` is when that was clear."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.channel, selectors.EVENT_READ)
-            return not selector.select(seconds)
+            quiet = not selector.select(seconds)
+        self.heard = time.monotonic()
+        return quiet
 
     def tell(self, data=b"go"):
         self.channel.sendall(data)

@@ -6,7 +6,7 @@ import time
 
 
 class Results:
-    """Rows of dictionaries: scenario, setup, what, clones and figures. `without` and `with` count repeated values."""
+    """Rows of dictionaries: scenario, setup, what, clones and figures. `without` and `ours` count repeated values."""
 
     def __init__(self, facts):
         self.facts, self.rows, self.began = facts, [], time.monotonic()
@@ -22,11 +22,18 @@ class Results:
         """Lines of text."""
         rows = [("scenario", "setup", "what", "values", "without", "with", "")]
         for row in self.rows:
-            cells = [row["scenario"], row["setup"], row["what"], *(shown(row.get(k)) for k in ("values", "without", "with"))]
+            cells = [
+                row["scenario"],
+                row["setup"],
+                row["what"],
+                *(shown(row.get(k)) for k in ("values", "without", "ours")),
+            ]
             rows.append((*cells, row.get("note", "")))
         widths = [max(len(row[column]) for row in rows) for column in range(7)]
         return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def shown(number):
-    return "-" if number is None else "none" if number == 0 else f"{number:,}" if isinstance(number, int) else str(number)
+    return (
+        "-" if number is None else "none" if number == 0 else f"{number:,}" if isinstance(number, int) else str(number)
+    )

@@ -22,7 +22,12 @@ class Setup(NamedTuple):
 
 SETUPS = [
     Setup("1 vCPU, RDRAND", {}, 5, 10, real_time=1),
-    Setup("2 vCPUs, RDRAND, VMClock as Firecracker's, Python 3.15", {"cpus": 2, "generation": True, "python": "3.15"}, 5, 10),
+    Setup(
+        "2 vCPUs, RDRAND, VMClock as Firecracker's, Python 3.15",
+        {"cpus": 2, "generation": True, "python": "3.15"},
+        5,
+        10,
+    ),
     Setup("1 vCPU, no RDRAND, root", {"rdrand": False}, 5, 10, real_time=1),
     Setup("2 vCPUs, no RDRAND, user 1000", {"rdrand": False, "cpus": 2}, 4, 4, user=1000, real_time=1),
 ]
@@ -34,21 +39,10 @@ def run(lab, chance, setup, protected, snapshots, clones):
     settings = {"THREADS": threads, "COUNT": EACH // threads, "RUN_AS": setup.user, "REAL_TIME": setup.real_time}
     machine = Machine("hot", protected, settings=settings, **setup.options)
     name = f"hot-{SETUPS.index(setup) + 1}-{'with' if protected else 'without'}"
-    states = []
-    with lab.boot(name, machine) as guest:
-        assert (guest.ready["status"] is not None) is protected
-        for number in range(snapshots):
-            assert guest.silent(chance.uniform(0.1, 0.6)), "the program reported although nothing was restored"
-            states.append(guest.snapshot(f"{name}-{number}", resume=number + 1 < snapshots))
     generation = 2 if setup.options.get("generation") else None
-    answers = lab.run_clones(name, machine, states, clones, draw, generation)
-    reports = [report for path in states for report in answers[path]]
+    answers = lab.clones_of(name, machine, chance, snapshots, clones, generation=generation)
+    reports = [report for snapshot in answers for report in snapshot]
     return compare(reports), reports
-
-
-def draw(guest):
-    guest.run()
-    return guest.message()
 
 
 def compare(reports):
@@ -76,7 +70,7 @@ def test_hot_loop(lab, results, chance, setup):
             values=result["values"],
             without=plain[surface]["repeated"],
             last=plain[surface]["last"],
-            **{"with": result["repeated"]},
+            ours=result["repeated"],
             note="degraded" if degraded else "",
         )
     assert {report["status"]["epoch"] for report in reports} == {1}
