@@ -1,8 +1,8 @@
 """Where guests run: what is provisioned, how a machine becomes a command, and how many clones run at a time."""
 
 import atexit
-import contextlib
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import shutil
@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.vm.qemu import BOOT, FLAGS, GENERATION, GENERATION_PRESENT, Guest, Trouble
@@ -28,7 +30,7 @@ class Machine(NamedTuple):
     rdrand: bool = True
     generation: bool = False  # VMClock as Firecracker gives it: with vm_generation_counter
     network: bool = False
-    settings: dict = {}  # environment of the guest's program
+    settings: Mapping[str, object] = MappingProxyType({})  # environment of the guest's program
 
 
 def say(text):
@@ -165,7 +167,7 @@ class Lab:
                 raise Trouble("another clone failed")
             path, number = job
             try:
-                with self.clone(f"{name}-{path.name}-{number}", machine, path, generation) as guest:
+                with self.clone(f"{path.name}-{number}", machine, path, generation) as guest:
                     return path, body(guest)
             except BaseException:
                 stop.append(True)

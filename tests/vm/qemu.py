@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-BOOT, ANSWER = 240, 180  # seconds: until a guest's program is ready; until QEMU or a program has answered
+BOOT, ANSWER = 120, 90  # seconds: until a guest's program is ready; until QEMU or a program has answered
 LIFETIME = 900  # seconds a QEMU lives at most, even if this process is killed
 VMCLOCK = 0xFEFFB000  # VMCLOCK_ADDR of QEMU's hw/acpi/vmclock.h: where the page lies in the guest's memory
 FLAGS, GENERATION = 0x18, 0x68  # of struct vmclock_abi, linux/vmclock-abi.h
@@ -159,6 +159,11 @@ class Guest:
             self.qmp.events.clear()
             self.qmp.command("migrate", uri=f"file:{path}")
             self.qmp.wait_migration()
+            deadline = time.monotonic() + ANSWER
+            while resume and self.qmp.command("query-status")["status"] != "postmigrate":  # told after the event
+                if time.monotonic() > deadline:
+                    raise Trouble("QEMU does not go on after a migration")
+                time.sleep(0.01)
             if resume:
                 self.qmp.command("cont")
         return path

@@ -27,7 +27,7 @@ def test_snapshot_during_a_draw(lab, results, chance):
     answers = lab.clones_of("during-with", Machine("during"), chance, 20, 2)
     ours = total(answers)
     # A draw that was over when the snapshot came is in every clone, whole: nobody can call it back.
-    over = {surface: 0 for surface in ours}
+    over = dict.fromkeys(ours, 0)
     for reports in answers:
         for index, surface in enumerate(reports[0]["surfaces"]):
             at = slice(2 * index * SIZE, (2 * index + 1) * SIZE)

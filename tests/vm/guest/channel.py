@@ -11,7 +11,7 @@ import sys
 
 HEAD = struct.Struct("<II")
 PROTECTED = os.environ.get("SNAPSAFE") != "0"
-_port = os.open("/dev/vport0p1", os.O_RDWR)
+_port = os.open("/dev/" + next(name for name in os.listdir("/dev") if name.startswith("vport")), os.O_RDWR)
 
 
 def setting(name, default):

@@ -107,7 +107,7 @@ surfaces = {
     "uuid1": uuid.uuid1,
     "uuid4": uuid.uuid4,
     "tempfile.mktemp": tempfile.mktemp,
-    "email Message-ID": lambda: email.utils.make_msgid(domain="example.org"),
+    "email Message-ID": lambda: email.utils.make_msgid(domain="example.org").split(".")[2],  # before it: time, pid
     "SQLite randomblob": lambda: database.execute("select randomblob(16)").fetchone()[0],
     "ssl.RAND_bytes": lambda: ssl.RAND_bytes(16),
     "ssl in an old thread": lived_through(lambda: ssl.RAND_bytes(16)),
@@ -121,14 +121,16 @@ marker = channel.watch_marker()
 for draw in surfaces.values():
     draw()
 channel.send(ready=True, node=uuid.getnode(), status=channel.status())
-before, order, turned = marker[0], list(surfaces), 0.0
-while marker[0] == before:
-    if time.monotonic() > turned:  # each surface is the first in some snapshots
-        random.SystemRandom().shuffle(order)
-        turned = time.monotonic() + 0.02
+before, order = marker[0], list(surfaces)
+while marker[0] == before:  # each surface is the first in some snapshots; the clones of one begin alike
+    following, until = random.SystemRandom().sample(order, len(order)), time.monotonic() + 0.02
+    while marker[0] == before:
+        if time.monotonic() > until:
+            order = following
+            break
 drawn = {}
 for name in order:
     value = surfaces[name]()
     drawn.update(value if isinstance(value, dict) else {name: value})
-channel.send(drawn={name: str(value) for name, value in drawn.items()}, first=order[0], status=channel.status())
+channel.send(drawn={name: str(value) for name, value in sorted(drawn.items())}, first=order[0], status=channel.status())
 channel.wait_for_host()

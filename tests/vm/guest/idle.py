@@ -4,6 +4,7 @@ import random
 import ssl
 
 import channel
+
 import snapsafe_rt
 
 calls = 0

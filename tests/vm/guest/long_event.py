@@ -6,6 +6,7 @@ import ssl
 import threading
 
 import channel
+
 import snapsafe_rt
 
 calls = 0
