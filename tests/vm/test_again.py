@@ -4,12 +4,12 @@ from tests.vm.compare import Names
 from tests.vm.lab import Machine
 from tests.vm.test_hot import compare
 
-SIZE = 1 << 16  # as in guest/during.py
+TOLD = 1 << 11  # values told of each draw: SIZE / STRIDE of guest/during.py
 
 
 def blocks(reports):
     """For each surface: 8-byte values that stand in more than one clone of a snapshot, and how many were compared."""
-    found = compare([{**report, "each": 2 * SIZE // 8} for report in reports])
+    found = compare([{**report, "each": 2 * TOLD} for report in reports])
     return {surface: (result["repeated"], result["values"]) for surface, result in found.items()}
 
 
@@ -24,21 +24,21 @@ def total(answers):
 def test_snapshot_during_a_draw(lab, results, chance):
     """Nearly all of the time passes inside of a draw, so nearly every snapshot falls into one, of each surface."""
     plain = total(lab.clones_of("during-without", Machine("during", False), chance, 3, 2))
-    answers = lab.clones_of("during-with", Machine("during"), chance, 20, 2)
+    answers = lab.clones_of("during-with", Machine("during"), chance, 40, 2)
     ours = total(answers)
     # A draw that was over when the snapshot came is in every clone, whole: nobody can call it back.
     over = dict.fromkeys(ours, 0)
     for reports in answers:
         for index, surface in enumerate(reports[0]["surfaces"]):
-            at = slice(2 * index * SIZE, (2 * index + 1) * SIZE)
+            at = slice(16 * index * TOLD, 8 * (2 * index + 1) * TOLD)
             if len({report["blob"][at] for report in reports}) == 1:
                 over[surface] += 1
-                ours[surface][0] -= SIZE // 8
+                ours[surface][0] -= TOLD
     for surface, (repeated, values) in ours.items():
         note = f"{len(answers)} snapshots" + (f", {over[surface]} just after a draw" if over[surface] else "")
         figures = {"clones": 2 * len(answers), "values": values, "without": plain[surface][0], "ours": repeated}
-        results.add("snapshot in a draw", "64 KiB draws", surface, **figures, note=note)
-        assert plain[surface][0] >= SIZE // 8, "the twin repeated nothing"
+        results.add("snapshot in a draw", "draws of 1 MiB", surface, **figures, note=note)
+        assert plain[surface][0] >= TOLD, "the twin repeated nothing"
         assert repeated == 0
         assert over[surface] <= max(1, len(answers) // 10)
 

@@ -1,4 +1,5 @@
-"""Processes that are nearly always inside one long draw. Each keeps the one that the snapshot fell into, and the next."""
+"""Processes that are nearly always inside of one long draw. Each tells of the one that the snapshot fell into, and of
+the next, 8 bytes of every 512."""
 
 import os
 import random
@@ -6,7 +7,7 @@ import ssl
 
 import channel
 
-SIZE = 1 << 16
+SIZE, STRIDE = 1 << 20, 512
 DRAWS = {
     "os.urandom": lambda: os.urandom(SIZE),
     "random.getrandbits": lambda: random.getrandbits(8 * SIZE),
@@ -20,8 +21,9 @@ def child(draw, pipe):
         value = draw()
         if marker[0] != before:
             break
-    for value in (value, draw()):
-        os.write(pipe, value if isinstance(value, bytes) else value.to_bytes(SIZE, "little"))
+    for drawn in (value, draw()):
+        drawn = drawn if isinstance(drawn, bytes) else drawn.to_bytes(SIZE, "little")
+        os.write(pipe, b"".join(drawn[at : at + 8] for at in range(0, SIZE, STRIDE)))
     os._exit(0)
 
 
@@ -41,5 +43,5 @@ for draw in DRAWS.values():
         child(draw, writing)
     pipes.append(reading)
 channel.send(ready=True, status=channel.status())
-channel.send(b"".join(read(pipe, 2 * SIZE) for pipe in pipes), surfaces=list(DRAWS), status=channel.status())
+channel.send(b"".join(read(pipe, 2 * SIZE // STRIDE * 8) for pipe in pipes), surfaces=list(DRAWS), status=channel.status())
 channel.wait_for_host()
