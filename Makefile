@@ -6,7 +6,7 @@
 PYTHON ?= python3
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py) setup.py pyproject.toml
 
-.PHONY: demo test vm-test lint check clean
+.PHONY: demo test vm-test evidence lint check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -16,6 +16,11 @@ test: .venv/test/ready
 
 vm-test: .venv/test/ready
 	.venv/test/bin/python -m pytest -q -s --timeout 1200 tests/vm $(ARGS)
+
+# docs/evidence.md and its picture, from a run of vm-test.
+evidence: .venv/test/ready
+	results=$$(mktemp) && SNAPSAFE_VM_RESULTS=$$results $(MAKE) vm-test && \
+		.venv/test/bin/python tests/vm/evidence.py $$results docs; code=$$?; rm -f $$results; exit $$code
 
 lint: .venv/lint/ready
 	.ci/lint .venv/lint/bin

@@ -29,7 +29,7 @@ class Values:
         return twice
 
     def result(self):
-        """`values`, `repeated`: how many different ones; `last`: at which position of a clone the last of them stood."""
+        """`values`, `repeated`: how many different ones; `last`: where in a clone the last of them stood."""
         twice = self.repeated()
         positions = [i for column in self.columns for i, value in enumerate(column) if value in twice] if twice else []
         return {"values": self.count, "repeated": len(twice), "last": max(positions, default=None)}

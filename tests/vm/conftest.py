@@ -1,4 +1,4 @@
-"""One lab and one table of results for the whole run. SNAPSAFE_VM_RESULTS names the JSON file (default: in the cache)."""
+"""One lab and one table of results for the whole run. SNAPSAFE_VM_RESULTS: the JSON file (default: in the cache)."""
 
 import os
 import random
@@ -48,6 +48,7 @@ def pytest_terminal_summary(terminalreporter):
     if results is None:
         return
     path = os.environ.get("SNAPSAFE_VM_RESULTS") or lab.home / "results.json"
+    results.facts["pythons"] = sorted(lab.pythons)
     results.write(path, lab.clones)
     terminalreporter.write_sep("=", f"{lab.clones} clones in {results.facts['seconds']} s; all figures: {path}")
     for line in results.table():

@@ -46,7 +46,7 @@ class Lab:
     """`folder` lies in memory and goes with the lab, except after a failure: then logs stay, and what is large goes."""
 
     def __init__(self):
-        self.guests, self.failed, self.disks, self.clones = set(), False, {}, 0
+        self.guests, self.failed, self.disks, self.pythons, self.clones = set(), False, {}, set(), 0
         made = subprocess.run([HERE / "provision", "3.13", "3.15"], stdout=subprocess.PIPE, text=True)
         if made.returncode:
             raise Trouble(f"tests/vm/provision failed ({made.returncode})")
@@ -133,6 +133,7 @@ class Lab:
             guest.write_clock(GENERATION, 1)
         guest.run()
         guest.ready = guest.message(BOOT)
+        self.pythons.add(guest.ready["python"])
         say(f"{name}: booted in {time.monotonic() - begin:.1f} s")
         return guest
 

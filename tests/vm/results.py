@@ -4,6 +4,8 @@ import json
 import pathlib
 import time
 
+from tests.vm.evidence import shown
+
 
 class Results:
     """Rows of dictionaries: scenario, setup, what, clones and figures. `without` and `ours` count repeated values."""
@@ -26,14 +28,8 @@ class Results:
                 row["scenario"],
                 row["setup"],
                 row["what"],
-                *(shown(row.get(k)) for k in ("values", "without", "ours")),
+                *(shown(row.get(k)) or "-" for k in ("values", "without", "ours")),
             ]
             rows.append((*cells, row.get("note", "")))
         widths = [max(len(row[column]) for row in rows) for column in range(7)]
-        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-
-
-def shown(number):
-    return (
-        "-" if number is None else "none" if number == 0 else f"{number:,}" if isinstance(number, int) else str(number)
-    )
+        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

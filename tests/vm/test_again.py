@@ -17,14 +17,14 @@ def total(answers):
     sums = {}
     for reports in answers:
         for surface, figures in blocks(reports).items():
-            sums[surface] = [a + b for a, b in zip(figures, sums.get(surface, (0, 0)))]
+            sums[surface] = [a + b for a, b in zip(figures, sums.get(surface, (0, 0)), strict=True)]
     return sums
 
 
 def test_snapshot_during_a_draw(lab, results, chance):
     """Nearly all of the time passes inside of a draw, so nearly every snapshot falls into one, of each surface."""
     plain = total(lab.clones_of("during-without", Machine("during", False), chance, 3, 2))
-    answers = lab.clones_of("during-with", Machine("during"), chance, 40, 2)
+    answers = lab.clones_of("during-with", Machine("during"), chance, 20, 2)
     ours = total(answers)
     # A draw that was over when the snapshot came is in every clone, whole: nobody can call it back.
     over = dict.fromkeys(ours, 0)

@@ -1,4 +1,4 @@
-"""The counter as QEMU and as Firecracker give it: what is an event, what is not, and how soon an idle process is told."""
+"""The counter as QEMU and as Firecracker give it: what is an event, what is not, and how soon a sleeper is told."""
 
 import pytest
 
@@ -10,7 +10,7 @@ CLONES = 4
 
 
 def idle(lab, chance, name, protected=True, generation=None, firecracker=False, **settings):
-    """For each clone: seconds until the callback (None: it was not called), its cause, and what the program then says."""
+    """For each clone: seconds until the callback or None, what it told, and what the program then says."""
 
     def body(guest):
         begun = guest.run()

@@ -19,6 +19,8 @@ def setting(name, default):
 
 
 def send(blob=b"", **what):
+    if "ready" in what:
+        what |= {"python": sys.version.split()[0]}
     text = json.dumps(what).encode()
     data = memoryview(HEAD.pack(len(text), len(blob)) + text + blob)
     while data:

@@ -43,5 +43,7 @@ for draw in DRAWS.values():
         child(draw, writing)
     pipes.append(reading)
 channel.send(ready=True, status=channel.status())
-channel.send(b"".join(read(pipe, 2 * SIZE // STRIDE * 8) for pipe in pipes), surfaces=list(DRAWS), status=channel.status())
+channel.send(
+    b"".join(read(pipe, 2 * SIZE // STRIDE * 8) for pipe in pipes), surfaces=list(DRAWS), status=channel.status()
+)
 channel.wait_for_host()

@@ -48,7 +48,7 @@ def handshake():
     client = client_context.wrap_bio(down, up, server_hostname="example.org")
     server = server_context.wrap_bio(up, down, server_side=True)
     flights = []
-    for side, incoming, outgoing in ((client, down, up), (server, up, down)):
+    for side, outgoing in ((client, up), (server, down)):
         with contextlib.suppress(ssl.SSLWantReadError):
             side.do_handshake()
         flights.append(outgoing.read())
@@ -56,10 +56,12 @@ def handshake():
     client.do_handshake()
     server.do_handshake()
     tickets = down.read()
-    names = "random", "session id", "key share"
-    drawn = {f"TLS client {name}": value for name, value in zip(names, hello(flights[0]))}
-    drawn |= {f"TLS server {name}": value for name, value in zip(names, hello(flights[1])) if name != "session id"}
-    return drawn | {"TLS session tickets": tickets}
+    drawn = {"TLS session tickets": tickets}
+    for side, flight in zip(("client", "server"), flights, strict=True):
+        for name, value in zip(("random", "session id", "key share"), hello(flight), strict=True):
+            drawn[f"TLS {side} {name}"] = value
+    del drawn["TLS server session id"]  # the client's
+    return drawn
 
 
 def keys():

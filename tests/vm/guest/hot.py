@@ -1,4 +1,4 @@
-"""Threads that draw at full speed; after a restore each keeps what it draws first, and reports it. Then the same again."""
+"""Threads that draw at full speed; after a restore each keeps what it draws first, and reports it. And again."""
 
 import os
 import random
@@ -49,7 +49,7 @@ def thread(number):
         spin(before)
         before = marker[0]
         kept = [[] for _ in DRAWS]
-        steps = [(draw, values.append) for draw, values in zip(DRAWS.values(), kept)]
+        steps = [(draw, values.append) for draw, values in zip(DRAWS.values(), kept, strict=True)]
         for _ in range(COUNT):
             for draw, keep in steps:
                 keep(draw())
@@ -65,6 +65,7 @@ channel.send(ready=True, status=channel.status())
 started.set()
 while True:
     done.wait()
-    blob = b"".join(b"".join(map(channel.eight_bytes, values)) for column in zip(*results) for values in column)
+    columns = [values for column in zip(*results, strict=True) for values in column]
+    blob = b"".join(channel.eight_bytes(value) for values in columns for value in values)
     channel.send(blob, surfaces=list(DRAWS), each=THREADS * COUNT, status=channel.status())
     done.wait()

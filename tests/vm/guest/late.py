@@ -1,4 +1,4 @@
-"""A file source that a script moves when the kernel has told of the restore: late. What was drawn meanwhile is counted."""
+"""A file source that a script moves when the kernel has told of the restore: late. What was drawn meanwhile is told."""
 
 import os
 import random
