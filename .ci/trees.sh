@@ -72,7 +72,7 @@ new_tree() {
 # only_one TEXT: waits until no other run of the same is at work; holds descriptor 9 until the script ends or closes it.
 only_one() {
   [ "$(id -u)" = 0 ] || { say "needs root (debootstrap, chroot)"; exit 1; }
-  mkdir -p "$cache"
+  mkdir -p "$cache" "$(dirname "$log")"
   exec 9>"$cache/$1.lock"
   flock -n 9 || { say "another $1 is at work: waiting for it"; flock 9; }
   need debootstrap debootstrap

@@ -13,7 +13,7 @@ packages once). A longer run: `SNAPSAFE_VM_MORE=10 make evidence`.
 
 A guest runs Debian's CPython and this project as `pip install` builds it. While its program works, QEMU stops it and
 writes its state to a file (`stop`, `migrate file:`); clones of that file are started (`migrate-incoming`, `cont`), each
-with a VMGenID of its own. What the programs drew after the restore, in memory at first, comes over a virtio serial port.
+with a VMGenID of its own. What programs drew after the restore, in memory at first, comes over a virtio serial port.
 *Without* and *with* count what is repeated: different values that stand in more than one place, of one clone or of
 several; in *first thing after* and *idle program*, clones that share a value with another one. *Without* is the same
 program with `SNAPSAFE=0`, in fewer clones.

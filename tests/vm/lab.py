@@ -19,6 +19,7 @@ from tests.vm.qemu import BOOT, FLAGS, GENERATION, GENERATION_PRESENT, Guest, Tr
 
 HERE = pathlib.Path(__file__).resolve().parent
 AT_ONCE = int(os.environ.get("SNAPSAFE_VM_AT_ONCE") or min(2, os.cpu_count() or 1))
+PROVISION = 1800  # seconds
 MORE = int(os.environ.get("SNAPSAFE_VM_MORE") or 1)  # times as many clones
 
 
@@ -47,7 +48,9 @@ class Lab:
 
     def __init__(self):
         self.guests, self.failed, self.disks, self.pythons, self.clones = set(), False, {}, set(), 0
-        made = subprocess.run([HERE / "provision", "3.13", "3.15"], stdout=subprocess.PIPE, text=True)
+        made = subprocess.run(
+            [HERE / "provision", "3.13", "3.15"], stdout=subprocess.PIPE, text=True, timeout=PROVISION
+        )
         if made.returncode:
             raise Trouble(f"tests/vm/provision failed ({made.returncode})")
         self.home = pathlib.Path(made.stdout.strip())
@@ -127,7 +130,6 @@ class Lab:
         """A guest whose program says that it is ready."""
         begin = time.monotonic()
         guest = Guest(self, name, machine)
-        self.guests.add(guest)
         if machine.generation:
             guest.write_clock(FLAGS, GENERATION_PRESENT)
             guest.write_clock(GENERATION, 1)
@@ -141,7 +143,6 @@ class Lab:
     def clone(self, name, machine, snapshot, generation=None):
         """A paused copy; its run() is the caller's. generation: what vm_generation_counter becomes before it runs."""
         with Guest(self, name, machine, incoming=True) as guest:
-            self.guests.add(guest)
             guest.restore(snapshot)
             if generation is not None:
                 guest.write_clock(GENERATION, generation)

@@ -88,6 +88,7 @@ class Guest:
         self.lab, self.name, self.machine = lab, name, machine
         self.folder = pathlib.Path(lab.folder, name)
         self.folder.mkdir()
+        self.heard = self.ready = None
         self.control, theirs = socket.socketpair()
         self.channel, port = socket.socketpair()
         for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -113,6 +114,7 @@ class Guest:
                 start_new_session=True,
                 env=os.environ | lab.environment,
             )
+        lab.guests.add(self)
         theirs.close()
         port.close()
         self.log = open(self.folder / "qmp", "w", buffering=1)  # noqa: SIM115 - as long as the guest
