@@ -57,7 +57,7 @@ class Lab:
         self.tree = self.home / "tree"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="snapsafe-vm-", dir="/dev/shm"))
         atexit.register(self.close)
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         libraries = f"{self.tree}/usr/lib/x86_64-linux-gnu"
         self.environment = {"QEMU_MODULE_DIR": f"{libraries}/qemu", "LC_ALL": "C"}
         # By the tree's own loader: QEMU needs neither a chroot nor root.
