@@ -3,6 +3,7 @@
 import json
 import pathlib
 import sys
+import textwrap
 
 TEXT = """# Evidence: clones of whole virtual machines
 
@@ -50,7 +51,8 @@ def table(rows):
 
 def picture(rows, facts):
     """Two bars for each surface of the first setup of the hot loop."""
-    rows = [row for row in rows if row["scenario"] == "hot loop" and row["setup"] == rows[0]["setup"]]
+    rows = [row for row in rows if row["scenario"] == "hot loop"]
+    rows = [row for row in rows if row["setup"] == rows[0]["setup"]]
     most, left, width = max(row["without"] for row in rows), 190, 430
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{90 + 52 * len(rows)}" font-family="sans-serif">',
@@ -89,7 +91,9 @@ def main(source, folder):
     ]
     parts = [TEXT.format(facts="\n".join(lines))]
     for name, words in SCENARIOS.items():
-        parts.append(f"## {name.capitalize()}\n\n{words}\n\n{table([r for r in rows if r['scenario'] == name])}\n")
+        parts.append(
+            f"## {name.capitalize()}\n\n{textwrap.fill(words, 120)}\n\n{table([r for r in rows if r['scenario'] == name])}\n"
+        )
     pathlib.Path(folder, "evidence.md").write_text("\n".join(parts))
     pathlib.Path(folder, "evidence.svg").write_text(picture(rows, facts))
 
