@@ -91,9 +91,8 @@ def main(source, folder):
     ]
     parts = [TEXT.format(facts="\n".join(lines))]
     for name, words in SCENARIOS.items():
-        parts.append(
-            f"## {name.capitalize()}\n\n{textwrap.fill(words, 120)}\n\n{table([r for r in rows if r['scenario'] == name])}\n"
-        )
+        words = textwrap.fill(words, 120)
+        parts.append(f"## {name.capitalize()}\n\n{words}\n\n{table([r for r in rows if r['scenario'] == name])}\n")
     pathlib.Path(folder, "evidence.md").write_text("\n".join(parts))
     pathlib.Path(folder, "evidence.svg").write_text(picture(rows, facts))
 
