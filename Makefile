@@ -1,12 +1,13 @@
 # make demo   the main job: real clones of a running Python, without and with protection
 # make test   the tests
 # make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
+# make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
 # Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
 
 PYTHON ?= python3
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py) setup.py pyproject.toml
 
-.PHONY: demo test lint criu-test check clean
+.PHONY: demo test lint criu-test image-test check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -20,6 +21,9 @@ lint: .venv/lint/ready
 # With the CRIU and the Python of a Debian tree in the cache (.ci/tree): both newer than most machines'.
 criu-test: .venv/criu/ready
 	.ci/tree run --alone .venv/criu/bin/python tests/criu/lab.py packaging/criu/snapsafe.sh .venv/criu-results.json
+
+image-test:
+	.ci/images
 
 # Everything that .ci/run does.
 check:

@@ -2,7 +2,8 @@
 
     lab.py ACTION-SCRIPT RESULTS.json
 
-Runs as the first process of `.ci/tree run --alone`, as root, with the Python that has the package: `make criu-test`. SNAPSAFE_CRIU_COPIES: copies of each of the two trees (20).
+Runs as the first process of `.ci/tree run --alone`, as root, with the Python that has the package: `make criu-test`.
+SNAPSAFE_CRIU_COPIES: copies of each of the two trees (20); SNAPSAFE_CRIU_LOGS: a folder to keep the logs in.
 """
 
 import contextlib
