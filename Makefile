@@ -39,7 +39,7 @@ check:
 	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/lint -e .[cli,test,lint]
 
 .venv/criu/ready: $(SOURCES)
-	.ci/tree >/dev/null && .ci/tree add criu
+	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2
 	.ci/tree run env PYTHON=python3.14 SNAPSAFE_BUILD=strict .ci/venv .venv/criu .
 
 clean:

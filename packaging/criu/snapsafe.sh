@@ -13,7 +13,7 @@ export LC_ALL=C
 file=${SNAPSAFE_FILE:-/run/snapsafe/vmclock0}
 
 fail() { printf 'snapsafe: %s: %s, so nothing is restored\n' "$file" "$1" >&2; exit 1; }
-field() { od -An -v -t"$1" -j"$2" -N"$3" /dev/fd/3 | tr -d ' \n'; } # TYPE OFFSET LENGTH
+field() { od -An -v -t"$1" -j"$2" -N"$3" /dev/fd/3 2>/dev/null | tr -d ' \n'; } # TYPE OFFSET LENGTH
 
 put() { # VALUE OFFSET LENGTH: one write(2), for inotify reports no stores to a mapping
   value=$1 bytes='' left=$3
@@ -35,7 +35,7 @@ while [ -n "$rest" ]; do
 done
 [ -f "$at" ] || fail "is not a regular file"
 exec 3<>"$at" || fail "cannot be opened"
-[ "$(field x4 0 4)" = 4b4c4356 ] && [ "$(field u2 8 2)" = 1 ] || fail "is not in VMClock's layout, version 1"
+[ "$(field x4 0 4)$(field u2 8 2)" = 4b4c43561 ] || fail "is not in VMClock's layout, version 1"
 [ $(($(field u1 25 1) & 1)) = 1 ] || fail "has no generation (flag bit 8 is clear)"
 
 # Writers are kept apart, but whoever may read the file could hold the lock for ever.
@@ -48,6 +48,6 @@ new=$((old + 1))
 if [ "$old" = -1 ] || { [ "$new" -ge 0 ] && [ "$new" -lt "$now" ]; }; then new=$now; fi
 odd=$((($(field u4 12 4) + 1) | 1))
 put $odd 12 4
-put $new 104 8
+put "$new" 104 8
 put $((odd + 1)) 12 4
 [ "$(field d8 104 8)" = "$new" ] || fail "does not hold what was written"

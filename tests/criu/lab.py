@@ -11,21 +11,18 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
+
+from trees import LAB, SOURCE, THREADS, WORKERS, Container, Copy, Failed, Tree
 
 from snapsafe_rt import publish
 
 ACTION, RESULTS = map(os.path.abspath, sys.argv[1:3])
 COPIES = int(os.environ.get("SNAPSAFE_CRIU_COPIES", "20"))
-VALUES, WORKERS, THREADS = 200, 2, 3
-LAB = pathlib.Path("/run/lab")  # a tmpfs
-SOURCE = "/run/snapsafe/vmclock0"
+CONTAINERS = 5
 DUMPED_AT = 5  # generation; small, so that another host's history can be before, at and after it
-TIMEOUT = 60.0
-PROGRAM = pathlib.Path(__file__).with_name("program.py")
 
 # What copies of a process cannot repeat: they share the live kernel, or the time is part of it.
 UNIQUE_ANYWAY = {"os.urandom()", "secrets.token_hex()", "uuid4", "uuid1", "uuid7", "uuid4 of a fork after it"}
@@ -33,114 +30,8 @@ UNIQUE_ANYWAY = {"os.urandom()", "secrets.token_hex()", "uuid4", "uuid1", "uuid7
 ONCE = {"uuid.getnode()"}
 
 
-class Failed(Exception):
-    pass
-
-
 def say(text: str) -> None:
     print(f"criu: {time.monotonic() - began:5.1f} s  {text}", flush=True)
-
-
-def wait_for(what: str, paths: list[pathlib.Path]) -> None:
-    end = time.monotonic() + TIMEOUT
-    while not all(path.exists() for path in paths):
-        if time.monotonic() > end:
-            missing = ", ".join(path.name for path in paths if not path.exists())
-            raise Failed(f"{what}: no end after {TIMEOUT:.0f} s; missing {missing}")
-        time.sleep(0.01)
-
-
-def criu(action: str, log: pathlib.Path, *options: object) -> None:
-    """The log's errors are part of what is raised."""
-    command = ["criu", action, "--images-dir", log.parent, "--log-file", log.name, "-v2", *options]
-    environment = {**os.environ, "SNAPSAFE_FILE": SOURCE}
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
-    if done.returncode:
-        text = log.read_text(errors="replace") if log.exists() else ""
-        errors = [line for line in text.splitlines() if "Error" in line][:10]
-        raise Failed("\n".join([f"criu {action} failed ({done.returncode})", *errors, done.stdout, done.stderr]))
-
-
-class Tree:
-    """A process tree that was dumped."""
-
-    def __init__(self, name: str, environment: dict[str, str]) -> None:
-        self.name, self.image, self.out, self.mark = name, LAB / name / "image", LAB / name / "out", LAB / name / "mark"
-        self.image.mkdir(parents=True)
-        self.out.mkdir()
-        self.mark.write_bytes(bytes(4096))
-        command = [f"{os.path.dirname(sys.executable)}/snapsafe", "run", sys.executable, PROGRAM, self.mark, self.out]
-        self.process = subprocess.Popen(
-            list(map(str, [*command, VALUES, WORKERS, THREADS])),
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(LAB / name / "stderr").open("ab"),
-            start_new_session=True,
-        )
-        self.main = self.process.pid
-        end = time.monotonic() + TIMEOUT
-        while len(self.pids()) < WORKERS + 1:
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise Failed(f"the program did not start: {(LAB / name / 'stderr').read_text()}")
-            time.sleep(0.01)
-        time.sleep(0.3)  # some thousand draws, so that pools and caches are in use
-        criu("dump", self.image / "dump.log", "--tree", self.main)
-        self.process.wait()
-        self.end()
-        self.number = 0
-
-    def pids(self) -> list[int]:
-        return sorted(int(path.suffix[1:]) for path in self.out.glob("ready.*"))
-
-    def restore(self, script: str | None, *, events: bool, again: bool = False) -> "Copy":
-        """One copy, ended again. `events`: main and the callbacks are waited for."""
-        self.number += 1
-        self.mark_copy(self.number)
-        options = ["--restore-detached", *(["--action-script", script] if script else [])]
-        try:
-            criu("restore", self.image / f"restore-{self.number}.log", *options)
-            pids = self.pids() if events else [pid for pid in self.pids() if pid != self.main]
-            paths = [self.out / f"{self.number}.{pid}.json" for pid in pids]
-            wait_for(f"{self.name}, copy {self.number}", paths)
-            if again:  # a restore that nobody draws or checks for: the watcher has to be there
-                publish.publish(SOURCE)
-                wait_for(
-                    f"{self.name}, copy {self.number}: the callback of the next restore",
-                    [self.out / f"{self.number}.{pid}.again" for pid in pids],
-                )
-            return Copy(paths)
-        finally:
-            self.end()
-            self.mark_copy(0)
-
-    def mark_copy(self, number: int) -> None:
-        with self.mark.open("r+b", buffering=0) as file:
-            os.pwrite(file.fileno(), number.to_bytes(4, "little"), 0)
-
-    def end(self) -> None:
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + TIMEOUT
-        while True:  # we are the first process of the namespace: orphans come to us
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    time.sleep(0.002)
-            except ChildProcessError:
-                return
-            if time.monotonic() > end:
-                raise Failed(f"{self.name}: processes that do not end: {self.pids()}")
-
-
-class Copy:
-    def __init__(self, paths: list[pathlib.Path]) -> None:
-        self.processes = [json.loads(path.read_text()) for path in paths]
-
-    def values(self, kind: str) -> list[str]:
-        return [value for process in self.processes for value in process["rows"].get(kind, ())]
 
 
 def compare(copies: list[Copy]) -> dict[str, tuple[int, int]]:
@@ -160,17 +51,22 @@ def must(condition: object, text: str) -> None:
         raise Failed(text)
 
 
-def check_protected(name: str, copies: list[Copy]) -> dict[str, tuple[int, int]]:
-    found = compare(copies)
+def check_protected(name: str, copies: list[Copy], *moved: Copy) -> dict[str, tuple[int, int]]:
+    found = compare([*copies, *moved])
     repeated = {kind: number for kind, (_, number) in found.items() if number}
     must(not repeated, f"{name}: drawn twice: {repeated}")
     for copy in copies:
         for process in copy.processes:
             must(process["calls"] == 1, f"{name}: the callback ran {process['calls']} times in one process")
-            must(process["epoch"] == copies[0].processes[0]["epoch"], f"{name}: epochs differ: {process['epoch']}")
-            watching = process["status"]["watching"]
-            must(watching["how"] == "inotify", f"{name}: after the restore the watcher is {watching}")
-            must(process["status"]["source"]["synchronous"], f"{name}: {process['status']['source']}")
+            must(process["epoch"] == 1, f"{name}: the epoch is {process['epoch']}")
+    for process in [process for copy in [*copies, *moved] for process in copy.processes]:
+        watching, source = process["status"]["watching"], process["status"]["source"]
+        must(watching["how"] == "inotify", f"{name}: after the restore the watcher is {watching}")
+        must(source and source["synchronous"], f"{name}: after the restore the source is {source}")
+    for copy in copies:
+        for seen in copy.outside:
+            must(seen["recorded"] and seen["protected"], f"{name}: seen from outside: {seen}")
+            must(seen["epoch"] == 1 and seen["watching"], f"{name}: seen from outside: {seen}")
     return found
 
 
@@ -203,6 +99,35 @@ def refused(tree: Tree, script: str, text: str) -> None:
         must(text in str(error), f"restored with a bad file, or for another reason: {error}")
     else:
         raise Failed(f"restored although {text}")
+
+
+def in_a_container() -> list[dict]:
+    other_host(DUMPED_AT)
+    say("dumping a container ...")
+    container = Container("container", {"SNAPSAFE_SOURCES": f"vmclock:{SOURCE}"})
+    say(f"restoring it {CONTAINERS} times, and twice without the action script ...")
+    copies = [container.restore(ACTION, events=True) for _ in range(CONTAINERS)]
+    ours = check_protected("container", copies)
+    pair = []
+    for _ in range(2):
+        publish.publish(SOURCE, generation=DUMPED_AT)
+        pair.append(container.restore(None, events=False))
+    without = compare(pair)
+    silent = [kind for kind in without if kind not in UNIQUE_ANYWAY | ONCE and not without[kind][1]]
+    must(not silent, f"container: without the action script nothing was repeated: {silent}")
+    return [
+        {
+            "scenario": "criu",
+            "setup": "container restored by crun; without: no action script, 2 copies",
+            "what": kind,
+            "clones": CONTAINERS,
+            "values": values,
+            "without": without[kind][1],
+            "ours": number,
+        }
+        for kind, (values, number) in ours.items()
+        if kind in without
+    ]
 
 
 def main() -> int:
@@ -244,12 +169,20 @@ def main() -> int:
         say(f"restoring it on a host whose file shows {generation} ...")
         other_host(generation)
         copies.append(tree.restore(ACTION, events=True))
-    ours = check_protected("with the action script", copies)
+    say("moving it over three more hosts, and restoring it there ...")
+    for generation in (DUMPED_AT, DUMPED_AT, DUMPED_AT):
+        tree.move(ACTION)
+        other_host(generation)
+    moved = tree.restore(ACTION, events=False)
+    must(all(one["calls"] in range(1, 5) for one in moved.processes), "callbacks after four restores: more than four")
+    ours = check_protected("with the action script", copies, moved)
 
     say("a file that cannot be moved ...")
     with open(SOURCE, "r+b", buffering=0) as file:
         os.pwrite(file.fileno(), b"?", 0)
     refused(tree, ACTION, "post-restore script")
+
+    rows += in_a_container()
 
     other_host(DUMPED_AT)
     say("dumping a tree with SNAPSAFE=0 ...")
@@ -262,15 +195,19 @@ def main() -> int:
     must(len(kept(copies) | kept(plain_copies)) == 1, "a Random(42) is not the same in all copies")
 
     for kind, (values, number) in ours.items():
-        row = {"scenario": "criu", "setup": f"{COPIES} copies and {len(hosts)} other hosts", "what": kind}
-        rows.append({**row, "clones": len(copies), "values": values, "without": without[kind][1], "ours": number})
+        row = {
+            "scenario": "criu",
+            "setup": f"{COPIES} copies and {len(hosts)} other hosts, and a copy of copies",
+            "what": kind,
+        }
+        rows.append({**row, "clones": len(copies) + 1, "values": values, "without": without[kind][1], "ours": number})
     facts = {
         "criu": subprocess.run(["criu", "--version"], capture_output=True, text=True, check=True).stdout.split()[1],
         "python": sys.version.split()[0],
         "kernel": os.uname().release,
         "processes": WORKERS + 1,
         "threads": THREADS * WORKERS,
-        "clones": len(copies),
+        "clones": len(copies) + 1,
         "values": sum(values for values, _ in ours.values()),
         "seconds": round(time.monotonic() - began),
     }
@@ -296,6 +233,7 @@ if __name__ == "__main__":
         print(f"criu: FAILED: {error}", file=sys.stderr)
         sys.exit(1)
     finally:
+        Container.forget()
         logs = os.environ.get("SNAPSAFE_CRIU_LOGS")
         if logs:
             shutil.copytree(LAB, logs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.img", "*.json"))

@@ -38,6 +38,34 @@ REMAP = """
 """
 
 
+MANY = (
+    REMAP.partition("    os.unlink")[0]
+    + """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    kept = []  # so that no inode is used again
+    for host in range(1, 41):
+        kept.append(open(path))
+        os.unlink(path)
+        publish.create(path)
+        fd = os.open(path, os.O_RDONLY)
+        assert libc.mmap(address, 4096, 1, 0x11, fd, 0) == address
+        os.close(fd)
+        activation.probe(now=True)
+        assert snapsafe_rt.check() == host == len(calls), (host, calls)
+    assert snapsafe_rt.status().source is not None
+    for file in kept:
+        file.close()
+"""
+)
+
+
+def test_hosts_do_not_use_up_what_a_process_may_map(run_python, source_file):
+    """SS_SOURCE_MAX in cython/source.h is 16."""
+    run_python(MANY, source_file.path, env={**source_file.env, "SNAPSAFE_WATCH": "0"})
+
+
 @pytest.mark.parametrize(
     ("generation", "way", "cause"),
     [
