@@ -168,9 +168,9 @@ class Tree:
 
 
 class Container(Tree):
-    """The same in a container, dumped and restored by crun as podman has it do: namespaces for pids, mounts and the rest.
+    """The same in a container, dumped and restored by crun, as by podman: namespaces for pids, mounts and the rest.
 
-    Its root is ours, without what is mounted here; the file source is bind-mounted.
+    Its root is ours, without what is mounted here; the file source is bind-mounted, read-only.
     """
 
     visible = False
@@ -189,8 +189,11 @@ class Container(Tree):
         config["process"]["env"] += [f"{name}={value}" for name, value in environment.items()]
         del config["process"]["rlimits"]
         config["root"] = {"path": "rootfs", "readonly": False}
-        folders = [str(PROGRAM.parents[2]), str(bundle), os.path.dirname(SOURCE)]
-        bound = [{"destination": one, "source": one, "type": "bind", "options": ["bind"]} for one in folders]
+        folders = {PROGRAM.parents[2]: "rw", bundle: "rw", os.path.dirname(SOURCE): "ro"}
+        bound = [
+            {"destination": str(one), "source": str(one), "type": "bind", "options": ["bind", how]}
+            for one, how in folders.items()
+        ]
         # No cgroups and no network of its own: where cgroups are of both versions CRIU cannot restore the first.
         config["mounts"] = [one for one in config["mounts"] if "cgroup" not in one["type"]] + bound
         config["linux"].pop("resources", None)

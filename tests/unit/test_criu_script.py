@@ -22,12 +22,12 @@ SCRIPT = Path(__file__).parents[2] / "packaging/criu/snapsafe.sh"
 def script(shm_path):
     """script() -> (status, stderr), as CRIU runs it for a tree whose first process is this one."""
 
-    def run(action="post-restore", file=shm_path / "vmclock0"):
+    def run(action="post-restore", file=shm_path / "vmclock0", pid=None):
         environment = {
             "PATH": os.environ["PATH"],
             "SNAPSAFE_FILE": str(file),
             "CRTOOLS_SCRIPT_ACTION": action,
-            "CRTOOLS_INIT_PID": str(os.getpid()),
+            "CRTOOLS_INIT_PID": str(pid or os.getpid()),
         }
         done = subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, timeout=30, check=False)
         assert done.stdout == ""
@@ -122,3 +122,26 @@ def test_a_container_cannot_lead_it_to_a_file_of_the_host(script, shm_path, link
     assert status == 1
     assert "symbolic link" in said
     assert (other / "vmclock0").read_bytes() == layout(1)
+
+
+@pytest.mark.parametrize("mount", ["mount -t tmpfs own", "mount --bind -o ro"])
+def test_the_file_of_the_tasks_is_moved_where_they_see_it(script, shm_path, tmp_path, mount):
+    """Their own on a tmpfs, beside which another one here is left alone; or ours, mounted read-only."""
+    own = "tmpfs" in mount
+    path, page = shm_path / "vmclock0", tmp_path / "page"
+    path.write_bytes(layout(1))
+    page.write_bytes(layout(2))
+    look = f"od -An -tu8 -j104 -N8 {path}"
+    there = f"{mount} {'' if own else shm_path} {shm_path} && {f'cp {page} {path}' if own else ':'}"
+    command = ["unshare", "--mount", "sh", "-c", f"{there} && {look} && read line && {look}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as container:
+        first = container.stdout.readline()
+        if not first:
+            pytest.skip("no mount namespaces here")
+        assert int(first) == (2 if own else 1)
+        assert script(pid=container.pid) == (0, "")
+        told, _ = container.communicate("\n", timeout=30)
+    moved = int(told)
+    assert moved > 10**18
+    (here,) = struct.unpack_from("<Q", path.read_bytes(), 0x68)
+    assert here == (1 if own else moved)
