@@ -39,19 +39,34 @@ borrow_network() {
 
 # inside TREE DIR COMMAND...: chroot with /proc, /dev, /sys, a /tmp and a /run of its own and DIR (may be empty) at its own
 # path, in a private mount namespace, so that nothing stays mounted whatever happens to us. Never DIR=/: it would lie over
-# the tree, and COMMAND would run on the machine itself.
+# the tree, and COMMAND would run on the machine itself. alone=1: see the usage; CRIU takes no chroot for a root.
+alone=
 inside() {
   [ "$2" != / ] && [ -x "$1/bin/sh" ] || { say "will not show ${2:-nothing} in $1"; return 1; }
-  SNAPSAFE_TREE=$1 SNAPSAFE_DIR=$2 SNAPSAFE_OPENSSL=${old_openssl-} unshare --mount --propagation private bash -euc '
-    root=$SNAPSAFE_TREE dir=$SNAPSAFE_DIR openssl=$SNAPSAFE_OPENSSL
-    mount -t proc proc "$root/proc"; mount --rbind /dev "$root/dev"; mount --rbind /sys "$root/sys"
+  SNAPSAFE_TREE=$1 SNAPSAFE_DIR=$2 SNAPSAFE_OPENSSL=${old_openssl-} SNAPSAFE_ALONE=$alone \
+    unshare ${alone:+--pid --fork --kill-child --ipc} --mount --propagation private bash -euc '
+    root=$SNAPSAFE_TREE dir=$SNAPSAFE_DIR openssl=$SNAPSAFE_OPENSSL alone=$SNAPSAFE_ALONE
+    if [ -n "$alone" ]; then
+      mount --bind "$root" "$root"
+      mount -t devtmpfs dev "$root/dev"; mkdir -p "$root/dev/pts" "$root/dev/shm"
+      mount -t devpts -o newinstance,ptmxmode=666 pts "$root/dev/pts"; mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
+      mount -t sysfs sys "$root/sys"
+      mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup" || true # crun takes no mixture of versions
+    else
+      mount --rbind /dev "$root/dev"; mount --rbind /sys "$root/sys"
+    fi
+    mount -t proc proc "$root/proc"
     mount -t tmpfs -o mode=1777 tmp "$root/tmp"; mount -t tmpfs -o mode=755 run "$root/run"
     for shown in "$dir" "$openssl"; do
       if [ -n "$shown" ] && [ -d "$shown" ]; then mkdir -p "$root$shown"; mount --rbind "$shown" "$root$shown"; fi
     done
-    unset SNAPSAFE_TREE SNAPSAFE_DIR SNAPSAFE_OPENSSL SNAPSAFE_CACHE PYENV_VERSION LD_LIBRARY_PATH PIP_FIND_LINKS
+    unset SNAPSAFE_TREE SNAPSAFE_DIR SNAPSAFE_OPENSSL SNAPSAFE_ALONE SNAPSAFE_CACHE PYENV_VERSION LD_LIBRARY_PATH PIP_FIND_LINKS
     [ ! -e "$openssl/libcrypto.so.1.1" ] || export SNAPSAFE_LIBCRYPTO_111=$openssl/libcrypto.so.1.1
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TMPDIR=/tmp
+    if [ -n "$alone" ]; then
+      cd "$root"; pivot_root . .; umount -l .; cd /; root=/
+      ulimit -S -n 1024 # CRIU keeps as many free for itself
+    fi
     exec chroot "$root" sh -c '\''cd "${1:-/}" && shift && exec "$@"'\'' sh "$dir" "$@"' inside "${@:3}"
 }
 

@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"first feed the kernel {ENTROPY_LEAST} to {ENTROPY_MOST} bytes, secret and different in every clone, "
         "and make it reseed its generator; - reads them from standard input",
     )
+    parser.add_argument(
+        "--frozen",
+        action=argparse.BooleanOptionalAction,
+        help="claim that at every restore the programs stay frozen until the file was moved (as CRIU's action script "
+        "does), so that they trust it as they do a device; or take the claim back",
+    )
     parser.epilog = "Prints the old generation and the new one: OLD -> NEW."
 
 
@@ -31,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
     if options.create:
         _create(path)
     try:
-        old, new = publish.publish(path, reseeded=bool(seed) and not_reseeded is None)
+        old, new = publish.publish(path, reseeded=bool(seed) and not_reseeded is None, synchronous=options.frozen)
     except OSError as error:
         raise _failure(path, error) from None
     print(f"{old} -> {new}", flush=True)

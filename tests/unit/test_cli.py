@@ -248,6 +248,14 @@ def test_trigger_makes_a_file_and_its_folder_when_told_to(snapsafe, shm_path):
     assert snapsafe("status", env={"SNAPSAFE_SOURCES": f"vmclock:{path}"}).returncode == 0
 
 
+def test_trigger_claims_that_programs_are_frozen_only_when_told_to(snapsafe, shm_path):
+    path = shm_path / "vmclock0"
+    # As create(synchronous=True) writes it: u32 at 0x808. Without the option the claim stays as it is.
+    for option, claim in (([], 0), (["--frozen"], 1), ([], 1), (["--no-frozen"], 0)):
+        assert snapsafe("trigger", "--path", path, "--create", *option).returncode == 0
+        assert struct.unpack_from("<I", path.read_bytes(), 0x808) == (claim,)
+
+
 @pytest.mark.parametrize("create", [[], ["--create"]])
 def test_trigger_leaves_other_files_alone(snapsafe, shm_path, create):
     (shm_path / "mine").write_text("precious" * 1000)
