@@ -37,8 +37,8 @@ SCENARIOS = {
     "snapshot in an event": "A callback is under way; each clone ends it, and runs its own event.",
     "several processes": "Processes forked before the snapshot and a multiprocessing pool, compared with each other.",
     "process without a source": "Without a counter nothing is detected, and status says so; `notify_restored()` helps.",
-    "criu": "A tree of three processes with six drawing threads is dumped and restored many times ([CRIU](criu.md)), on "
-    "this host and on others whose file shows older or newer numbers. *No action script* and *counted by one* are "
+    "criu": "A tree of three processes with six drawing threads is dumped and restored many times ([CRIU](criu.md)), "
+    "on this host and on others whose file shows older or newer numbers. *No action script* and *counted by one* are "
     "activated programs that were restored wrongly: then uuid4, drawn ahead, repeats too.",
     "image": "Images built by buildah from examples/base-image, run by podman, 50 clones each of a process in them.",
     "file moved late": "The size of *asynchronous*: a script moves a file source when the kernel tells of the restore.",
@@ -103,10 +103,8 @@ def main(*sources, folder):
     ]
     parts = [TEXT.format(facts="\n".join(lines))]
     for name, words in SCENARIOS.items():
-        words = textwrap.fill(words, 120)
-        parts.append(
-            f"## {TITLES.get(name, name.capitalize())}\n\n{words}\n\n{table([r for r in rows if r['scenario'] == name])}\n"
-        )
+        title, words = TITLES.get(name, name.capitalize()), textwrap.fill(words, 120)
+        parts.append(f"## {title}\n\n{words}\n\n{table([r for r in rows if r['scenario'] == name])}\n")
     pathlib.Path(folder, "evidence.md").write_text("\n".join(parts))
     pathlib.Path(folder, "evidence.svg").write_text(picture(rows, facts))
 
