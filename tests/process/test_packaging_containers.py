@@ -146,7 +146,8 @@ def test_the_lambda_layer_activates_the_runtime_by_its_wrapper(layer, command):
     (runtime / "bootstrap.py").write_text(
         f"import sys\n{ASK}\nimport snapsafe_rt\nprint(snapsafe_rt.__file__)\nprint(sys.argv[1:])\nsys.exit(3)\n"
     )
-    started = [sys.executable, "-c", "import bootstrap", "an argument", ""]
+    python = getattr(sys, "_base_executable", sys.executable)  # a venv's may have the package, which goes first
+    started = [python, "-c", "import bootstrap", "an argument", ""]
     environment = command | {"PYTHONPATH": str(runtime)}
     done = subprocess.run(
         [layer / "snapsafe-wrapper", *started], env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -157,7 +158,7 @@ def test_the_lambda_layer_activates_the_runtime_by_its_wrapper(layer, command):
     assert Path(where).is_relative_to(layer / "python")
     assert arguments == "['an argument', '']"
     # The twin: a layer that only lies there is on sys.path too late.
-    assert shell([sys.executable, "-c", ASK], environment) == "False\n"
+    assert shell([python, "-c", ASK], environment) == "False\n"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("awslambdaric") is None, reason="awslambdaric is not installed")
