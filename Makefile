@@ -1,11 +1,14 @@
 # make demo   the main job: real clones of a running Python, without and with protection
 # make test   the tests
+# make vm-test   clones of whole virtual machines, under QEMU (root, once 1.5 GB of Debian packages)
+# make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
+# make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
 # Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
 
 PYTHON ?= python3
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py) setup.py pyproject.toml
 
-.PHONY: demo test lint check clean
+.PHONY: demo test vm-test evidence criu-test image-test lint check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -13,8 +16,23 @@ demo: .venv/demo/ready
 test: .venv/test/ready
 	.venv/test/bin/python -m pytest $(ARGS)
 
+vm-test: .venv/test/ready
+	.venv/test/bin/python -m pytest -q -s --timeout 1200 tests/vm $(ARGS)
+
+# docs/evidence.md and its picture, from a run of all three.
+evidence: .venv/test/ready
+	SNAPSAFE_VM_RESULTS=$(CURDIR)/.venv/vm-results.json $(MAKE) vm-test criu-test image-test
+	.venv/test/bin/python tests/vm/evidence.py .venv/vm-results.json .venv/criu-results.json .venv/images-results.json docs
+
 lint: .venv/lint/ready
 	.ci/lint .venv/lint/bin
+
+# With the CRIU and the Python of a Debian tree in the cache (.ci/tree): both newer than most machines'.
+criu-test: .venv/criu/ready
+	.ci/tree run --alone .venv/criu/bin/python tests/criu/lab.py packaging/criu/snapsafe.sh .venv/criu-results.json
+
+image-test:
+	.ci/images
 
 # Everything that .ci/run does.
 check:
@@ -28,6 +46,10 @@ check:
 
 .venv/lint/ready: $(SOURCES)
 	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/lint -e .[cli,test,lint]
+
+.venv/criu/ready: $(SOURCES)
+	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2
+	.ci/tree run env PYTHON=python3.14 SNAPSAFE_BUILD=strict .ci/venv .venv/criu .
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -59,6 +59,15 @@ def map_descriptor(int kind, int fd):
     return status, error, index
 
 
+def identify_source(int index):
+    """(device, inode) of the file that a mapped slot is of now, looked up anew. Raises IndexError."""
+    cdef ss_source* source = ss_source_at(index)
+    if source == NULL:
+        raise IndexError(index)
+    ss_source_identify(source)
+    return source.dev, source.ino
+
+
 @cython.final
 cdef class SourceState:
     """A mapped page at one moment; see ss_source in source.h."""

@@ -3,10 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -282,6 +286,27 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
 ss_source *ss_source_at(int index)
 {
     return index >= 0 && index < __atomic_load_n(&source_count, __ATOMIC_ACQUIRE) ? &sources[index] : NULL;
+}
+
+void ss_source_identify(ss_source *source)
+{
+    const uint64_t page = (uint64_t)(uintptr_t)source->page;
+    uint64_t start, end, inode;
+    unsigned major_number, minor_number;
+    char *line = NULL;
+    size_t size = 0;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    while (maps && getline(&line, &size, maps) > 0) {
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64, &start, &end, &major_number, &minor_number,
+                   &inode) == 5 &&
+            start <= page && page < end && inode != 0) { /* 0: the hole that on_sigbus() filled */
+            source->dev = makedev(major_number, minor_number);
+            source->ino = inode;
+        }
+    }
+    free(line);
+    if (maps)
+        (void)fclose(maps);
 }
 
 const ss_source *ss_source_table(void)

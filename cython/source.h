@@ -81,6 +81,11 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
 
+/* Looks up which file the slot's page is of: CRIU maps by path again, so after a restore on another host it is another one.
+   With the GIL held: source->dev and ->ino are written, which only mapping and this do. Without /proc they stay; on btrfs
+   they become such as stat(2) never shows, so that the file counts as replaced. */
+void ss_source_identify(ss_source *source);
+
 /* The first of the SS_SOURCE_MAX slots, for record.c. */
 const ss_source *ss_source_table(void);
 

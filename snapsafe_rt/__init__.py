@@ -49,7 +49,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room = {"acheck": "asynchronous", "cause": "events", "check": "events"}.get(name, "callbacks")
-    __import__(f"{__name__}.{room}")
+    # All at once: the package may not be read any more when the program has dropped its privileges.
+    for needed in (room, "callbacks", "events", "watching", "groups"):
+        __import__(f"{__name__}.{needed}")
     value: object = getattr(sys.modules[f"{__name__}.{room}"], name)
     globals()[name] = value
     return value

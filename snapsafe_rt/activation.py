@@ -23,7 +23,7 @@ NOT_CALLED = "activate() was not called"
 class State:
     """The activation of this interpreter. Read by status(); changed with the lock held."""
 
-    __slots__ = ("active", "candidates", "left", "probed", "problems", "settings", "watched", "why_not")
+    __slots__ = ("active", "candidates", "left", "probed", "probed_epoch", "problems", "settings", "watched", "why_not")
 
     def __init__(self) -> None:
         self.active = False
@@ -33,6 +33,7 @@ class State:
         self.candidates: list[sources.Candidate] = []
         self.watched: sources.Candidate | None = None
         self.probed = 0.0
+        self.probed_epoch = 0
         self.left: tuple[int, int] | None = None  # slot and generation at deactivation
 
 
@@ -133,6 +134,7 @@ def _watch_first() -> None:
     _heed()
     seen = (slot, native.describe_source(slot).value) if state.watched else (-1, 0)
     native.watch(slot, certain=state.left is None or state.left == seen)
+    state.probed_epoch = native.epoch()
 
 
 def _heed() -> None:
@@ -152,18 +154,22 @@ def probe(now: bool = False) -> None:
         return
     with _lock:
         state.probed = time.monotonic()
-        native.epoch()  # the old source's last word
+        epoch = native.epoch()  # the old source's last word
         old = state.watched
+        known = old.identity if old else None
         if old and old.rank == 0 and not native.describe_source(old.slot).lost:
             return
         gone = old is not None and (native.describe_source(old.slot).lost or old.replaced())
+        # Another file at the same place of our memory: CRIU restored us elsewhere; its generation told, or should have.
+        moved = old is not None and old.identity != known and epoch == state.probed_epoch
         old_slot = native.inspect_epoch().source
         state.watched = sources.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
         _heed()
-        if slot != old_slot or gone:
+        if slot != old_slot or gone or moved:
             native.watch(slot, certain=False)
             record.write()
+        state.probed_epoch = native.epoch()
     _tell_watching()
 
 

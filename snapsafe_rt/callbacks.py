@@ -72,7 +72,8 @@ def register_after_restore(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
 def register_before_snapshot(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
     """Call func(*args, **kwargs) before a snapshot that is announced; returns func.
 
-    Run last-in first-out by whoever is told of a snapshot to come; without such an announcement it is never called.
+    Run last-in first-out by whoever is told of a snapshot to come (AWS Lambda SnapStart's hooks); without such an
+    announcement it is never called.
     Else as register_after_restore().
     """
     _register(before, func, args, kwargs)

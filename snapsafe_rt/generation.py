@@ -1,5 +1,7 @@
 """The epoch, entropy, and values that live for one generation."""
 
+import sys
+
 from snapsafe_rt import activation
 from snapsafe_rt.core import CachedOnce, native
 
@@ -51,14 +53,19 @@ def notify_restored(entropy: bytes = b"") -> int:
     host = bytes(memoryview(entropy))
     if native is None:
         return 0
-    from snapsafe_rt.events import check, run_here
-
+    events = sys.modules.get("snapsafe_rt.events")
+    if events is None:  # nobody registered anything, and the package may not be read any more since privileges fell
+        sys.audit("snapsafe.restore", _advance(host))
+        return native.epoch()
     # With the turn taken, so that the watcher does not run the event: callbacks run here.
-    run_here((lambda: _advance_with(host)) if host else native.advance)
-    return check()
+    events.run_here(lambda: _advance(host))
+    epoch: int = events.check()
+    return epoch
 
 
-def _advance_with(host: bytes) -> None:
+def _advance(host: bytes) -> int:
+    if not host:
+        return native.advance()
     stream = _expand(host)
     while True:
         expected = native.epoch() + 1
@@ -69,6 +76,7 @@ def _advance_with(host: bytes) -> None:
         native.reseed_kernel(_expand(host + b"kernel", 64), 0)
     except OSError:
         pass  # not permitted: the fence stays up and the stream does the work
+    return expected
 
 
 def _expand(host: bytes, size: int = _HOST_STREAM) -> bytes:

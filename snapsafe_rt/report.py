@@ -151,7 +151,7 @@ class Status:
 
     def _row(self, name: str, level: str, note: str) -> Row:
         covers = patches.covers(name) if name in patches.TABLE else libraries.covers(name)
-        if level in ("guarded", "refreshed"):
+        if level in ("guarded", "refreshed") and name != patches.TELLS:
             if self.source is None:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
             elif self.fence["state"] == "degraded":

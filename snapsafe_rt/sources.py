@@ -101,7 +101,12 @@ class Candidate:
 
     def replaced(self) -> bool:
         """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""
-        return not self.via and self.leads_to() != self.identity
+        if self.via:
+            return False  # its path leads nowhere for this process
+        now = self.leads_to()
+        if now != self.identity and self.slot >= 0:
+            self.identity = native.identify_source(self.slot)
+        return now != self.identity
 
     def leads_to(self) -> "tuple[int, int] | None":
         """Device and inode of what is at the path now; None if nothing is."""

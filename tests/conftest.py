@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -19,6 +20,10 @@ PACKAGE = Path(snapsafe_rt.__file__).resolve().parent
 FOLDER = Path(activation_folder())
 NATIVE = Path(__file__).resolve().parent / "native"
 HELPERS = NATIVE.parent / "helpers"  # modules for the scripts that run_python runs
+
+# Whoever runs the tests in the background has it ignored, and every program that they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 OPTIONS = ("-X", "dev", "-X", "faulthandler", "-W", "error")
 
 

@@ -19,7 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--entropy",
         metavar="FILE",
         help=f"first feed the kernel {ENTROPY_LEAST} to {ENTROPY_MOST} bytes, secret and different in every clone, "
-        "and make it reseed its generator",
+        "and make it reseed its generator; - reads them from standard input",
+    )
+    parser.add_argument(
+        "--frozen",
+        action=argparse.BooleanOptionalAction,
+        help="claim that at every restore the programs stay frozen until the file was moved (as CRIU's action script "
+        "does), so that they trust it as they do a device; or take the claim back",
     )
     parser.epilog = "Prints the old generation and the new one: OLD -> NEW."
 
@@ -31,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
     if options.create:
         _create(path)
     try:
-        old, new = publish.publish(path, reseeded=bool(seed) and not_reseeded is None)
+        old, new = publish.publish(path, reseeded=bool(seed) and not_reseeded is None, synchronous=options.frozen)
     except OSError as error:
         raise _failure(path, error) from None
     print(f"{old} -> {new}", flush=True)
@@ -56,13 +62,14 @@ def watched_file() -> str:
 
 
 def _read_entropy(path: str) -> bytes:
+    name = "standard input" if path == "-" else path
     try:
-        with open(path, "rb", buffering=0) as file:
-            seed = file.read(ENTROPY_MOST) or b""
+        with open(0 if path == "-" else path, "rb", buffering=ENTROPY_MOST, closefd=path != "-") as file:
+            seed = file.read(ENTROPY_MOST)  # from a pipe or socket: until it ends, or there are so many
     except OSError as error:
-        raise _failure(path, error) from None
+        raise _failure(name, error) from None
     if len(seed) < ENTROPY_LEAST:
-        raise Failure(f"{path}: holds {len(seed)} bytes, at least {ENTROPY_LEAST} are needed; nothing was done")
+        raise Failure(f"{name}: holds {len(seed)} bytes, at least {ENTROPY_LEAST} are needed; nothing was done")
     return seed
 
 

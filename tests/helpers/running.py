@@ -29,8 +29,6 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else self.errors,
             start_new_session=True,
-            # Whoever runs the tests in the background has had it ignored, and a child inherits that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.buffer, self.said = b"", b""
 

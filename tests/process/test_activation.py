@@ -122,7 +122,7 @@ def test_mocks_see_their_mock(run_python, source_file):
     with mock.patch("random.random", return_value=0.25):
         assert random.random() == 0.25
     with mock.patch.object(random.Random, "gauss", return_value=7):
-        assert random.Random().gauss() == 7
+        assert random.Random().gauss(0, 1) == 7
     with mock.patch.object(uuid, "UUID") as cls:
         assert uuid.uuid4() in (cls.return_value, cls._from_int.return_value)
     with mock.patch("uuid.uuid4", return_value=1):

@@ -63,7 +63,7 @@ SCRIPT = """
             draws[name]()
         for rng in (gauss, system, random._inst):   # with a second value pending
             if rng.gauss_next is None:
-                rng.gauss()
+                rng.gauss(0, 1)
 
     def draw(number):
         first = number % len(names) if rotated else 0     # each is the first to draw in some clones

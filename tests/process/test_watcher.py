@@ -282,6 +282,7 @@ def test_without_an_inotify_to_be_had_there_is_a_timer_and_later_an_inotify(run)
         while os.read(reader, 1): bump()
     pid = in_child(bumps)
     os.close(reader)
+    watching()  # imports what that takes, for the package may not be readable by others
     os.setgid(61000), os.setuid(61000)
     taken = []
     while (fd := libc.inotify_init1(0)) >= 0: taken.append(fd)

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -247,6 +248,14 @@ def test_trigger_makes_a_file_and_its_folder_when_told_to(snapsafe, shm_path):
     assert snapsafe("status", env={"SNAPSAFE_SOURCES": f"vmclock:{path}"}).returncode == 0
 
 
+def test_trigger_claims_that_programs_are_frozen_only_when_told_to(snapsafe, shm_path):
+    path = shm_path / "vmclock0"
+    # As create(synchronous=True) writes it: u32 at 0x808. Without the option the claim stays as it is.
+    for option, claim in (([], 0), (["--frozen"], 1), ([], 1), (["--no-frozen"], 0)):
+        assert snapsafe("trigger", "--path", path, "--create", *option).returncode == 0
+        assert struct.unpack_from("<I", path.read_bytes(), 0x808) == (claim,)
+
+
 @pytest.mark.parametrize("create", [[], ["--create"]])
 def test_trigger_leaves_other_files_alone(snapsafe, shm_path, create):
     (shm_path / "mine").write_text("precious" * 1000)
@@ -319,6 +328,22 @@ def test_trigger_with_bad_entropy_does_nothing(snapsafe, source_file, tmp_path, 
     assert struct.unpack_from("<Q", source_file.path.read_bytes(), 0x68)[0] == 1
 
 
+def test_trigger_takes_entropy_from_a_pipe_or_socket_to_its_end(snapsafe, source_file):
+    """A guest agent hands on what its host sends, in pieces."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for piece in (b"a" * 7, b"b" * 9):
+            ours.sendall(piece)
+        ours.shutdown(socket.SHUT_WR)
+        done = snapsafe("trigger", "--path", source_file.path, "--entropy", "-", stdin=theirs)
+        assert done.returncode in (0, 77), done.stderr  # 16 bytes in all are enough; 77: this user may not reseed
+        assert re.fullmatch(r"1 -> \d+\n", done.stdout)
+        done = snapsafe("trigger", "--path", source_file.path, "--entropy", "-", stdin=subprocess.DEVNULL)
+        assert "standard input: holds 0 bytes" in done.stderr
+        assert done.returncode == 1
+        assert done.stdout == ""
+
+
 # ---- where output goes ----
 
 
@@ -365,8 +390,6 @@ def test_ctrl_c_is_130_without_a_traceback(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # Whoever runs the tests in the background has had it ignored, and a child inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as child:
         time.sleep(2)
         os.killpg(child.pid, signal.SIGINT)

@@ -1,0 +1,108 @@
+"""A file with the protocol of gVisor's /proc/gvisor/checkpoint (pkg/sentry/fsimpl/proc/checkpoint.go), served by FUSE.
+
+Opening registers for the next checkpoint; reading blocks until it is over and then gives the same answer for ever."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import struct
+import threading
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+DETACH = 2  # MNT_DETACH
+# linux/fuse.h
+LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE, FLUSH, INIT, INTERRUPT, BATCH_FORGET = 1, 2, 3, 14, 15, 18, 25, 26, 36, 42
+ROOT, FILE = 1, 2
+DIRECT_IO = 1
+
+
+class GvisorFile:
+    """Mounted below `folder`. Raises OSError where FUSE cannot be had."""
+
+    def __init__(self, folder):
+        self.folder = str(folder)
+        self.path = os.path.join(self.folder, "checkpoint")
+        self.count = 0
+        self.opened = {}  # handle: [the checkpoint that it waits for, its answer]
+        self.waiting = {}  # request: handle
+        self.changed = threading.Condition()
+        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = f"fd={self.fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+        if LIBC.mount(b"gvisor", self.folder.encode(), b"fuse", 0, options.encode()):
+            code = ctypes.get_errno()
+            os.close(self.fd)
+            raise OSError(code, os.strerror(code), "fuse")
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self):
+        LIBC.umount2(self.folder.encode(), DETACH)
+        self.checkpoint(b"error\n")  # nobody waits for ever
+
+    def checkpoint(self, answer):
+        """One is over. Returns how many opens it answered."""
+        with self.changed:
+            self.count += 1
+            due = [one for one in self.opened.values() if not one[1] and one[0] <= self.count]
+            for one in due:
+                one[1] = answer
+            for request, handle in list(self.waiting.items()):
+                if self.opened[handle][1]:
+                    self._reply(request, self.opened[handle][1])
+                    del self.waiting[request]
+        return len(due)
+
+    def wait_for_reader(self):
+        """Until a read waits for the next checkpoint."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.waiting, 30), "nobody reads"
+
+    def _reply(self, request, body=b"", error=0):
+        with contextlib.suppress(OSError):  # who asked is gone
+            os.write(self.fd, struct.pack("<IiQ", 16 + len(body), -error, request) + body)
+
+    def _serve(self):
+        while True:
+            try:
+                message = os.read(self.fd, 1 << 18)
+            except OSError as failure:
+                if failure.errno in (errno.EINTR, errno.ENOENT, errno.EAGAIN):
+                    continue
+                return  # unmounted
+            _, operation, request, node = struct.unpack_from("<IIQQ", message)
+            with self.changed:
+                self._answer(operation, request, node, message[40:])
+                self.changed.notify_all()
+
+    def _answer(self, operation, request, node, body):
+        if operation == INIT:
+            self._reply(request, struct.pack("<IIIIHHIIHHI28x", 7, 31, 0, 0, 0, 0, 4096, 1, 0, 0, 0))
+        elif operation == LOOKUP and body.rstrip(b"\0") == b"checkpoint":
+            self._reply(request, struct.pack("<QQQQII", FILE, 0, 0, 0, 0, 0) + self._attributes(FILE))
+        elif operation == GETATTR:
+            self._reply(request, struct.pack("<QII", 0, 0, 0) + self._attributes(node))
+        elif operation == OPEN:
+            self.opened[request] = [self.count + 1, b""]
+            self._reply(request, struct.pack("<QII", request, DIRECT_IO, 0))
+        elif operation == READ:
+            handle, offset = struct.unpack_from("<QQ", body)
+            answer = self.opened[handle][1]
+            if answer:
+                self._reply(request, answer[offset:])
+            else:
+                self.waiting[request] = handle
+        elif operation == INTERRUPT:
+            interrupted = struct.unpack_from("<Q", body)[0]
+            if self.waiting.pop(interrupted, None) is not None:
+                self._reply(interrupted, error=errno.EINTR)
+        elif operation in (RELEASE, FLUSH):
+            if operation == RELEASE:
+                self.opened.pop(struct.unpack_from("<Q", body)[0], None)
+            self._reply(request)
+        elif operation not in (FORGET, BATCH_FORGET):
+            self._reply(request, error=errno.ENOENT if operation == LOOKUP else errno.ENOSYS)
+
+    @staticmethod
+    def _attributes(node):
+        mode = 0o40755 if node == ROOT else 0o100444
+        return struct.pack("<6Q10I", node, 0, 0, 0, 0, 0, 0, 0, 0, mode, 1, os.getuid(), os.getgid(), 0, 4096, 0)

@@ -1,0 +1,3 @@
+import channel
+
+channel.send(ready=True)

@@ -1,0 +1,194 @@
+"""Where guests run: what is provisioned, how a machine becomes a command, and how many clones run at a time."""
+
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from tests.vm.qemu import BOOT, FLAGS, GENERATION, GENERATION_PRESENT, Guest, Trouble
+
+HERE = pathlib.Path(__file__).resolve().parent
+AT_ONCE = int(os.environ.get("SNAPSAFE_VM_AT_ONCE") or min(2, os.cpu_count() or 1))
+PROVISION = 1800  # seconds
+MORE = int(os.environ.get("SNAPSAFE_VM_MORE") or 1)  # times as many clones
+
+
+class Machine(NamedTuple):
+    program: str
+    protected: bool = True
+    python: str = "3.13"
+    cpus: int = 1
+    rdrand: bool = True
+    generation: bool = False  # VMClock as Firecracker gives it: with vm_generation_counter
+    network: bool = False
+    settings: Mapping[str, object] = MappingProxyType({})  # environment of the guest's program
+
+
+def say(text):
+    print(f"vm: {text}", file=sys.stderr, flush=True)
+
+
+def first_report(guest):
+    guest.run()
+    return guest.message()
+
+
+class Lab:
+    """`folder` lies in memory and goes with the lab, except after a failure: then logs stay, and what is large goes."""
+
+    def __init__(self):
+        self.guests, self.failed, self.disks, self.pythons, self.clones = set(), False, {}, set(), 0
+        made = subprocess.run(
+            [HERE / "provision", "3.13", "3.15"], stdout=subprocess.PIPE, text=True, timeout=PROVISION
+        )
+        if made.returncode:
+            raise Trouble(f"tests/vm/provision failed ({made.returncode})")
+        self.home = pathlib.Path(made.stdout.strip())
+        self.tree = self.home / "tree"
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="snapsafe-vm-", dir="/dev/shm"))
+        atexit.register(self.close)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        libraries = f"{self.tree}/usr/lib/x86_64-linux-gnu"
+        self.environment = {"QEMU_MODULE_DIR": f"{libraries}/qemu", "LC_ALL": "C"}
+        # By the tree's own loader: QEMU needs neither a chroot nor root.
+        self.qemu = [f"{self.tree}/lib64/ld-linux-x86-64.so.2", "--library-path", libraries]
+        self.qemu += [f"{self.tree}/usr/bin/qemu-system-x86_64", "-L", f"{self.tree}/usr/share/qemu"]
+        self.qemu += ["-L", f"{self.tree}/usr/share/seabios"]
+        self.accel = "tcg,thread=multi"
+        self._probe()
+
+    def close(self):
+        atexit.unregister(self.close)
+        for guest in list(self.guests):
+            guest.kill()
+        for thing in self.folder.iterdir() if self.failed else ():
+            if thing.is_file():
+                thing.unlink()
+        if self.failed:
+            say(f"logs of the failed run: {self.folder}")
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _probe(self):
+        """KVM where a guest really runs on it: some machines have the device, and a guest dies all the same."""
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            return
+        software, self.accel, end = self.accel, "kvm", time.monotonic() + 20
+        try:
+            with Guest(self, "kvm-probe", Machine("probe", protected=False)) as guest:
+                guest.run()
+                while guest.silent(0.5):
+                    if guest.qmp.command("query-status")["status"] != "running" or time.monotonic() > end:
+                        raise Trouble("/dev/kvm is there, and a guest does not run on it")
+        except Trouble as error:
+            self.failed = False
+            say(f"{str(error).partition('; logs')[0]}: software emulation")
+            self.accel = software
+
+    def disk(self, python):
+        """The memory disk: interpreter, project and the guest's programs, one archive after the other."""
+        if python not in self.disks:
+            path = self.folder / f"disk-{python}"
+            with open(path, "wb") as file:
+                for part in (f"disk-{python}", f"site-{python}"):
+                    with open(self.home / part, "rb") as archive:
+                        shutil.copyfileobj(archive, file)
+                pack = 'mkdir app && cp "$0"/guest/*.py app/ && cp "$0/guest/init" init && chmod 755 init'
+                pack += " && find app init | cpio --quiet -o -H newc -R 0:0"
+                with tempfile.TemporaryDirectory() as work:
+                    file.flush()
+                    subprocess.run(["sh", "-c", pack, HERE], cwd=work, stdout=file, check=True)
+            self.disks[python] = path
+        return self.disks[python]
+
+    def command(self, machine):
+        words = {"SNAPSAFE": int(machine.protected), "PROGRAM": machine.program, **machine.settings}
+        cpu = "max" if self.accel != "kvm" else "host"
+        if not machine.rdrand:
+            cpu += ",rdrand=off,rdseed=off"
+        network = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
+        return [
+            *(*self.qemu, "-accel", self.accel, "-machine", "q35", "-cpu", cpu, "-smp", machine.cpus, "-m", 320),
+            *("-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"),
+            *("-kernel", f"{self.tree}/kernel/vmlinuz", "-initrd", self.disk(machine.python)),
+            *("-append", " ".join(["console=ttyS0 panic=-1 quiet", *(f"{k}={v}" for k, v in words.items())])),
+            *("-device", "vmgenid,guid=auto", "-device", "vmclock"),
+            *(network if machine.network else []),
+        ]
+
+    def boot(self, name, machine):
+        """A guest whose program says that it is ready."""
+        begin = time.monotonic()
+        guest = Guest(self, name, machine)
+        if machine.generation:
+            guest.write_clock(FLAGS, GENERATION_PRESENT)
+            guest.write_clock(GENERATION, 1)
+        guest.run()
+        guest.ready = guest.message(BOOT)
+        self.pythons.add(guest.ready["python"])
+        say(f"{name}: booted in {time.monotonic() - begin:.1f} s")
+        return guest
+
+    @contextlib.contextmanager
+    def clone(self, name, machine, snapshot, generation=None):
+        """A paused copy; its run() is the caller's. generation: what vm_generation_counter becomes before it runs."""
+        with Guest(self, name, machine, incoming=True) as guest:
+            guest.restore(snapshot)
+            if generation is not None:
+                guest.write_clock(GENERATION, generation)
+            yield guest
+        self.clones += 1
+
+    def clones_of(self, name, machine, chance, snapshots, each, body=None, generation=None):
+        """Boots, takes snapshots at random moments, runs body(clone) in `each` clones of every one. What body returned
+        (by default the program's first report), a list for each snapshot."""
+        states = []
+        with self.boot(name, machine) as guest:
+            for number in range(snapshots):
+                if not guest.silent(chance.uniform(0.1, 0.5)):
+                    raise Trouble(f"{name}: the program reported although nothing was restored: {guest.message()}")
+                states.append(guest.snapshot(f"{name}-{number}", resume=number + 1 < snapshots))
+        return list(self.run_clones(name, machine, states, each, body or first_report, generation).values())
+
+    def run_clones(self, name, machine, snapshots, each, body, generation=None):
+        """body(guest) for `each` clones of every snapshot, some at a time; what they returned, by snapshot."""
+        stop, begin, done = [], time.monotonic(), 0
+
+        def one(job):
+            if stop:
+                raise Trouble("another clone failed")
+            path, number = job
+            try:
+                with self.clone(f"{path.name}-{number}", machine, path, generation) as guest:
+                    return path, body(guest)
+            except BaseException:
+                stop.append(True)
+                raise
+
+        jobs = [(path, number) for path in snapshots for number in range(each * MORE)]
+        found = {path: [] for path in snapshots}
+        with concurrent.futures.ThreadPoolExecutor(max(1, AT_ONCE // machine.cpus)) as pool:
+            try:
+                for path, answer in pool.map(one, jobs):
+                    found[path].append(answer)
+                    done += 1
+                    if done % 10 == 0 or done == len(jobs):
+                        say(f"{name}: {done} of {len(jobs)} clones, {time.monotonic() - begin:.1f} s")
+            except BaseException:
+                stop.append(True)
+                for guest in list(self.guests):
+                    guest.kill()
+                raise
+        for path in snapshots:
+            path.unlink()
+        return found

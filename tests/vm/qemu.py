@@ -1,0 +1,212 @@
+"""Guests under QEMU: started, frozen into a file, copied from it. Nothing outlives its Guest, however the run ends."""
+
+import contextlib
+import json
+import os
+import pathlib
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+BOOT, ANSWER = 120, 90  # seconds: until a guest's program is ready; until QEMU or a program has answered
+LIFETIME = 900  # seconds a QEMU lives at most, even if this process is killed
+VMCLOCK = 0xFEFFB000  # VMCLOCK_ADDR of QEMU's hw/acpi/vmclock.h: where the page lies in the guest's memory
+FLAGS, GENERATION = 0x18, 0x68  # of struct vmclock_abi, linux/vmclock-abi.h
+GENERATION_PRESENT = 1 << 8
+
+
+class Trouble(Exception):
+    """QEMU or a guest did not do what it should; says what, and where the logs are."""
+
+
+def receive(stream, size, deadline):
+    """Exactly size bytes of a socket, or Trouble at the deadline (time.monotonic())."""
+    data = bytearray()
+    while len(data) < size:
+        stream.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            part = stream.recv(size - len(data))
+        except TimeoutError:
+            raise Trouble("no answer in time") from None
+        if not part:
+            raise Trouble("QEMU has ended")
+        data += part
+    return bytes(data)
+
+
+class Qmp:
+    """QEMU's control connection. Every line of it goes to the log."""
+
+    def __init__(self, connection, log):
+        self.connection, self.log = connection, log
+        self.rest, self.events = b"", []
+        self._next(time.monotonic() + ANSWER)
+        self.command("qmp_capabilities")
+
+    def _next(self, deadline):
+        while b"\n" not in self.rest:
+            self.rest += receive(self.connection, 1, deadline)
+        line, _, self.rest = self.rest.partition(b"\n")
+        self.log.write(f"{time.monotonic():.3f} < {line.decode()}\n")
+        return json.loads(line)
+
+    def command(self, name, **arguments):
+        text = json.dumps({"execute": name, "arguments": arguments})
+        self.log.write(f"{time.monotonic():.3f} > {text}\n")
+        self.connection.sendall(text.encode())
+        deadline = time.monotonic() + ANSWER
+        while True:
+            answer = self._next(deadline)
+            if "event" in answer:
+                self.events.append(answer)
+            elif "error" in answer:
+                raise Trouble(f"{name}: {answer['error']['desc']}")
+            else:
+                return answer["return"]
+
+    def wait_migration(self):
+        """Until the state is written, or read."""
+        deadline = time.monotonic() + ANSWER
+        while True:
+            for event in self.events:
+                state = event["data"].get("status") if event["event"] == "MIGRATION" else None
+                if state == "failed":
+                    raise Trouble("the guest's state could not be written or read")
+                if state == "completed":
+                    self.events.clear()
+                    return
+            self.events = [event for event in [self._next(deadline)] if "event" in event]
+
+
+class Guest:
+    """One QEMU. `lab` has what was provisioned and where to write; `machine` what the hardware is, see Lab.command."""
+
+    def __init__(self, lab, name, machine, incoming=False):
+        self.lab, self.name, self.machine = lab, name, machine
+        self.folder = pathlib.Path(lab.folder, name)
+        self.folder.mkdir()
+        self.heard = self.ready = None
+        self.control, theirs = socket.socketpair()
+        self.channel, port = socket.socketpair()
+        for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            self.channel.setsockopt(socket.SOL_SOCKET, size, 1 << 22)
+        command = [
+            *lab.command(machine),
+            *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
+            *("-chardev", f"socket,id=port,fd={port.fileno()}", "-device", "virtio-serial-pci,max_ports=2"),
+            *("-device", "virtserialport,chardev=port,nr=1", "-serial", f"file:{self.folder}/console"),
+            *("-gdb", f"unix:{self.folder}/gdb,server=on,wait=off"),
+            *(["-incoming", "defer"] if incoming else []),
+            *(["-S"] if machine.generation else []),
+        ]
+        with open(self.folder / "qemu", "w") as errors:
+            errors.write(" ".join(map(str, command)) + "\n")
+            errors.flush()
+            self.process = subprocess.Popen(
+                ["timeout", "-k", "5", str(LIFETIME), "nice", "-n", "5", *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                pass_fds=(theirs.fileno(), port.fileno()),
+                start_new_session=True,
+                env=os.environ | lab.environment,
+            )
+        lab.guests.add(self)
+        theirs.close()
+        port.close()
+        self.log = open(self.folder / "qmp", "w", buffering=1)  # noqa: SIM115 - as long as the guest
+        with self._explained("did not start"):
+            self.qmp = Qmp(self.control, self.log)
+
+    @contextlib.contextmanager
+    def _explained(self, what):
+        try:
+            yield
+        except (Trouble, OSError) as error:
+            self.kill()
+            self.lab.failed = True
+            raise Trouble(f"guest {self.name} {what}: {error}; logs: {self.folder}") from None
+
+    def message(self, seconds=ANSWER):
+        """The next report of the guest's program: a dictionary, its bytes under "blob"."""
+        with self._explained("sent no report"):
+            deadline = time.monotonic() + seconds
+            text, blob = struct.unpack("<II", receive(self.channel, 8, deadline))
+            what = json.loads(receive(self.channel, text, deadline))
+            if "failed" in what:
+                raise Trouble(what["failed"])
+            return what | {"blob": receive(self.channel, blob, deadline)}
+
+    def silent(self, seconds):
+        """True if no report comes for so long; `heard` is when that was clear."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.channel, selectors.EVENT_READ)
+            quiet = not selector.select(seconds)
+        self.heard = time.monotonic()
+        return quiet
+
+    def tell(self, data=b"go"):
+        self.channel.sendall(data)
+
+    def snapshot(self, name, resume=True):
+        """Freezes the guest, writes its state to a new file and returns that; `resume`: the guest goes on."""
+        path = pathlib.Path(self.lab.folder, name)
+        with self._explained("was not written"):
+            self.qmp.command("stop")
+            self.qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+            self.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+            self.qmp.events.clear()
+            self.qmp.command("migrate", uri=f"file:{path}")
+            self.qmp.wait_migration()
+            deadline = time.monotonic() + ANSWER
+            while resume and self.qmp.command("query-status")["status"] != "postmigrate":  # told after the event
+                if time.monotonic() > deadline:
+                    raise Trouble("QEMU does not go on after a migration")
+                time.sleep(0.01)
+            if resume:
+                self.qmp.command("cont")
+        return path
+
+    def restore(self, path):
+        with self._explained("was not restored"):
+            self.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+            self.qmp.events.clear()
+            self.qmp.command("migrate-incoming", uri=f"file:{path}")
+            self.qmp.wait_migration()
+
+    def run(self):
+        """Lets the vCPUs run; returns when, as time.monotonic()."""
+        now = time.monotonic()
+        self.qmp.command("cont")
+        return now
+
+    def write_clock(self, offset, value):
+        """Writes 8 bytes of the VMClock page through QEMU's gdb stub, as no one but the hypervisor can."""
+        packets = "Qqemu.PhyMemMode:1", f"M{VMCLOCK + offset:x},8:{struct.pack('<Q', value).hex()}"
+        with self._explained("could not be written to"), socket.socket(socket.AF_UNIX) as stub:
+            stub.connect(f"{self.folder}/gdb")
+            for packet in packets:
+                stub.sendall(f"${packet}#{sum(packet.encode()) & 255:02x}".encode())
+                answer, deadline = b"", time.monotonic() + ANSWER
+                while not answer.endswith(b"#9a"):  # $OK#9a
+                    answer += receive(stub, 1, deadline)
+                    if b"$E" in answer:
+                        raise Trouble(f"gdb stub: {packet}: {answer}")
+                stub.sendall(b"+")
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.lab.guests.discard(self)
+        for thing in (self.control, self.channel, self.log):
+            thing.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.kill()

@@ -1,0 +1,80 @@
+"""The counter as QEMU and as Firecracker give it: what is an event, what is not, and how soon a sleeper is told."""
+
+import pytest
+
+from tests.vm.compare import Names
+from tests.vm.lab import Machine
+
+LONG = 4  # seconds; a watcher that has to look by itself does so once a second
+CLONES = 4
+
+
+def idle(lab, chance, name, protected=True, generation=None, firecracker=False, **settings):
+    """For each clone: seconds until the callback or None, what it told, and what the program then says."""
+
+    def body(guest):
+        begun = guest.run()
+        call = None if guest.silent(LONG) else guest.message()
+        seconds = guest.heard - begun if call else None
+        guest.tell()
+        return {"seconds": seconds, "call": call, **guest.message()}
+
+    machine = Machine("idle", protected, generation=firecracker, settings=settings)
+    (reports,) = lab.clones_of(name, machine, chance, 1, CLONES, body, generation)
+    return reports
+
+
+def figures(reports):
+    names = Names()
+    for report in reports:
+        names.add({"random": report["random"], "ssl": report["ssl"]})
+    return {key: result["repeated"] for key, result in names.result().items()}
+
+
+@pytest.fixture(scope="session")
+def plain(lab):
+    """The twin: the same program, switched off."""
+    import random
+
+    return idle(lab, random.Random(), "idle-plain", protected=False)
+
+
+def test_the_twin_repeats_and_hears_nothing(plain):
+    assert figures(plain) == {"random": CLONES, "ssl": CLONES}
+    assert [report["call"] for report in plain] == [None] * CLONES
+
+
+@pytest.mark.parametrize("kind", ["qemu", "firecracker"])
+def test_a_restore_wakes_an_idle_process(lab, results, chance, plain, kind):
+    firecracker = kind == "firecracker"
+    reports = idle(lab, chance, f"idle-{kind}", firecracker=firecracker, generation=2 if firecracker else None)
+    told = {"cause": "generation" if firecracker else "disruption", "callback": 1}
+    assert [{k: report["call"][k] for k in told} for report in reports] == [told] * CLONES
+    repeated = figures(reports)
+    slowest = max(report["seconds"] for report in reports)
+    how = reports[0]["status"]["watching"]["how"]
+    words = "VMClock as Firecracker's" if firecracker else "VMClock as QEMU's"
+    for key, number in repeated.items():
+        results.add("idle program", words, key, clones=CLONES, values=CLONES, without=CLONES, ours=number)
+    note = f"by {how}, slowest of {CLONES}"
+    results.add("idle program", words, "seconds from the restore to the callback", ours=round(slowest, 2), note=note)
+    assert repeated == {"random": 0, "ssl": 0}
+    assert {report["status"]["epoch"] for report in reports} == {1}
+
+
+def test_a_moved_marker_alone_is_no_event_where_there_is_a_generation(lab, results, chance):
+    """A live migration moves the marker. Nothing is renewed then, as nothing was copied."""
+    reports = idle(lab, chance, "idle-migrated", firecracker=True)
+    assert [(r["call"], r["calls"], r["status"]["epoch"]) for r in reports] == [(None, 0, 0)] * CLONES
+    assert figures(reports) == {"random": CLONES, "ssl": CLONES}
+    results.add("idle program", "marker moved, generation not", "callbacks", clones=CLONES, ours=0, note="no restore")
+
+
+def test_disruption_reseed_renews_and_tells_nobody(lab, results, chance, plain):
+    reports = idle(lab, chance, "idle-reseed", SNAPSAFE_DISRUPTION="reseed")
+    assert [(r["call"], r["calls"]) for r in reports] == [(None, 0)] * CLONES
+    repeated = figures(reports)
+    for key, number in repeated.items():
+        words = "VMClock as QEMU's, SNAPSAFE_DISRUPTION=reseed"
+        results.add("idle program", words, key, clones=CLONES, values=CLONES, without=CLONES, ours=number)
+    assert repeated == {"random": 0, "ssl": 0}

@@ -1,0 +1,90 @@
+"""The hot loop: threads draw at full speed while the snapshot is taken; what each clone drew first is compared."""
+
+from typing import NamedTuple
+
+import pytest
+
+from tests.vm.compare import Values
+from tests.vm.lab import MORE, Machine
+
+KERNELS = ("os.urandom", "uuid.uuid4", "secrets.token_bytes")
+LONG = 20_000  # values of each surface, in each clone; the longer run takes so many everywhere
+EACH = LONG if MORE > 1 else 5_000
+
+
+class Setup(NamedTuple):
+    words: str
+    options: dict
+    snapshots: int
+    clones: int
+    user: int = 0
+    real_time: int = 0
+    values: int = EACH
+
+
+SETUPS = [
+    Setup("1 vCPU, RDRAND", {}, 5, 10, real_time=1, values=LONG),
+    Setup(
+        "2 vCPUs, RDRAND, VMClock as Firecracker's, Python 3.15",
+        {"cpus": 2, "generation": True, "python": "3.15"},
+        5,
+        10,
+    ),
+    Setup("1 vCPU, no RDRAND, root", {"rdrand": False}, 5, 10, real_time=1),
+    Setup("2 vCPUs, no RDRAND, user 1000", {"rdrand": False, "cpus": 2}, 4, 4, user=1000, real_time=1),
+]
+
+
+def run(lab, chance, setup, protected, snapshots, clones):
+    """The result of each surface, and the reports of all clones."""
+    threads = setup.options.get("cpus", 1)
+    settings = {
+        "THREADS": threads,
+        "COUNT": setup.values // threads,
+        "RUN_AS": setup.user,
+        "REAL_TIME": setup.real_time,
+    }
+    machine = Machine("hot", protected, settings=settings, **setup.options)
+    name = f"hot-{SETUPS.index(setup) + 1}-{'with' if protected else 'without'}"
+    generation = 2 if setup.options.get("generation") else None
+    answers = lab.clones_of(name, machine, chance, snapshots, clones, generation=generation)
+    reports = [report for snapshot in answers for report in snapshot]
+    return compare(reports), reports
+
+
+def compare(reports):
+    surfaces, found = reports[0]["surfaces"], {}
+    for index, surface in enumerate(surfaces):
+        values = Values()
+        for report in reports:
+            size = 8 * report["each"]
+            values.add(report["blob"][index * size : (index + 1) * size])
+        found[surface] = values.result()
+    return found
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: setup.words.replace(" ", "-"))
+def test_hot_loop(lab, results, chance, setup):
+    plain, _ = run(lab, chance, setup, False, 4, 2)
+    ours, reports = run(lab, chance, setup, True, setup.snapshots, setup.clones)
+    degraded = reports[0]["status"]["fence"]["state"] == "degraded"
+    for surface, result in ours.items():
+        results.add(
+            "hot loop",
+            setup.words,
+            surface,
+            clones=len(reports),
+            values=result["values"],
+            without=plain[surface]["repeated"],
+            last=plain[surface]["last"],
+            ours=result["repeated"],
+            note="degraded" if degraded else "",
+        )
+    assert {report["status"]["epoch"] for report in reports} == {1}
+    for surface in ("random.getrandbits", "ssl.RAND_bytes"):
+        assert plain[surface]["repeated"] >= setup.values, "the twin repeated nothing: this shows nothing"
+    if setup.real_time and setup.options.get("cpus", 1) == 1:
+        assert sum(plain[surface]["repeated"] for surface in KERNELS) > 0, "the kernel of the twin repeated nothing"
+    assert degraded is (not setup.options.get("rdrand", True))
+    if not setup.user:
+        assert {surface: result["repeated"] for surface, result in ours.items()} == dict.fromkeys(ours, 0)
