@@ -17,7 +17,7 @@ PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 def test_the_table_names_every_example():
-    named = set(re.findall(r"\]\(([\w./]+)\)", (EXAMPLES / "README.md").read_text()))
+    named = set(re.findall(r"\]\(([\w./-]+)\)", (EXAMPLES / "README.md").read_text()))
     there = {entry.name for entry in EXAMPLES.iterdir() if not entry.name.startswith(("__pycache__", "README"))}
     assert there <= named, there - named
     assert not [name for name in named if not (EXAMPLES / name).exists()]

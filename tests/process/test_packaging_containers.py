@@ -67,7 +67,7 @@ def test_the_cdi_specification_keeps_the_rules():
 
 @pytest.fixture
 def command(tmp_path):
-    """An installed `snapsafe`, as far as PATH goes."""
+    """An installed `snapsafe` and python3, as far as PATH goes."""
     script = tmp_path / "bin" / "snapsafe"
     script.parent.mkdir()
     script.write_text(
@@ -75,6 +75,7 @@ def command(tmp_path):
         '-m snapsafe_rt "$@"\n'
     )
     script.chmod(0o755)
+    (script.parent / "python3").symlink_to(sys.executable)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
     return kept | {"PATH": f"{script.parent}:{os.environ['PATH']}"}
 
