@@ -1,4 +1,7 @@
-"""python -m benchmarks [-k WORD] [--processes N] [--json FILE]: measures, prints the table, exit code 1 if a bar is missed."""
+"""python -m benchmarks [-k WORD] [--processes N] [--json FILE] [--docs FOLDER]: measures, and prints the table.
+
+Exit code 1 if a bar is missed.
+"""
 
 import argparse
 import importlib.util
@@ -16,6 +19,7 @@ def main() -> int:
     parser.add_argument("-k", default="", metavar="WORD", help="only cases whose file or name has it")
     parser.add_argument("--processes", type=int, metavar="N", help="pairs of processes a case")
     parser.add_argument("--json", metavar="FILE", help="where the figures go")
+    parser.add_argument("--docs", metavar="FOLDER", help="write performance.md and its chart there, if all was run")
     options = parser.parse_args()
     chosen = [(file, case) for file, case in paths.every() if options.k in f"{file} {case.name}"]
     if not chosen:
@@ -34,8 +38,10 @@ def main() -> int:
         print(report.verdict(row), report.reached(row), file=sys.stderr)
     result = {"machine": machine(), "seconds": round(time.monotonic() - begin), "rows": rows}
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump(result, file, indent=1)
+        with open(options.json, "w") as figures:
+            json.dump(result, figures, indent=1)
+    if options.docs and not options.k:
+        report.write(result, options.docs)
     print(report.table(rows))
     return int(any(row["ok"] is False for row in rows))
 
@@ -44,7 +50,9 @@ def machine() -> dict[str, str]:
     import ssl
 
     with open("/proc/cpuinfo") as file:
-        cpu = next((line.partition(": ")[2].strip() for line in file if line.startswith("model name")), platform.machine())
+        cpu = next(
+            (line.partition(": ")[2].strip() for line in file if line.startswith("model name")), platform.machine()
+        )
     return {
         "cpu": f"{cpu}, {os.cpu_count()} CPUs",
         "load": f"{os.getloadavg()[0]:.1f}",

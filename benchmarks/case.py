@@ -17,7 +17,7 @@ class Case:
     """A statement that is run in turn by a process without and by one with snapsafe_rt.
 
     setup, statement: Python; the names of benchmarks/helpers.py are there.
-    own: the statement's value is the measurement (in `unit`), because not all of it is to be measured; else it is timed.
+    own: the statement's value is the measurement (in `unit`), for not all of it is to be measured; else it is timed.
     source: what the process with snapsafe_rt watches, of SOURCES.
     rival: setup of the process without, which then stands for another way to get the same; `needs` its module.
     The bar holds if `ratio` (with / without) or `more` (with - without) does, as far as given, and `most` (with) does.
@@ -45,7 +45,7 @@ class Case:
     counted: bool = False
 
     def bar(self) -> str:
-        either = [f"× {self.ratio:g}"] if self.ratio is not None else []
+        either = [f"x {self.ratio:g}"] if self.ratio is not None else []
         either += [f"{self.more:+g} {self.unit}"] if self.more is not None else []
         words = [" or ".join(either)] if either else []
         words += [f"{self.most:g} {self.unit}"] if self.most is not None else []

@@ -24,7 +24,7 @@ def main(marks: str, expected: str) -> None:
         library.begin()
         measure(CALLS // UNROLLED)
         library.end(name.encode())
-        if expected == "1" and not eval(stays, names):  # noqa: S307
+        if expected == "1" and not eval(stays, names):
             sys.exit(f"what was to be counted was not: {stays}")
 
 

@@ -7,7 +7,7 @@ from time import perf_counter_ns as clock
 __all__ = ["clock", "fence", "restore", "spawn", "sys"]
 
 
-def restore(times=1):
+def restore(times: int = 1) -> None:
     """Move the watched file's generation, and draw: a restore that this process has noticed."""
     import random
 
@@ -19,18 +19,18 @@ def restore(times=1):
         random.random()
 
 
-def fence():
+def fence() -> bool | None:
     """Is the fence up? None where nothing is activated."""
     core = sys.modules.get("snapsafe_rt._core")
     return bool(core.inspect_entropy().fence) if core is not None and activated() else None
 
 
-def activated():
+def activated() -> bool:
     package = sys.modules.get("snapsafe_rt.activation")
     return package is not None and package.state.active
 
 
-def spawn(*arguments):
+def spawn(*arguments: str) -> int:
     """Run Python with these arguments; ns until it ended, with success."""
     begin = clock()
     pid = os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ)

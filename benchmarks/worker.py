@@ -5,15 +5,17 @@ Answers each with what one call took. EXPECTED is 1 where snapsafe_rt must be ac
 
 import itertools
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from benchmarks import helpers
 
 UNROLLED = 10  # so that the loop itself weighs little
 
 
-def compiled(setup: str, statement: str, own: bool):  # noqa: ANN201
+def compiled(setup: str, statement: str, own: bool) -> tuple[Callable[[int], int], dict[str, Any]]:
     """measure(calls) -> what they took together."""
-    names = {name: getattr(helpers, name) for name in helpers.__all__}
+    names: dict[str, Any] = {name: getattr(helpers, name) for name in helpers.__all__}
     exec(setup, names)  # noqa: S102
     if own:
         body = "total = 0\n for _ in repeat(None, n):\n  total += (" + statement + ")\n return total"
@@ -22,7 +24,8 @@ def compiled(setup: str, statement: str, own: bool):  # noqa: ANN201
         body = f"begin = clock()\n for _ in repeat(None, n):\n  {repeated}\n return clock() - begin"
     # Locals, as a program's hot loop has them.
     given = "".join(f" {name} = names[{name!r}]\n" for name in names if name.isidentifier() and name[0] != "_")
-    exec(f"def make_measure(names, repeat):\n{given} def measure(n):\n  " + body.replace("\n", "\n ") + "\n return measure", names)  # noqa: S102
+    function = f"def make_measure(names, repeat):\n{given} def measure(n):\n  " + body.replace("\n", "\n ")
+    exec(f"{function}\n return measure", names)  # noqa: S102
     return names["make_measure"](names, itertools.repeat), names
 
 
@@ -35,7 +38,7 @@ def main(setup: str, statement: str, own: str, stays: str, expected: str) -> Non
     for line in sys.stdin:
         calls = max(1, int(line) // scale)
         print(measure(calls) / (calls * scale), flush=True)
-        if expected == "1" and not eval(stays, names):  # noqa: S307
+        if expected == "1" and not eval(stays, names):
             sys.exit(f"what was to be measured was not: {stays}")
 
 

@@ -25,6 +25,16 @@ ONE, MANY = DRAW.format(instances=1), DRAW.format(instances=100_000)
 
 CASES = [
     Case("first random.random(), 1 instance", "first(random.random)", ONE, own=True, most=60_000, calls=5),
-    Case("first random.random(), 100,000 instances", "first(random.random)", MANY, own=True, most=60_000, calls=5, processes=2),
-    Case("first draw of an instance, 100,000 instances", "instance()", MANY, own=True, most=60_000, calls=5, processes=2),
+    Case(
+        "first random.random(), 100,000 instances",
+        "first(random.random)",
+        MANY,
+        own=True,
+        most=60_000,
+        calls=5,
+        processes=2,
+    ),
+    Case(
+        "first draw of an instance, 100,000 instances", "instance()", MANY, own=True, most=60_000, calls=5, processes=2
+    ),
 ]

@@ -18,14 +18,19 @@ def together(work, count):
         thread.join()
     return (clock() - begin) / (count * DRAWS)
 """
-RANDOM = TOGETHER + """
+RANDOM = (
+    TOGETHER
+    + """
 import random
 DRAWS = 5_000
 def work(draw=random.random):
     for _ in range(DRAWS):
         draw()
 """
-OPENSSL = TOGETHER + """
+)
+OPENSSL = (
+    TOGETHER
+    + """
 import ctypes, _ssl
 DRAWS = 5_000
 maps = [line.split()[-1] for line in open("/proc/self/maps") if "libcrypto" in line]
@@ -35,6 +40,7 @@ def work():
     for _ in range(DRAWS):
         rand_bytes(buffer, 16)
 """
+)
 
 CASES = [
     Case("8 threads, random.random()", "together(work, 8)", RANDOM, own=True, ratio=1.05, calls=1),
