@@ -55,9 +55,9 @@ check:
 .venv/lint/ready: $(SOURCES)
 	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/lint -e .[cli,test,lint]
 
-# As a user has it, and the modules that it is compared with.
+# With the modules that it is compared with.
 .venv/bench/ready: $(SOURCES)
-	PYTHON=$(PYTHON) .ci/venv .venv/bench . uuid_utils fastuuid
+	PYTHON=$(PYTHON) .ci/venv .venv/bench -e . uuid_utils fastuuid
 
 .venv/criu/ready: $(SOURCES)
 	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import snapsafe_rt
 from benchmarks.case import SOURCES, Case
 from snapsafe_rt import publish
 from snapsafe_rt.commands.run import activation_folder
 
-REPO = Path(__file__).resolve().parent.parent
+# The package that is measured is the one that is imported here: installed, or the working tree's.
+FOLDERS = dict.fromkeys(str(Path(file).resolve().parent.parent) for file in (snapsafe_rt.__file__, __file__))
 ROUND_NS = 5_000_000
 WARM_UP = 2  # rounds
 
@@ -34,8 +36,8 @@ def environments(source: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]
     with tempfile.TemporaryDirectory(prefix="snapsafe-bench-", dir=publish.private_folders()[0]) as folder:
         pair = []
         for side, more in (
-            ("without", {"SNAPSAFE": "0", "PYTHONPATH": str(REPO)}),
-            ("with", {"PYTHONPATH": os.pathsep.join([activation_folder(), str(REPO)])}),
+            ("without", {"SNAPSAFE": "0", "PYTHONPATH": os.pathsep.join(FOLDERS)}),
+            ("with", {"PYTHONPATH": os.pathsep.join([activation_folder(), *FOLDERS])}),
         ):
             path = f"{folder}/{side}"
             if kind is not None:
