@@ -3,12 +3,14 @@
 # make vm-test   clones of whole virtual machines, under QEMU (root, once 1.5 GB of Debian packages)
 # make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
+# make bench  what each path costs, in pairs without and with; five minutes, on a machine that does nothing else
+# make instructions  instructions of each guarded path against a stored bound; seconds, needs valgrind
 # Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
 
 PYTHON ?= python3
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py) setup.py pyproject.toml
 
-.PHONY: demo test vm-test evidence criu-test image-test lint check clean
+.PHONY: demo test vm-test evidence criu-test image-test lint bench instructions check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -34,6 +36,12 @@ criu-test: .venv/criu/ready
 image-test:
 	.ci/images
 
+bench: .venv/bench/ready
+	.venv/bench/bin/python -m benchmarks --json .venv/performance.json --docs docs $(ARGS)
+
+instructions: .venv/test/ready
+	.venv/test/bin/python -m benchmarks.instructions $(ARGS)
+
 # Everything that .ci/run does.
 check:
 	.ci/run
@@ -46,6 +54,10 @@ check:
 
 .venv/lint/ready: $(SOURCES)
 	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/lint -e .[cli,test,lint]
+
+# With the modules that it is compared with.
+.venv/bench/ready: $(SOURCES)
+	PYTHON=$(PYTHON) .ci/venv .venv/bench -e . uuid_utils fastuuid
 
 .venv/criu/ready: $(SOURCES)
 	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2

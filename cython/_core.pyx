@@ -1,5 +1,5 @@
 # cython: language_level=3str, embedsignature=True, embedsignature.format=clinic, binding=False
-# cython: subinterpreters_compatible=shared_gil
+# cython: subinterpreters_compatible=shared_gil, auto_pickle=False
 """The native core: detects restores, counts them, and guards what draws randomness.
 
 Python decides and reports (snapsafe_rt.activation, .sources, .status); this module is private to the package. The rooms

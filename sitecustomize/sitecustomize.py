@@ -10,6 +10,15 @@ import sys
 KEPT = ""
 
 
+def _place(entry: str) -> object:
+    """The same for two ways to one folder. Not realpath(): that costs more than all the rest of this file."""
+    try:
+        found = os.stat(entry or os.curdir)
+    except OSError:
+        return entry
+    return found.st_dev, found.st_ino
+
+
 def _chain() -> None:
     """The next sitecustomize takes this module's name, as if ours had not been there.
 
@@ -25,10 +34,11 @@ def _chain() -> None:
         spec.has_location = True  # type: ignore[union-attr]
     else:
         # What stands in front of us has run or hides us as well: looking there could call each other for ever.
-        places = [os.path.realpath(entry or os.curdir) for entry in sys.path]
-        ours = os.path.realpath(here)
-        behind = sys.path[places.index(ours) + 1 :] if ours in places else []
-        spec = PathFinder.find_spec("sitecustomize", [entry for entry in behind if os.path.realpath(entry) != ours])
+        ours = _place(here)
+        places = [_place(entry) for entry in sys.path]
+        first = places.index(ours) if ours in places else len(places)
+        behind = [entry for entry, place in list(zip(sys.path, places))[first:] if place != ours]  # noqa: B905
+        spec = PathFinder.find_spec("sitecustomize", behind)
     if spec is None or spec.loader is None:
         return
     module = module_from_spec(spec)

@@ -1,0 +1,67 @@
+"""python -m benchmarks [-k WORD] [--processes N] [--json FILE] [--docs FOLDER]: measures, and prints the table.
+
+Exit code 1 if a bar is missed.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import sys
+import time
+
+from benchmarks import pairs, paths, report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("-k", default="", metavar="WORD", help="only cases whose file or name has it")
+    parser.add_argument("--processes", type=int, metavar="N", help="pairs of processes a case")
+    parser.add_argument("--json", metavar="FILE", help="where the figures go")
+    parser.add_argument("--docs", metavar="FOLDER", help="write performance.md and its chart there, if all was run")
+    options = parser.parse_args()
+    chosen = [(file, case) for file, case in paths.every() if options.k in f"{file} {case.name}"]
+    if not chosen:
+        parser.error(f"no case has {options.k!r}")
+    rows, begin = [], time.monotonic()
+    for number, (file, case) in enumerate(chosen, 1):
+        print(f"[{number}/{len(chosen)}] {case.name} ... ", end="", flush=True, file=sys.stderr)
+        if case.needs and importlib.util.find_spec(case.needs) is None:
+            print(f"skipped: {case.needs} is not installed", file=sys.stderr)
+            continue
+        try:
+            row = {"path": file, **pairs.run(case, processes=options.processes)}
+        except pairs.Failed as error:
+            row = {"path": file, "name": case.name, "bar": case.bar(), "ok": False, "error": str(error)}
+        rows.append(row)
+        print(report.verdict(row), report.reached(row), file=sys.stderr)
+    result = {"machine": machine(), "seconds": round(time.monotonic() - begin), "rows": rows}
+    if options.json:
+        with open(options.json, "w") as figures:
+            json.dump(result, figures, indent=1)
+    if options.docs and not options.k:
+        report.write(result, options.docs)
+    print(report.table(rows))
+    return int(any(row["ok"] is False for row in rows))
+
+
+def machine() -> dict[str, str]:
+    import ssl
+
+    with open("/proc/cpuinfo") as file:
+        cpu = next(
+            (line.partition(": ")[2].strip() for line in file if line.startswith("model name")), platform.machine()
+        )
+    return {
+        "cpu": f"{cpu}, {os.cpu_count()} CPUs",
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}",
+        "openssl": ssl.OPENSSL_VERSION,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
