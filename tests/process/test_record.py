@@ -133,7 +133,8 @@ def test_a_process_that_executes_itself_all_the_time(living, source_file):
     """Whatever moment a reading falls into: a record is whole, or there is none."""
     one = living(env={**source_file.env, "PYTHONDONTWRITEBYTECODE": ""})
     one.say(
-        "import os, sys; os.environ['CODE'] = 'import os, sys; os.execv(sys.executable, [sys.executable, \"-c\", "
+        # It works for a moment before: a reading has to meet it with a record, too.
+        "import os, sys; os.environ['CODE'] = 'import os, sys; sum(range(200000)); os.execv(sys.executable, [sys.executable, \"-c\", "
         "os.environ[\"CODE\"]])'; os.execv(sys.executable, [sys.executable, '-c', os.environ['CODE']])"
     )
     seen = set()
