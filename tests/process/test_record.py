@@ -132,11 +132,9 @@ def test_exec_leaves_none(living, source_file):
 def test_a_process_that_executes_itself_all_the_time(living, source_file):
     """Whatever moment a reading falls into: a record is whole, or there is none."""
     one = living(env={**source_file.env, "PYTHONDONTWRITEBYTECODE": ""})
-    one.say(
-        # It works for a moment before: a reading has to meet it with a record, too.
-        "import os, sys; os.environ['CODE'] = 'import os, sys; sum(range(200000)); os.execv(sys.executable, [sys.executable, \"-c\", "
-        "os.environ[\"CODE\"]])'; os.execv(sys.executable, [sys.executable, '-c', os.environ['CODE']])"
-    )
+    again = 'os.execv(sys.executable, [sys.executable, "-c", os.environ["CODE"]])'
+    # It works for a moment before: a reading has to meet it with a record, too.
+    one.say(f"import os, sys; os.environ['CODE'] = 'import os, sys; sum(range(200000)); {again}'; {again}")
     seen = set()
     until = time.monotonic() + 60
     while seen < {True, False}:
