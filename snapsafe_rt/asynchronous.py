@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from snapsafe_rt.callbacks import Registration
-    from snapsafe_rt.events import Event
 
 
 async def acheck(timeout: "float | None" = None) -> int:
@@ -70,31 +69,25 @@ def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
 async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
     """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins.
     None if somebody else was faster."""
-    failed: list[tuple[object, BaseException]] = []
     if not events.barrier.claim():
         return None
     try:
         events.barrier.loop = asyncio.get_running_loop()
-        for _ in range(events.PASSES):
-            epoch = native.epoch()
-            if epoch == events.barrier.delivered:
-                break
-            event = events.begin(epoch)
-            dispatch.inside().set(epoch)
-            for entry in event.entries:
-                if entry.live:
-                    events.note(event, entry, await _run_here(event, entry))
-                if not events.barrier.mine:
-                    return failed
-            events.finish(event)
-            failed += event.failed
+        order = events.steps()
+        error: BaseException | None = None
+        while True:
+            try:
+                event, entry = order.send(error)
+            except StopIteration as done:
+                failed: list[tuple[object, BaseException]] = done.value
+                return failed
+            dispatch.inside().set(event.epoch)
+            error = await _run_here(entry, event.epoch)
     finally:
         events.barrier.end()
-    return failed
 
 
-async def _run_here(event: "Event", entry: "Registration") -> "BaseException | None":
-    event.now = callbacks.name(entry.func)
+async def _run_here(entry: "Registration", epoch: int) -> "BaseException | None":
     home = entry.home
     try:
         if home is None or home.is_here():
@@ -104,13 +97,13 @@ async def _run_here(event: "Event", entry: "Registration") -> "BaseException | N
             callbacks.drop(callbacks.after, entry)
             return None
         if home.idle:
-            return dispatch.run_at(home, entry, event.epoch)
+            return dispatch.run_at(home, entry, epoch)
     except BaseException as error:
         return error
     loop = asyncio.get_running_loop()
     outcome: Any = loop.create_future()
     answer = dispatch.Answer(entry, _waker(loop, outcome))
-    dispatch.submit(home, entry, event.epoch, answer)
+    dispatch.submit(home, entry, epoch, answer)
     while not answer.given and not home.gone and not home.idle:
         await asyncio.wait({outcome}, timeout=dispatch.LOOK_SECONDS)
     return answer.take()

@@ -12,7 +12,7 @@ from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from snapsafe_rt.callbacks import Registration
 
@@ -166,42 +166,44 @@ def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseExcep
 
 def deliver() -> "list[tuple[object, BaseException]]":
     """Run the event until none is pending; the caller has claimed it and ends it. Returns who failed, and how."""
-    failed: list[tuple[object, BaseException]] = []
     barrier.greenlet = homes.greenlet()
+    order = steps()
+    error: BaseException | None = None
+    while True:
+        try:
+            event, entry = order.send(error)
+        except StopIteration as done:
+            failed: list[tuple[object, BaseException]] = done.value
+            return failed
+        error = dispatch.run(entry, event.epoch)
+
+
+def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list[tuple[object, BaseException]]]":
+    """The event's order, for whoever has claimed it, here or on a loop: yields each callback that is to run, and is
+    sent what that raised. Returns who failed, and how."""
+    global last
+    failed: list[tuple[object, BaseException]] = []
     for _ in range(PASSES):
         epoch = native.epoch()
         if epoch == barrier.delivered:
             break
-        event = begin(epoch)
+        barrier.event = event = Event(epoch, barrier.delivered)
+        barrier.advance()  # who waits has to see whether the event will want its thread
+        event.begin()
         for entry in event.entries:
             if entry.live:
                 event.now = callbacks.name(entry.func)
-                note(event, entry, dispatch.run(entry, epoch))
+                error = yield event, entry
+                event.callbacks += 1
+                if error is not None:
+                    event.failed.append((entry.func, error))
             if not barrier.mine:
                 return failed  # a callback forked, and this is the child: there the whole event is pending
-        finish(event)
+        event.finish()
+        last = event
+        barrier.deliver(event.epoch)
         failed += event.failed
     return failed
-
-
-def begin(epoch: int) -> Event:
-    barrier.event = event = Event(epoch, barrier.delivered)
-    barrier.advance()  # who waits has to see whether the event will want its thread
-    event.begin()
-    return event
-
-
-def note(event: Event, entry: "Registration", error: "BaseException | None") -> None:
-    event.callbacks += 1
-    if error is not None:
-        event.failed.append((entry.func, error))
-
-
-def finish(event: Event) -> None:
-    global last
-    event.finish()
-    last = event
-    barrier.deliver(event.epoch)
 
 
 def woken(paths: bool) -> None:
