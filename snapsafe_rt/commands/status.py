@@ -133,10 +133,8 @@ def show(status: "Status", by_itself: bool) -> None:
     if by_itself or not status.active:
         _show_verdict(status)
     else:
-        output.say(
-            "NOT protected by itself: a Python started plainly here is not activated, and all this is what", "bad"
-        )
-        output.say("it would get. Start it with `snapsafe run`, or see `snapsafe install --help`.")
+        output.say("NOT protected by itself: a Python started plainly here is not activated.", "bad")
+        output.say("All this is what it would get: start it with `snapsafe run`, or see `snapsafe install --help`.")
 
 
 def _watched(watching: dict[str, str]) -> str:
