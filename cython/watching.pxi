@@ -1,7 +1,7 @@
 # The watching room: what Python has of the watcher's threads, the waits of the restore event, and the guards that stop
 # the threads around a fork.
 
-from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.exc cimport PyErr_CheckSignals
 
 cdef extern from *:
     """
@@ -232,18 +232,28 @@ def forking():
 
 
 # The threads are gone before the original begins: it finds one thread where the program has one, no lock of theirs is
-# taken, and no warning is given. With the GIL; returns what the original does.
-cdef PyObject* alone(int number, PyObject* module, PyObject* args, int kind) noexcept:
+# taken, and no warning is given. Both with the GIL; `kind` is for forking().
+cdef void step_back(int kind) noexcept:
     global ss_forking
-    cdef uint64_t process = ss_process_token()
-    cdef PyObject* value
     ss_watcher_pause()
     ss_forking = kind
-    value = (<PyCFunction>ss_guards[number].original)(module, args)
+
+
+cdef void come_back() noexcept:
+    global ss_forking
     ss_forking = 0
+    ss_watcher_resume()
+
+
+# Returns what the original does.
+cdef PyObject* alone(int number, PyObject* module, PyObject* args, int kind) noexcept:
+    cdef uint64_t process = ss_process_token()
+    cdef PyObject* value
+    step_back(kind)
+    value = (<PyCFunction>ss_guards[number].original)(module, args)
     if ss_process_token() != process:
         ss_keep_thread_state()
-    ss_watcher_resume()
+    come_back()
     return value
 
 
@@ -264,25 +274,22 @@ cdef PyObject* guard_fork_exec(PyObject* module, PyObject* args) noexcept:
 
 
 cdef PyObject* guard_fork_exec_fast(PyObject* module, PyObject** args, Py_ssize_t count) noexcept:
-    global ss_forking
     cdef PyObject* value
     cdef bint python = count > 1 and (raw_callable(args[count - 1]) or raw_callable(args[count - 2]))
     if python:
-        ss_watcher_pause()
-        ss_forking = 2
+        step_back(2)
     value = (<ss_fast>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args, count)
     if python:
-        ss_forking = 0
-        ss_watcher_resume()
+        come_back()
     return value
 
 
 # A process with several threads cannot enter a user namespace.
 cdef PyObject* guard_unshare(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names) noexcept:
     cdef PyObject* value
-    ss_watcher_pause()
+    step_back(0)
     value = (<ss_fast_keywords>ss_guards[SS_GUARD_UNSHARE].original)(module, args, count, names)
-    ss_watcher_resume()
+    come_back()
     return value
 
 

@@ -15,8 +15,6 @@ from snapsafe_rt.core import MISSING, native
 _lock = RLock()
 
 PROBE_SECONDS = 1.0  # how often a missing or late source is looked for again, at the most
-
-
 NOT_CALLED = "activate() was not called"
 
 
@@ -211,7 +209,7 @@ def _fork_hook() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = RLock()  # perhaps held by a thread that this process does not have
-    forking = native.forking() if native is not None else 0
+    forking = native.forking()  # who was activated, and hooked us in, has the core
     if forking == 2:
         return  # it is about to become another program
     callbacks = sys.modules.get("snapsafe_rt.callbacks")

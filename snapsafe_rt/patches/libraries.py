@@ -5,10 +5,6 @@ ONE table. What is loaded is looked up when a report is made; nothing is patched
 
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Container
-
 
 class Library:
     """`files`: beginnings of the names of shared objects that hold the state, for whoever looks from outside."""
@@ -75,12 +71,6 @@ TABLE = {
 }
 
 
-def loaded(modules: "Container[str] | None" = None) -> list[str]:
-    """The modules of the table that are in sys.modules, or in `modules`."""
-    where = sys.modules if modules is None else modules
-    return [module for module in TABLE if module in where]
-
-
 def covers(name: str) -> tuple[str, ...]:
     """What a person recognises the library `name` by."""
     return next((library.covers for library in TABLE.values() if library.name == name), ())
@@ -88,4 +78,4 @@ def covers(name: str) -> tuple[str, ...]:
 
 def report() -> list[tuple[str, tuple[str, ...], str]]:
     """(name, what it covers, sentence) of each library of the table that this interpreter has loaded."""
-    return [(TABLE[module].name, TABLE[module].covers, TABLE[module].note) for module in loaded()]
+    return [(TABLE[module].name, TABLE[module].covers, TABLE[module].note) for module in TABLE if module in sys.modules]
