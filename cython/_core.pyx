@@ -68,6 +68,11 @@ def identify_source(int index):
     return source.dev, source.ino
 
 
+def in_user_namespace():
+    """Does the real root show as the overflow uid here?"""
+    return bool(ss_source_in_user_namespace())
+
+
 @cython.final
 cdef class SourceState:
     """A mapped page at one moment; see ss_source in source.h."""

@@ -57,6 +57,7 @@ cdef extern from "source.h" nogil:
         int stuck
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
+    bint ss_source_in_user_namespace() noexcept
     ss_source* ss_source_at(int index) noexcept
     void ss_source_identify(ss_source* source) noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept

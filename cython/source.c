@@ -101,7 +101,7 @@ void ss_source_release_sigbus(void)
 
 /* In a user namespace the files of the real root show the overflow uid, 65534 (Documentation/admin-guide/sysctl/fs.rst);
    outside of one that number is an ordinary user, "nobody". */
-static bool in_user_namespace(void)
+bool ss_source_in_user_namespace(void)
 {
     static const char initial[] = "         0          0 4294967295\n"; /* user_namespaces(7) */
     char text[sizeof initial + 1];
@@ -115,7 +115,7 @@ static bool in_user_namespace(void)
 
 static bool trusted_owner(uid_t owner)
 {
-    return owner == 0 || owner == geteuid() || (owner == 65534 && in_user_namespace());
+    return owner == 0 || owner == geteuid() || (owner == 65534 && ss_source_in_user_namespace());
 }
 
 /* Filesystems where a mapping may not see what another process, container or host writes (linux/magic.h). On overlayfs

@@ -78,6 +78,9 @@ int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, in
    SS_SOURCE_NOT_A_FILE. */
 int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_errno);
 
+/* Is this process in a user namespace? False where nobody says. Needs a descriptor for a moment. */
+bool ss_source_in_user_namespace(void);
+
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
 

@@ -7,6 +7,8 @@ built for.
 
 import sys
 
+from snapsafe_rt.settings import PYTHON
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +30,7 @@ else:
         from snapsafe_rt import _core as native
     except Exception as error:  # an ImportError, or whatever a half-built or half-readable installation raises
         native = None
-        MISSING = f"no native core for {sys.implementation.name} {sys.version.split()[0]} on {sys.platform}: {error}"
+        MISSING = f"no native core for {PYTHON} on {sys.platform}: {error}"
 
 
 class CachedOnce:

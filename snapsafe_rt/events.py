@@ -9,6 +9,7 @@ import time
 
 from snapsafe_rt import activation, callbacks, dispatch, homes, patches, record
 from snapsafe_rt.core import native
+from snapsafe_rt.generation import CAUSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.callbacks import Registration
 
-_CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
 PASSES = 16  # events in one turn; only a source that is rewritten without pause brings so many
 
 
@@ -28,7 +28,7 @@ class Event:
     def __init__(self, epoch: int, delivered: int) -> None:
         info = native.inspect_epoch()
         self.epoch = epoch
-        self.cause = _CAUSES[info.cause]
+        self.cause = CAUSES[info.cause]
         # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
         told = activation.state.settings.disruption == "event" or info.last_certain > delivered
         self.entries = tuple(callbacks.after) if told else ()
@@ -71,7 +71,7 @@ def cause() -> str:
     "notified": by notify_restored(); "source": the source itself was lost, replaced or found late, which counts as a
     restore.
     """
-    return _CAUSES[native.inspect_epoch().cause] if native is not None else ""
+    return CAUSES[native.inspect_epoch().cause] if native is not None else ""
 
 
 def check(timeout: "float | None" = None) -> int:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from snapsafe_rt.core import native
 from snapsafe_rt.sources import MANAGER
 
 SECONDS = 0.2  # in all, for a manager that hangs
@@ -98,10 +99,7 @@ def _trusted(peer: "_socket.socket") -> bool:
     """Root's, or our own: anybody may bind a socket somewhere, and whoever holds the counter still hides restores."""
     credentials = peer.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS_SIZE)
     uid = int.from_bytes(credentials[4:8], sys.byteorder)
-    if uid != _OVERFLOW_UID:
-        return uid in (0, os.geteuid())
-    with open("/proc/self/uid_map", "rb") as file:
-        return file.read().split() != [b"0", b"0", b"4294967295"]
+    return uid in (0, os.geteuid()) if uid != _OVERFLOW_UID else native.in_user_namespace()
 
 
 def _name(answer: bytes) -> "str | None":

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from snapsafe_rt import report, sources
 from snapsafe_rt.core import native
+from snapsafe_rt.generation import CAUSES
 from snapsafe_rt.patches import LEVELS, TABLE, libraries, openssl, renewed, sqlite3
 from snapsafe_rt.procfs import (
     Gone,
@@ -251,7 +252,7 @@ class Outside(report.Status):
         self.epoch = words.epoch
         self.restores["count"] = words.restores
         if words.restores:
-            self.restores["last_cause"] = report.CAUSES[words.cause] if words.cause < len(report.CAUSES) else None
+            self.restores["last_cause"] = CAUSES[words.cause] if words.cause < len(CAUSES) else None
             self.restores["last_time"] = words.last_ns / 1e9
         self.kept = record.memory.number(record.kept_at, 8)
         if self.active:

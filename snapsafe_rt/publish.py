@@ -19,6 +19,7 @@ OFF_SEQ, OFF_FLAGS, OFF_GENERATION, OFF_RESEEDED, OFF_SYNCHRONOUS = 0x0C, 0x18, 
 # The manager's own: 1 if one writes this file; what told it of a restore (Seen.origin), and its last number.
 OFF_MANAGED, OFF_ORIGIN, OFF_SEEN = 0x80C, 0x810, 0x818
 LOCK_SECONDS = 0.25
+ENTROPY_LEAST, ENTROPY_MOST = 16, 512  # bytes that a host gives, by which "reseeded" is claimed
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of x86-64 and arm64: type, whence, start, length, pid
 
 # A mapping there may not follow what another process writes (overlayfs copies up), so programs refuse such a file.

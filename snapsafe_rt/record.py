@@ -64,7 +64,7 @@ def _text(room: int) -> bytes:
     from snapsafe_rt.activation import state
 
     lines: list[tuple[str, ...]] = [
-        ("snapsafe", settings.VERSION, _python(), repr(time.time()), str(int(state.active)), state.why_not)
+        ("snapsafe", settings.VERSION, settings.PYTHON, repr(time.time()), str(int(state.active)), state.why_not)
     ]
     if state.active:
         lines += [
@@ -83,10 +83,6 @@ def _text(room: int) -> bytes:
     if len(text) > room:
         text = text[: text.rfind(b"\n", 0, room - len(b"cut\n")) + 1] + b"cut\n"
     return text
-
-
-def _python() -> str:
-    return f"{sys.implementation.name} {sys.version.split()[0]}"
 
 
 def _escaped(field: str) -> str:

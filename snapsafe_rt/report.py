@@ -5,6 +5,7 @@ import sys
 
 from snapsafe_rt import activation, patches, record, settings, sources
 from snapsafe_rt.core import native
+from snapsafe_rt.generation import CAUSES
 from snapsafe_rt.patches import libraries
 
 TYPE_CHECKING = False
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
 _FENCES = ("down", "cpu", "host", "degraded")  # enum ss_fence in cython/entropy.h
 
 LIMITS = (
@@ -54,7 +54,7 @@ class Status:
     def __init__(self) -> None:
         state = activation.state
         self.version = settings.VERSION
-        self.python = f"{sys.implementation.name} {sys.version.split()[0]}"
+        self.python = settings.PYTHON
         self.pid = os.getpid()
         self.active = state.active
         self.why_not = state.why_not

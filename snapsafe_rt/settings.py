@@ -4,8 +4,10 @@ import os
 import sys
 
 VERSION = "0.1.0"
+PYTHON = f"{sys.implementation.name} {sys.version.split()[0]}"
 
-DEFAULT_SOURCES = "vmclock:/dev/vmclock0,sysgenid:/dev/sysgenid,vmclock:/run/snapsafe/vmclock0"
+FILE = "/run/snapsafe/vmclock0"  # the file source that the manager writes
+DEFAULT_SOURCES = f"vmclock:/dev/vmclock0,sysgenid:/dev/sysgenid,vmclock:{FILE}"
 
 # Variable: its values, the default first.
 _CHOICES = {

@@ -34,7 +34,6 @@ borrowing = True
 """Devices that cannot be opened may be had by descriptor; the manager itself switches that off."""
 
 RANKS = ("device with a generation", "device with a disruption marker", "file with a generation")
-_WORDS = ("", "generation", "disruption marker")
 
 
 class Candidate:
@@ -188,7 +187,3 @@ def _borrow(barred: list[Candidate], none_to_pass: bool) -> None:
 
 def _sentence(status: int, error: int) -> str:
     return _REASONS[status].format(error=os.strerror(error) if error else "")
-
-
-def word_name(word: int) -> str:
-    return _WORDS[word]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 HOW = ("off", "poll", "inotify", "timer", "starting")  # enum ss_watch_how in cython/watcher.h
 
 # inotify(7); linux/inotify.h
-_MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
-_DELETE_SELF, _MOVE_SELF, _ONLYDIR = 0x400, 0x800, 0x1000000
+MODIFY, ATTRIB, CLOSE_WRITE, MOVED_TO, CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
+DELETE_SELF, MOVE_SELF, ONLYDIR = 0x400, 0x800, 0x1000000
 
 _planned: "tuple[bool, list[Item]]" = (False, [])
 _exit_hooked = False
@@ -56,7 +56,7 @@ def _items() -> "list[Item]":
     items: list[Item] = []
     if watched is not None:
         device = watched.rank != 2
-        mask = 0 if device else _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF
+        mask = 0 if device else MODIFY | ATTRIB | DELETE_SELF | MOVE_SELF
         # A device that was replaced stays mapped, and is not news each time.
         leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
         items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *leads_to))
@@ -78,7 +78,7 @@ def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
         folder, name = os.path.split(folder)
         if not name:
             return None
-    mask = _CREATE | _MOVED_TO | _ONLYDIR | _DELETE_SELF | _MOVE_SELF
+    mask = CREATE | MOVED_TO | ONLYDIR | DELETE_SELF | MOVE_SELF
     dev = ino = 0
     if missing:
         dev, ino = _obstacle(os.path.join(folder, name))
@@ -86,9 +86,9 @@ def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
         dev, ino = candidate.found.st_dev, candidate.found.st_ino
         # Written, or permitted, after it was made. Not before it is there: all that write to /dev/null would wake us.
         if not watched:
-            mask |= _ATTRIB
+            mask |= ATTRIB
         if not watched and stat.S_ISREG(candidate.found.st_mode):
-            mask |= _CLOSE_WRITE
+            mask |= CLOSE_WRITE
             ino = (ino + candidate.found.st_mtime_ns + candidate.found.st_size) % 2**64  # as look_up() in watcher.c
     return folder or "/", name, mask, False, False, dev, ino
 

@@ -6,10 +6,10 @@ import sys
 
 from snapsafe_rt import activation, settings, sources
 from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.commands.run import shipped
 from snapsafe_rt.core import MISSING, native
 
 PRINTED = ("snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-device.conf")
-FILE = "/run/snapsafe/vmclock0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file",
         metavar="PATH",
-        default=FILE,
+        default=settings.FILE,
         help="the file whose generation is moved (default: %(default)s)",
     )
     parser.add_argument(
@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     if options.print:
-        print(_packaged(options.print).replace("@SNAPSAFE@", _command()), end="")
+        with open(shipped("packaging", "systemd", options.print), encoding="utf-8") as file:
+            print(file.read().replace("@SNAPSAFE@", _command()), end="")
         return OK
     if native is None:
         raise Failure(f"nothing can be watched: {MISSING}", CONFIGURATION)
@@ -83,18 +84,6 @@ def _same(path: str, file: str) -> bool:
         return os.path.samefile(path, file)
     except OSError:
         return os.path.realpath(path) == os.path.realpath(file)
-
-
-def _packaged(name: str) -> str:
-    """From the folder packaging: inside an installed package, beside it in a checkout."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for folder in (package, os.path.dirname(package)):
-        try:
-            with open(os.path.join(folder, "packaging", "systemd", name), encoding="utf-8") as file:
-                return file.read()
-        except FileNotFoundError:
-            pass
-    raise Failure(f"the folder packaging is missing from {package}: install snapsafe-rt again")
 
 
 def _command() -> str:

@@ -41,12 +41,18 @@ def main(options: argparse.Namespace) -> NoReturn:
 
 
 def activation_folder() -> str:
-    """The folder whose sitecustomize activates: inside an installed package, beside it in a checkout."""
+    """The folder whose sitecustomize activates."""
+    return os.path.dirname(shipped("sitecustomize", "sitecustomize.py"))
+
+
+def shipped(folder: str, *names: str) -> str:
+    """The path of a file that comes with the package: inside it where it is installed, beside it in a checkout."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for folder in (os.path.join(package, "sitecustomize"), os.path.join(os.path.dirname(package), "sitecustomize")):
-        if os.path.exists(os.path.join(folder, "sitecustomize.py")):
-            return folder
-    raise Failure(f"the folder sitecustomize is missing from {package}: install snapsafe-rt again")
+    for root in (package, os.path.dirname(package)):
+        path = os.path.join(root, folder, *names)
+        if os.path.exists(path):
+            return path
+    raise Failure(f"the folder {folder} is missing from {package}: install snapsafe-rt again")
 
 
 def _first(folder: str, path: str) -> str:

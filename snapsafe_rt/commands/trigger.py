@@ -8,8 +8,7 @@ import stat
 from snapsafe_rt import publish, settings, sources
 from snapsafe_rt.cli import FAILED, NOT_PERMITTED, OK, USAGE, Failure
 from snapsafe_rt.core import MISSING, native
-
-ENTROPY_LEAST, ENTROPY_MOST = 16, 512
+from snapsafe_rt.publish import ENTROPY_LEAST, ENTROPY_MOST
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,10 @@ import time
 from snapsafe_rt import settings, sources
 from snapsafe_rt.cli import CONFIGURATION, FAILED, OK, Failure
 from snapsafe_rt.core import MISSING, native
+from snapsafe_rt.watching import ATTRIB, CLOSE_WRITE, CREATE, DELETE_SELF, MODIFY, MOVE_SELF, MOVED_TO, ONLYDIR
 
 BACKSTOP_SECONDS = 1.0  # inotify sees no stores to a mapping (inotify(7)); a writer should end with write(2)
 NO_POLL_SECONDS = 0.1  # for devices whose driver has no poll: vmclock before Linux 7.0
-
-# linux/inotify.h
-_MODIFY, _ATTRIB, _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
-_DELETE_SELF, _MOVE_SELF, _ONLYDIR = 0x400, 0x800, 0x1000000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,8 +99,8 @@ class _File:
     def arm(self) -> None:
         """Again each time: the path may lead to another file."""
         if self._fd >= 0:
-            own = _MODIFY | _ATTRIB | _CLOSE_WRITE | _DELETE_SELF | _MOVE_SELF
-            self._add(os.path.dirname(self._path), _CREATE | _MOVED_TO | _ONLYDIR)
+            own = MODIFY | ATTRIB | CLOSE_WRITE | DELETE_SELF | MOVE_SELF
+            self._add(os.path.dirname(self._path), CREATE | MOVED_TO | ONLYDIR)
             self._add(self._path, own)
 
     def _add(self, path: str, mask: int) -> None:

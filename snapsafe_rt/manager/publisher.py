@@ -23,9 +23,12 @@ class Publisher:
     def knows(self, seen: publish.Seen) -> bool:
         """Does the file tell of all that was seen by now? What cannot be told counts as changed."""
         try:
-            return publish.last_seen(self.path) == seen
+            if publish.last_seen(self.path) != seen:
+                return False
+            self.generation = publish.FileSource(self.path).generation
         except OSError:
             return False
+        return True
 
     def write(self, seen: publish.Seen, *, reseeded: bool) -> None:
         """Move the generation; make the file where there is none."""

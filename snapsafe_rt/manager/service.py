@@ -17,6 +17,7 @@ from snapsafe_rt.manager.loop import Loop
 from snapsafe_rt.manager.publisher import Publisher, reseed
 from snapsafe_rt.manager.signs import SAME_RESTORE_SECONDS, Signs
 from snapsafe_rt.manager.varlink import Call, Reply, denied, invalid
+from snapsafe_rt.publish import ENTROPY_LEAST, ENTROPY_MOST
 
 INTERFACE = """\
 # Tells programs of this machine or container that it was restored from a snapshot.
@@ -67,11 +68,8 @@ error NoSource (reason: string)
 error NotPublished (reason: string)
 """
 
-ENTROPY_LEAST, ENTROPY_MOST = 16, 512
 RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by Bump"
 RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks
-
-
 PUBLISH_TRIES = 16
 FROZEN_SECONDS, FROZEN_SECONDS_MOST = 60, 3600
 
@@ -143,7 +141,6 @@ class Manager:
             return  # a file that nobody will ever write would be taken for a source
         if self._file.knows(self._signs.seen()):
             self._attend()
-            self._file.generation = _generation(self._file.path)
             return
         native.advance()
         self._publish()
@@ -280,8 +277,7 @@ class Manager:
 
     def _bump(self, call: Call) -> Reply:
         [entropy] = call.take(entropy=str)
-        if call.uid not in (0, os.geteuid()):
-            raise denied()
+        _must_be_trusted(call)
         fed = entropy is not None and reseed(_seed(entropy))
         native.advance()
         self._bumped = True
@@ -293,8 +289,7 @@ class Manager:
 
     def _freeze(self, call: Call) -> Reply:
         [seconds] = call.take(seconds=int)
-        if call.uid not in (0, os.geteuid()):
-            raise denied()
+        _must_be_trusted(call)
         seconds = FROZEN_SECONDS if seconds is None else seconds
         if not 0 < seconds <= FROZEN_SECONDS_MOST:
             raise invalid("seconds")
@@ -321,11 +316,16 @@ class Manager:
         [restored] = call.take(restored=bool)
         if restored is None:
             raise invalid("restored")
-        if call.uid not in (0, os.geteuid()):
-            raise denied()
+        _must_be_trusted(call)
         self._let_go(restored)
         self._tell()
         return Reply({})
+
+
+def _must_be_trusted(call: Call) -> None:
+    """Root, or the manager's own user."""
+    if call.uid not in (0, os.geteuid()):
+        raise denied()
 
 
 def _seed(text: str) -> bytes:
@@ -336,15 +336,6 @@ def _seed(text: str) -> bytes:
     if not ENTROPY_LEAST <= len(seed) <= ENTROPY_MOST:
         raise invalid("entropy")
     return seed
-
-
-def _generation(path: str) -> "int | None":
-    from snapsafe_rt.publish import FileSource
-
-    try:
-        return FileSource(path).generation
-    except OSError:
-        return None
 
 
 def _lock(path: str) -> int:
