@@ -19,6 +19,9 @@ from trees import LAB, SOURCE, THREADS, WORKERS, Container, Copy, Failed, Tree
 
 from snapsafe_rt import publish
 
+sys.path.append(str(pathlib.Path(__file__).parents[2]))  # last: the package is the installed one
+from tests.vm.results import Results
+
 ACTION, RESULTS = map(os.path.abspath, sys.argv[1:3])
 COPIES = int(os.environ.get("SNAPSAFE_CRIU_COPIES", "20"))
 CONTAINERS = 5
@@ -131,7 +134,8 @@ def in_a_container() -> list[dict]:
 
 
 def main() -> int:
-    rows = []
+    results = Results({})
+    rows = results.rows
     os.makedirs(os.path.dirname(SOURCE))
     LAB.mkdir()
     other_host(DUMPED_AT)
@@ -201,27 +205,16 @@ def main() -> int:
             "what": kind,
         }
         rows.append({**row, "clones": len(copies) + 1, "values": values, "without": without[kind][1], "ours": number})
-    facts = {
+    results.facts |= {
         "criu": subprocess.run(["criu", "--version"], capture_output=True, text=True, check=True).stdout.split()[1],
         "python": sys.version.split()[0],
         "kernel": os.uname().release,
         "processes": WORKERS + 1,
         "threads": THREADS * WORKERS,
-        "clones": len(copies) + 1,
         "values": sum(values for values, _ in ours.values()),
-        "seconds": round(time.monotonic() - began),
     }
-    pathlib.Path(RESULTS).write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
-    for row in rows:
-        print(
-            *(
-                f"{row.get(key, '-')!s:>{width}}"
-                for key, width in (("what", 28), ("values", 8), ("without", 8), ("ours", 6))
-            ),
-            row["setup"],
-            sep="  ",
-        )
-    print(facts)
+    results.write(RESULTS, len(copies) + 1)
+    print(*results.table(), results.facts, sep="\n")
     return 0
 
 

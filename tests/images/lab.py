@@ -19,6 +19,9 @@ import zipfile
 import snapsafe_rt
 from snapsafe_rt import publish
 
+sys.path.append(str(pathlib.Path(__file__).parents[2]))  # last: the package is the installed one
+from tests.vm.results import Results
+
 IMAGES, RESULTS = (pathlib.Path(path).absolute() for path in sys.argv[1:3])
 CLONES = int(os.environ.get("SNAPSAFE_IMAGE_CLONES", "50"))
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples/base-image"
@@ -133,6 +136,7 @@ def prepare() -> None:
 
 
 def main() -> int:
+    results = Results({})
     prepare()
     example = LAB / "base-image"
     shutil.copytree(EXAMPLE, example)
@@ -161,7 +165,7 @@ def main() -> int:
         ("untouched image, venv, variable only", ("debian-venv", venv), mounted, ("debian-venv", venv)),
         ("untouched image, musl, variable only", ("musl-app", "python3"), mounted, ("musl-app", "python3")),
     ]
-    rows, twins, pythons = [], {}, set()
+    twins, pythons = {}, set()
     for setup, image, options, twin in cases:
         say(f"{setup}: {CLONES} clones ...")
         ours = clone(*image, *options)
@@ -181,19 +185,14 @@ def main() -> int:
         if any(figures.values()):
             raise Failed(f"{setup}: drawn twice: {figures}")
         for name, number in figures.items():
-            row = {"scenario": "image", "setup": setup, "what": name, "clones": CLONES, "values": CLONES}
-            rows.append({**row, "without": plain[name], "ours": number})
-    facts = {
+            results.add("image", setup, name, clones=CLONES, values=CLONES, without=plain[name], ours=number)
+    results.facts |= {
         "buildah": run("buildah", "--version").split()[2],
         "podman": run("podman", "--version").split()[2],
         "pythons": sorted(pythons),
-        "clones": CLONES * len(cases),
-        "seconds": round(time.monotonic() - began),
     }
-    RESULTS.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
-    for row in rows:
-        print(f"{row['what']:>18} {row['values']:>7} {row['without']:>8} {row['ours']:>5}  {row['setup']}")
-    print(facts)
+    results.write(RESULTS, CLONES * len(cases))
+    print(*results.table(), results.facts, sep="\n")
     return 0
 
 

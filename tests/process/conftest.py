@@ -9,12 +9,34 @@ import pytest
 
 from ..conftest import PACKAGE
 from ..helpers.running import EXAMPLES, SNAPSAFE_RUN, Running
+from ..helpers.ways import Stage, make_way
 
 
 @pytest.fixture
 def machine(compile_native):
     """Clones as a machine's: the kernel, too, gives each of them the same bytes and the same time."""
     return {"LD_PRELOAD": str(compile_native("replay.c"))}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    stage = Stage(tmp_path_factory.mktemp("stage"))
+    if stage.refused:
+        pytest.skip(f"no mount namespace for a source of its own: {stage.refused}")
+    return stage
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory):
+    """ways("install") -> Way, made once; "none" is an interpreter that only has the package."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = make_way(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return get
 
 
 @pytest.fixture

@@ -13,34 +13,13 @@ from snapsafe_rt.cli import Failure
 from tests.conftest import PACKAGE
 from tests.helpers.activation_document import filled
 from tests.helpers.own_python import make_venv
-from tests.helpers.ways import CLONES, PROOF, Stage, clean, make_way
+from tests.helpers.ways import CLONES, PROOF, clean
 
 HEAVY = {
     "random", "uuid", "ssl", "threading", "typing", "dataclasses", "logging", "importlib.metadata", "json", "re",
     "argparse", "subprocess", "collections", "functools", "enum", "pkgutil", "tempfile", "hashlib",
 }  # fmt: skip
 CASES = [case for case in (*reach.OPTIONS, *reach.PLACES) if case.name != "uv"]  # that one: tests/companions
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    stage = Stage(tmp_path_factory.mktemp("stage"))
-    if stage.refused:
-        pytest.skip(f"no mount namespace for a source of its own: {stage.refused}")
-    return stage
-
-
-@pytest.fixture(scope="module")
-def ways(tmp_path_factory):
-    """ways("install") -> Way, made once; "none" is an interpreter that only has the package."""
-    made = {}
-
-    def get(name):
-        if name not in made:
-            made[name] = make_way(name, tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return get
 
 
 def command(way, case, tmp_path):

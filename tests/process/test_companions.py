@@ -8,7 +8,7 @@ import pytest
 
 from snapsafe_rt import reach
 from tests.helpers.own_python import site_packages
-from tests.helpers.ways import CLONES, PROOF, Stage, clean, make_way
+from tests.helpers.ways import CLONES, PROOF, clean
 
 MODULES = {
     "coverage": "coverage",
@@ -39,25 +39,15 @@ THEIRS_RAN = {
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
-    stage = Stage(tmp_path_factory.mktemp("stage"))
-    if stage.refused:
-        pytest.skip(f"no mount namespace for a source of its own: {stage.refused}")
-    return stage
-
-
-@pytest.fixture(scope="module")
-def ways(tmp_path_factory):
-    made = {}
+def ways(ways):
+    """With the tools of the interpreter that runs the tests, and their own .pth files."""
 
     def get(name):
-        if name not in made:
-            way = make_way(name, tmp_path_factory.mktemp(name))
-            # The tools of the interpreter that runs the tests, with their own .pth files.
-            line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-            (site_packages(way.python) / "tools.pth").write_text(line)
-            made[name] = way
-        return made[name]
+        way = ways(name)
+        tools = site_packages(way.python) / "tools.pth"
+        if not tools.exists():
+            tools.write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+        return way
 
     return get
 

@@ -44,12 +44,6 @@ EACH_FIRST = """
 
 
 @pytest.fixture
-def machine(compile_native):
-    """Clones as a machine's: the kernel, too, gives each of them the same bytes and the same time."""
-    return {"LD_PRELOAD": str(compile_native("replay.c"))}
-
-
-@pytest.fixture
 def old_libcrypto():
     path = os.environ.get("SNAPSAFE_LIBCRYPTO_111")
     if not path or not Path(path).exists():

@@ -98,12 +98,6 @@ EACH_FIRST = """
 """
 
 
-@pytest.fixture
-def machine(compile_native):
-    """The kernel's bytes repeat in the clones: what makes the difference is the fence."""
-    return {"LD_PRELOAD": str(compile_native("replay.c"))}
-
-
 # In a child no statement of its parent may go on (sqlite.org/howtocorrupt.html 2.6); in memory nothing is harmed.
 @pytest.mark.parametrize("place", ["main", "thread", "child"])
 def test_each_is_the_first_to_draw(run_python, source_file, machine, place):
