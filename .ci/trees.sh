@@ -72,17 +72,19 @@ inside() {
 
 available() { inside "$1" "" apt-cache show --no-all-versions "$2" >/dev/null 2>&1; }
 
-# new_tree SUITE HALF: a minimal Debian at HALF, with the way to the registries and its package lists fetched.
-new_tree() {
-  local suite=$1 half=$2 archive
+# bootstrap SUITE DIR [OPTION...]: a minimal Debian at DIR, without its documentation.
+bootstrap() {
+  local suite=$1 dir=$2 archive; shift 2
   archive=$(mirror)
   [ -n "$archive" ] || { say "apt names no Debian archive on this machine"; return 1; }
-  rm -rf "$half"; mkdir -p "$half/etc/dpkg/dpkg.cfg.d"
-  printf 'path-exclude=%s/*\n' /usr/share/doc /usr/share/man /usr/share/locale /usr/lib/debug >"$half/etc/dpkg/dpkg.cfg.d/small"
+  rm -rf "$dir"; mkdir -p "$dir/etc/dpkg/dpkg.cfg.d"
+  printf 'path-exclude=%s/*\n' /usr/share/doc /usr/share/man /usr/share/locale /usr/lib/debug >"$dir/etc/dpkg/dpkg.cfg.d/small"
   http_proxy=${http_proxy:-$(apt-config dump --format '%v' Acquire::http::Proxy)} \
-    step "debootstrap $suite" debootstrap --variant=minbase --merged-usr "$suite" "$half" "$archive" sid || return 1   # sid: the script, which knows no newer name
-  borrow_network "$half"
+    step "debootstrap $suite" debootstrap --variant=minbase --merged-usr "$@" "$suite" "$dir" "$archive" sid # sid: the script, which knows no newer name
 }
+
+# new_tree SUITE HALF: the same, with the machine's way to the registries.
+new_tree() { bootstrap "$1" "$2" || return 1; borrow_network "$2"; }
 
 # only_one TEXT: waits until no other run of the same is at work; holds descriptor 9 until the script ends or closes it.
 only_one() {
