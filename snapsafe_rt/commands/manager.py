@@ -9,6 +9,7 @@ from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.commands.run import shipped
 from snapsafe_rt.core import MISSING, native
 
+SECONDS_MOST = 86400
 PRINTED = ("snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-device.conf")
 
 
@@ -31,6 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of a cgroup v2 whose programs are stopped over a snapshot, on the word of who takes it",
     )
     parser.add_argument(
+        "--inhibit-delay-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=5.0,
+        help="how long Quiesce waits for those who want to be asked before a snapshot (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quiesced-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=60.0,
+        help="how long the machine stays quiesced if nobody calls Unquiesce (default: %(default)s)",
+    )
+    parser.add_argument(
         "--print",
         choices=PRINTED,
         help="print a file for the system's own folders, with this command's path in it; its first line says where",
@@ -39,6 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
         "SNAPSAFE_SOURCES but for its own file, and the kernel's log. Ends with SIGTERM."
     )
+
+
+def seconds(text: str) -> float:
+    """A time that an option gives."""
+    found = float(text)
+    if not 0 <= found <= SECONDS_MOST:
+        raise ValueError(text)
+    return found
 
 
 def main(options: argparse.Namespace) -> int:
@@ -65,7 +88,14 @@ def main(options: argparse.Namespace) -> int:
     for path in (options.socket, file):
         _make_folder(os.path.dirname(os.path.abspath(path)))
     try:
-        manager = Manager(os.path.abspath(options.socket), file, names, options.freeze)
+        manager = Manager(
+            os.path.abspath(options.socket),
+            file,
+            names,
+            options.freeze,
+            delay_max=options.inhibit_delay_max,
+            quiesced_max=options.quiesced_max,
+        )
     except NotFrozen as error:
         raise Failure(f"--freeze: {error}", CONFIGURATION) from None
     except Busy:
