@@ -5,11 +5,10 @@ import os
 import sys
 
 from snapsafe_rt import activation, settings, sources
-from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure, seconds
 from snapsafe_rt.commands.run import shipped
 from snapsafe_rt.core import MISSING, native
 
-SECONDS_MOST = 86400
 PRINTED = ("snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-device.conf")
 
 
@@ -54,14 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
         "SNAPSAFE_SOURCES but for its own file, and the kernel's log. Ends with SIGTERM."
     )
-
-
-def seconds(text: str) -> float:
-    """A time that an option gives."""
-    found = float(text)
-    if not 0 <= found <= SECONDS_MOST:
-        raise ValueError(text)
-    return found
 
 
 def main(options: argparse.Namespace) -> int:
