@@ -104,8 +104,9 @@ def woken() -> None:
             _announced()
         elif told == "late":
             _move(LATE)
-        elif native.contact_state()[0] == announcing.HEARD and _announcer.contact(RUNNING) is None:
-            watching.update()
+        else:
+            watching.update()  # it may have been refused
+            record.write()
     elif phase in (QUIESCED, LATE):
         _look()
     elif not events.barrier.taken:  # a child that was forked in the middle
