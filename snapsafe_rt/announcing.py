@@ -58,7 +58,7 @@ class Manager:
     def paths(self, phase: str) -> "list[Item]":
         """What has to change for there to be news."""
         wanted = [sources.MANAGER] if phase == RUNNING else [self.state_file]
-        found = [entry(path, look(path), phase == QUIESCED) for path in wanted]
+        found = [entry(path, look(path), phase == QUIESCED, announcer=True) for path in wanted]
         return [item for item in found if item is not None]
 
     def _refused(self) -> str:

@@ -73,7 +73,7 @@ class Logind:
     def paths(self, phase: str) -> "list[Item]":
         if not self._bus.startswith("/"):
             return []
-        item = entry(self._bus, announcing.look(self._bus), False)
+        item = entry(self._bus, announcing.look(self._bus), announcer=True)
         return [item] if item is not None else []
 
     def _refuse(self, why: str) -> None:
