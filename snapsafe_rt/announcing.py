@@ -26,7 +26,7 @@ LOOK_MS = 50  # how often a program that stands still looks whether the snapshot
 GRACE_SECONDS = 5.0  # how long a manager may be late with what it says that it will do
 QUIESCING_SECONDS = 60.0  # as long is believed that others are waited for; logind's limit is 5 by default
 STATE_MOST = 4096  # bytes of the state file that are read
-ERRORS_KEPT, ERROR_LENGTH = 8, 300
+ERRORS_KEPT, ERROR_LENGTH = 7, 300  # the manager takes eight
 
 _INTERFACE = "org.snapsafe.Manager."
 
