@@ -218,24 +218,27 @@ def _run_original(snapshot: Snapshot, without: "set[object]") -> "list[tuple[obj
 
 def _look() -> None:
     """Is it over?"""
+    if phase in (QUIESCED, LATE):
+        watching.update()  # first: what changes after this look is news. A child's plan may still be its parent's
     if phase in (QUIESCED, LATE) and _announcer.still_on():
-        watching.update()  # a child's plan may still be its parent's, of a moment before
-    elif phase == LATE:
+        return
+    if phase == LATE:
         _announcer.over()
         _move(RUNNING, again=True)
-    elif phase == QUIESCED and events.barrier.resume():
+    elif phase == QUIESCED and (events.barrier.resume() or events.barrier.claim()):
         _over()
 
 
 def _over() -> None:
-    """Decided by the source, whatever was announced."""
+    """Decided by the source, whatever was announced. The turn is this thread's."""
+    global phase
+    phase = AFTER
     snapshot = _last or Snapshot(0)
     failed: list[tuple[object, BaseException]] = []
     try:
-        _move(AFTER)
         activation.take_again()
-        watching.update(again=True)
         _announcer.over()
+        _move(AFTER)
         events.barrier.greenlet = homes.greenlet()
         restored = events.pending()
         if restored:
