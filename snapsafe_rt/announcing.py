@@ -44,6 +44,8 @@ class Manager:
         self._greeting = _call("Inhibit", what="snapshot", who=who(), why=why, mode="delay") + _call("Prepare")
         self._deaf: "tuple[tuple[int, int], str] | None" = None  # a socket that is of no use, and why
         self._limit: "tuple[tuple[str, int], float] | None" = None  # what was read of the state, and until when it holds
+        self._looked = False
+        self._state: "os.stat_result | None" = None  # how the state file was when it was read last
         self.snapshot = 0
 
     @property
@@ -57,9 +59,14 @@ class Manager:
 
     def paths(self, phase: str) -> "list[Item]":
         """What has to change for there to be news."""
-        wanted = [sources.MANAGER] if phase == RUNNING else [self.state_file]
-        found = [entry(path, look(path), phase == QUIESCED, announcer=True) for path in wanted]
-        return [item for item in found if item is not None]
+        if phase == RUNNING:
+            item = entry(sources.MANAGER, look(sources.MANAGER), announcer=True)
+        else:
+            if not self._looked:  # else as of when it was read, whoever plans now: what came after that is news
+                self._state = look(self.state_file)
+                self._looked = True
+            item = entry(self.state_file, self._state, phase == QUIESCED, announcer=True)
+        return [item] if item is not None else []
 
     def _refused(self) -> str:
         return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(sources.MANAGER) else ""
@@ -99,6 +106,7 @@ class Manager:
 
     def still_on(self) -> bool:
         """Is the snapshot not over? A file that is gone, or that nobody has kept to, means that it is."""
+        self._looked, self._state = True, look(self.state_file)
         try:
             with open(self.state_file, "rb") as file:
                 found = json.loads(file.read(STATE_MOST))
@@ -118,6 +126,7 @@ class Manager:
 
     def over(self) -> None:
         self._limit = None
+        self._looked = False
 
     def reason(self, state: int, error: int) -> str:
         """Why there is no lock, by the state of the connection; "" where there is one."""

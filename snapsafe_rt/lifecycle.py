@@ -35,6 +35,7 @@ _announcer: "Any" = None
 _why_none = ""
 _done: "list[Registration]" = []  # whose callback before the snapshot was run, and not undone
 _failed: "list[Registration]" = []
+_halfway = False  # a child that was forked while its parent's callbacks ran: it goes on, whoever is asked
 _last: "Snapshot | None" = None
 
 
@@ -100,7 +101,7 @@ def woken(heard: bool) -> None:
     """Called by the watcher's runner, whatever woke it. `heard`: it was the announcer."""
     if phase == RUNNING and _announcer is not None:
         told = _announcer.hear()
-        if told == "announced" or (told == "late" and _done):  # a child that was forked in the middle goes on
+        if told == "announced" or (told == "late" and _halfway):
             _announced()
         elif told == "late":
             _move(LATE)
@@ -127,8 +128,9 @@ def _move(to: str, farewell: "bytes | None" = None, again: bool = False) -> None
 
 def _announced() -> None:
     """Run what is to be run before it, and say so."""
-    global _last
+    global _last, _halfway
     _claim()
+    _halfway = False
     _last = Snapshot(_announcer.snapshot)
     went_on = False
     try:
@@ -218,11 +220,9 @@ def _run_original(snapshot: Snapshot, without: "set[object]") -> "list[tuple[obj
 
 def _look() -> None:
     """Is it over?"""
-    if phase in (QUIESCED, LATE):
-        watching.update()  # first: what changes after this look is news. A child's plan may still be its parent's
     if phase in (QUIESCED, LATE) and _announcer.still_on():
-        return
-    if phase == LATE:
+        watching.update()  # a child's plan may still be its parent's, of a moment before
+    elif phase == LATE:
         _announcer.over()
         _move(RUNNING, again=True)
     elif phase == QUIESCED and (events.barrier.resume() or events.barrier.claim()):
@@ -274,10 +274,11 @@ def _tell(failed: "list[tuple[object, BaseException]]") -> None:
 def after_fork_in_child() -> None:
     """A child takes a lock of its own. One that was forked while its parent stood still does so as well; what was run in
     the parent, before the snapshot, is not run again."""
-    global phase
+    global phase, _halfway
     if phase == QUIESCED:
         events.barrier.hold()
     elif phase in (BEFORE, LATE):
+        _halfway = phase == BEFORE
         phase = RUNNING
 
 

@@ -153,6 +153,7 @@ def prepare():
         assert taken() == ["before a"]
         # In a clone of a process the calling thread alone goes on, and here nothing may wait for another one.
         from snapsafe_rt import watching
+        assert native.wait_quiet(10000)
         native.plan_watching([], False, None)
         watching._planned = watching._NOTHING
         ask("Unquiesce")
