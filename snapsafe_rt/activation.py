@@ -186,8 +186,8 @@ def probe(now: bool = False) -> None:
 
 
 def let_go() -> str:
-    """Before a snapshot that was announced: map no device any more, and watch a file instead if there is one. The fence is
-    up until take_again(). Returns why a device is still mapped, or "". Main interpreter."""
+    """Before a snapshot that was announced: map no device any more, and watch a file instead if there is one. The fence
+    is up until take_again(). Returns why a device is still mapped, or "". Main interpreter."""
     with _lock:
         state.quiesced = True
         native.hold_fence(True)

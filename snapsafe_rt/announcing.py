@@ -1,7 +1,7 @@
 """Who announces snapshots to this program: the manager, over Varlink. snapsafe_rt.logind is another one.
 
-The watcher holds the connection (cython/contact.h); here is what is said on it, and what the answers mean. All of it runs
-in the watcher's runner or with the activation's lock held.
+The watcher holds the connection (cython/contact.h); here is what is said on it, and what the answers mean. All of it
+runs in the watcher's runner or with the activation's lock held.
 """
 
 import json
@@ -42,10 +42,10 @@ class Manager:
 
     def __init__(self, why: str) -> None:
         self._greeting = _call("Inhibit", what="snapshot", who=who(), why=why, mode="delay") + _call("Prepare")
-        self._deaf: "tuple[tuple[int, int], str] | None" = None  # a socket that is of no use, and why
-        self._limit: "tuple[tuple[str, int], float] | None" = None  # what was read of the state, and until when it holds
+        self._deaf: tuple[tuple[int, int], str] | None = None  # a socket that is of no use, and why
+        self._limit: tuple[tuple[str, int], float] | None = None  # what was read of the state, and how long it holds
         self._looked = False
-        self._state: "os.stat_result | None" = None  # how the state file was when it was read last
+        self._state: os.stat_result | None = None  # how the state file was when it was read last
         self.snapshot = 0
 
     @property

@@ -5,8 +5,8 @@
 
 running   a delay lock is held, or asked for; the watcher has the connection (cython/contact.h)
 before    the callbacks run, last-in first-out, on the watcher's runner and on their loops and hubs
-quiesced  device, inotify and connection are let go of; the event's turn is held by nobody, so that no callback of a restore
-          runs before the snapshot is over
+quiesced  device, inotify and connection are let go of; the event's turn is held by nobody, so that no callback of a
+          restore runs before the snapshot is over
 after     the source is looked at again: if it has moved the restore event runs, else after_in_original
 late      no lock is to be had before the present snapshot is over
 """
@@ -272,8 +272,8 @@ def _tell(failed: "list[tuple[object, BaseException]]") -> None:
 
 
 def after_fork_in_child() -> None:
-    """A child takes a lock of its own. One that was forked while its parent stood still does so as well; what was run in
-    the parent, before the snapshot, is not run again."""
+    """A child takes a lock of its own. One that was forked while its parent stood still does so as well; what was run
+    in the parent, before the snapshot, is not run again."""
     global phase, _halfway
     if phase == QUIESCED:
         events.barrier.hold()

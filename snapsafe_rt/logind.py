@@ -1,8 +1,8 @@
-"""systemd-logind as who announces snapshots: its delay lock on sleep, and PrepareForSleep, for hosts that suspend a guest to
-snapshot it (SNAPSAFE_LIFECYCLE=logind). systemd docs/INHIBITOR_LOCKS.md; org.freedesktop.login1(5).
+"""systemd-logind as who announces snapshots: its delay lock on sleep, and PrepareForSleep, for hosts that suspend a
+guest to snapshot it (SNAPSAFE_LIFECYCLE=logind). systemd docs/INHIBITOR_LOCKS.md; org.freedesktop.login1(5).
 
-jeepney makes and reads the messages, and opens nothing; the watcher holds the connection, and with it the descriptor that is
-the lock. While the machine sleeps nothing is let go of: it is the machine that stands still.
+jeepney makes and reads the messages, and opens nothing; the watcher holds the connection, and with it the descriptor
+that is the lock. While the machine sleeps nothing is let go of: it is the machine that stands still.
 """
 
 import os
@@ -68,10 +68,10 @@ class Logind:
             self._bus, self._no_bus = find_system_bus().replace("\0", "@"), ""
         except (RuntimeError, ValueError) as error:
             self._bus, self._no_bus = "", f"DBUS_SYSTEM_BUS_ADDRESS: {error}"
-        self._stream: "Any" = None
+        self._stream: Any = None
         self._lines = 0
         self._held = False
-        self._deaf: "tuple[tuple[int, int], str] | None" = None  # a bus that is of no use, and why
+        self._deaf: tuple[tuple[int, int], str] | None = None  # a bus that is of no use, and why
         self._on = True
         self.snapshot = 0
 

@@ -23,7 +23,8 @@ LIMITS = (
 
 
 LET_GO = (
-    "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is over"
+    "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
+    "over"
 )
 
 

@@ -1,7 +1,9 @@
 """What is asked before it is dumped: a service with a connection to somebody outside of its tree.
 
-    asked.py FOLDER DATABASE PATHS... : the database listens at that Unix socket; writes FOLDER/ready.PID, and appends to
-    FOLDER/log.PID what was called, with what the database said to it
+    asked.py FOLDER DATABASE
+
+The database listens at that Unix socket. Writes FOLDER/ready.PID, and appends to FOLDER/log.PID what was called, with
+what the database said to it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A tree that is asked before it is dumped: quiesced it can be dumped, and its copies go on; unquiesced CRIU refuses."""
+"""A tree that is asked before it is dumped: then it can be dumped, and its copies go on; else CRIU refuses it."""
 
 import contextlib
 import json
@@ -95,7 +95,7 @@ class Asked:
 
     def took(self, *lines: str) -> None:
         """Each has called these since the last time."""
-        expected = dict.fromkeys(self.pids, list(lines))
+        expected = {pid: list(lines) for pid in self.pids}
         self.until(lambda: self.logs() == expected, f"both call {lines}")
         time.sleep(0.1)
         if self.logs() != expected:

@@ -2,8 +2,9 @@
 
 import os
 
-import snapsafe_rt
 from restored import until
+
+import snapsafe_rt
 from snapsafe_rt import sources
 
 sources.MANAGER = os.environ.get("TEST_MANAGER", sources.MANAGER)

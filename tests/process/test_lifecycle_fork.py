@@ -30,6 +30,10 @@ def log(lab, tmp_path):
     return read
 
 
+def alike(pids, names):
+    return dict.fromkeys(pids, names)
+
+
 CHILD = """
 pid = os.fork()
 if pid == 0:
@@ -47,10 +51,10 @@ def test_a_child_takes_a_lock_of_its_own(lab, log, restored):
     told = lab.quiesce()
     assert told["late"] == []
     every = {one.pid, *children}
-    assert log(12) == dict.fromkeys(every, ["before b", "before a"])
+    assert log(12) == alike(every, ["before b", "before a"])
     lab.call("Unquiesce", restored=restored)
     kind = "clone" if restored else "original"
-    assert log(12) == dict.fromkeys(every, [f"{kind} a", f"{kind} b"])
+    assert log(12) == alike(every, [f"{kind} a", f"{kind} b"])
     lab.until_locks(6)
     one(f"for pid in {children}: os.kill(pid, signal.SIGKILL), os.waitpid(pid, 0)")
     lab.until_locks(1)
@@ -76,7 +80,7 @@ inside.wait(20)""")
     one("go.set(); asking.join(20)")
     assert log(2) == {one.pid: ["waited", "before a"]}
     lab.call("Unquiesce")
-    assert log(4) == dict.fromkeys([one.pid, child], ["original a", "original c"])
+    assert log(4) == alike([one.pid, child], ["original a", "original c"])
     one(f"os.kill({child}, signal.SIGKILL); os.waitpid({child}, 0)")
 
 
@@ -88,10 +92,11 @@ def test_a_child_forked_while_its_parent_stands_still(lab, log, restored):
     one("phase('quiesced')")
     child = one(CHILD.format(body="pass"))
     time.sleep(0.3)  # nothing may happen
-    assert log(0) == {} and lab.inhibitors() == []
+    assert log(0) == {}
+    assert lab.inhibitors() == []
     lab.call("Unquiesce", restored=restored)
     kind = "clone" if restored else "original"
-    assert log(2) == dict.fromkeys([one.pid, child], [f"{kind} a"])
+    assert log(2) == alike([one.pid, child], [f"{kind} a"])
     lab.until_locks(2)
     one(f"os.kill({child}, signal.SIGKILL); os.waitpid({child}, 0)")
 

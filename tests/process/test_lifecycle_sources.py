@@ -40,21 +40,29 @@ def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
 
     one = device.program("import uuid; pair('a'); locked(); uuid.uuid4()")
     before = one(PICTURE)
-    assert before["source"] == device.device.uri and before["synchronous"] and before["pool"]
+    assert before["source"] == device.device.uri
+    assert before["synchronous"]
+    assert before["pool"]
     assert mapped(one, device.device.path)  # the twin
     device.quiesce()
     one("phase('quiesced')")
     still = one(PICTURE)
-    assert still["source"] == f"vmclock:{device.manager.file}" and not still["synchronous"] and not still["pool"], still
-    assert still["fence"] != "down" and still["epoch"] == 0
+    assert still["source"] == f"vmclock:{device.manager.file}", still
+    assert not still["synchronous"], still
+    assert not still["pool"], still
+    assert still["fence"] != "down"
+    assert still["epoch"] == 0
     assert not mapped(one, device.device.path)
     seen = outside.inspect(one.pid)
-    assert seen.source["source"] == still["source"] and not seen.source["synchronous"]
+    assert seen.source["source"] == still["source"]
+    assert not seen.source["synchronous"]
     assert seen.fence["state"] == still["fence"]
     device.call("Unquiesce")
     assert after(one) == ["before a", "original a"]
     now = one(PICTURE)
-    assert now["source"] == device.device.uri and now["synchronous"] and now["epoch"] == 0
+    assert now["source"] == device.device.uri
+    assert now["synchronous"]
+    assert now["epoch"] == 0
     assert mapped(one, device.device.path)
 
 
@@ -94,10 +102,14 @@ def test_without_a_file_it_says_that_it_is_not_protected(device):
     device.quiesce()
     one("phase('quiesced')")
     still = one(PICTURE)
-    assert still["source"] is None and not still["protected"] and still["fence"] != "down"
+    assert still["source"] is None
+    assert not still["protected"]
+    assert still["fence"] != "down"
     assert any("let go of" in problem for problem in still["problems"]), still
     seen = outside.inspect(one.pid)
-    assert seen.source is None and not seen.protected and any("let go of" in problem for problem in seen.problems)
+    assert seen.source is None
+    assert not seen.protected
+    assert any("let go of" in problem for problem in seen.problems)
     device.device.bump()
     assert one("answer = snapsafe_rt.epoch()") == 0  # nobody could know
     device.call("Unquiesce")
@@ -112,7 +124,8 @@ def test_a_device_that_could_not_be_opened_again_is_kept(device):
     device.quiesce()
     one("phase('quiesced')")
     still = one(PICTURE)
-    assert still["source"] == device.device.uri and still["synchronous"]
+    assert still["source"] == device.device.uri
+    assert still["synchronous"]
     assert any("cannot dump" in problem for problem in still["problems"]), still
     device.call("Unquiesce")
     assert one("phase('running'); answer = taken()") == ["before a", "original a"]
@@ -176,7 +189,8 @@ def test_a_peer_that_is_no_manager_hurts_nobody(bare, behave, reason, again):
         before = one("answer = native.inspect_watcher().wakeups, time.process_time()")
         time.sleep(1.5)
         now = one("answer = native.inspect_watcher().wakeups, time.process_time()")
-        assert now[0] - before[0] < 8 and now[1] - before[1] < 0.5, (before, now)
+        assert now[0] - before[0] < 8, (before, now)
+        assert now[1] - before[1] < 0.5, (before, now)
         assert peer.count < (6 if again else 2)
         assert one("answer = taken()") == []
         peer.close()
