@@ -326,6 +326,16 @@ def test_who_comes_meanwhile(manager, connect, hold):
     manager.call("Unquiesce")
 
 
+def test_on_behalf_of_another(manager, connect):
+    """What a facade needs: it is that user who must be permitted to block, and who is named."""
+    facade = connect(manager)
+    lock = {"who": "x", "why": "", "mode": "block"}
+    assert facade.call("Inhibit", **lock, uid=65534, pid=7)["error"] == "org.varlink.service.PermissionDenied"
+    assert "parameters" in facade.call("Inhibit", **lock | {"mode": "delay"}, uid=65534, pid=7)
+    [found] = manager.call("ListInhibitors")["parameters"]["inhibitors"]
+    assert (found["uid"], found["pid"]) == (65534, 7)
+
+
 def test_two_orchestrators(manager, connect, hold):
     waiting = hold(manager)
     first, second = connect(manager), connect(manager)
@@ -488,6 +498,7 @@ def test_no_room_for_the_state(start, hold, outer, shm_path):
         ("Ready", {"errors": [1]}, "errors"),
         ("Ready", {"errors": "no"}, "errors"),
         ("Prepare", {"x": 1}, "x"),
+        ("Inhibit", {"who": "x", "why": "", "mode": "delay", "pid": "1"}, "pid"),
         ("Quiesce", {"timeout": -1}, "timeout"),
         ("Quiesce", {"timeout": float("nan")}, "timeout"),
         ("Quiesce", {"timeout": True}, "timeout"),
@@ -552,6 +563,7 @@ def test_a_stranger(manager):
 with Client({str(manager.socket)!r}) as client:
     for method, parameters in (
         ("Quiesce", {{}}), ("Unquiesce", {{}}), ("Inhibit", {{"who": "x", "why": "", "mode": "block"}}),
+        ("Inhibit", {{"who": "x", "why": "", "mode": "delay", "uid": 0}}),
     ):
         print(client.call(method, **parameters)["error"])
     print(client.call("Inhibit", who="x", why="", mode="delay"))
@@ -560,7 +572,7 @@ with Client({str(manager.socket)!r}) as client:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     denied = "org.varlink.service.PermissionDenied\n"
-    assert done.stdout == 3 * denied + "{'parameters': {'state': 'running'}}\n65534\nrunning\n", done.stderr
+    assert done.stdout == 4 * denied + "{'parameters': {'state': 'running'}}\n65534\nrunning\n", done.stderr
     assert manager.describe()["state"] == "running"
 
 
