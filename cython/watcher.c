@@ -294,8 +294,8 @@ static void wait_for_change(holdings *h)
     }
     const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_contact_again()) ? SS_WATCH_TICK_MS : -1);
     const int error = ready < 0 ? errno : 0;
+    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
     if (!table_is_ours(h)) {
-        __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
         open_all(h);
         return;
     }
@@ -305,7 +305,6 @@ static void wait_for_change(holdings *h)
         wait_for_tick(SS_WATCH_TICK_MS);
         return;
     }
-    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
     if (fds[0].revents & POLLIN) {
         struct signalfd_siginfo info;
         while (read(h->signals, &info, sizeof info) > 0)
@@ -330,13 +329,14 @@ static void wait_for_change(holdings *h)
     }
 }
 
-static void free_plan(void)
+static void adopt(const ss_watch_item *items, int count)
 {
     for (int i = 0; i < plan_count; i++) {
         free(plan[i].path);
         free(plan[i].name);
     }
-    plan_count = 0;
+    memcpy(plan, items, (size_t)count * sizeof *items);
+    plan_count = count;
 }
 
 /* Looks at something else from now on, if it is to; the connection stays. */
@@ -349,9 +349,7 @@ static void take_plan(holdings *h)
         return;
     close_all(h);
     (void)pthread_mutex_lock(&mutex);
-    free_plan();
-    memcpy(plan, next_plan, (size_t)next_count * sizeof *plan);
-    plan_count = next_count;
+    adopt(next_plan, next_count);
     next_plan = NULL;
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
@@ -499,9 +497,7 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsi
     ss_contact_set_farewell(NULL, 0);
     ss_contact_set(link);
     every_ms = every;
-    free_plan();
-    plan_count = count;
-    memcpy(plan, items, (size_t)count * sizeof *items);
+    adopt(items, count);
     wanted = want;
     (void)pthread_mutex_lock(&mutex);
     run_event = run;
@@ -518,7 +514,12 @@ void ss_watcher_pause(void)
 {
     (void)pthread_mutex_lock(&control);
     paused++;
-    stop();
+    (void)pthread_mutex_lock(&mutex);
+    const bool at_event = runner_busy;
+    (void)pthread_mutex_unlock(&mutex);
+    /* While the program gets ready for a snapshot the connection is its lock; and the runner would be there anyway. */
+    if (!at_event || ss_contact_inspect(NULL) != SS_CONTACT_HEARD)
+        stop();
     (void)pthread_mutex_unlock(&control);
 }
 

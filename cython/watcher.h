@@ -39,7 +39,8 @@ enum ss_watch_how {
 int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why), int every_ms,
                     const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size);
 
-/* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on.
+/* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on,
+   and with it, while it is about a snapshot, the connection.
    resume() in a forked child starts the threads there. Any thread, with or without the GIL. */
 void ss_watcher_pause(void);
 void ss_watcher_resume(void);

@@ -36,7 +36,7 @@ class Manager:
 
     kind = "snapsafe"
     lets_go = True
-    """A program that was asked holds neither device nor inotify nor connection until the snapshot is over."""
+    """A program that was asked holds neither inotify nor connection until the snapshot is over."""
 
     look_ms = LOOK_MS
 
@@ -47,6 +47,9 @@ class Manager:
         self._looked = False
         self._state: os.stat_result | None = None  # how the state file was when it was read last
         self.snapshot = 0
+        self.dump = False
+        """Is it CRIU that takes it, who dumps no process that maps a device? In a snapshot of the machine the device is what
+        tells a clone, before it runs."""
 
     @property
     def state_file(self) -> str:
@@ -82,6 +85,7 @@ class Manager:
                     return self._judge(str(found["error"]), parameters)
                 if number == 1:
                     self.snapshot = int(parameters["snapshot"])
+                    self.dump = parameters.get("dump") is True
                     return "announced"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._refuse("what it says is not understood")

@@ -5,7 +5,7 @@
 
 running   a delay lock is held, or asked for; the watcher has the connection (cython/contact.h)
 before    the callbacks run, last-in first-out, on the watcher's runner and on their loops and hubs
-quiesced  device, inotify and connection are let go of; the event's turn is held by nobody, so that no callback of a
+quiesced  inotify and connection are let go of, and for CRIU the device; the event's turn is held by nobody, so that no callback of a
           restore runs before the snapshot is over
 after     the source is looked at again: if it has moved the restore event runs, else after_in_original
 late      no lock is to be had before the present snapshot is over
@@ -179,7 +179,7 @@ def _before(snapshot: Snapshot) -> bool:
         _undo(snapshot)
         return False
     if _announcer.lets_go:
-        snapshot.kept = activation.let_go()
+        snapshot.kept = activation.let_go(devices=_announcer.dump)
     events.barrier.hold()
     _move(QUIESCED, farewell=_announcer.farewell([]))
     return True

@@ -134,7 +134,7 @@ def run(say: "object", action: str) -> str:
         else:
             raise Failed("asked: CRIU dumped a tree with connections to somebody outside")
         say("quiescing, dumping it and letting it go on ...")  # type: ignore[operator]
-        if asked.call("Quiesce")["late"]:
+        if asked.call("Quiesce", dump=True)["late"]:
             raise Failed("asked: somebody was late")
         asked.took("before 0")
         criu("dump", asked.image / "dump.log", "--tree", asked.pids[0], "--leave-running")

@@ -44,7 +44,7 @@ def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
     assert before["synchronous"]
     assert before["pool"]
     assert mapped(one, device.device.path)  # the twin
-    device.quiesce()
+    device.quiesce(dump=True)
     one("phase('quiesced')")
     still = one(PICTURE)
     assert still["source"] == f"vmclock:{device.manager.file}", still
@@ -66,12 +66,38 @@ def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
     assert mapped(one, device.device.path)
 
 
+def test_a_device_stays_mapped_in_a_snapshot_of_the_machine(device):
+    """A clone has to know before it runs, not when the manager has published."""
+    one = device.program("import random; pair('a'); locked()")
+    device.call("Quiesce", hold=True)
+    one("phase('quiesced')")
+    still = one(PICTURE)
+    assert still["source"] == device.device.uri
+    assert still["synchronous"]
+    assert mapped(one, device.device.path)
+    os.kill(device.manager.pid, 19)  # in the clone it does not run yet
+    drawn = """
+reader, writer = os.pipe()
+if os.fork() == 0:  # what a clone that knows nothing would draw
+    os.write(writer, repr(random.random()).encode())
+    os._exit(0)
+os.wait()
+answer = float(os.read(reader, 64))"""
+    expected = one(drawn)
+    device.device.bump()
+    assert one("answer = random.random()") != expected
+    os.kill(device.manager.pid, 18)
+    device.call("Unquiesce")
+    assert after(one) == ["before a", "clone a"]
+    assert one("answer = snapsafe_rt.epoch()") == 1
+
+
 @pytest.mark.parametrize("published", [True, False])
 def test_one_restore_of_device_and_file_is_counted_once(device, published):
     """The file tells which number of the device it was moved for."""
     one = device.program("pair('a'); locked()")
     for number in range(1, 4):
-        device.call("Quiesce", hold=True)
+        device.call("Quiesce", hold=True, dump=True)
         one("phase('quiesced')")
         old = one("answer = native.inspect_epoch().generation")
         device.device.bump()
@@ -84,7 +110,7 @@ def test_one_restore_of_device_and_file_is_counted_once(device, published):
 
 def test_another_restore_after_the_file_told_of_one_is_counted(device):
     one = device.program("pair('a'); locked()")
-    device.call("Quiesce", hold=True)
+    device.call("Quiesce", hold=True, dump=True)
     one("phase('quiesced')")
     device.device.bump()
     one("assert until(lambda: native.epoch() == 1)")
@@ -99,7 +125,7 @@ def test_without_a_file_it_says_that_it_is_not_protected(device):
     from snapsafe_rt import outside
 
     one = device.program("pair('a'); locked()", env={"SNAPSAFE_SOURCES": device.device.uri})
-    device.quiesce()
+    device.quiesce(dump=True)
     one("phase('quiesced')")
     still = one(PICTURE)
     assert still["source"] is None
@@ -121,7 +147,7 @@ def test_without_a_file_it_says_that_it_is_not_protected(device):
 def test_a_device_that_could_not_be_opened_again_is_kept(device):
     device.device.path.chmod(0o600)
     one = device.program("pair('a'); locked(); snapsafe_rt.status(); os.setgid(61000); os.setuid(61000)")
-    device.quiesce()
+    device.quiesce(dump=True)
     one("phase('quiesced')")
     still = one(PICTURE)
     assert still["source"] == device.device.uri
