@@ -297,6 +297,8 @@ def forget() -> None:
 
 def describe() -> "dict[str, Any]":
     """Keys as in docs/command.md, but for the last snapshot."""
+    from snapsafe_rt import report  # who is asked for a status has it
+
     state = activation.state
     reason = ""
     contact, error = native.contact_state()
@@ -309,7 +311,7 @@ def describe() -> "dict[str, Any]":
     elif _why_none:
         reason = _why_none
     elif not wanted():
-        reason = "nothing is registered for the time before a snapshot"
+        reason = report.NOTHING_REGISTERED
     elif phase == LATE:
         reason = "a snapshot is under way: it is asked for when that is over"
     elif phase == RUNNING and _announcer is not None:
