@@ -1,17 +1,25 @@
 """What every program in a guest shares: the way to the harness, and the look at the page that tells of a restore.
 
-Messages go over a virtio serial port, after what they tell about: a header of two 32-bit lengths, JSON, bytes.
+Messages go over a virtio serial port, after what they tell about: a header of two 32-bit lengths, JSON, bytes. Where
+systemd is, LAB_NAME is the program's name for system/agent.py, which has the port.
 """
 
 import json
 import mmap
 import os
+import socket
 import struct
 import sys
 
 HEAD = struct.Struct("<II")
 PROTECTED = os.environ.get("SNAPSAFE") != "0"
-_port = os.open("/dev/" + next(name for name in os.listdir("/dev") if name.startswith("vport")), os.O_RDWR)
+_name = os.environ.get("LAB_NAME")
+if _name is None:
+    _port = os.open("/dev/" + next(name for name in os.listdir("/dev") if name.startswith("vport")), os.O_RDWR)
+else:
+    _peer = socket.socket(socket.AF_UNIX)
+    _peer.connect("/run/lab/socket")
+    _port = _peer.fileno()
 
 
 def setting(name, default):
@@ -54,6 +62,8 @@ def eight_bytes(value):
     return getattr(value, "bytes", value)[-8:]
 
 
+if _name is not None:
+    send(name=_name)
 if PROTECTED and "snapsafe_rt" not in sys.modules:
     send(failed="sitecustomize did not import snapsafe_rt")
     raise SystemExit(1)
