@@ -1,6 +1,6 @@
 """One lab and one table of results for the whole run. SNAPSAFE_VM_RESULTS: the JSON file (default: in the cache)."""
 
-import contextlib
+import functools
 import os
 import random
 import subprocess
@@ -37,14 +37,7 @@ def system(lab, results):
         results.facts["systemd"] = guest.ready["systemd"]
         assert (guest.ready["state"], guest.ready["units"]) == ("running", "")
         booted = guest.snapshot("system-booted", resume=False)
-
-    @contextlib.contextmanager
-    def copy(name):
-        with lab.clone(name, System(), booted) as guest:
-            guest.run()
-            yield guest
-
-    yield copy
+    yield functools.partial(lab.copy, machine=System(), snapshot=booted)
     lab.forget(booted)
 
 

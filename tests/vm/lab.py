@@ -164,6 +164,13 @@ class Lab:
             yield guest
         self.clones += 1
 
+    @contextlib.contextmanager
+    def copy(self, name, machine, snapshot):
+        """A running copy."""
+        with self.clone(name, machine, snapshot) as guest:
+            guest.run()
+            yield guest
+
     def clones_of(self, name, machine, chance, snapshots, each, body=None, generation=None):
         """Boots, takes snapshots at random moments, runs body(clone) in `each` clones of every one. What body returned
         (by default the program's first report), a list for each snapshot."""

@@ -32,7 +32,7 @@ class Done(NamedTuple):
 
 
 class SystemGuest(Guest):
-    """As Guest. `ready` has "state" (of systemctl is-system-running), "units" (failed ones), "systemd" (its version)."""
+    """`ready` has "state" (of systemctl is-system-running), "units" (failed ones), "systemd" (its version)."""
 
     ports = ("lab", "org.qemu.guest_agent.0")
 
