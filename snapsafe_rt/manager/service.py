@@ -86,7 +86,8 @@ class Manager:
         self._lock = _lock(socket_path + ".lock")
         self._freezer = Freezer(cgroup, self._lock) if cgroup else None
         self._frozen = 0  # counts the times; odd while they are
-        self._thawed = -SAME_RESTORE_SECONDS
+        self._published_at_freeze = 0
+        self._thawed = -SAME_RESTORE_SECONDS  # when they were let go as restored, last
         self._unfrozen_restores = 0
         self._loop = Loop()
         self._signs = Signs(names)
@@ -207,7 +208,8 @@ class Manager:
         try:
             self._freezer.thaw()
             self._frozen += 1
-            self._thawed = time.monotonic()
+            if self._published != self._published_at_freeze:
+                self._thawed = time.monotonic()
         except OSError as error:
             _say(f"{self._freezer.folder} cannot be thawed: {error.strerror}")
             self._loop.later(1.0, lambda: self._let_go(restored=False))
@@ -302,6 +304,7 @@ class Manager:
         except NotFrozen as error:
             raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason=str(error)) from None
         self._frozen += 1
+        self._published_at_freeze = self._published
         mine = self._frozen
 
         def late() -> None:

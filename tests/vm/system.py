@@ -169,7 +169,7 @@ class System(NamedTuple):
 
     def hardware(self, lab):
         pack = (
-            'mkdir -p added/usr/lib/lab added/etc/systemd/system/multi-user.target.wants'
+            "mkdir -p added/usr/lib/lab added/etc/systemd/system/multi-user.target.wants"
             ' && cp "$0"/guest/*.py "$0"/guest/system/agent.py added/usr/lib/lab/'
             ' && cp "$0/guest/system/init" init && chmod 755 init'
             ' && cp "$0/guest/system/lab.service" added/etc/systemd/system/'
