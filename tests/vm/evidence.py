@@ -43,11 +43,11 @@ SCENARIOS = {
     "image": "Images built by buildah from examples/base-image, run by podman, 50 clones each of a process in them.",
     "file moved late": "The size of *asynchronous*: a script moves a file source when the kernel tells of the restore.",
     "systemd": "A whole Debian with systemd as init and [the manager](manager.md) as its service. Idle programs are "
-    "services too, one for each way to a source; what each draws first after the restore. *Without* is a service of stock "
-    "Python beside them.",
-    "frozen over the snapshot": "The same machine without VMClock: the kernel's message of a VM fork is all there is. A hot "
-    "loop in a cgroup; *without*: the manager tells it by its file, while it runs; *with*: the manager has `--freeze`, and "
-    "the snapshot is taken between Freeze and Thaw.",
+    "services too, one for each way to a source; what each draws first after the restore. *Without* is a service of "
+    "stock Python beside them.",
+    "frozen over the snapshot": "The same machine without VMClock: the kernel's message of a VM fork is all there is. A "
+    "hot loop in a cgroup; *without*: it runs on and the manager moves its file late; *with*: the manager has `--freeze`, "
+    "and the snapshot is taken between Freeze and Thaw.",
 }
 
 TITLES = {"criu": "CRIU", "image": "Base images", "systemd": "systemd"}

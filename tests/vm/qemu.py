@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-BOOT, ANSWER = 120, 90  # seconds: until a guest's program is ready; until QEMU or a program has answered
+BOOT, ANSWER = 240, 90  # seconds: until a guest's program is ready; until QEMU or a program has answered
 LIFETIME = 900  # seconds a QEMU lives at most, even if this process is killed
 VMCLOCK = 0xFEFFB000  # VMCLOCK_ADDR of QEMU's hw/acpi/vmclock.h: where the page lies in the guest's memory
 FLAGS, GENERATION = 0x18, 0x68  # of struct vmclock_abi, linux/vmclock-abi.h

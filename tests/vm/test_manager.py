@@ -93,9 +93,8 @@ def test_the_service(managed):
         guest.do("loginctl", "enable-linger", "lab")
         guest.do("systemctl", "start", "user@1000")
         guest.put("/etc/systemd/user/own.service", OWN)
-        guest.do(
-            "setpriv", "--reuid=lab", "--regid=lab", "--init-groups", "sh", "-c", XDG + "systemctl --user start own"
-        )
+        user = "setpriv", "--reuid=lab", "--regid=lab", "--init-groups", "env", "XDG_RUNTIME_DIR=/run/user/1000"
+        guest.do(*user, "systemctl", "--user", "start", "own")
         status = json.loads(guest.do("cat", "/tmp/own.json"))
         assert (status["source"]["source"], status["source"]["via"]) == (DEVICE, "")
         assert status["protected"], status
