@@ -45,8 +45,8 @@ SCENARIOS = {
     "systemd": "A whole Debian with systemd as init and [the manager](manager.md) as its service. Idle programs are "
     "services too, one for each way to a source; what each draws first after the restore. *Without* is a service of "
     "stock Python beside them.",
-    "frozen over the snapshot": "The same machine without VMClock: the kernel's message of a VM fork is all there is. A "
-    "hot loop in a cgroup; *without*: it runs on and the manager moves its file late; *with*: the manager has `--freeze`, "
+    "frozen over the snapshot": "The same machine without VMClock: the kernel's message of a VM fork is all there is. "
+    "A hot loop in a cgroup; *without*: it runs on and the file moves late; *with*: the manager has `--freeze`, "
     "and the snapshot is taken between Freeze and Thaw.",
 }
 

@@ -29,12 +29,17 @@ StandardOutput=file:/tmp/own.json
 @pytest.fixture(scope="module")
 def managed(lab, system):
     """Like `system`, with the manager installed as the document says, and ready."""
-    commands = DOCUMENT.read_text().partition("## Install")[2].split("```")[1]
+    commands = document("## Install")
     with system("install") as guest:
         guest.do("sh", "-euc", f"PATH=$PATH:/opt/app/bin\n{commands}")
         snapshot = guest.snapshot("managed", resume=False)
     yield functools.partial(lab.copy, machine=System(), snapshot=snapshot)
     lab.forget(snapshot)
+
+
+def document(title):
+    """The first block of commands, or of a file, below that title."""
+    return DOCUMENT.read_text().partition(f"\n{title}")[2].split("```")[1].partition("\n")[2]
 
 
 def call(guest, method, user="root", **parameters):
@@ -176,16 +181,6 @@ def test_each_way_to_a_source(lab, managed, results):
     assert repeated == {name: none if way[2] else all_of_them for name, way in WAYS.items()}
 
 
-FREEZING = """\
-[Unit]
-Requires=lab.slice
-After=lab.slice
-[Service]
-ExecStart=
-ExecStart=/opt/app/bin/snapsafe manager --freeze /sys/fs/cgroup/lab.slice
-ProtectControlGroups=no
-ReadWritePaths=/sys/fs/cgroup/lab.slice
-"""
 COUNT = 5000
 
 
@@ -210,15 +205,15 @@ def test_vmgenid_alone(lab, managed, results):
         guest.do("systemctl", "stop", "snapsafe-manager")
         guest.do("modprobe", "-r", "ptp_vmclock")
         guest.do("systemctl", "start", "snapsafe-manager")
-        begun = guest.start("hot", "hot", "Slice=lab.slice", THREADS=1, COUNT=COUNT)
+        begun = guest.start("hot", "hot", "Slice=cloned.slice", THREADS=1, COUNT=COUNT)
         assert in_short(begun["status"]) == ((PUBLISHED, "", False), True)
         guest.silent(0.5)
         running = guest.snapshot("running")
         guest.do("systemctl", "stop", "hot")
-        guest.put("/etc/systemd/system/snapsafe-manager.service.d/freeze.conf", FREEZING)
+        guest.put("/etc/systemd/system/snapsafe-manager.service.d/freeze.conf", document("## --freeze"))
         guest.do("systemctl", "daemon-reload")
         guest.do("systemctl", "restart", "snapsafe-manager")
-        begun = guest.start("hot", "hot", "Slice=lab.slice", THREADS=1, COUNT=COUNT)
+        begun = guest.start("hot", "hot", "Slice=cloned.slice", THREADS=1, COUNT=COUNT)
         assert in_short(begun["status"]) == ((PUBLISHED, "", True), True)
         guest.silent(0.5)
         assert call(guest, "Freeze") == {}
