@@ -345,7 +345,7 @@ class Outside(report.Status):
         self.source = {
             "source": name,
             "what": sources.RANKS[rank] if 0 <= rank < len(sources.RANKS) else "",
-            "synchronous": device or frozen == 1,
+            "synchronous": kind == 0 and (device or frozen == 1),
             "value": words.remembered if value is None else value & words.mask,
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),
@@ -362,7 +362,8 @@ class Outside(report.Status):
         if lifecycle["phase"] in ("running", "before"):
             # Of D-Bus the watcher knows only that there is a connection.
             told = contact == HEARD and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
-            lifecycle["lock"] = contact == HELD or (told and not (lifecycle["phase"] == "running" and lifecycle["reason"]))
+            refused = lifecycle["phase"] == "running" and lifecycle["reason"]
+            lifecycle["lock"] = contact == HELD or (told and not refused)
             if lifecycle["lock"] and lifecycle["phase"] == "running":
                 lifecycle["reason"] = ""
             elif not lifecycle["reason"]:
