@@ -142,6 +142,11 @@ def _announced() -> None:
             events.barrier.end()
     if went_on:
         _look()
+        while (
+            phase == QUIESCED and not native.inspect_watcher().running
+        ):  # no more threads to be had: nobody else looks
+            time.sleep(announcing.LOOK_MS / 1000)
+            _look()
 
 
 def _claim() -> None:
@@ -312,6 +317,8 @@ def describe() -> "dict[str, Any]":
         reason = _why_none
     elif not wanted():
         reason = report.NOTHING_REGISTERED
+    elif phase != QUIESCED and not native.inspect_watcher().running:
+        reason = f"no thread to hold it ({watching.describe()['reason']})"
     elif phase == LATE:
         reason = "a snapshot is under way: it is asked for when that is over"
     elif phase == RUNNING and _announcer is not None:
