@@ -106,3 +106,86 @@ locked()""")
     assert one("answer = taken(), raised") == [["before a", "original a"], []]
     lab.call("Unquiesce")
     one("locked()")
+
+
+def test_a_program_that_never_stops_forking_goes_on(lab):
+    """Each fork restarts the watcher, which comes to no tick."""
+    one = lab.program("""
+pair("a")
+locked()
+stop = threading.Event()
+def fork():
+    while not stop.wait(0.002):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+forks = threading.Thread(target=fork)""")
+    lab.quiesce()
+    one("phase('quiesced'); forks.start(); time.sleep(0.2)")
+    lab.call("Unquiesce")
+    one("assert until(lambda: calls == ['before a', 'original a'], 5), (calls, lifecycle())")
+    one("stop.set(); forks.join(); locked()")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "snapsafe_rt.deactivate(); snapsafe_rt.activate()",
+        "snapsafe_rt.check(); snapsafe_rt.notify_restored()",
+        "snapsafe_rt.register_before_snapshot(print); snapsafe_rt.unregister(print)",
+        "pair('later')",
+        "subprocess.run(['true'], preexec_fn=os.getpid, check=True)",
+        "snapsafe_rt.status(); os.closerange(3, 256)",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (0, 256))",
+        "lab = Manager(sources.MANAGER).call('Describe')",
+    ],
+)
+def test_whatever_a_callback_does_the_program_goes_on(lab, odd):
+    one = lab.program(f"""
+import resource, subprocess
+from snapsafe_rt import sources
+from snapsafe_rt.manager.client import Manager
+def odd():
+    {odd}
+    calls.append("odd")
+pair("a")
+snapsafe_rt.register_before_snapshot(odd)
+locked()""")
+    told = lab.quiesce(timeout=3)
+    assert told["late"] == [], told
+    lab.call("Unquiesce")
+    one("resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))")
+    one("assert until(lambda: lifecycle()['phase'] == 'running' and len(calls) >= 2), (calls, lifecycle())")
+    assert one("answer = taken()")[0] == "odd"
+    one("locked(); snapsafe_rt.unregister(odd)")
+    assert lab.quiesce()["late"] == []
+    lab.call("Unquiesce")
+    assert after(one)[-1].startswith("original")
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()"])
+def test_no_exception_ends_the_program(lab, raised):
+    one = lab.program(f"sys.unraisablehook = lambda args: None; pair('a'); pair('b', {raised}); locked()")
+    assert lab.call("Quiesce")["error"].endswith("CallbackFailed")
+    assert after(one) == ["before b", "before a", "original a"]
+
+
+@pytest.mark.parametrize("phase", ["before", "quiesced", "late"])
+def test_the_interpreter_ends_in_each_phase(lab, phase):
+    one = (
+        lab.program("snapsafe_rt.register_before_snapshot(threading.Event().wait); locked()")
+        if phase == "before"
+        else None
+    )
+    if phase == "quiesced":
+        one = lab.program("pair('a'); locked()")
+    with Client(lab.manager.socket) as client:
+        client.send({"method": "org.snapsafe.Manager.Quiesce"})
+        if phase == "late":
+            client.receive()
+            one = lab.program("pair('a')")
+        one(f"phase({phase!r})")
+        one.say("sys.exit(3)")
+        assert one.process.wait(10) == 3
+    lab.manager.until(lambda told: told["state"] in ("quiesced", "running"))
