@@ -20,6 +20,13 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
+/* glibc has asked the CPU already: in a guest CPUID is an exit to the hypervisor, some 10 us. */
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#include <sys/platform/x86.h>
+#define CPU_FEATURES_KNOWN 1
+#else
+#define CPU_FEATURES_KNOWN 0
+#endif
 #endif
 
 uint32_t ss_fence_flag;
@@ -61,12 +68,19 @@ static bool cpu_word_by(int kind, uint64_t *out)
 
 static int cpu_candidates(int *kinds)
 {
-    unsigned a, b, c, d;
     int count = 0;
+#if CPU_FEATURES_KNOWN
+    if (CPU_FEATURE_PRESENT(RDRAND))
+        kinds[count++] = CPU_RDRAND;
+    if (CPU_FEATURE_PRESENT(RDSEED))
+        kinds[count++] = CPU_RDSEED;
+#else
+    unsigned a, b, c, d;
     if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_RDRND))
         kinds[count++] = CPU_RDRAND;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_RDSEED))
         kinds[count++] = CPU_RDSEED;
+#endif
     return count;
 }
 
