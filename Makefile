@@ -3,7 +3,8 @@
 # make vm-test   clones of whole virtual machines, under QEMU (root, once 1.5 GB of Debian packages)
 # make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
-# make bench  what each path costs, in pairs without and with; five minutes, on a machine that does nothing else
+# make bench  what each path costs, in pairs without and with, and how that grows; five minutes, on a machine that does
+#             nothing else; .ci/bench does it on each CPython
 # make instructions  instructions of each guarded path against a stored bound; seconds, needs valgrind
 # Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
 
@@ -37,7 +38,8 @@ image-test:
 	.ci/images
 
 bench: .venv/bench/ready
-	.venv/bench/bin/python -m benchmarks --json .venv/performance.json --docs docs $(ARGS)
+	-.venv/bench/bin/python -m benchmarks --docs docs $(ARGS)
+	.venv/bench/bin/python -m benchmarks --growth --docs docs $(ARGS)
 
 instructions: .venv/test/ready
 	.venv/test/bin/python -m benchmarks.instructions $(ARGS)
@@ -57,7 +59,7 @@ check:
 
 # With the modules that it is compared with.
 .venv/bench/ready: $(SOURCES)
-	PYTHON=$(PYTHON) .ci/venv .venv/bench -e . uuid_utils fastuuid
+	PYTHON=$(PYTHON) .ci/venv .venv/bench -e . uuid_utils fastuuid ddtrace opentelemetry-distro
 
 .venv/criu/ready: $(SOURCES)
 	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2

@@ -124,7 +124,7 @@ cdef inline PyObject* draw_once(PyObject* self, PyObject* argument, int number, 
     return (<PyCFunction>ss_guards[number].original)(self, argument)
 
 
-# What is left to do when the generation moved during the draw of `value`. Apart, for what nearly every draw does without
+# What is left to do when the generation moved during the draw of `value`. Apart, for what most draws do without
 # is then not made ready for by each.
 cdef PyObject* draw_again(PyObject* self, PyObject* argument, int number, PyObject* value, uint64_t epoch) noexcept:
     cdef int tries = 1
