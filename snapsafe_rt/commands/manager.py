@@ -5,7 +5,7 @@ import os
 import sys
 
 from snapsafe_rt import activation, settings, sources
-from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure, seconds
 from snapsafe_rt.commands.run import shipped
 from snapsafe_rt.core import MISSING, native
 
@@ -29,6 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--freeze",
         metavar="CGROUP",
         help="folder of a cgroup v2 whose programs are stopped over a snapshot, on the word of who takes it",
+    )
+    parser.add_argument(
+        "--inhibit-delay-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=5.0,
+        help="how long Quiesce waits for those who want to be asked before a snapshot (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quiesced-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=60.0,
+        help="how long the machine stays quiesced if nobody calls Unquiesce (default: %(default)s)",
     )
     parser.add_argument(
         "--print",
@@ -65,7 +79,14 @@ def main(options: argparse.Namespace) -> int:
     for path in (options.socket, file):
         _make_folder(os.path.dirname(os.path.abspath(path)))
     try:
-        manager = Manager(os.path.abspath(options.socket), file, names, options.freeze)
+        manager = Manager(
+            os.path.abspath(options.socket),
+            file,
+            names,
+            options.freeze,
+            delay_max=options.inhibit_delay_max,
+            quiesced_max=options.quiesced_max,
+        )
     except NotFrozen as error:
         raise Failure(f"--freeze: {error}", CONFIGURATION) from None
     except Busy:

@@ -117,6 +117,7 @@ class Signs:
         self.log = KernelLog()
         self.vmgenid = vmgenid()
         self._expected = 0.0  # until then a message of the kernel is of a restore that the source told of
+        self._told = 0.0  # until then a late sign is of one that somebody told us of
         self._has_list = bool(names)
         if names:
             activation.activate(names)
@@ -133,7 +134,7 @@ class Signs:
             before = native.inspect_epoch().epoch
             same = native.epoch() != before or time.monotonic() < self._expected
             self._expected = 0.0
-            if self.source is None or not same:
+            if not self.late() and (self.source is None or not same):
                 native.advance()  # no source moved, but the kernel knows better
             loop.wake()
 
@@ -142,6 +143,21 @@ class Signs:
     def counted(self) -> None:
         """A restore was published."""
         self._expected = time.monotonic() + SAME_RESTORE_SECONDS if self.source is not None else 0.0
+
+    def told(self) -> None:
+        """A restore is published that somebody told of, and no sign."""
+        self._told = time.monotonic() + SAME_RESTORE_SECONDS
+
+    def late(self) -> bool:
+        """Is the sign that came now of a restore that was told of? Once for each. A device's never is: it moves before
+        anybody could speak."""
+        source = self.source
+        late = time.monotonic() < self._told and (source is None or not native.describe_source(source.slot).device)
+        self.forget_told()
+        return late
+
+    def forget_told(self) -> None:
+        self._told = 0.0
 
     @property
     def source(self) -> "sources.Candidate | None":
