@@ -44,6 +44,7 @@ static ss_watch_item plan[SS_WATCH_ITEMS];
 static int plan_count;
 static bool wanted, alive;
 static bool hesitant; /* atomic; the next watcher waits a tick before it opens anything */
+static int every_ms; /* 0: sleeps in what it has open */
 static int paused;
 static pthread_t watcher, runner;
 
@@ -147,8 +148,9 @@ typedef struct {
     bool own_table;
     int mark;            /* a memfd by whose inode the table is known */
     uint64_t mark_dev, mark_ino;
-    int signals, inotify;
+    int signals, inotify, link;
     bool tick;
+    bool spare; /* no inotify and no device yet */
 } holdings;
 
 /* Where the item leads now; 0 and 0 if nowhere. */
@@ -239,7 +241,7 @@ static void arm_device(ss_watch_item *item)
     }
 }
 
-/* Opens what the plan names, as well as can be; sets how and how_error. */
+/* Opens what the plan names, as well as can be; sets how and how_error. A connection that stands is left as it is. */
 static void open_all(holdings *h)
 {
     int best = SS_WATCH_TIMER, error = 0;
@@ -247,13 +249,23 @@ static void open_all(holdings *h)
     h->tick = true;
     for (int i = 0; i < plan_count; i++)
         plan[i].descriptor = -1;
-    if (!table_is_ours(h) && !take_table(h)) {
-        error = errno;
+    if (!table_is_ours(h)) {
+        h->link = -1; /* was one of another table */
+        if (!take_table(h))
+            error = errno;
+    }
+    if (error) {
+        if (ss_contact_wanted())
+            ss_contact_fail(error);
     } else {
         sigset_t stop;
         sigemptyset(&stop);
         sigaddset(&stop, STOP_SIGNAL);
         h->signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (h->link < 0)
+            h->link = ss_contact_open();
+        if (h->spare)
+            return;
         h->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (h->signals < 0 || h->inotify < 0)
             error = errno;
@@ -313,9 +325,9 @@ static bool read_inotify(int fd)
 }
 
 /* Sleeps for a tick, or until it has to end; needs no descriptor. */
-static void wait_for_tick(void)
+static void wait_for_tick(int milliseconds)
 {
-    const struct timespec tick = {.tv_sec = SS_WATCH_TICK_MS / 1000, .tv_nsec = SS_WATCH_TICK_MS % 1000 * 1000000L};
+    const struct timespec tick = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
     sigset_t stop;
     sigemptyset(&stop);
     sigaddset(&stop, STOP_SIGNAL);
@@ -324,20 +336,49 @@ static void wait_for_tick(void)
     compare_paths();
 }
 
+static void hear(holdings *h)
+{
+    bool ended;
+    if (ss_contact_read(h->link, &ended))
+        post(SS_WOKE_HEARD);
+    if (ended) {
+        ss_contact_close(h->link);
+        h->link = -1;
+    }
+}
+
+/* Stands still: holds nothing, and looks at what the plan names until it has to end. */
+static void look_often(uint64_t mine)
+{
+    __atomic_store_n(&how_error, 0, __ATOMIC_RELEASE);
+    set_how(SS_WATCH_TIMER);
+    for (int slept = 0; is_current(mine); slept += every_ms) {
+        compare_paths();
+        if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+            post(SS_WOKE_LOOK);
+        if (slept >= SS_WATCH_TICK_MS) {
+            post(SS_WOKE_HEARD);
+            slept = 0;
+        }
+        wait_for_tick(every_ms);
+    }
+}
+
 /* Sleeps until something may have changed. */
 static void wait_for_change(holdings *h)
 {
     if (!h->own_table) {
-        wait_for_tick();
+        wait_for_tick(SS_WATCH_TICK_MS);
         return;
     }
-    struct pollfd fds[2 + SS_WATCH_ITEMS] = {{.fd = h->signals, .events = POLLIN}, {.fd = h->inotify, .events = POLLIN}};
-    int count = 2;
+    struct pollfd fds[3 + SS_WATCH_ITEMS] = {
+        {.fd = h->signals, .events = POLLIN}, {.fd = h->inotify, .events = POLLIN}, {.fd = h->link, .events = POLLIN}};
+    int count = 3;
     for (int i = 0; i < plan_count; i++) {
         if (plan[i].device)
             fds[count++] = (struct pollfd){.fd = plan[i].descriptor, .events = POLLIN};
     }
-    const int ready = poll(fds, (nfds_t)count, h->tick ? SS_WATCH_TICK_MS : -1);
+    const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_contact_again()) ? SS_WATCH_TICK_MS : -1);
     const int error = ready < 0 ? errno : 0;
     if (!table_is_ours(h)) {
         __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
@@ -347,7 +388,7 @@ static void wait_for_change(holdings *h)
     if (error && error != EINTR) { /* EINVAL where RLIMIT_NOFILE was lowered below `count` */
         __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
         set_how(SS_WATCH_TIMER);
-        wait_for_tick();
+        wait_for_tick(SS_WATCH_TICK_MS);
         return;
     }
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
@@ -358,23 +399,36 @@ static void wait_for_change(holdings *h)
     }
     if (fds[1].revents & POLLIN && read_inotify(h->inotify))
         post(SS_WOKE_PATHS);
-    for (int i = 0, at = 2; i < plan_count; i++) {
+    if (fds[2].revents)
+        hear(h);
+    for (int i = 0, at = 3; i < plan_count; i++) {
         if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
             arm_device(&plan[i]);
     }
     if (ready == 0 && h->inotify < 0) { /* perhaps there is one to be had by now */
+        h->spare = false;
         close_all(h);
         open_all(h);
+    } else if (ready == 0 && h->link < 0 && ss_contact_again()) {
+        h->link = ss_contact_open();
     }
 }
 
 static void *watcher_main(void *argument)
 {
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
-    holdings h = {.mark = -1, .signals = -1, .inotify = -1};
+    holdings h = {.mark = -1, .signals = -1, .inotify = -1, .link = -1};
     __atomic_store_n(&watcher_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-watch");
     bool wait = __atomic_load_n(&hesitant, __ATOMIC_ACQUIRE);
+    if (every_ms) {
+        look_often(mine);
+        return NULL;
+    }
+    if (wait && ss_contact_wanted()) { /* a snapshot announced within the tick would pass us by */
+        h.spare = true;
+        wait = false;
+    }
     if (!wait)
         open_all(&h);
     while (is_current(mine)) {
@@ -384,10 +438,14 @@ static void *watcher_main(void *argument)
             wait_for_change(&h);
             continue;
         }
-        wait_for_tick();
+        wait_for_tick(SS_WATCH_TICK_MS);
         wait = false;
         if (is_current(mine))
             open_all(&h);
+    }
+    if (h.link >= 0 && table_is_ours(&h)) {
+        close_all(&h); /* before the farewell: who hears it may take the snapshot at once */
+        ss_contact_close(h.link);
     }
     return NULL; /* a table of its own goes with its last thread */
 }
@@ -464,13 +522,19 @@ static void stop(void)
     wait_until_gone(&watcher_tid);
     end_runner(leave);
     alive = false;
+    ss_contact_fail(0);
     set_how(SS_WATCH_OFF);
 }
 
-int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why))
+int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why), int every,
+                    const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size)
 {
     (void)pthread_mutex_lock(&control);
+    ss_contact_set_farewell(farewell, farewell_size);
     stop();
+    ss_contact_set_farewell(NULL, 0);
+    ss_contact_set(link);
+    every_ms = every;
     for (int i = 0; i < plan_count; i++) {
         free(plan[i].path);
         free(plan[i].name);
@@ -524,10 +588,12 @@ static void before_fork(void)
 {
     (void)pthread_mutex_lock(&control);
     (void)pthread_mutex_lock(&mutex);
+    ss_contact_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
+    ss_contact_after_fork_in_parent();
     (void)pthread_mutex_unlock(&mutex);
     (void)pthread_mutex_unlock(&control);
 }
@@ -554,6 +620,7 @@ static void after_fork_in_child(void)
         pending |= SS_WOKE_PATHS; /* perhaps the runner that is not here had taken it */
     alive = runner_busy = false;
     busy = paused = 0;
+    ss_contact_after_fork_in_child();
     set_how(SS_WATCH_OFF);
 }
 

@@ -5,6 +5,9 @@
             program never sees one, and a program that closes or reuses every number closes or reads nobody else's.
    runner   lives in the program's table, for a thread's table is that of the thread that made it; runs the event.
 
+   What it holds besides is the connection of contact.h. While the program stands still for a snapshot (`every_ms` of a plan) it
+   holds nothing, and looks at the plan's paths again and again.
+
    All signals are blocked in both, and SIGURG (ignored by default, so it is harmless if it goes astray) is sent to the
    watcher alone to stop it. Nothing here needs the GIL; only what the runner calls takes it. */
 #ifndef SNAPSAFE_WATCHER_H
@@ -12,6 +15,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "contact.h"
 
 /* What the watcher sleeps in, from best to worst. */
 enum ss_watch_how {
@@ -28,6 +33,7 @@ enum ss_watch_how {
 /* Why the runner calls. */
 #define SS_WOKE_LOOK 1u  /* the epoch is another than the delivered one */
 #define SS_WOKE_PATHS 2u /* a path of the plan leads somewhere else: a source came, went or was replaced */
+#define SS_WOKE_HEARD 4u  /* something was heard; or, by a plan that looks every few milliseconds, SS_WATCH_TICK_MS are over */
 
 /* One thing to look at. With a name: that entry of the folder `path`. Without: the file or device `path` itself. */
 typedef struct {
@@ -38,10 +44,13 @@ typedef struct {
     int descriptor;        /* the watch of the inotify, or the open device; -1 if none */
 } ss_watch_item;
 
-/* Takes over `items` (and the strings) as the plan; starts, stops or restarts the threads as `wanted` says. `run` is
-   called by the runner, without locks and without the GIL. Returns 0, or the errno that kept the threads from starting.
-   Any thread but the two; with or without the GIL. */
-int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why));
+/* Takes over `items` (and the strings) as the plan, and `link`; starts, stops or restarts the threads as `wanted` says.
+   `every_ms`: hold no descriptor and look that often; 0: sleep in whatever can be had. `run` is called by the runner,
+   without locks and without the GIL. The old connection, if any, is ended after all else is closed, with `farewell` if that
+   is not NULL. Returns 0, or the errno that kept the threads from starting. Any thread but the watcher; with or without
+   the GIL; waits a second for an answer to the farewell. */
+int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why), int every_ms,
+                    const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size);
 
 /* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on.
    resume() in a forked child starts the threads there. Any thread, with or without the GIL. */
