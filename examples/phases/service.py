@@ -4,9 +4,9 @@
     snapsafe run python examples/phases/service.py --sqlite jobs.db --journals FOLDER
     snapsafe run python examples/phases/service.py --postgres "dbname=jobs" --journals FOLDER
 
-Threads take jobs from a table, each job in one transaction, and write a line of a journal of their own. Look at: `Gate`,
-between two jobs of which the snapshot falls; `Service.finish()`, after which nothing is open and nothing is kept that
-clones could use twice; and that `renew()` ends with what it began, for a clone of a snapshot that nobody announced.
+Threads take jobs from a table, each job in one transaction, and write a line of a journal of their own. Look at:
+`Gate`, which keeps the snapshot between two jobs; `Service.finish()`, after which nothing is open, and nothing is kept that
+clones would use twice; `renew()`, which begins with that for a clone of a snapshot that nobody announced.
 """
 
 import argparse
@@ -121,8 +121,6 @@ class Worker:
                     self.open()
                 return self._do_job()
             except BaseException:
-                if self.journal is not None:
-                    self.journal.write("failed\n")
                 self.close()  # which rolls back: somebody will take the job
                 raise
 
@@ -133,10 +131,14 @@ class Worker:
             self.connection.rollback()
             return False
         self.journal.write(f"{number} {job[0]} ")
-        result = self.service.work(job[1])
-        self.ask(PUT_RECEIPT, number, job[0], node, result)
-        self.connection.commit()
-        self.journal.write(f"{result}\n")
+        result = "failed"
+        try:
+            made = self.service.work(job[1])
+            self.ask(PUT_RECEIPT, number, job[0], node, made)
+            self.connection.commit()
+            result = made
+        finally:
+            self.journal.write(f"{result}\n")
         return True
 
     def run(self):

@@ -8,11 +8,13 @@ import subprocess
 PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
 NOBODY = 65534
 # Nothing has to outlive the test's machine.
-OPTIONS = "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c unix_socket_directories={} -c shared_buffers=16MB"
+OPTIONS = (
+    "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c unix_socket_directories={} -c shared_buffers=16MB"
+)
 
 
 class Postgres:
-    """Started, with an empty database. `address` is for libpq. ended by close()."""
+    """Started, with an empty database. `address` is for libpq. Ended by close()."""
 
     def __init__(self, folder):
         self.folder = folder
