@@ -5,7 +5,7 @@
     snapsafe run python examples/phases/service.py --postgres "dbname=jobs" --journals FOLDER
 
 Threads take jobs from a table, each job in one transaction, and write a line of a journal of their own. Look at:
-`Gate`, which keeps the snapshot between two jobs; `Service.finish()`, after which nothing is open, and nothing is kept that
+`Gate`, which keeps the snapshot between two jobs; `Service.finish()`, after which nothing is open and nothing kept that
 clones would use twice; `renew()`, which begins with that for a clone of a snapshot that nobody announced.
 """
 
