@@ -9,7 +9,13 @@ from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure, s
 from snapsafe_rt.commands.run import shipped
 from snapsafe_rt.core import MISSING, native
 
-PRINTED = ("snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-device.conf")
+PRINTED = {  # where below packaging/ they are
+    "snapsafe-manager.service": "systemd",
+    "snapsafe.tmpfiles": "systemd",
+    "60-snapsafe.rules": "systemd",
+    "snapsafe-device.conf": "systemd",
+    "snapsafe-fsfreeze.sh": "qemu",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     if options.print:
-        with open(shipped("packaging", "systemd", options.print), encoding="utf-8") as file:
+        with open(shipped("packaging", PRINTED[options.print], options.print), encoding="utf-8") as file:
             print(file.read().replace("@SNAPSAFE@", _command()), end="")
         return OK
     if native is None:
