@@ -1,0 +1,108 @@
+"""Programs are asked before a snapshot and told after it: through QEMU's guest agent, and by systemd-logind."""
+
+import json
+import pathlib
+import time
+
+import pytest
+
+from tests.vm.compare import Names
+from tests.vm.system import PYTHON, SNAPSAFE, System
+from tests.vm.test_manager import described, managed
+
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/orchestrators.md"
+CLONES = 20
+BEFORE = ["second before", "first before"]
+IN_ORIGINAL = ["first in original", "second in original"]
+IN_CLONE = ["first in clone", "second in clone"]
+PROGRAMS = {"service": (), "users": ("User=lab",)}
+
+__all__ = ["managed"]  # a fixture
+
+
+@pytest.fixture(scope="module")
+def hooked(lab, managed):
+    """With the guest agent's hook as the document says, and the programs, of which all hold a lock."""
+    commands = DOCUMENT.read_text().partition("## QEMU's guest agent")[2].split("```")[1]
+    with managed("hooked") as guest:
+        guest.do("sh", "-euc", f"PATH=$PATH:/opt/app/bin\n{commands}")
+        described(guest)
+        for name, lines in PROGRAMS.items():
+            guest.start(name, "phases", *lines)
+        guest.start("monitor", "monitor")
+        described(guest, lambda found: found["inhibitors"] == len(PROGRAMS))
+        guest.agent("guest-ping")
+        snapshot = guest.snapshot("with-hook", resume=False)
+    yield lambda name: lab.copy(name, System(), snapshot)
+    lab.forget(snapshot)
+
+
+def request(guest, name, seconds=30.0):
+    guest.tell_program(name, str(seconds).encode())
+    return guest.hear(name)
+
+
+def called(report):
+    return [what for what, _ in report["calls"]]
+
+
+def settled(guest):
+    """This guest is a copy itself, and its manager may still be about to say so."""
+    described(guest, lambda found: found["published"] == 2 and found["inhibitors"] == len(PROGRAMS))
+    return {name: request(guest, name) for name in PROGRAMS}
+
+
+def test_of_the_agent(lab, hooked, results):
+    """Frozen and thawed by the host around a snapshot: the original goes on as it was, each clone as another."""
+    with hooked("freezing") as guest:
+        first = settled(guest)
+        done = {name: len(report["calls"]) for name, report in first.items()}
+        assert guest.agent("guest-fsfreeze-freeze") > 0
+        assert described(guest)["state"] == "quiesced"
+        snapshot = guest.snapshot("frozen")
+        assert guest.agent("guest-fsfreeze-thaw") > 0
+        told = described(guest, lambda found: found["inhibitors"] == len(PROGRAMS))["lastSnapshot"]
+        assert (told["ended"], told["restored"], told["late"]) == ("unquiesced", False, [])
+        for name in PROGRAMS:
+            report = request(guest, name)
+            assert called(report)[done[name] :] == BEFORE + IN_ORIGINAL
+            assert report["epoch"] == first[name]["epoch"]
+
+    def body(clone):
+        clone.run()
+        waiting = {name: request(clone, name, 0.0) for name in PROGRAMS}
+        clone.agent("guest-fsfreeze-thaw")
+        last = described(clone, lambda found: found["state"] == "running")["lastSnapshot"]
+        return waiting, {name: request(clone, name) for name in PROGRAMS}, last
+
+    (answers,) = lab.run_clones("frozen", System(), [snapshot], CLONES, body).values()
+    drawn = Names()
+    for waiting, after, last in answers:
+        assert (last["ended"], last["restored"]) == ("unquiesced", True)
+        for name in PROGRAMS:
+            assert called(waiting[name])[done[name] :] == BEFORE
+            assert "end of a snapshot" in waiting[name]["request"]["late"]
+            assert called(after[name])[done[name] :] == BEFORE + IN_CLONE
+            assert after[name]["epoch"] == first[name]["epoch"] + 1
+        drawn.add({name: after[name]["request"]["random"] for name in PROGRAMS})
+    for name, found in drawn.result().items():
+        assert found["repeated"] == 0
+    results.add("phases", "QEMU's guest agent", "callbacks in order, once", clones=CLONES)
+
+
+def test_the_twin(lab, hooked):
+    """Switched off: the file systems are frozen, and nobody is asked; the clones' programs go on before the thaw."""
+    with hooked("unasked") as guest:
+        done = {name: len(report["calls"]) for name, report in settled(guest).items()}
+        guest.do("rm", "/etc/snapsafe/fsfreeze.conf")
+        assert guest.agent("guest-fsfreeze-freeze") > 0
+        assert described(guest)["state"] == "running"
+        snapshot = guest.snapshot("unasked-0", resume=False)
+
+    def body(clone):
+        clone.run()
+        return {name: request(clone, name) for name in PROGRAMS}
+
+    (answers,) = lab.run_clones("unasked", System(), [snapshot], 2, body).values()
+    for reports in answers:
+        assert [called(report)[done[name] :] for name, report in reports.items()] == [IN_CLONE] * len(PROGRAMS)
