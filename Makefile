@@ -60,8 +60,8 @@ check:
 	PYTHON=$(PYTHON) .ci/venv .venv/bench -e . uuid_utils fastuuid
 
 .venv/criu/ready: $(SOURCES)
-	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2
-	.ci/tree run env PYTHON=python3.14 SNAPSAFE_BUILD=strict .ci/venv .venv/criu .
+	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2 postgresql
+	.ci/tree run env PYTHON=python3.14 SNAPSAFE_BUILD=strict .ci/venv .venv/criu . psycopg
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -12,6 +12,7 @@ clones would use twice; `renew()`, which begins with that for a clone of a snaps
 import argparse
 import contextlib
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -196,6 +197,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         main()
     except KeyboardInterrupt:

@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 
-from trees import LAB, SOURCE, THREADS, WORKERS, Container, Copy, Failed, Tree
+from trees import LAB, SNAPSAFE, SOURCE, THREADS, WORKERS, Container, Copy, Failed, Tree, must
 
 from snapsafe_rt import publish
 
 sys.path.append(str(pathlib.Path(__file__).parents[2]))  # last: the package is the installed one
+import phases
+
 from tests.vm.results import Results
 
 ACTION, RESULTS = map(os.path.abspath, sys.argv[1:3])
@@ -47,11 +49,6 @@ def compare(copies: list[Copy]) -> dict[str, tuple[int, int]]:
             drawn = [value for copy in copies for value in copy.values(kind)]
         found[kind] = len(drawn), len(drawn) - len(set(drawn))
     return found
-
-
-def must(condition: object, text: str) -> None:
-    if not condition:
-        raise Failed(text)
 
 
 def check_protected(name: str, copies: list[Copy], *moved: Copy) -> dict[str, tuple[int, int]]:
@@ -133,6 +130,17 @@ def in_a_container() -> list[dict]:
     ]
 
 
+def quiesced() -> None:
+    """The example with a database, asked before the dump by the action script."""
+    with subprocess.Popen([SNAPSAFE, "manager", "--file", LAB / "managers"]) as manager:
+        try:
+            for kind in "postgres", "sqlite":
+                say(f"dumping the example with {kind}, quiesced, and restoring it {CONTAINERS} times ...")
+                phases.check(kind, ACTION, CONTAINERS)
+        finally:
+            manager.terminate()
+
+
 def main() -> int:
     results = Results({})
     rows = results.rows
@@ -189,6 +197,7 @@ def main() -> int:
     rows += in_a_container()
 
     other_host(DUMPED_AT)
+    quiesced()
     say("dumping a tree with SNAPSAFE=0 ...")
     plain = Tree("plain", {"SNAPSAFE": "0"})
     say(f"restoring it {COPIES} times ...")

@@ -24,6 +24,11 @@ class Failed(Exception):
     pass
 
 
+def must(condition: object, text: str) -> None:
+    if not condition:
+        raise Failed(text)
+
+
 def wait_for(what: str, paths: list[pathlib.Path]) -> None:
     end = time.monotonic() + TIMEOUT
     while not all(path.exists() for path in paths):

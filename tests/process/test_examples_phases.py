@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from ..conftest import HELPERS
-from ..helpers.managed import Container, Manager
 from ..helpers.postgres import PROGRAMS, Postgres
 from ..helpers.running import EXAMPLES, SNAPSAFE_RUN, Running
 
@@ -61,19 +60,6 @@ def database(request, shm_path):
 
 
 @pytest.fixture
-def machine(shm_path, source_file):
-    """A manager, and a namespace in which its folder is /run/snapsafe."""
-    run = shm_path / "run" / "snapsafe"
-    run.mkdir(parents=True)
-    container = Container(shm_path / "dev", run.parent)
-    manager = Manager(run, source_file.uri, under=container.under, at="/run/snapsafe")
-    manager.container = container
-    yield manager
-    manager.close()
-    container.close()
-
-
-@pytest.fixture
 def journals(shm_path):
     folder = shm_path / "journals"
     folder.mkdir()
@@ -91,20 +77,20 @@ def lines(journals):
     return [line for path in sorted(journals.iterdir()) for line in path.read_text().splitlines()]
 
 
-def run(run_python, machine, source_file, database, journals, *, quiesced, **settings):
+def run(run_python, managed, source_file, database, journals, *, quiesced, **settings):
     output = run_python(
         (HELPERS / "snapshotted.py").read_text(),
         *(EXAMPLES / "phases", source_file.path, database.kind, database.address, journals, int(quiesced)),
         env=source_file.env | settings,
-        under=machine.container.under,
+        under=managed.container.under,
     )
     told = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     assert sorted(str(one["clone"]) for one in told) == [*map(str, range(CLONES)), "None"]
     return {one["clone"]: one for one in told}
 
 
-def test_quiesced_nothing_is_lost_or_repeated(run_python, machine, source_file, database, journals):
-    told = run(run_python, machine, source_file, database, journals, quiesced=True)
+def test_quiesced_nothing_is_lost_or_repeated(run_python, managed, source_file, database, journals):
+    told = run(run_python, managed, source_file, database, journals, quiesced=True)
     assert told[None]["left"] == []
     assert [one["errors"] for one in told.values()] == [[]] * (CLONES + 1)
     receipts = database.ask("SELECT number, job, node, result FROM receipt")
@@ -114,17 +100,17 @@ def test_quiesced_nothing_is_lost_or_repeated(run_python, machine, source_file, 
     assert len(done) == CLONES + 1
     assert Counter(node for _, _, node, _ in receipts) == done
     assert sorted(lines(journals)) == sorted(f"{number} {job} {result}" for number, job, _, result in receipts)
-    last = machine.describe()["lastSnapshot"]
+    last = managed.describe()["lastSnapshot"]
     assert (last["late"], last["restored"], last["ended"]) == ([], False, "unquiesced")
 
 
-def test_the_original_goes_on_as_it_was(machine, environment, finish, database, journals):
+def test_the_original_goes_on_as_it_was(managed, environment, finish, database, journals):
     """The program itself, with its threads; no copy is made."""
-    command = [*machine.container.under, *SNAPSAFE_RUN, sys.executable, EXAMPLES / "phases/service.py"]
+    command = [*managed.container.under, *SNAPSAFE_RUN, sys.executable, EXAMPLES / "phases/service.py"]
     with Running([*command, f"--{database.kind}", database.address, "--journals", journals], environment) as service:
         node = service.line("ready").split()[-1]
-        machine.until(lambda found: found["inhibitors"] == 1)
-        snapsafe = [*machine.container.under, sys.executable, "-m", "snapsafe_rt"]
+        managed.until(lambda found: found["inhibitors"] == 1)
+        snapsafe = [*managed.container.under, sys.executable, "-m", "snapsafe_rt"]
         for number in (1, 2):
             assert finish(*snapsafe, "quiesce").startswith(f"snapshot {number}: quiesced in ")
             fds = [os.readlink(fd) for fd in Path(f"/proc/{service.process.pid}/fd").iterdir()]
@@ -132,7 +118,7 @@ def test_the_original_goes_on_as_it_was(machine, environment, finish, database, 
             receipts = database.ask("SELECT number, job, result FROM receipt")
             assert sorted(lines(journals)) == sorted(f"{number} {job} {result}" for number, job, result in receipts)
             finish(*snapsafe, "unquiesce")
-            machine.until(lambda found: found["inhibitors"] == 1)
+            managed.until(lambda found: found["inhibitors"] == 1)
         until(lambda: database.ask("SELECT count(*) FROM receipt") == [(ALL,)])
         service.interrupt(130)
     receipts = database.ask("SELECT number, job, node FROM receipt")
@@ -142,9 +128,9 @@ def test_the_original_goes_on_as_it_was(machine, environment, finish, database, 
 
 
 @pytest.mark.parametrize("protection", ["1", "0"], ids=["told-after", "not-told"])
-def test_the_twins(run_python, machine, source_file, database, journals, protection):
+def test_the_twins(run_python, managed, source_file, database, journals, protection):
     """Nobody quiesces: the copies are made in the middle of job 7. Told after it is too late for what was open."""
-    told = run(run_python, machine, source_file, database, journals, quiesced=False, SNAPSAFE=protection)
+    told = run(run_python, managed, source_file, database, journals, quiesced=False, SNAPSAFE=protection)
     failed = {number for number, one in told.items() if one["errors"]}
     times = Counter(job for _, job in database.ask("SELECT number, job FROM receipt"))
     numbers = Counter(number for number, _ in database.ask("SELECT number, job FROM receipt"))

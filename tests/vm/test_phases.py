@@ -1,13 +1,12 @@
 """Programs are asked before a snapshot and told after it: through QEMU's guest agent, and by systemd-logind."""
 
-import json
 import pathlib
-import time
 
 import pytest
 
 from tests.vm.compare import Names
-from tests.vm.system import PYTHON, SNAPSAFE, System
+from tests.vm.sequence import HOST, Recording
+from tests.vm.system import System
 from tests.vm.test_manager import described, managed
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/orchestrators.md"
@@ -30,7 +29,7 @@ def hooked(lab, managed):
         for name, lines in PROGRAMS.items():
             guest.start(name, "phases", *lines)
         guest.start("monitor", "monitor")
-        described(guest, lambda found: found["inhibitors"] == len(PROGRAMS))
+        described(guest, lambda found: found["published"] == 2 and found["inhibitors"] == len(PROGRAMS))
         guest.agent("guest-ping")
         snapshot = guest.snapshot("with-hook", resume=False)
     yield lambda name: lab.copy(name, System(), snapshot)
@@ -47,26 +46,71 @@ def called(report):
 
 
 def settled(guest):
-    """This guest is a copy itself, and its manager may still be about to say so."""
-    described(guest, lambda found: found["published"] == 2 and found["inhibitors"] == len(PROGRAMS))
+    """This guest is a copy of a copy itself, and its manager may still be about to say so."""
+    described(guest, lambda found: found["published"] == 3 and found["inhibitors"] == len(PROGRAMS))
     return {name: request(guest, name) for name in PROGRAMS}
+
+
+class Seen:
+    """A guest's part of the recording; its lanes are "manager" and "program", of a clone with that in front."""
+
+    def __init__(self, record, guest, generation, calls, of=""):
+        """`generation`, and the number of `calls`, before it."""
+        self.record, self.guest, self.generation, self.calls, self.of = record, guest, generation, calls, of
+
+    def ask(self):
+        return request(self.guest, "service")
+
+    def thaw(self):
+        self.record.add(HOST, "guest-fsfreeze-thaw", to=f"{self.of}manager")
+        self.guest.agent("guest-fsfreeze-thaw")
+
+    def end(self, snapshot):
+        """The first request, and what the guest has to say of the time before it."""
+        self.record.add(HOST, "the first request", to=f"{self.of}program")
+        report = self.ask()
+        offset = self.record.offset(self.ask)
+        for what, at in report["calls"][self.calls :]:
+            self.record.add(f"{self.of}program", what, at + offset)
+        self.record.add(f"{self.of}program", "answered", report["request"]["ended"] + offset, HOST)
+        heard = [self.guest.hear("monitor")]
+        while (heard[-1]["state"], heard[-1]["snapshot"]) != ("running", snapshot):
+            heard.append(self.guest.hear("monitor"))
+        self.record.states(f"{self.of}manager", heard, offset, self.generation)
 
 
 def test_of_the_agent(lab, hooked, results):
     """Frozen and thawed by the host around a snapshot: the original goes on as it was, each clone as another."""
+    record = Recording()
     with hooked("freezing") as guest:
         first = settled(guest)
         done = {name: len(report["calls"]) for name, report in first.items()}
+        generation = described(guest)["generation"]
+        seen = Seen(record, guest, generation, done["service"])
+        record.add(HOST, "guest-fsfreeze-freeze", to="manager")
         assert guest.agent("guest-fsfreeze-freeze") > 0
-        assert described(guest)["state"] == "quiesced"
+        record.add("manager", "file systems are frozen", to=HOST)
+        told = described(guest)
+        assert told["state"] == "quiesced"
+        record.add(HOST, "the snapshot is taken")
         snapshot = guest.snapshot("frozen")
-        assert guest.agent("guest-fsfreeze-thaw") > 0
-        told = described(guest, lambda found: found["inhibitors"] == len(PROGRAMS))["lastSnapshot"]
-        assert (told["ended"], told["restored"], told["late"]) == ("unquiesced", False, [])
+        record.add(HOST, "the original runs")
+        seen.thaw()
+        last = described(guest, lambda found: found["inhibitors"] == len(PROGRAMS))["lastSnapshot"]
+        assert (last["ended"], last["restored"], last["late"]) == ("unquiesced", False, [])
+        seen.end(told["snapshot"])
         for name in PROGRAMS:
             report = request(guest, name)
             assert called(report)[done[name] :] == BEFORE + IN_ORIGINAL
             assert report["epoch"] == first[name]["epoch"]
+
+    with lab.clone("recorded", System(), snapshot) as clone:
+        record.add(HOST, "a clone runs")
+        clone.run()
+        seen = Seen(record, clone, generation, done["service"] + len(BEFORE), "clone's ")
+        seen.thaw()
+        seen.end(told["snapshot"])
+    results.facts["sequence"] = record.result()
 
     def body(clone):
         clone.run()
@@ -86,7 +130,7 @@ def test_of_the_agent(lab, hooked, results):
             assert after[name]["epoch"] == first[name]["epoch"] + 1
         drawn.add({name: after[name]["request"]["random"] for name in PROGRAMS})
     for name, found in drawn.result().items():
-        assert found["repeated"] == 0
+        assert found["repeated"] == 0, name
     results.add("phases", "QEMU's guest agent", "callbacks in order, once", clones=CLONES)
 
 
