@@ -8,7 +8,7 @@
 # Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
 
 PYTHON ?= python3
-SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/systemd/* packaging/qemu/*) setup.py pyproject.toml
+SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
 .PHONY: demo test vm-test evidence criu-test image-test lint bench instructions check clean
 

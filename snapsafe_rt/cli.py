@@ -40,6 +40,7 @@ COMMANDS = (
     Command("quiesce", "snapsafe_rt.commands.quiesce", "before a snapshot: ask the programs here to get ready for it"),
     Command("unquiesce", "snapsafe_rt.commands.unquiesce", "after a snapshot, or in a clone: let them go on"),
     Command("inhibit", "snapsafe_rt.commands.inhibit", "run a command that no snapshot may interrupt"),
+    Command("dbus", "snapsafe_rt.commands.dbus", "the manager's locks on D-Bus, under logind's names"),
     Command("trigger", "snapsafe_rt.commands.trigger", "move the generation of a file source, as a restore does"),
 )
 

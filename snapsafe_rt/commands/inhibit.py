@@ -40,20 +40,20 @@ def main(options: argparse.Namespace) -> int:
     if not command:
         raise Failure("which program? For example: snapsafe inhibit --why backup tar cf /backup.tar /srv", USAGE)
     lock: dict[str, Any] = {"who": options.who or shlex.join(command), "why": options.why, "mode": options.mode}
-    manager = Manager(options.socket)
-    try:
-        manager.call("Inhibit", **lock)
-    except Refused as refused:
-        raise refusal(refused) from None
-    try:
-        child = subprocess.Popen(command)
-    except OSError as error:
-        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-        raise Failure(f"{command[0]}: cannot be executed: {error.strerror}", code) from None
-    # A terminal's ^C is the program's, as is what a service manager sends us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    _hold(child, manager, lock)
+    with Manager(options.socket) as manager:
+        try:
+            manager.call("Inhibit", **lock)
+        except Refused as refused:
+            raise refusal(refused) from None
+        try:
+            child = subprocess.Popen(command)
+        except OSError as error:
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            raise Failure(f"{command[0]}: cannot be executed: {error.strerror}", code) from None
+        # A terminal's ^C is the program's, as is what a service manager sends us.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        _hold(child, manager, lock)
     code = child.wait()
     return code if code >= 0 else 128 - code
 
@@ -61,16 +61,15 @@ def main(options: argparse.Namespace) -> int:
 def _hold(child: "subprocess.Popen[bytes]", manager: Manager, lock: "dict[str, Any]") -> None:
     """Until the child has ended."""
     ended = os.pidfd_open(child.pid)
-    held: Manager | None = manager
+    held = True
     while True:
-        watched: list[Any] = [ended] if held is None else [ended, held.peer]
-        ready = select.select(watched, [], [], AGAIN_SECONDS if held is None else None)[0]
-        if ended in ready:
+        watched: list[Any] = [ended, manager.peer] if held else [ended]
+        if ended in select.select(watched, [], [], None if held else AGAIN_SECONDS)[0]:
             return
-        if held is not None:  # it has nothing to say to us but that it ended
-            held.peer.close()
+        manager.peer.close()  # it has nothing to say to us but that it ended
         try:
-            held = Manager(manager.path)
-            held.call("Inhibit", **lock)
+            manager.connect()
+            manager.call("Inhibit", **lock)
+            held = True
         except (Failure, Refused):
-            held = None
+            held = False

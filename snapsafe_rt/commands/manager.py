@@ -15,6 +15,8 @@ PRINTED = {  # where below packaging/ they are
     "60-snapsafe.rules": "systemd",
     "snapsafe-device.conf": "systemd",
     "snapsafe-fsfreeze.sh": "qemu",
+    "snapsafe-dbus.service": "systemd",
+    "org.snapsafe.Manager1.conf": "dbus",
 }
 
 

@@ -29,6 +29,11 @@ class Manager:
 
     def __init__(self, path: str = sources.MANAGER) -> None:
         self.path = path
+        self.connect()
+
+    def connect(self) -> None:
+        """Anew."""
+        path = self.path
         self._received = b""
         self.peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:

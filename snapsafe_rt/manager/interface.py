@@ -68,8 +68,8 @@ method Thaw(restored: bool) -> ()
 
 # To be asked before a snapshot (mode delay), or to let none be taken (block; takes root or the manager's own user).
 # what: snapshot, and nothing else. The lock is this connection's: it goes when that ends, or by Ready. Who comes while
-# the machine is quiescing is asked, too.
-method Inhibit(what: ?string, who: string, why: string, mode: string) -> (state: string)
+# the machine is quiescing is asked, too. uid, pid: for whom it is taken; only root or the manager's user may say.
+method Inhibit(what: ?string, who: string, why: string, mode: string, uid: ?int, pid: ?int) -> (state: string)
 
 # Answered when a snapshot is announced: to the holder of a delay lock, who has that many seconds.
 method Prepare() -> (snapshot: int, seconds: float, state: string)

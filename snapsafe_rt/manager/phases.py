@@ -157,6 +157,7 @@ class Phases:
             self._actions.changed()
         except OSError:
             self.state = RUNNING
+            self.snapshot -= 1
             raise
         self.hold, self.ended = hold, ""
         self._orchestrator = orchestrator

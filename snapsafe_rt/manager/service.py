@@ -84,7 +84,7 @@ class Manager:
         notify("READY=1")
         self._look()  # what happened before the watch stood
         self._loop.run()
-        notify("STOPPING=1")
+        notify("STOPPING=1", wait=False)
         self._snapshots.close()
         self._connections.close()
         if self.frozen:
@@ -247,7 +247,7 @@ class Manager:
         problems = self.problems()
         told = "; ".join([text, *problems])
         if told != self._told:
-            notify(f"STATUS={told}")
+            notify(f"STATUS={told}", wait=False)
             for problem in problems:
                 if problem not in self._told:
                     self.say(problem)
@@ -362,8 +362,8 @@ def _lock(path: str) -> int:
     return fd
 
 
-def notify(text: str) -> None:
-    """To the service manager, if one waits for it: sd_notify(3)."""
+def notify(text: str, *, wait: bool = True) -> None:
+    """To the service manager, if one waits for it: sd_notify(3). Without `wait` it is lost if that does not read."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in ("/", "@"):
         return
@@ -371,6 +371,6 @@ def notify(text: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
         try:
             peer.connect(address)
-            peer.send(text.encode("utf-8", "backslashreplace"))
+            peer.send(text.encode("utf-8", "backslashreplace"), 0 if wait else socket.MSG_DONTWAIT)
         except OSError:
             pass  # who does not listen is not told

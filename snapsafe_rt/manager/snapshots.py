@@ -238,7 +238,7 @@ class Snapshots:
     # ---- what is answered ----
 
     def _inhibit(self, call: Call) -> Reply:
-        what, who, why, mode = call.take(what=str, who=str, why=str, mode=str)
+        what, who, why, mode, uid, pid = call.take(what=str, who=str, why=str, mode=str, uid=int, pid=int)
         if what not in (None, WHAT):
             raise invalid("what")
         if not who:
@@ -247,9 +247,12 @@ class Snapshots:
             raise invalid("why")
         if mode not in (phases.DELAY, phases.BLOCK):
             raise invalid("mode")
-        if mode == phases.BLOCK:
+        if (uid, pid) != (None, None):
             must_be_trusted(call)
-        lock = Lock(WHAT, _text(who), _text(why), mode, call.client.uid, call.client.pid)
+        uid = call.client.uid if uid is None else uid
+        if mode == phases.BLOCK and not trusted(uid):
+            raise denied()
+        lock = Lock(WHAT, _text(who), _text(why), mode, uid, call.client.pid if pid is None else pid)
         self._do(lambda: self._phases.inhibit(call.client, lock))
         return Reply({"state": self._phases.state})
 

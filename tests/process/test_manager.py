@@ -258,6 +258,14 @@ def test_bump_with_the_hosts_bytes(manager, outer):
     assert words(one.file)["reseeded"] == words(one.file)["generation"] == answer["generation"]
 
 
+def test_a_service_manager_that_does_not_read(manager, outer):
+    """Its queue is full, and the manager goes on."""
+    one = manager(outer.uri)
+    for _ in range(300):
+        assert "generation" in one.call("Bump")["parameters"]
+    assert one.describe()["published"] == 301
+
+
 @root
 def test_others_may_read_but_not_bump(manager, outer):
     one = manager(outer.uri)
@@ -334,7 +342,8 @@ def test_strict_programs_refuse_a_file_that_nobody_keeps(manager, outer, run_pyt
 
 
 @pytest.mark.parametrize(
-    "name", ["snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-fsfreeze.sh"]
+    "name",
+    ["snapsafe-manager.service", "snapsafe-dbus.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-fsfreeze.sh"],
 )
 def test_files_for_the_system(name):
     command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]

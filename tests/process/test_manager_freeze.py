@@ -259,6 +259,77 @@ def test_others_may_not(manager, cgroup):
     assert not state(cgroup)
 
 
+def test_quiesce_freezes_last(manager, cgroup):
+    """The programs are asked while they run, and run again when the restore is published."""
+    one = manager()
+    published = one.describe()["published"]
+    with Client(one.socket) as holder, Client(one.socket) as asking:
+        holder.call("Inhibit", who="x", why="", mode="delay")
+        asking.send({"method": "org.snapsafe.Manager.Quiesce"})
+        one.until(lambda now: now["state"] == "quiescing")
+        assert not state(cgroup)
+        holder.call("Ready")
+        assert asking.receive()["parameters"]["frozen"] is True
+    assert state(cgroup)
+    for method, parameters in (("Freeze", {}), ("Thaw", {"restored": False})):
+        answer = one.call(method, **parameters)
+        assert answer == {"error": "org.snapsafe.Manager.OperationInProgress", "parameters": {"state": "quiesced"}}
+    assert one.call("Unquiesce")["parameters"]["restored"] is False
+    assert not state(cgroup)
+    assert one.describe()["published"] == published
+    assert word(one) == 1
+    one.call("Freeze")
+    assert one.call("Quiesce")["error"] == "org.snapsafe.Manager.NotFrozen"  # they could not be asked
+    one.call("Thaw", restored=False)
+    assert one.describe()["state"] == "running"
+
+
+def test_a_clone_of_quiesced_programs(manager, cgroup, program, source_file):
+    """As with Freeze: the first draw that sees the restore is a renewed one. With hold they wait for the word."""
+    one = manager()
+    running = program(one)
+    assert one.call("Quiesce", hold=True)["parameters"]["frozen"] is True
+    published = one.describe()["published"]
+    source_file.bump()
+    one.until(lambda now: now["published"] == published + 1)
+    assert state(cgroup)
+    assert running.says(0.2) is None
+    assert one.call("Unquiesce")["parameters"]["restored"] is True
+    assert running.says(30) == "1\n"
+    one.call("Quiesce")
+    source_file.bump()
+    one.until(lambda now: now["state"] == "running")
+    assert not state(cgroup)
+    assert one.describe()["problems"] == []
+
+
+def test_quiesced_and_nobody_calls(shm_path, source_file, cgroup):
+    one = Manager(shm_path, source_file.uri, options=["--freeze", cgroup, "--quiesced-max", "0.5"])
+    try:
+        published = one.describe()["published"]
+        one.call("Quiesce")
+        assert state(cgroup)
+        found = one.until(lambda now: now["state"] == "running")
+        assert not state(cgroup)
+        assert found["published"] == published + 1  # as if restored: who knows
+    finally:
+        one.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_manager_ends_while_quiesced(manager, cgroup, end):
+    one = manager()
+    generation = one.describe()["generation"]
+    one.call("Quiesce")
+    one.process.send_signal(end)
+    one.wait()
+    assert state(cgroup) == (end == signal.SIGKILL)
+    other = manager()
+    assert not state(cgroup)
+    assert other.describe()["generation"] > generation
+    assert other.describe()["state"] == "running"
+
+
 def test_what_cannot_be_frozen(manager, cgroup, shm_path):
     """Said at the start, not at the snapshot."""
     for folder, told in ((shm_path, "is no cgroup v2"), (cgroup, "has this manager in it")):
