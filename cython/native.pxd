@@ -181,6 +181,7 @@ cdef extern from "watcher.h" nogil:
         uint32_t mask
         bint device
         bint sysgenid
+        bint announcer
         uint64_t dev
         uint64_t ino
     ctypedef struct ss_watcher_info:

@@ -169,18 +169,24 @@ static void look_up(const ss_watch_item *item, uint64_t *ret_dev, uint64_t *ret_
     }
 }
 
+static unsigned news_of(const ss_watch_item *item)
+{
+    return item->announcer ? SS_WOKE_HEARD : SS_WOKE_PATHS;
+}
+
 static void compare_paths(void)
 {
-    bool differs = false;
+    unsigned why = 0;
     for (int i = 0; i < plan_count; i++) {
         uint64_t dev, ino;
         look_up(&plan[i], &dev, &ino);
-        differs |= dev != plan[i].dev || ino != plan[i].ino;
+        if (dev != plan[i].dev || ino != plan[i].ino)
+            why |= news_of(&plan[i]);
         plan[i].dev = dev;
         plan[i].ino = ino;
     }
-    if (differs)
-        post(SS_WOKE_PATHS);
+    if (why)
+        post(why);
 }
 
 /* After a restore by CRIU the threads share one table, and our numbers are somebody else's files. */
@@ -303,25 +309,29 @@ static void close_all(holdings *h)
         (void)close(h->signals);
 }
 
-/* Reads the inotify empty. Returns whether an entry of the plan came, went or was replaced. */
-static bool read_inotify(int fd)
+/* Reads the inotify empty. Returns SS_WOKE_ bits: whether an entry of the plan came, went or was replaced. */
+static unsigned read_inotify(int fd)
 {
     _Alignas(struct inotify_event) char buffer[4096];
-    bool paths = false, links = false;
+    bool links = false;
+    unsigned why = 0;
     ssize_t size;
     while ((size = read(fd, buffer, sizeof buffer)) > 0) {
         for (char *at = buffer; at < buffer + size;) {
             const struct inotify_event *event = (const struct inotify_event *)at;
             at += sizeof *event + event->len;
-            paths |= (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) != 0;
+            if (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
+                why |= SS_WOKE_PATHS | SS_WOKE_HEARD;
             links |= (event->mask & IN_ATTRIB) != 0; /* all that is told of a file unlinked while it is mapped */
-            for (int i = 0; event->len && i < plan_count; i++)
-                paths |= plan[i].name && plan[i].descriptor == event->wd && strcmp(plan[i].name, event->name) == 0;
+            for (int i = 0; event->len && i < plan_count; i++) {
+                if (plan[i].name && plan[i].descriptor == event->wd && strcmp(plan[i].name, event->name) == 0)
+                    why |= news_of(&plan[i]);
+            }
         }
     }
     if (links)
         compare_paths();
-    return paths;
+    return why;
 }
 
 /* Sleeps for a tick, or until it has to end; needs no descriptor. */
@@ -397,8 +407,11 @@ static void wait_for_change(holdings *h)
         while (read(h->signals, &info, sizeof info) > 0)
             ;
     }
-    if (fds[1].revents & POLLIN && read_inotify(h->inotify))
-        post(SS_WOKE_PATHS);
+    if (fds[1].revents & POLLIN) {
+        const unsigned why = read_inotify(h->inotify);
+        if (why)
+            post(why);
+    }
     if (fds[2].revents)
         hear(h);
     for (int i = 0, at = 3; i < plan_count; i++) {

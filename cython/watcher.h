@@ -33,13 +33,14 @@ enum ss_watch_how {
 /* Why the runner calls. */
 #define SS_WOKE_LOOK 1u  /* the epoch is another than the delivered one */
 #define SS_WOKE_PATHS 2u /* a path of the plan leads somewhere else: a source came, went or was replaced */
-#define SS_WOKE_HEARD 4u  /* something was heard; or, by a plan that looks every few milliseconds, SS_WATCH_TICK_MS are over */
+#define SS_WOKE_HEARD 4u /* something was heard, or who announces snapshots came or went; or, by a plan that looks every few milliseconds, SS_WATCH_TICK_MS are over */
 
 /* One thing to look at. With a name: that entry of the folder `path`. Without: the file or device `path` itself. */
 typedef struct {
     char *path, *name;     /* malloc'ed; owned by the plan */
     uint32_t mask;         /* inotify's; 0 for a device */
     bool device, sysgenid; /* poll it; how to arm it again */
+    bool announcer;        /* of who announces snapshots: SS_WOKE_HEARD instead of SS_WOKE_PATHS */
     uint64_t dev, ino;     /* where it led when the plan was made; 0 and 0: nowhere. With IN_CLOSE_WRITE: see look_up() */
     int descriptor;        /* the watch of the inotify, or the open device; -1 if none */
 } ss_watch_item;

@@ -59,7 +59,7 @@ cdef extern from *:
 def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None):
     """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
 
-    An item is (path, name or None, inotify mask, device, sysgenid, st_dev, st_ino); `link` None, or (address, greeting,
+    An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or (address, greeting,
     is it Varlink) as in contact.h. `function` is called with SS_WOKE_ bits. Raises OSError where no thread could be
     started, ValueError for more than SS_WATCH_ITEMS items.
     """
@@ -75,16 +75,17 @@ def plan_watching(list items not None, bint wanted, function, link=None, int eve
     if farewell is not None:
         last, last_size = <const unsigned char*>PyBytes_AS_STRING(farewell), len(farewell)
     encoded = []
-    for path, name, mask, device, sysgenid, dev, ino in items:
+    for path, name, mask, device, sysgenid, announcer, dev, ino in items:
         encoded.append((path.encode("utf-8", "surrogateescape"),
                         None if name is None else name.encode("utf-8", "surrogateescape"),
-                        int(mask), bool(device), bool(sysgenid), int(dev), int(ino)))
-    for path, name, mask, device, sysgenid, dev, ino in encoded:
+                        int(mask), bool(device), bool(sysgenid), bool(announcer), int(dev), int(ino)))
+    for path, name, mask, device, sysgenid, announcer, dev, ino in encoded:
         plan[count].path = strdup(path)
         plan[count].name = NULL if name is None else strdup(name)
         plan[count].mask = mask
         plan[count].device = device
         plan[count].sysgenid = sysgenid
+        plan[count].announcer = announcer
         plan[count].dev = dev
         plan[count].ino = ino
         count += 1

@@ -210,7 +210,7 @@ class Barrier(Turn):
     def resume(self) -> bool: ...
 
 def plan_watching(
-    items: list[tuple[str, str | None, int, bool, bool, int, int]],
+    items: list[tuple[str, str | None, int, bool, bool, bool, int, int]],
     wanted: bool,
     function: Callable[[int], object] | None,
     link: tuple[str, bytes, bool] | None = None,

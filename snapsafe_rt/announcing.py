@@ -26,7 +26,7 @@ LOOK_MS = 50  # how often a program that stands still looks whether the snapshot
 GRACE_SECONDS = 5.0  # how long a manager may be late with what it says that it will do
 QUIESCING_SECONDS = 60.0  # as long is believed that others are waited for; logind's limit is 5 by default
 STATE_MOST = 4096  # bytes of the state file that are read
-ERRORS_KEPT, ERROR_LENGTH = 8, 300
+ERRORS_KEPT, ERROR_LENGTH = 7, 300  # the manager takes eight
 
 _INTERFACE = "org.snapsafe.Manager."
 
@@ -58,11 +58,11 @@ class Manager:
     def paths(self, phase: str) -> "list[Item]":
         """What has to change for there to be news."""
         wanted = [sources.MANAGER] if phase == RUNNING else [self.state_file]
-        found = [entry(path, _look(path), phase == QUIESCED) for path in wanted]
+        found = [entry(path, look(path), phase == QUIESCED, announcer=True) for path in wanted]
         return [item for item in found if item is not None]
 
     def _refused(self) -> str:
-        return self._deaf[1] if self._deaf is not None and self._deaf[0] == _identity(sources.MANAGER) else ""
+        return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(sources.MANAGER) else ""
 
     def hear(self) -> str:
         """What the manager answered: "announced", "late" (a snapshot is under way already), or "" for nothing."""
@@ -88,7 +88,7 @@ class Manager:
         return ""
 
     def _refuse(self, why: str) -> None:
-        self._deaf = _identity(sources.MANAGER), f"the manager at {sources.MANAGER}: {why}"
+        self._deaf = identity(sources.MANAGER), f"the manager at {sources.MANAGER}: {why}"
 
     def farewell(self, errors: "list[str]") -> bytes:
         """Ready, with what the callbacks raised; short enough for a message."""
@@ -145,13 +145,13 @@ def _call(method: str, **parameters: "Any") -> bytes:
     return json.dumps({"method": _INTERFACE + method, "parameters": parameters}).encode() + b"\0"
 
 
-def _look(path: str) -> "os.stat_result | None":
+def look(path: str) -> "os.stat_result | None":
     try:
         return os.stat(path)
     except OSError:
         return None
 
 
-def _identity(path: str) -> "tuple[int, int]":
-    found = _look(path)
+def identity(path: str) -> "tuple[int, int]":
+    found = look(path)
     return (found.st_dev, found.st_ino) if found else (0, 0)

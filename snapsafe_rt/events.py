@@ -222,7 +222,7 @@ def woken(why: int) -> None:
     """
     lifecycle = sys.modules.get("snapsafe_rt.lifecycle")
     if lifecycle is not None:
-        lifecycle.woken()
+        lifecycle.woken(bool(why & HEARD))
     if why & PATHS and not activation.state.quiesced:
         activation.probe(now=True)
         from snapsafe_rt import watching

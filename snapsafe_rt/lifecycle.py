@@ -96,16 +96,18 @@ def _choose() -> "Any":
 # ---- the runner ----
 
 
-def woken() -> None:
-    """Called by the watcher's runner when something was heard or a path changed."""
+def woken(heard: bool) -> None:
+    """Called by the watcher's runner, whatever woke it. `heard`: it was the announcer."""
     if phase == RUNNING and _announcer is not None:
         told = _announcer.hear()
         if told == "announced" or (told == "late" and _done):  # a child that was forked in the middle goes on
             _announced()
         elif told == "late":
             _move(LATE)
-        elif native.contact_state()[0] == announcing.HEARD and _announcer.contact(RUNNING) is None:
-            watching.update()
+            _look()
+        elif heard:  # it has come, or gone, or given the lock, or refused it
+            watching.update(again=native.contact_state()[0] in (announcing.ABSENT, announcing.UNTRUSTED))
+            record.write()
     elif phase in (QUIESCED, LATE):
         _look()
     elif not events.barrier.taken:  # a child that was forked in the middle

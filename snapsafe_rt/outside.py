@@ -360,7 +360,9 @@ class Outside(report.Status):
         """What the watcher itself says of the connection, newer than the text."""
         lifecycle = self.lifecycle
         if lifecycle["phase"] in ("running", "before"):
-            lifecycle["lock"] = contact == HELD or (lifecycle["phase"] == "before" and contact == HEARD)
+            # Of D-Bus the watcher knows only that there is a connection.
+            told = contact == HEARD and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
+            lifecycle["lock"] = contact == HELD or (told and not (lifecycle["phase"] == "running" and lifecycle["reason"]))
             if lifecycle["lock"] and lifecycle["phase"] == "running":
                 lifecycle["reason"] = ""
             elif not lifecycle["reason"]:

@@ -9,7 +9,7 @@ from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Item = tuple[str, str | None, int, bool, bool, int, int]
+    Item = tuple[str, str | None, int, bool, bool, bool, int, int]
     # Is a thread wanted; what it watches; the connection that it holds; how often it looks instead, in ms
     Plan = tuple[bool, list[Item], tuple[str, bytes, bool] | None, int]
 
@@ -72,7 +72,7 @@ def _items() -> "list[Item]":
         mask = 0 if device else MODIFY | ATTRIB | DELETE_SELF | MOVE_SELF
         # A device that was replaced stays mapped, and is not news each time.
         leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
-        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *leads_to))
+        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", False, *leads_to))
     for candidate in state.candidates:
         if watched is not None and watched.rank == 0:
             break  # nothing is better
@@ -82,9 +82,12 @@ def _items() -> "list[Item]":
     return items[:ITEMS]  # check() looks at the rest
 
 
-def entry(path: str, found: "os.stat_result | None", written: bool) -> "Item | None":
+def entry(
+    path: str, found: "os.stat_result | None", written: bool = False, announcer: bool = False
+) -> "Item | None":
     """The nearest folder on the way to it that exists, and the name that has to appear there. `found`: what is there now,
-    at the path's end; `written`: is it news that it was written or permitted?"""
+    at the path's end; `written`: is it news that it was written or permitted? `announcer`: is it of who announces
+    snapshots?"""
     folder, name = os.path.split(path)
     missing = False
     while not os.path.isdir(folder):
@@ -104,7 +107,7 @@ def entry(path: str, found: "os.stat_result | None", written: bool) -> "Item | N
         if written and stat.S_ISREG(found.st_mode):
             mask |= CLOSE_WRITE
             ino = (ino + found.st_mtime_ns + found.st_size) % 2**64  # as look_up() in watcher.c
-    return folder or "/", name, mask, False, False, dev, ino
+    return folder or "/", name, mask, False, False, announcer, dev, ino
 
 
 def running() -> bool:

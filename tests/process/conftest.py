@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from ..conftest import PACKAGE
+from ..helpers.lab import Lab
 from ..helpers.managed import Container, Manager
 from ..helpers.running import EXAMPLES, SNAPSAFE_RUN, Running
 from ..helpers.ways import Stage, make_way
@@ -30,6 +31,21 @@ def managed(shm_path, source_file):
     yield manager
     manager.close()
     container.close()
+
+
+@pytest.fixture
+def bare(shm_path, source_file, living):
+    """A Lab whose manager is still to be started."""
+    lab = Lab(shm_path, source_file, living)
+    yield lab
+    if lab.manager is not None:
+        lab.manager.close()
+
+
+@pytest.fixture
+def lab(bare):
+    bare.start()
+    return bare
 
 
 @pytest.fixture(scope="module")
