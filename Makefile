@@ -10,7 +10,7 @@
 PYTHON ?= python3
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
-.PHONY: demo test vm-test evidence criu-test image-test lint bench instructions check clean
+.PHONY: demo test vm-test evidence sequence criu-test image-test lint bench instructions check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -21,10 +21,16 @@ test: .venv/test/ready
 vm-test: .venv/test/ready
 	.venv/test/bin/python -m pytest -q -s --timeout 1200 tests/vm $(ARGS)
 
-# docs/evidence.md and its picture, from a run of all three.
+# docs/evidence.md, its picture and that of docs/orchestrators.md, from a run of all three.
 evidence: .venv/test/ready
 	SNAPSAFE_VM_RESULTS=$(CURDIR)/.venv/vm-results.json $(MAKE) vm-test criu-test image-test
-	.venv/test/bin/python tests/vm/evidence.py .venv/vm-results.json .venv/criu-results.json .venv/images-results.json docs
+	.venv/test/bin/python -m tests.vm.evidence .venv/vm-results.json .venv/criu-results.json .venv/images-results.json docs
+	.venv/test/bin/python -m tests.vm.sequence .venv/vm-results.json docs/orchestrators.svg
+
+# docs/orchestrators.svg alone, from a snapshot that it takes for that.
+sequence: .venv/test/ready
+	SNAPSAFE_VM_RESULTS=$(CURDIR)/.venv/sequence.json $(MAKE) vm-test ARGS="-k of_the_agent"
+	.venv/test/bin/python -m tests.vm.sequence .venv/sequence.json docs/orchestrators.svg
 
 lint: .venv/lint/ready
 	.ci/lint .venv/lint/bin

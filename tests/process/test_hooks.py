@@ -2,6 +2,7 @@
 tests/criu."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,13 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for a /ru
 
 CRIU = Path(__file__).parents[2] / "packaging/criu/snapsafe.sh"
 OK, LATE, NO_MANAGER, BLOCKED = 0, 75, 69, 79
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck here")
+@pytest.mark.parametrize("script", sorted(CRIU.parents[1].glob("*/*.sh")), ids=lambda path: path.name)
+def test_shellcheck(script):
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One snapshot as it was recorded, and its picture: python tests/vm/sequence.py RESULTS.json docs/orchestrators.svg.
+"""One snapshot as it was recorded, and its picture: python -m tests.vm.sequence RESULTS.json docs/orchestrators.svg.
 
 The guests' clocks are set against the host's by the request that came back soonest, as far as that allows to know.
 """
@@ -7,6 +7,8 @@ import json
 import pathlib
 import sys
 import time
+
+from benchmarks.picture import Picture
 
 HOST = "host"
 LANES = {  # and what stands above them
@@ -19,6 +21,7 @@ LANES = {  # and what stands above them
 STATES = {"running": "#27803b", "quiescing": "#e0a030", "quiesced": "#2f6fab", "unquiescing": "#e0a030"}
 ASKED = 9  # times, to set a clock
 
+TITLE = "One snapshot, from the freeze to the first request"
 LEFT, WIDTH, TOP, ROW = 90, 190, 70, 30
 
 
@@ -60,8 +63,7 @@ class Recording:
 
 def picture(recorded, facts):
     """SVG."""
-    events, lanes = recorded["events"], list(LANES)
-    begin = events[0]["at"]
+    events, unsure, lanes = recorded["events"], recorded["unsure"], list(LANES)
     height = TOP + ROW * len(events) + 40
 
     def x(lane):
@@ -70,36 +72,26 @@ def picture(recorded, facts):
     def y(number):
         return TOP + ROW * number + 24
 
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH * len(lanes) + 60}" height="{height}" '
-        'font-family="sans-serif">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        '<text x="16" y="24" font-size="16" fill="#222">One snapshot, from the freeze to the first request</text>',
-        f'<text x="16" y="42" font-size="12" fill="#666">{facts["qemu"].split(" (")[0]}, -accel {facts["accel"]}; '
-        f"recorded, guests' times &#177; {1000 * recorded['unsure']:.0f} ms; one row an event, not to scale</text>",
-    ]
+    below = (
+        f"{facts['qemu'].split(' (')[0]}, -accel {facts['accel']}; recorded, guests' times +- {1000 * unsure:.0f} ms; "
+    )
+    drawn = Picture(LEFT + WIDTH * len(lanes) + 60, height, TITLE, below + "one row an event, not to scale")
     for lane, title in LANES.items():
-        out.append(f'<text x="{x(lane)}" y="62" font-size="12" font-weight="bold" fill="#222">{title}</text>')
-        out.append(f'<line x1="{x(lane)}" x2="{x(lane)}" y1="{TOP}" y2="{height - 16}" stroke="#ddd"/>')
-    for lane in lanes:
+        drawn.text(x(lane), 64, title)
+        drawn.line(x(lane), TOP, x(lane), height - 16, "#ddd")
         bands = [(number, event["text"].split(",")[0]) for number, event in enumerate(events) if event["lane"] == lane]
         bands = [(number, STATES[state]) for number, state in bands if state in STATES]
         for (number, colour), end in zip(bands, [*(number for number, _ in bands[1:]), len(events)], strict=True):
-            bottom = y(end) - y(number)
-            out.append(f'<rect x="{x(lane) - 4}" y="{y(number)}" width="8" height="{bottom}" fill="{colour}"/>')
+            drawn.rect(x(lane) - 4, y(number), 8, y(end) - y(number), colour)
     for number, event in enumerate(events):
-        at, lane, top = 1000 * (event["at"] - begin), event["lane"], y(number)
-        out.append(f'<text x="16" y="{top + 4}" font-size="11" fill="#666">{at:,.0f} ms</text>')
-        out.append(f'<circle cx="{x(lane)}" cy="{top}" r="4" fill="#222"/>')
+        lane, top = event["lane"], y(number)
+        drawn.text(16, top + 4, f"{1000 * (event['at'] - events[0]['at']):,.0f} ms", 11, fill="#666")
+        drawn.dot(x(lane), top)
         if event["to"]:
-            start, end = x(lane), x(event["to"])
-            tip = -7 if end > start else 7
-            out.append(f'<line x1="{start}" x2="{end}" y1="{top}" y2="{top}" stroke="#222"/>')
-            points = f"{end},{top} {end + tip},{top - 4} {end + tip},{top + 4}"
-            out.append(f'<polygon points="{points}" fill="#222"/>')
+            drawn.arrow(x(lane), x(event["to"]), top)
             lane = min(lane, event["to"], key=lanes.index)
-        out.append(f'<text x="{x(lane) + 9}" y="{top - 4}" font-size="11" fill="#222">{event["text"]}</text>')
-    return "\n".join([*out, "</svg>", ""])
+        drawn.text(x(lane) + 9, top - 4, event["text"], 11)
+    return str(drawn)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jeepney
 import pytest
 
 from tests.vm.compare import Names
@@ -10,6 +11,7 @@ from tests.vm.system import System
 from tests.vm.test_manager import described, managed
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/orchestrators.md"
+SITE = "/opt/app/lib/python3.13/site-packages"
 CLONES = 20
 BEFORE = ["second before", "first before"]
 IN_ORIGINAL = ["first in original", "second in original"]
@@ -131,10 +133,10 @@ def test_of_the_agent(lab, hooked, results):
         drawn.add({name: after[name]["request"]["random"] for name in PROGRAMS})
     for name, found in drawn.result().items():
         assert found["repeated"] == 0, name
-    results.add("phases", "QEMU's guest agent", "callbacks in order, once", clones=CLONES)
+    results.add("phases", "QEMU's guest agent", "asked and told", clones=CLONES, values=CLONES * len(PROGRAMS), ours=0)
 
 
-def test_the_twin(lab, hooked):
+def test_the_twin(lab, hooked, results):
     """Switched off: the file systems are frozen, and nobody is asked; the clones' programs go on before the thaw."""
     with hooked("unasked") as guest:
         done = {name: len(report["calls"]) for name, report in settled(guest).items()}
@@ -150,3 +152,37 @@ def test_the_twin(lab, hooked):
     (answers,) = lab.run_clones("unasked", System(), [snapshot], 2, body).values()
     for reports in answers:
         assert [called(report)[done[name] :] for name, report in reports.items()] == [IN_CLONE] * len(PROGRAMS)
+    results.add(
+        "phases", "switched off", "asked and told", clones=2, values=2 * len(PROGRAMS), without=2 * len(PROGRAMS)
+    )
+
+
+def test_of_logind(lab, system, results):
+    """The host suspends the machine to snapshot it."""
+    with system("logind") as guest:
+        package = pathlib.Path(jeepney.__file__).parent
+        for file in package.rglob("*.py"):
+            guest.put(f"{SITE}/jeepney/{file.relative_to(package)}", file.read_text())
+        guest.start("service", "phases", SNAPSAFE_LIFECYCLE="logind")
+        guest.until(lambda: "phases.py" in guest.do("systemd-inhibit", "--list"))
+        before = request(guest, "service")
+        guest.do("systemctl", "suspend", "--no-block")
+        guest.until(lambda: guest.qmp.command("query-status")["status"] == "suspended")
+        snapshot = guest.snapshot("asleep")
+        guest.qmp.command("system_wakeup")
+        report = request(guest, "service")
+        assert called(report) == called(before) + BEFORE + IN_ORIGINAL
+        assert report["epoch"] == before["epoch"]
+        guest.until(lambda: "phases.py" in guest.do("systemd-inhibit", "--list"))
+
+    def body(clone):
+        clone.run()
+        clone.qmp.command("system_wakeup")
+        return request(clone, "service")
+
+    (answers,) = lab.run_clones("asleep", System(), [snapshot], 3, body).values()
+    for report in answers:
+        assert called(report) == called(before) + BEFORE + IN_CLONE
+        assert report["epoch"] == before["epoch"] + 1
+    assert len({report["request"]["random"] for report in answers}) == len(answers)
+    results.add("phases", "systemd-logind", "asked and told", clones=len(answers), values=len(answers), ours=0)
