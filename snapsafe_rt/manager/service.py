@@ -48,7 +48,8 @@ class Manager:
         self._freezer = Freezer(cgroup, self._lock) if cgroup else None
         self.frozen = False
         self._freeze_ends: Timer | None = None
-        self._thawed = -SAME_RESTORE_SECONDS
+        self._published_at_freeze = 0
+        self._thawed = -SAME_RESTORE_SECONDS  # when they were let go as restored, last
         self._unfrozen_restores = 0
         self._loop = Loop()
         self._signs = Signs(names)
@@ -180,7 +181,8 @@ class Manager:
         try:
             self._freezer.thaw()
             self.frozen = False
-            self._thawed = time.monotonic()
+            if self.published != self._published_at_freeze:
+                self._thawed = time.monotonic()
         except OSError as error:
             self.say(f"{self._freezer.folder} cannot be thawed: {error.strerror}")
             self._loop.later(1.0, lambda: self._let_go(restored=False))
@@ -217,6 +219,7 @@ class Manager:
             except NotFrozen as error:
                 return str(error)
             self.frozen = True
+            self._published_at_freeze = self.published
         return ""
 
     def thaw(self) -> None:

@@ -144,6 +144,17 @@ def test_unfrozen_ones_do_not(manager, program, source_file):
     assert word(one) == 0
 
 
+def test_what_comes_right_after_a_thaw_in_the_original(manager, source_file):
+    """Is no late sign of anything: that snapshot was taken without Freeze."""
+    one = manager()
+    one.call("Freeze")
+    one.call("Thaw", restored=False)
+    source_file.bump()
+    found = one.until(lambda now: now["published"] == 2)
+    assert "without Freeze" in found["problems"][0]
+    assert word(one) == 0
+
+
 def word(manager):
     return struct.unpack_from("<I", manager.file.read_bytes(), 0x808)[0]
 

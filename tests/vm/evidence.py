@@ -39,17 +39,23 @@ SCENARIOS = {
     "snapshot in an event": "A callback is under way; each clone ends it, and runs its own event.",
     "several processes": "Processes forked before the snapshot and a multiprocessing pool, compared with each other.",
     "process without a source": "Without a counter nothing is detected, and status says so; `notify_restored()` helps.",
-    "phases": "Programs that want to be asked before a snapshot and told after it, by QEMU's guest agent (freeze, thaw) or "
-    "by systemd-logind (suspend, wake). Counted are those of clones that were not asked before it, or not told once after "
-    "it, in order, with a new generation. *Without*: the hook switched off.",
+    "phases": "Programs that want to be asked before a snapshot and told after it, by QEMU's guest agent (freeze and "
+    "thaw) or by systemd-logind (suspend and wake). Counted are those of clones that were not asked before it, or not "
+    "told once after it, in order, with a new generation. *Without*: the hook switched off.",
     "criu": "A tree of three processes with six drawing threads is dumped and restored many times ([CRIU](criu.md)), "
     "on this host and on others whose file shows older or newer numbers. *No action script* and *counted by one* are "
     "activated programs that were restored wrongly: then uuid4, drawn ahead, repeats too.",
     "image": "Images built by buildah from examples/base-image, run by podman, 50 clones each of a process in them.",
     "file moved late": "The size of *asynchronous*: a script moves a file source when the kernel tells of the restore.",
+    "systemd": "A whole Debian with systemd as init and [the manager](manager.md) as its service. Idle programs are "
+    "services too, one for each way to a source; what each draws first after the restore. *Without* is a service of "
+    "stock Python beside them.",
+    "frozen over the snapshot": "The same machine without VMClock: the kernel's message of a VM fork is all there is. "
+    "A hot loop in a cgroup; *without*: it runs on and the file moves late; *with*: the manager has `--freeze`, "
+    "and the snapshot is taken between Freeze and Thaw.",
 }
 
-TITLES = {"criu": "CRIU", "image": "Base images"}
+TITLES = {"criu": "CRIU", "image": "Base images", "systemd": "systemd"}
 
 
 def shown(value):
@@ -95,7 +101,7 @@ def main(*sources, folder):
         sys.exit(f"evidence: the runs in {', '.join(sources)} lack: {', '.join(missing)}")
     lines = [
         f"- {facts['qemu']}, `-accel {facts['accel']}`, guests' kernel {facts['kernel']}",
-        f"- guests' Pythons: {', '.join(facts['pythons'])}",
+        f"- guests' Pythons: {', '.join(facts['pythons'])}; {facts['systemd']}",
         f"- {facts['clones']} clones in {facts['seconds']} s",
         f"- CRIU {criu['criu']}, Python {criu['python']}, kernel {criu['kernel']}: {criu['clones']} copies",
         f"- images: buildah {images['buildah']}, podman {images['podman']}, Pythons {', '.join(images['pythons'])}",

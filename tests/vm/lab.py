@@ -217,5 +217,5 @@ class Lab:
 
     def forget(self, snapshot):
         """Frees the memory that it takes."""
-        snapshot.unlink()
+        snapshot.unlink(missing_ok=True)
         pathlib.Path(f"{snapshot}.data").unlink(missing_ok=True)

@@ -11,8 +11,8 @@ import struct
 import subprocess
 import time
 
-BOOT, ANSWER = 120, 90  # seconds: until a guest's program is ready; until QEMU or a program has answered
-LIFETIME = 900  # seconds a QEMU lives at most, even if this process is killed
+BOOT, ANSWER = 400, 150  # seconds: until a guest's program is ready; until QEMU or a program has answered
+LIFETIME = 1500  # seconds a QEMU lives at most, even if this process is killed
 VMCLOCK = 0xFEFFB000  # VMCLOCK_ADDR of QEMU's hw/acpi/vmclock.h: where the page lies in the guest's memory
 FLAGS, GENERATION = 0x18, 0x68  # of struct vmclock_abi, linux/vmclock-abi.h
 GENERATION_PRESENT = 1 << 8

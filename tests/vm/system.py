@@ -72,11 +72,11 @@ class SystemGuest(Guest):
                 return message["answer"]
             self._heard(message)
 
-    def run_command(self, *command, text="", seconds=60):
+    def run_command(self, *command, text="", seconds=300):
         """Done. The command's standard input is `text`."""
         return Done(**self._ask("run", seconds + ANSWER, command=list(map(str, command)), text=text, limit=seconds))
 
-    def do(self, *command, text="", seconds=60):
+    def do(self, *command, text="", seconds=300):
         """The command's standard output. Raises Trouble if its exit code is not 0."""
         code, out, error = self.run_command(*command, text=text, seconds=seconds)
         if code != 0:
@@ -87,7 +87,7 @@ class SystemGuest(Guest):
         """A file, and its folder."""
         self._ask("put", ANSWER, path=path, text=text, mode=mode)
 
-    def until(self, true, seconds=30):
+    def until(self, true, seconds=150):
         """Calls true() until it is true of what it returns, and returns that."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -169,7 +169,7 @@ class System(NamedTuple):
 
     def hardware(self, lab):
         pack = (
-            'mkdir -p added/usr/lib/lab added/etc/systemd/system/multi-user.target.wants'
+            "mkdir -p added/usr/lib/lab added/etc/systemd/system/multi-user.target.wants"
             ' && cp "$0"/guest/*.py "$0"/guest/system/agent.py added/usr/lib/lab/'
             ' && cp "$0/guest/system/init" init && chmod 755 init'
             ' && cp "$0/guest/system/lab.service" added/etc/systemd/system/'

@@ -78,6 +78,7 @@ class Seen:
         heard = [self.guest.hear("monitor")]
         while (heard[-1]["state"], heard[-1]["snapshot"]) != ("running", snapshot):
             heard.append(self.guest.hear("monitor"))
+        heard = [state for state in heard if state["snapshot"] == snapshot]
         self.record.states(f"{self.of}manager", heard, offset, self.generation)
 
 
@@ -116,14 +117,16 @@ def test_of_the_agent(lab, hooked, results):
 
     def body(clone):
         clone.run()
+        early = {name: request(clone, name, 0.0) for name in PROGRAMS}
+        described(clone, lambda found: found["generation"] != generation)
         waiting = {name: request(clone, name, 0.0) for name in PROGRAMS}
         clone.agent("guest-fsfreeze-thaw")
         last = described(clone, lambda found: found["state"] == "running")["lastSnapshot"]
-        return waiting, {name: request(clone, name) for name in PROGRAMS}, last
+        return early, waiting, {name: request(clone, name) for name in PROGRAMS}, last
 
     (answers,) = lab.run_clones("frozen", System(), [snapshot], CLONES, body).values()
     drawn = Names()
-    for waiting, after, last in answers:
+    for early, waiting, after, last in answers:
         assert (last["ended"], last["restored"]) == ("unquiesced", True)
         for name in PROGRAMS:
             assert called(waiting[name])[done[name] :] == BEFORE

@@ -108,7 +108,7 @@ class Agent:
         self.send(blob, name=name, report=report)
 
     def run(self):
-        state = self.do_run(["systemctl", "is-system-running", "--wait"], "", 100)["out"].strip()
+        state = self.do_run(["systemctl", "is-system-running", "--wait"], "", 380)["out"].strip()
         failed = self.do_run(["systemctl", "list-units", "--failed", "--plain", "--no-legend"], "", 10)["out"]
         version = self.do_run(["systemctl", "--version"], "", 10)["out"].splitlines()[0]
         self.send(ready=True, python=sys.version.split()[0], state=state, units=failed, systemd=version)
