@@ -11,6 +11,10 @@ for each clone; it ends its half of the connection after them. The answer is one
 programs are told and the kernel is reseeded, else "moved OLD -> NEW, but ..." or "failed: ...". A host that lets work
 in only after "restored" closes the gap that every late signal has. Run it as root, from before the snapshot on.
 
+Instead of entropy the host may send the word "quiesce" before a snapshot, and "unquiesce" after it, in the original and
+in each clone: programs are asked and told (docs/orchestrators.md; the manager has to run). The answer is the command's
+exit code, and its JSON or its message, in one line.
+
 Everything else on the command line is for `snapsafe trigger`, such as --path FILE; --create is always given.
 """
 
@@ -27,7 +31,9 @@ from collections.abc import Iterator
 
 LEAST, MOST = 16, 512  # bytes, as `snapsafe trigger --entropy`
 SECONDS = 10.0  # the host has this long to send them
-TRIGGER = [sys.executable, "-m", "snapsafe_rt", "trigger", "--create"]
+SNAPSAFE = [sys.executable, "-m", "snapsafe_rt"]
+TRIGGER = [*SNAPSAFE, "trigger", "--create"]
+PHASES = {b"quiesce": ["--hold", "--json"], b"unquiesce": ["--json"]}
 GVISOR = "/proc/gvisor/checkpoint"
 
 
@@ -42,6 +48,11 @@ def trigger(entropy: bytes, more: list[str]) -> str:
     if not moved:
         return f"failed: {reason}"
     return f"moved {moved}, but {reason}" if reason else f"restored {moved}"
+
+
+def phase(word: bytes) -> str:
+    done = subprocess.run([*SNAPSAFE, word.decode(), *PHASES[word]], capture_output=True, text=True, check=False)
+    return f"{done.returncode} {' '.join((done.stdout + done.stderr).split())}"
 
 
 # ---- the host connects ----
@@ -85,7 +96,7 @@ def serve(server: socket.socket, host: int, more: list[str]) -> None:
             with contextlib.suppress(TimeoutError):  # who connects tells of a restore, whatever becomes of the bytes
                 while piece := connection.recv(4096):
                     entropy = (entropy + piece)[:MOST]
-            answer = trigger(entropy, more)
+            answer = phase(entropy) if entropy in PHASES else trigger(entropy, more)
             print(answer, flush=True)
             connection.sendall(answer.encode() + b"\n")
 

@@ -31,6 +31,8 @@ DUMPED_AT = 5  # generation; small, so that another host's history can be before
 
 # What copies of a process cannot repeat: they share the live kernel, or the time is part of it.
 UNIQUE_ANYWAY = {"os.urandom()", "secrets.token_hex()", "uuid4", "uuid1", "uuid7", "uuid4 of a fork after it"}
+# Not kept with the logs; rootfs is the machine's own root.
+LEFT_OUT = shutil.ignore_patterns("*.img", "*.json", "rootfs", "server")
 # Asked once of each process.
 ONCE = {"uuid.getnode()"}
 
@@ -238,4 +240,4 @@ if __name__ == "__main__":
         Container.forget()
         logs = os.environ.get("SNAPSAFE_CRIU_LOGS")
         if logs:
-            shutil.copytree(LAB, logs, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.img", "*.json"))
+            shutil.copytree(LAB, logs, dirs_exist_ok=True, ignore=LEFT_OUT)

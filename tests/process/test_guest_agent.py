@@ -3,6 +3,7 @@ restore for the programs here."""
 
 import contextlib
 import http.server
+import json
 import os
 import socket
 import struct
@@ -69,6 +70,21 @@ def test_over_a_socket_and_seen_by_a_program(agent, source_file, living, shm_pat
     assert not program("answer = random.getstate() == template")
     check_restored(tell(path, bytes(reversed(SEED))).rstrip("\n"), source_file, first)
     assert program(EPOCH) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for a /run of its own")
+def test_the_host_quiesces(managed, environment, shm_path):
+    path = str(shm_path / "agent")
+    with Running([*managed.container.under, sys.executable, AGENT, "--unix", path], environment) as agent:
+        agent.line("ready")
+        code, said = tell(path, b"quiesce").split(maxsplit=1)
+        assert (code, json.loads(said)["snapshot"]) == ("0", 1)
+        assert managed.describe()["state"] == "quiesced"
+        assert tell(path, b"quiesce").startswith("1 snapsafe quiesce: the machine is quiesced")
+        code, said = tell(path, b"unquiesce").split(maxsplit=1)
+        assert (code, json.loads(said)["restored"]) == ("0", False)
+        assert managed.describe()["state"] == "running"
+        assert tell(path, b"unquiesce").startswith("1 snapsafe unquiesce: nothing is quiesced")
 
 
 @pytest.mark.parametrize("sent", [b"", b"short", b"more than fits" * 100])

@@ -343,7 +343,10 @@ def test_strict_programs_refuse_a_file_that_nobody_keeps(manager, outer, run_pyt
 
 @pytest.mark.parametrize(
     "name",
-    ["snapsafe-manager.service", "snapsafe-dbus.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-fsfreeze.sh"],
+    [
+        *("snapsafe-manager.service", "snapsafe-dbus.service"),
+        *("snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-fsfreeze.sh"),
+    ],
 )
 def test_files_for_the_system(name):
     command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]

@@ -5,6 +5,7 @@ import pathlib
 import jeepney
 import pytest
 
+from tests.vm.lab import say
 from tests.vm.compare import Names
 from tests.vm.sequence import HOST, Recording
 from tests.vm.system import System
@@ -12,7 +13,7 @@ from tests.vm.test_manager import described, managed
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/orchestrators.md"
 SITE = "/opt/app/lib/python3.13/site-packages"
-CLONES = 20
+CLONES = int(__import__("os").environ.get("ORCH_CLONES", "20"))
 BEFORE = ["second before", "first before"]
 IN_ORIGINAL = ["first in original", "second in original"]
 IN_CLONE = ["first in clone", "second in clone"]
@@ -125,8 +126,10 @@ def test_of_the_agent(lab, hooked, results):
         return early, waiting, {name: request(clone, name) for name in PROGRAMS}, last
 
     (answers,) = lab.run_clones("frozen", System(), [snapshot], CLONES, body).values()
-    drawn = Names()
+    drawn, between = Names(), Names()
     for early, waiting, after, last in answers:
+        between.add({name: early[name]["request"]["random"] for name in PROGRAMS})
+        say(f"early: {[(early[n]['request'], early[n]['epoch'], early[n]['status']['source'], early[n]['status']['protected'], early[n]['status']['fence'], early[n]['status']['problems']) for n in PROGRAMS]}")
         assert (last["ended"], last["restored"]) == ("unquiesced", True)
         for name in PROGRAMS:
             assert called(waiting[name])[done[name] :] == BEFORE
@@ -134,6 +137,7 @@ def test_of_the_agent(lab, hooked, results):
             assert called(after[name])[done[name] :] == BEFORE + IN_CLONE
             assert after[name]["epoch"] == first[name]["epoch"] + 1
         drawn.add({name: after[name]["request"]["random"] for name in PROGRAMS})
+    say(f"between: {between.result()}")
     for name, found in drawn.result().items():
         assert found["repeated"] == 0, name
     results.add("phases", "QEMU's guest agent", "asked and told", clones=CLONES, values=CLONES * len(PROGRAMS), ours=0)
