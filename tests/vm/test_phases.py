@@ -5,7 +5,6 @@ import pathlib
 import jeepney
 import pytest
 
-from tests.vm.lab import say
 from tests.vm.compare import Names
 from tests.vm.sequence import HOST, Recording
 from tests.vm.system import System
@@ -13,7 +12,7 @@ from tests.vm.test_manager import described, managed
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/orchestrators.md"
 SITE = "/opt/app/lib/python3.13/site-packages"
-CLONES = int(__import__("os").environ.get("ORCH_CLONES", "20"))
+CLONES = 20
 BEFORE = ["second before", "first before"]
 IN_ORIGINAL = ["first in original", "second in original"]
 IN_CLONE = ["first in clone", "second in clone"]
@@ -129,7 +128,6 @@ def test_of_the_agent(lab, hooked, results):
     drawn, between = Names(), Names()
     for early, waiting, after, last in answers:
         between.add({name: early[name]["request"]["random"] for name in PROGRAMS})
-        say(f"early: {[(early[n]['request'], early[n]['epoch'], early[n]['status']['source'], early[n]['status']['protected'], early[n]['status']['fence'], early[n]['status']['problems']) for n in PROGRAMS]}")
         assert (last["ended"], last["restored"]) == ("unquiesced", True)
         for name in PROGRAMS:
             assert called(waiting[name])[done[name] :] == BEFORE
@@ -137,9 +135,12 @@ def test_of_the_agent(lab, hooked, results):
             assert called(after[name])[done[name] :] == BEFORE + IN_CLONE
             assert after[name]["epoch"] == first[name]["epoch"] + 1
         drawn.add({name: after[name]["request"]["random"] for name in PROGRAMS})
-    say(f"between: {between.result()}")
     for name, found in drawn.result().items():
         assert found["repeated"] == 0, name
+    # They have let go of the device, and the manager is late: no promise, so a figure.
+    early = sum(found["repeated"] for found in between.result().values())
+    what = "drawn by who stands still, before the restore is published"
+    results.add("phases", "QEMU's guest agent", what, clones=CLONES, values=CLONES * len(PROGRAMS), ours=early)
     results.add("phases", "QEMU's guest agent", "asked and told", clones=CLONES, values=CLONES * len(PROGRAMS), ours=0)
 
 
@@ -164,32 +165,49 @@ def test_the_twin(lab, hooked, results):
     )
 
 
+def told(guest, last):
+    """What the service has told on the console, up to that: the callbacks, the epochs and the draws."""
+
+    def look():
+        lines = (guest.folder / "console").read_text(errors="replace").splitlines()
+        found = [line.split(":")[1:] for line in lines if line.startswith("phases:")]
+        return found if found and found[-1][0] == last else None
+
+    return list(zip(*guest.until(look, 60), strict=True))
+
+
+def suspend(guest):
+    """After that Linux 6.12 and QEMU 11.1 get no virtio serial port to work again: the console remains."""
+    package = pathlib.Path(jeepney.__file__).parent
+    for file in package.rglob("*.py"):
+        guest.put(f"{SITE}/jeepney/{file.relative_to(package)}", file.read_text())
+    guest.start("service", "phases", SNAPSAFE_LIFECYCLE="logind", CONSOLE="/dev/ttyS0")
+    guest.until(lambda: "phases.py" in guest.do("systemd-inhibit", "--list"))
+    epoch = str(request(guest, "service")["epoch"])
+    guest.do("systemctl", "suspend", "--no-block")
+    guest.until(lambda: guest.qmp.command("query-status")["status"] == "suspended")
+    assert told(guest, BEFORE[-1])[:2] == [tuple(BEFORE), (epoch, epoch)]
+    return epoch
+
+
 def test_of_logind(lab, system, results):
     """The host suspends the machine to snapshot it."""
-    with system("logind") as guest:
-        package = pathlib.Path(jeepney.__file__).parent
-        for file in package.rglob("*.py"):
-            guest.put(f"{SITE}/jeepney/{file.relative_to(package)}", file.read_text())
-        guest.start("service", "phases", SNAPSAFE_LIFECYCLE="logind")
-        guest.until(lambda: "phases.py" in guest.do("systemd-inhibit", "--list"))
-        before = request(guest, "service")
-        guest.do("systemctl", "suspend", "--no-block")
-        guest.until(lambda: guest.qmp.command("query-status")["status"] == "suspended")
-        snapshot = guest.snapshot("asleep")
+    with system("asleep") as guest:
+        epoch = suspend(guest)
         guest.qmp.command("system_wakeup")
-        report = request(guest, "service")
-        assert called(report) == called(before) + BEFORE + IN_ORIGINAL
-        assert report["epoch"] == before["epoch"]
-        guest.until(lambda: "phases.py" in guest.do("systemd-inhibit", "--list"))
+        assert told(guest, IN_ORIGINAL[-1])[:2] == [tuple(BEFORE + IN_ORIGINAL), (epoch,) * 4]
+    with system("asleep-again") as guest:
+        epoch = suspend(guest)
+        snapshot = guest.snapshot("suspended", resume=False)
 
     def body(clone):
         clone.run()
         clone.qmp.command("system_wakeup")
-        return request(clone, "service")
+        return told(clone, IN_CLONE[-1])
 
-    (answers,) = lab.run_clones("asleep", System(), [snapshot], 3, body).values()
-    for report in answers:
-        assert called(report) == called(before) + BEFORE + IN_CLONE
-        assert report["epoch"] == before["epoch"] + 1
-    assert len({report["request"]["random"] for report in answers}) == len(answers)
+    (answers,) = lab.run_clones("suspended", System(), [snapshot], 3, body).values()
+    for callbacks, epochs, _ in answers:
+        assert callbacks == tuple(IN_CLONE)
+        assert set(epochs) == {str(int(epoch) + 1)}
+    assert len({draw for *_, draws in answers for draw in draws}) == len(IN_CLONE) * len(answers)
     results.add("phases", "systemd-logind", "asked and told", clones=len(answers), values=len(answers), ours=0)
