@@ -177,7 +177,7 @@ def told(guest, last):
 
 
 def suspend(guest):
-    """After that Linux 6.12 and QEMU 11.1 get no virtio serial port to work again: the console remains."""
+    """After which no virtio serial port works here any more (QEMU 11.1): the console remains."""
     package = pathlib.Path(jeepney.__file__).parent
     for file in package.rglob("*.py"):
         guest.put(f"{SITE}/jeepney/{file.relative_to(package)}", file.read_text())
