@@ -63,6 +63,18 @@ bool ss_contact_wanted(void)
     return plan.path != NULL;
 }
 
+bool ss_contact_stands(const ss_contact_plan *given)
+{
+    const int now = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    if ((now != SS_CONTACT_ASKED && now != SS_CONTACT_HELD && now != SS_CONTACT_HEARD) || !plan.path || !given->path ||
+        strcmp(plan.path, given->path) != 0 || plan.varlink != given->varlink ||
+        plan.greeting_size != given->greeting_size || memcmp(plan.greeting, given->greeting, plan.greeting_size) != 0)
+        return false;
+    free(given->path);
+    free(given->greeting);
+    return true;
+}
+
 bool ss_contact_again(void)
 {
     const int now = __atomic_load_n(&state, __ATOMIC_ACQUIRE);

@@ -39,6 +39,10 @@ void ss_contact_set_farewell(const unsigned char *bytes, size_t size);
 
 bool ss_contact_wanted(void);
 
+/* Is there a connection as this plan wants it? If so the plan is taken over, or rather freed. With the watcher's control
+   lock held. */
+bool ss_contact_stands(const ss_contact_plan *given);
+
 /* Has the last attempt to be made again after a while? */
 bool ss_contact_again(void);
 

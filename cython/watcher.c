@@ -6,13 +6,10 @@
 #include "record.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -52,12 +49,13 @@ static pthread_t watcher, runner;
 static uint64_t number;          /* atomic; of the pair of threads that is to live: a thread with another one ends */
 static unsigned pending;         /* SS_WOKE_ bits */
 static bool runner_busy;         /* the runner of `number` runs an event */
+static ss_watch_item *next_plan; /* what the watcher is to look at instead; it takes it over, and sets this to NULL */
+static int next_count;
 static int busy;                 /* runners that run one, also of earlier numbers */
 static void (*run_event)(unsigned why);
-static uint64_t delivered;       /* atomic */
-static pid_t watcher_tid, runner_tid; /* atomic */
+static uint64_t delivered, wakeups;     /* atomic */
+static pid_t watcher_tid, runner_tid;   /* atomic */
 static int how, start_error, how_error; /* atomic */
-static uint64_t wakeups;         /* atomic */
 
 void ss_watcher_delivered(uint64_t epoch)
 {
@@ -77,6 +75,8 @@ static bool is_current(uint64_t mine)
 
 static void post(unsigned why)
 {
+    if (!why)
+        return;
     (void)pthread_mutex_lock(&mutex);
     pending |= why;
     (void)pthread_cond_broadcast(&changed);
@@ -153,42 +153,6 @@ typedef struct {
     bool spare; /* no inotify and no device yet */
 } holdings;
 
-/* Where the item leads now; 0 and 0 if nowhere. */
-static void look_up(const ss_watch_item *item, uint64_t *ret_dev, uint64_t *ret_ino)
-{
-    char path[PATH_MAX];
-    struct stat st;
-    *ret_dev = *ret_ino = 0;
-    const int length = item->name ? snprintf(path, sizeof path, "%s/%s", item->path, item->name)
-                                  : snprintf(path, sizeof path, "%s", item->path);
-    if (length > 0 && (size_t)length < sizeof path && stat(path, &st) == 0) {
-        *ret_dev = st.st_dev;
-        *ret_ino = st.st_ino;
-        if (item->mask & IN_CLOSE_WRITE) /* perhaps half-written when it was looked at: its inode says nothing then */
-            *ret_ino += (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_size;
-    }
-}
-
-static unsigned news_of(const ss_watch_item *item)
-{
-    return item->announcer ? SS_WOKE_HEARD : SS_WOKE_PATHS;
-}
-
-static void compare_paths(void)
-{
-    unsigned why = 0;
-    for (int i = 0; i < plan_count; i++) {
-        uint64_t dev, ino;
-        look_up(&plan[i], &dev, &ino);
-        if (dev != plan[i].dev || ino != plan[i].ino)
-            why |= news_of(&plan[i]);
-        plan[i].dev = dev;
-        plan[i].ino = ino;
-    }
-    if (why)
-        post(why);
-}
-
 /* After a restore by CRIU the threads share one table, and our numbers are somebody else's files. */
 static bool table_is_ours(const holdings *h)
 {
@@ -210,41 +174,6 @@ static bool take_table(holdings *h)
     h->mark_ino = st.st_ino;
     h->own_table = true;
     return true;
-}
-
-/* Opens and arms a device. Returns its descriptor, or -1 with errno set: ENOTSUP where its driver tells nobody. */
-static int open_device(const ss_watch_item *item)
-{
-    char page[4096];
-    int fd = open(item->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return -1;
-    if (item->sysgenid)
-        return fd; /* opening acknowledged the generation */
-    /* Drivers without poll() are always ready; those whose hypervisor does not notify hang up. A change may come between
-       the read and the poll, so it is asked twice. */
-    for (int i = 0; i < 2; i++) {
-        struct pollfd one = {.fd = fd, .events = POLLIN};
-        if (pread(fd, page, sizeof page, 0) < 0)
-            break;
-        if (poll(&one, 1, 0) == 0)
-            return fd;
-    }
-    (void)close(fd);
-    errno = ENOTSUP;
-    return -1;
-}
-
-static void arm_device(ss_watch_item *item)
-{
-    char page[4096];
-    if (item->sysgenid) {
-        (void)close(item->descriptor); /* an untracked descriptor acknowledges by being opened anew */
-        item->descriptor = open_device(item);
-    } else if (pread(item->descriptor, page, sizeof page, 0) < 0) {
-        (void)close(item->descriptor);
-        item->descriptor = -1;
-    }
 }
 
 /* Opens what the plan names, as well as can be; sets how and how_error. A connection that stands is left as it is. */
@@ -278,7 +207,7 @@ static void open_all(holdings *h)
         for (int i = 0; i < plan_count; i++) {
             ss_watch_item *item = &plan[i];
             if (item->device)
-                item->descriptor = open_device(item);
+                item->descriptor = ss_paths_open_device(item);
             else if (h->inotify >= 0)
                 item->descriptor = inotify_add_watch(h->inotify, item->path, item->mask | IN_MASK_ADD);
             if (item->descriptor < 0 && !error)
@@ -292,7 +221,7 @@ static void open_all(holdings *h)
     }
     __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
     set_how(best);
-    compare_paths(); /* what changed before the watches stood */
+    post(ss_paths_compare(plan, plan_count)); /* what changed before the watches stood */
 }
 
 static void close_all(holdings *h)
@@ -309,31 +238,6 @@ static void close_all(holdings *h)
         (void)close(h->signals);
 }
 
-/* Reads the inotify empty. Returns SS_WOKE_ bits: whether an entry of the plan came, went or was replaced. */
-static unsigned read_inotify(int fd)
-{
-    _Alignas(struct inotify_event) char buffer[4096];
-    bool links = false;
-    unsigned why = 0;
-    ssize_t size;
-    while ((size = read(fd, buffer, sizeof buffer)) > 0) {
-        for (char *at = buffer; at < buffer + size;) {
-            const struct inotify_event *event = (const struct inotify_event *)at;
-            at += sizeof *event + event->len;
-            if (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
-                why |= SS_WOKE_PATHS | SS_WOKE_HEARD;
-            links |= (event->mask & IN_ATTRIB) != 0; /* all that is told of a file unlinked while it is mapped */
-            for (int i = 0; event->len && i < plan_count; i++) {
-                if (plan[i].name && plan[i].descriptor == event->wd && strcmp(plan[i].name, event->name) == 0)
-                    why |= news_of(&plan[i]);
-            }
-        }
-    }
-    if (links)
-        compare_paths();
-    return why;
-}
-
 /* Sleeps for a tick, or until it has to end; needs no descriptor. */
 static void wait_for_tick(int milliseconds)
 {
@@ -343,7 +247,7 @@ static void wait_for_tick(int milliseconds)
     sigaddset(&stop, STOP_SIGNAL);
     (void)sigtimedwait(&stop, NULL, &tick);
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    compare_paths();
+    post(ss_paths_compare(plan, plan_count));
 }
 
 static void hear(holdings *h)
@@ -363,7 +267,7 @@ static void look_often(uint64_t mine)
     __atomic_store_n(&how_error, 0, __ATOMIC_RELEASE);
     set_how(SS_WATCH_TIMER);
     for (int slept = 0; is_current(mine); slept += every_ms) {
-        compare_paths();
+        post(ss_paths_compare(plan, plan_count));
         if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             post(SS_WOKE_LOOK);
         if (slept >= SS_WATCH_TICK_MS) {
@@ -390,8 +294,8 @@ static void wait_for_change(holdings *h)
     }
     const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_contact_again()) ? SS_WATCH_TICK_MS : -1);
     const int error = ready < 0 ? errno : 0;
+    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
     if (!table_is_ours(h)) {
-        __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
         open_all(h);
         return;
     }
@@ -401,22 +305,18 @@ static void wait_for_change(holdings *h)
         wait_for_tick(SS_WATCH_TICK_MS);
         return;
     }
-    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
     if (fds[0].revents & POLLIN) {
         struct signalfd_siginfo info;
         while (read(h->signals, &info, sizeof info) > 0)
             ;
     }
-    if (fds[1].revents & POLLIN) {
-        const unsigned why = read_inotify(h->inotify);
-        if (why)
-            post(why);
-    }
+    if (fds[1].revents & POLLIN)
+        post(ss_paths_read(h->inotify, plan, plan_count));
     if (fds[2].revents)
         hear(h);
     for (int i = 0, at = 3; i < plan_count; i++) {
         if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
-            arm_device(&plan[i]);
+            ss_paths_arm_device(&plan[i]);
     }
     if (ready == 0 && h->inotify < 0) { /* perhaps there is one to be had by now */
         h->spare = false;
@@ -424,7 +324,37 @@ static void wait_for_change(holdings *h)
         open_all(h);
     } else if (ready == 0 && h->link < 0 && ss_contact_again()) {
         h->link = ss_contact_open();
+        if (h->link < 0 && !ss_contact_again())
+            post(SS_WOKE_HEARD); /* nobody is there any more */
     }
+}
+
+static void adopt(const ss_watch_item *items, int count)
+{
+    for (int i = 0; i < plan_count; i++) {
+        free(plan[i].path);
+        free(plan[i].name);
+    }
+    memcpy(plan, items, (size_t)count * sizeof *items);
+    plan_count = count;
+}
+
+/* Looks at something else from now on, if it is to; the connection stays. */
+static void take_plan(holdings *h)
+{
+    (void)pthread_mutex_lock(&mutex);
+    const bool given = next_plan != NULL; /* and who gave it waits */
+    (void)pthread_mutex_unlock(&mutex);
+    if (!given)
+        return;
+    close_all(h);
+    (void)pthread_mutex_lock(&mutex);
+    adopt(next_plan, next_count);
+    next_plan = NULL;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
+    h->spare = false;
+    open_all(h);
 }
 
 static void *watcher_main(void *argument)
@@ -449,6 +379,7 @@ static void *watcher_main(void *argument)
             post(SS_WOKE_LOOK);
         if (!wait) {
             wait_for_change(&h);
+            take_plan(&h);
             continue;
         }
         wait_for_tick(SS_WATCH_TICK_MS);
@@ -539,21 +470,34 @@ static void stop(void)
     set_how(SS_WATCH_OFF);
 }
 
+/* Has the watcher that runs look at these, and waits until it does. */
+static void hand_over(ss_watch_item *items, int count, void (*run)(unsigned why))
+{
+    (void)pthread_mutex_lock(&mutex);
+    run_event = run;
+    next_plan = items;
+    next_count = count;
+    (void)pthread_kill(watcher, STOP_SIGNAL);
+    while (next_plan)
+        (void)pthread_cond_wait(&changed, &mutex);
+    (void)pthread_mutex_unlock(&mutex);
+}
+
 int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why), int every,
                     const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size)
 {
     (void)pthread_mutex_lock(&control);
+    if (alive && want && !every && !every_ms && !farewell && ss_contact_stands(link)) {
+        hand_over(items, count, run);
+        (void)pthread_mutex_unlock(&control);
+        return 0;
+    }
     ss_contact_set_farewell(farewell, farewell_size);
     stop();
     ss_contact_set_farewell(NULL, 0);
     ss_contact_set(link);
     every_ms = every;
-    for (int i = 0; i < plan_count; i++) {
-        free(plan[i].path);
-        free(plan[i].name);
-    }
-    plan_count = count;
-    memcpy(plan, items, (size_t)count * sizeof *items);
+    adopt(items, count);
     wanted = want;
     (void)pthread_mutex_lock(&mutex);
     run_event = run;
@@ -570,7 +514,12 @@ void ss_watcher_pause(void)
 {
     (void)pthread_mutex_lock(&control);
     paused++;
-    stop();
+    (void)pthread_mutex_lock(&mutex);
+    const bool at_event = runner_busy;
+    (void)pthread_mutex_unlock(&mutex);
+    /* While the program gets ready for a snapshot the connection is its lock; and the runner would be there anyway. */
+    if (!at_event || ss_contact_inspect(NULL) != SS_CONTACT_HEARD)
+        stop();
     (void)pthread_mutex_unlock(&control);
 }
 

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "contact.h"
+#include "paths.h"
 
 /* What the watcher sleeps in, from best to worst. */
 enum ss_watch_how {
@@ -30,30 +31,16 @@ enum ss_watch_how {
 #define SS_WATCH_TICK_MS 1000
 #define SS_WATCH_ITEMS 12
 
-/* Why the runner calls. */
-#define SS_WOKE_LOOK 1u  /* the epoch is another than the delivered one */
-#define SS_WOKE_PATHS 2u /* a path of the plan leads somewhere else: a source came, went or was replaced */
-#define SS_WOKE_HEARD 4u /* something was heard, or who announces snapshots came or went; or, by a plan that looks every few milliseconds, SS_WATCH_TICK_MS are over */
-
-/* One thing to look at. With a name: that entry of the folder `path`. Without: the file or device `path` itself. */
-typedef struct {
-    char *path, *name;     /* malloc'ed; owned by the plan */
-    uint32_t mask;         /* inotify's; 0 for a device */
-    bool device, sysgenid; /* poll it; how to arm it again */
-    bool announcer;        /* of who announces snapshots: SS_WOKE_HEARD instead of SS_WOKE_PATHS */
-    uint64_t dev, ino;     /* where it led when the plan was made; 0 and 0: nowhere. With IN_CLOSE_WRITE: see look_up() */
-    int descriptor;        /* the watch of the inotify, or the open device; -1 if none */
-} ss_watch_item;
-
 /* Takes over `items` (and the strings) as the plan, and `link`; starts, stops or restarts the threads as `wanted` says.
    `every_ms`: hold no descriptor and look that often; 0: sleep in whatever can be had. `run` is called by the runner,
-   without locks and without the GIL. The old connection, if any, is ended after all else is closed, with `farewell` if that
-   is not NULL. Returns 0, or the errno that kept the threads from starting. Any thread but the watcher; with or without
+   without locks and without the GIL. A connection stands if the new plan wants the same one; else it is ended after all
+   else is closed, with `farewell` if that is not NULL. Returns 0, or the errno that kept the threads from starting. Any thread but the watcher; with or without
    the GIL; waits a second for an answer to the farewell. */
 int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why), int every_ms,
                     const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size);
 
-/* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on.
+/* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on,
+   and with it, while it is about a snapshot, the connection.
    resume() in a forked child starts the threads there. Any thread, with or without the GIL. */
 void ss_watcher_pause(void);
 void ss_watcher_resume(void);

@@ -185,12 +185,15 @@ def probe(now: bool = False) -> None:
     _tell_watching()
 
 
-def let_go() -> str:
-    """Before a snapshot that was announced: map no device any more, and watch a file instead if there is one. The fence is
-    up until take_again(). Returns why a device is still mapped, or "". Main interpreter."""
+def let_go(devices: bool) -> str:
+    """Before a snapshot that was announced: no source is looked for any more. The fence is up until take_again().
+    `devices`: map none any more, and watch a file instead if there is one. Returns why a device is still mapped though it
+    should not be, or "". Main interpreter."""
     with _lock:
         state.quiesced = True
         native.hold_fence(True)
+        if not devices:
+            return ""
         native.discard_pool()
         native.epoch()  # the device's last word
         kept = [_let_go(candidate) for candidate in state.candidates if candidate.rank in (0, 1)]

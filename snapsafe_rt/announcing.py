@@ -1,7 +1,7 @@
 """Who announces snapshots to this program: the manager, over Varlink. snapsafe_rt.logind is another one.
 
-The watcher holds the connection (cython/contact.h); here is what is said on it, and what the answers mean. All of it runs
-in the watcher's runner or with the activation's lock held.
+The watcher holds the connection (cython/contact.h); here is what is said on it, and what the answers mean. All of it
+runs in the watcher's runner or with the activation's lock held.
 """
 
 import json
@@ -36,15 +36,20 @@ class Manager:
 
     kind = "snapsafe"
     lets_go = True
-    """A program that was asked holds neither device nor inotify nor connection until the snapshot is over."""
+    """A program that was asked holds neither inotify nor connection until the snapshot is over."""
 
     look_ms = LOOK_MS
 
     def __init__(self, why: str) -> None:
         self._greeting = _call("Inhibit", what="snapshot", who=who(), why=why, mode="delay") + _call("Prepare")
-        self._deaf: "tuple[tuple[int, int], str] | None" = None  # a socket that is of no use, and why
-        self._limit: "tuple[tuple[str, int], float] | None" = None  # what was read of the state, and until when it holds
+        self._deaf: tuple[tuple[int, int], str] | None = None  # a socket that is of no use, and why
+        self._limit: tuple[tuple[str, int], float] | None = None  # what was read of the state, and how long it holds
+        self._looked = False
+        self._state: os.stat_result | None = None  # how the state file was when it was read last
         self.snapshot = 0
+        self.dump = False
+        """Is it CRIU that takes it, who dumps no process that maps a device? In a snapshot of the machine the device is what
+        tells a clone, before it runs."""
 
     @property
     def state_file(self) -> str:
@@ -57,9 +62,14 @@ class Manager:
 
     def paths(self, phase: str) -> "list[Item]":
         """What has to change for there to be news."""
-        wanted = [sources.MANAGER] if phase == RUNNING else [self.state_file]
-        found = [entry(path, look(path), phase == QUIESCED, announcer=True) for path in wanted]
-        return [item for item in found if item is not None]
+        if phase == RUNNING:
+            item = entry(sources.MANAGER, look(sources.MANAGER), announcer=True)
+        else:
+            if not self._looked:  # else as of when it was read, whoever plans now: what came after that is news
+                self._state = look(self.state_file)
+                self._looked = True
+            item = entry(self.state_file, self._state, phase == QUIESCED, announcer=True)
+        return [item] if item is not None else []
 
     def _refused(self) -> str:
         return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(sources.MANAGER) else ""
@@ -75,6 +85,7 @@ class Manager:
                     return self._judge(str(found["error"]), parameters)
                 if number == 1:
                     self.snapshot = int(parameters["snapshot"])
+                    self.dump = parameters.get("dump") is True
                     return "announced"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._refuse("what it says is not understood")
@@ -99,6 +110,7 @@ class Manager:
 
     def still_on(self) -> bool:
         """Is the snapshot not over? A file that is gone, or that nobody has kept to, means that it is."""
+        self._looked, self._state = True, look(self.state_file)
         try:
             with open(self.state_file, "rb") as file:
                 found = json.loads(file.read(STATE_MOST))
@@ -118,6 +130,7 @@ class Manager:
 
     def over(self) -> None:
         self._limit = None
+        self._looked = False
 
     def reason(self, state: int, error: int) -> str:
         """Why there is no lock, by the state of the connection; "" where there is one."""

@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 
 class Registration:
-    """One callback. `live` falls when it is unregistered, also for an event that has begun. `pair` is one object for all
-    that were registered by one register_at_snapshot()."""
+    """One callback. `live` falls when it is unregistered, also for an event that has begun. `pair` is one object for
+    all that were registered by one register_at_snapshot()."""
 
     __slots__ = ("args", "func", "home", "kwargs", "live", "pair")
 
     def __init__(
-        self, func: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]", pair: "object | None" = None
+        self,
+        func: "Callable[..., Any]",
+        args: "tuple[Any, ...]",
+        kwargs: "dict[str, Any]",
+        pair: "object | None" = None,
     ) -> None:
         _check_callable(func)
         self.pair = pair
@@ -81,11 +85,11 @@ def register_after_restore(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
 def register_before_snapshot(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
     """Call func(*args, **kwargs) before a snapshot that is announced; returns func.
 
-    Run last-in first-out when the manager announces a snapshot (SNAPSAFE_LIFECYCLE=logind: when systemd-logind announces
-    sleep), and by AWS Lambda SnapStart's hooks; without an announcement never. The first registration takes a delay
-    lock, in the background and whenever there is who gives it: see docs/events.md. Whoever takes the snapshot waits for
-    the callbacks, but not for ever; what one raises makes it refuse the snapshot. Where the callbacks run, threads, forks
-    and errors raised here: as register_after_restore(), but that nothing runs them in check().
+    Run last-in first-out when the manager announces a snapshot (SNAPSAFE_LIFECYCLE=logind: when systemd-logind
+    announces sleep), and by AWS Lambda SnapStart's hooks; without an announcement never. The first registration takes a
+    delay lock, in the background and whenever there is who gives it: see docs/events.md. Whoever takes the snapshot
+    waits for the callbacks, but not for ever; what one raises makes it refuse the snapshot. Where the callbacks run,
+    threads, forks and errors raised here: as register_after_restore(), but that nothing runs them in check().
     """
     _register(before, func, args, kwargs)
     return func
@@ -98,9 +102,9 @@ def register_at_snapshot(
     after_in_clone: "Callable[[], object] | None" = None,
 ) -> None:
     """In the shape of os.register_at_fork: `before` as register_before_snapshot(), `after_in_clone` as
-    register_after_restore(); `after_in_original` runs, in the order of registration, when an announced snapshot is over
-    and this process was not restored. Where a `before` raises, those `after_in_original` run at once whose `before` did
-    not.
+    register_after_restore(); `after_in_original` runs, in the order of registration, when an announced snapshot is
+    over and this process was not restored. Where a `before` raises, those `after_in_original` run at once whose
+    `before` did not.
 
     Raises TypeError if none is given or one is not callable. Any thread.
     """

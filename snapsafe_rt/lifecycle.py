@@ -5,8 +5,8 @@
 
 running   a delay lock is held, or asked for; the watcher has the connection (cython/contact.h)
 before    the callbacks run, last-in first-out, on the watcher's runner and on their loops and hubs
-quiesced  device, inotify and connection are let go of; the event's turn is held by nobody, so that no callback of a restore
-          runs before the snapshot is over
+quiesced  inotify and connection are let go of, and for CRIU the device; the event's turn is held by nobody, so that no callback of a
+          restore runs before the snapshot is over
 after     the source is looked at again: if it has moved the restore event runs, else after_in_original
 late      no lock is to be had before the present snapshot is over
 """
@@ -35,6 +35,7 @@ _announcer: "Any" = None
 _why_none = ""
 _done: "list[Registration]" = []  # whose callback before the snapshot was run, and not undone
 _failed: "list[Registration]" = []
+_halfway = False  # a child that was forked while its parent's callbacks ran: it goes on, whoever is asked
 _last: "Snapshot | None" = None
 
 
@@ -100,7 +101,7 @@ def woken(heard: bool) -> None:
     """Called by the watcher's runner, whatever woke it. `heard`: it was the announcer."""
     if phase == RUNNING and _announcer is not None:
         told = _announcer.hear()
-        if told == "announced" or (told == "late" and _done):  # a child that was forked in the middle goes on
+        if told == "announced" or (told == "late" and _halfway):
             _announced()
         elif told == "late":
             _move(LATE)
@@ -127,8 +128,9 @@ def _move(to: str, farewell: "bytes | None" = None, again: bool = False) -> None
 
 def _announced() -> None:
     """Run what is to be run before it, and say so."""
-    global _last
+    global _last, _halfway
     _claim()
+    _halfway = False
     _last = Snapshot(_announcer.snapshot)
     went_on = False
     try:
@@ -177,7 +179,7 @@ def _before(snapshot: Snapshot) -> bool:
         _undo(snapshot)
         return False
     if _announcer.lets_go:
-        snapshot.kept = activation.let_go()
+        snapshot.kept = activation.let_go(devices=_announcer.dump)
     events.barrier.hold()
     _move(QUIESCED, farewell=_announcer.farewell([]))
     return True
@@ -223,19 +225,20 @@ def _look() -> None:
     elif phase == LATE:
         _announcer.over()
         _move(RUNNING, again=True)
-    elif phase == QUIESCED and events.barrier.resume():
+    elif phase == QUIESCED and (events.barrier.resume() or events.barrier.claim()):
         _over()
 
 
 def _over() -> None:
-    """Decided by the source, whatever was announced."""
+    """Decided by the source, whatever was announced. The turn is this thread's."""
+    global phase
+    phase = AFTER
     snapshot = _last or Snapshot(0)
     failed: list[tuple[object, BaseException]] = []
     try:
-        _move(AFTER)
         activation.take_again()
-        watching.update(again=True)
         _announcer.over()
+        _move(AFTER)
         events.barrier.greenlet = homes.greenlet()
         restored = events.pending()
         if restored:
@@ -269,12 +272,13 @@ def _tell(failed: "list[tuple[object, BaseException]]") -> None:
 
 
 def after_fork_in_child() -> None:
-    """A child takes a lock of its own. One that was forked while its parent stood still does so as well; what was run in
-    the parent, before the snapshot, is not run again."""
-    global phase
+    """A child takes a lock of its own. One that was forked while its parent stood still does so as well; what was run
+    in the parent, before the snapshot, is not run again."""
+    global phase, _halfway
     if phase == QUIESCED:
         events.barrier.hold()
     elif phase in (BEFORE, LATE):
+        _halfway = phase == BEFORE
         phase = RUNNING
 
 
@@ -293,6 +297,8 @@ def forget() -> None:
 
 def describe() -> "dict[str, Any]":
     """Keys as in docs/command.md, but for the last snapshot."""
+    from snapsafe_rt import report  # who is asked for a status has it
+
     state = activation.state
     reason = ""
     contact, error = native.contact_state()
@@ -305,7 +311,7 @@ def describe() -> "dict[str, Any]":
     elif _why_none:
         reason = _why_none
     elif not wanted():
-        reason = "nothing is registered for the time before a snapshot"
+        reason = report.NOTHING_REGISTERED
     elif phase == LATE:
         reason = "a snapshot is under way: it is asked for when that is over"
     elif phase == RUNNING and _announcer is not None:

@@ -1,8 +1,8 @@
-"""systemd-logind as who announces snapshots: its delay lock on sleep, and PrepareForSleep, for hosts that suspend a guest to
-snapshot it (SNAPSAFE_LIFECYCLE=logind). systemd docs/INHIBITOR_LOCKS.md; org.freedesktop.login1(5).
+"""systemd-logind as who announces snapshots: its delay lock on sleep, and PrepareForSleep, for hosts that suspend a
+guest to snapshot it (SNAPSAFE_LIFECYCLE=logind). systemd docs/INHIBITOR_LOCKS.md; org.freedesktop.login1(5).
 
-jeepney makes and reads the messages, and opens nothing; the watcher holds the connection, and with it the descriptor that is
-the lock. While the machine sleeps nothing is let go of: it is the machine that stands still.
+jeepney makes and reads the messages, and opens nothing; the watcher holds the connection, and with it the descriptor
+that is the lock. While the machine sleeps nothing is let go of: it is the machine that stands still.
 """
 
 import os
@@ -23,7 +23,7 @@ MISSING = "SNAPSAFE_LIFECYCLE=logind takes jeepney, which is not installed: pip 
 # As sd-bus does it: the user is the socket's, and nothing is waited for (systemd src/libsystemd/sd-bus/bus-socket.c).
 _AUTH = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
 _AUTH_ANSWERS = 3
-_HELLO, _MATCH, _ASKED = 1, 2, 3  # serials
+_HELLO, _MATCH, _OWNER, _FIRST_ASKED = 1, 2, 3, 4  # serials
 _PASSED = 8  # descriptors that may come along: the watcher keeps them, and none has a number here
 
 
@@ -50,25 +50,35 @@ class Logind:
         login = DBusAddress("/org/freedesktop/login1", "org.freedesktop.login1", "org.freedesktop.login1.Manager")
         properties = login.with_interface("org.freedesktop.DBus.Properties")
         rule = MatchRule(type="signal", sender=login.bus_name, interface=login.interface, path=login.object_path)
-        begin = _AUTH + message_bus.Hello().serialise(_HELLO) + message_bus.AddMatch(rule).serialise(_MATCH)
+        owner = MatchRule(type="signal", sender=message_bus.bus_name, member="NameOwnerChanged")
+        owner.add_arg_condition(0, login.bus_name)
+        self._begin = b"".join(
+            (
+                _AUTH,
+                message_bus.Hello().serialise(_HELLO),
+                message_bus.AddMatch(rule).serialise(_MATCH),
+                message_bus.AddMatch(owner).serialise(_OWNER),
+            )
+        )
         ask = new_method_call(login, "Inhibit", "ssss", ("sleep", announcing.who(), why, "delay"))
         look = new_method_call(properties, "Get", "ss", (login.interface, "PreparingForSleep"))
-        self._greetings = {True: begin + ask.serialise(_ASKED), False: begin + look.serialise(_ASKED)}
+        self._questions = {True: ask, False: look}
+        self._asked = _FIRST_ASKED  # another number is another greeting, and so another connection
         try:
             self._bus, self._no_bus = find_system_bus().replace("\0", "@"), ""
         except (RuntimeError, ValueError) as error:
             self._bus, self._no_bus = "", f"DBUS_SYSTEM_BUS_ADDRESS: {error}"
-        self._stream: "Any" = None
+        self._stream: Any = None
         self._lines = 0
         self._held = False
-        self._deaf: "tuple[tuple[int, int], str] | None" = None  # a bus that is of no use, and why
+        self._deaf: tuple[tuple[int, int], str] | None = None  # a bus that is of no use, and why
         self._on = True
         self.snapshot = 0
 
     def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if self._no_bus or (self._refused() and phase == RUNNING):
             return None
-        return self._bus, self._greetings[phase == RUNNING], False
+        return self._bus, self._begin + self._questions[phase == RUNNING].serialise(self._asked), False
 
     def paths(self, phase: str) -> "list[Item]":
         if not self._bus.startswith("/"):
@@ -96,15 +106,21 @@ class Logind:
             if self._on and self._held:
                 self.snapshot += 1
                 return "announced"
-        elif fields.get("reply_serial") == _ASKED and kind == "method_return":
+        elif kind == "signal" and fields.get("member") == "NameOwnerChanged" and message.body:
+            if message.body[2] and not self._held:
+                self._asked += 1
+        elif fields.get("reply_serial") == self._asked and kind == "method_return":
             self._held = True
             if message.body and isinstance(message.body[0], tuple):  # the property, a variant
                 self._on = bool(message.body[0][1])
-        elif fields.get("reply_serial") in (_HELLO, _MATCH, _ASKED) and kind == "error":
+        elif fields.get("reply_serial") is not None and kind == "error":
             name = str(fields.get("error_name", ""))
             if name.endswith(".OperationInProgress"):
                 return "late"
-            self._refuse(f"systemd-logind gives no lock ({name[:100]})")
+            if name.endswith(".ServiceUnknown"):
+                self._on = False
+            else:
+                self._refuse(f"systemd-logind gives no lock ({name[:100]})")
         return ""
 
     def _messages(self) -> "list[Any]":
@@ -154,7 +170,7 @@ class Logind:
             return f"no system bus at {self._bus} ({os.strerror(error)})"
         if state == UNTRUSTED:
             return f"who listens at {self._bus} is another user, who is not root"
-        return "systemd-logind has not answered yet"
+        return "systemd-logind does not run, or has not answered yet"
 
 
 def _fields(message: "Any") -> "dict[str, Any]":

@@ -362,7 +362,8 @@ class Outside(report.Status):
         if lifecycle["phase"] in ("running", "before"):
             # Of D-Bus the watcher knows only that there is a connection.
             told = contact == HEARD and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
-            lifecycle["lock"] = contact == HELD or (told and not (lifecycle["phase"] == "running" and lifecycle["reason"]))
+            refused = lifecycle["phase"] == "running" and lifecycle["reason"]
+            lifecycle["lock"] = contact == HELD or (told and not refused)
             if lifecycle["lock"] and lifecycle["phase"] == "running":
                 lifecycle["reason"] = ""
             elif not lifecycle["reason"]:

@@ -13,8 +13,8 @@ Lines of fields that tabs part; a backslash escapes tab, newline and itself. The
     problem   sentence
     event     epoch, cause, began, ended (s since 1970), callbacks run; then a field for each error
     lifecycle who announces snapshots, what the program is at, why it has no lock
-    snapshot  number, began, ended (s since 1970; 0: not yet), what came of it, what could not be let go of; then a field for
-              each error
+    snapshot  number, began, ended (s since 1970; 0: not yet), what came of it, what could not be let go of; then a
+              field for each error
     cut       there was more than fits
 """
 

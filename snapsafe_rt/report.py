@@ -22,8 +22,10 @@ LIMITS = (
 )
 
 
+NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
 LET_GO = (
-    "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is over"
+    "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
+    "over"
 )
 
 
@@ -90,7 +92,7 @@ class Status:
             "kind": state.settings.lifecycle,
             "lock": False,
             "phase": "running",
-            "reason": "nothing is registered for the time before a snapshot",
+            "reason": NOTHING_REGISTERED,
             "last_snapshot": None,
         }
 

@@ -82,11 +82,9 @@ def _items() -> "list[Item]":
     return items[:ITEMS]  # check() looks at the rest
 
 
-def entry(
-    path: str, found: "os.stat_result | None", written: bool = False, announcer: bool = False
-) -> "Item | None":
-    """The nearest folder on the way to it that exists, and the name that has to appear there. `found`: what is there now,
-    at the path's end; `written`: is it news that it was written or permitted? `announcer`: is it of who announces
+def entry(path: str, found: "os.stat_result | None", written: bool = False, announcer: bool = False) -> "Item | None":
+    """The nearest folder on the way to it that exists, and the name that has to appear there. `found`: what is there
+    now, at the path's end; `written`: is it news that it was written or permitted? `announcer`: is it of who announces
     snapshots?"""
     folder, name = os.path.split(path)
     missing = False

@@ -45,18 +45,18 @@ put() { # VALUE OFFSET LENGTH: one write(2), for inotify reports no stores to a 
   printf "$bytes" | dd of=/dev/fd/3 bs="$3" seek=$(($2 / $3)) count=1 conv=notrunc 2>/dev/null || fail "cannot be written"
 }
 
-ask() { # quiesce|unquiesce: of the manager that the tasks reach; a container may have one that hangs
+ask() { # quiesce|unquiesce [OPTION]: of the manager that the tasks reach; a container may have one that hangs
   file=${file%/*}/org.snapsafe.Manager
   there "$file" && [ -S "$at" ] || exit 0
   command -v "$command" >/dev/null || { echo "snapsafe: no $command to ask $file with (SNAPSAFE_COMMAND)" >&2; exit 0; }
   code=0
-  timeout 60 "$command" "$1" --socket "$at" >/dev/null || code=$?
+  timeout 60 "$command" "$@" --socket "$at" >/dev/null || code=$?
 }
 
 case ${CRTOOLS_SCRIPT_ACTION-} in
   pre-dump)
     outcome=dumped
-    ask quiesce
+    ask quiesce --dump # CRIU dumps no program that maps a device
     case $code in 0 | 69 | 75) exit 0 ;; esac # 69: nobody listens there any more; 75: somebody was late
     fail "quiesce has failed ($code)"
     ;;

@@ -15,12 +15,13 @@ import subprocess
 import sys
 import time
 
+import phases
 from trees import LAB, SNAPSAFE, SOURCE, THREADS, WORKERS, Container, Copy, Failed, Tree, must
 
 from snapsafe_rt import publish
 
 sys.path.append(str(pathlib.Path(__file__).parents[2]))  # last: the package is the installed one
-import phases
+import database
 
 from tests.vm.results import Results
 
@@ -138,7 +139,7 @@ def quiesced() -> None:
         try:
             for kind in "postgres", "sqlite":
                 say(f"dumping the example with {kind}, quiesced, and restoring it {CONTAINERS} times ...")
-                phases.check(kind, ACTION, CONTAINERS)
+                database.check(kind, ACTION, CONTAINERS)
         finally:
             manager.terminate()
 
@@ -197,6 +198,8 @@ def main() -> int:
     refused(tree, ACTION, "post-restore script")
 
     rows += in_a_container()
+
+    say(f"a tree that is asked first; CRIU of one that is not: {phases.run(say, ACTION)}")
 
     other_host(DUMPED_AT)
     quiesced()

@@ -1,150 +1,157 @@
-"""examples/phases: dumped by CRIU when the machine is quiesced, and restored many times; connected it cannot be."""
+"""A tree that is asked before it is dumped: then it can be dumped, and its copies go on; else CRIU refuses it."""
 
 import contextlib
+import json
 import os
-import pathlib
 import signal
-import sqlite3
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections import Counter
+from pathlib import Path
 
-import psycopg
-from trees import LAB, SNAPSAFE, SOURCE, TIMEOUT, Failed, criu, must
+from trees import LAB, SNAPSAFE, SOURCE, Failed, criu, wait_for
 
-from snapsafe_rt.manager.client import Manager
-from tests.helpers.postgres import Postgres
+from snapsafe_rt import publish, sources
 
-EXAMPLE = pathlib.Path(__file__).parents[2] / "examples/phases"
-JOBS = 20  # of each copy, and of the original: before the dump, and after it
-
-
-def until(what, true):
-    end = time.monotonic() + TIMEOUT
-    while not true():
-        if time.monotonic() > end:
-            raise Failed(f"{what}: not within {TIMEOUT:.0f} s")
-        time.sleep(0.01)
+COPIES = 5
+PROGRAM = Path(__file__).with_name("asked.py")
+INTERFACE = "org.snapsafe.Manager."
 
 
 class Database:
-    """With the example's tables."""
+    """Whoever connects says his id and is greeted; `ids` are all that were said."""
 
-    def __init__(self, kind, folder):
-        self.kind, self.server, self.jobs = kind, None, 0
-        if kind == "postgres":
-            (folder / "server").mkdir()
-            self.server = Postgres(folder / "server")
-            self.address, self.mark = self.server.address, "%s"
+    def __init__(self, path: Path) -> None:
+        self.ids: list[str] = []
+        self.kept: list[socket.socket] = []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(100)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            peer, _ = self.listener.accept()
+            self.ids.append(peer.recv(100).decode().strip())
+            peer.sendall(b"welcome")
+            self.kept.append(peer)
+
+
+class Asked:
+    """The tree, and the manager beside it."""
+
+    def __init__(self) -> None:
+        self.folder, self.image = LAB / "asked", LAB / "asked" / "image"
+        self.image.mkdir(parents=True)
+        self.database = Database(self.folder / "database")
+        host = f"{SOURCE}-host"  # what the manager watches
+        publish.create(host)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SOURCE)
+        environment = {**os.environ, "SNAPSAFE_SOURCES": f"vmclock:{host}"}
+        self.manager = subprocess.Popen([SNAPSAFE, "manager"], env=environment, stdin=subprocess.DEVNULL)
+        wait_for("the manager", [Path(sources.MANAGER), Path(SOURCE)])
+        self.program = subprocess.Popen(
+            list(map(str, [SNAPSAFE, "run", sys.executable, PROGRAM, self.folder, self.folder / "database"])),
+            env={**os.environ, "SNAPSAFE_SOURCES": f"vmclock:{SOURCE}"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / "stderr").open("ab"),
+            start_new_session=True,
+        )
+        self.until(lambda: len(list(self.folder.glob("ready.*"))) == 2, "two processes")
+        self.pids = sorted(int(path.suffix[1:]) for path in self.folder.glob("ready.*"))
+        self.until_locked()
+
+    def until(self, true: "object", what: str) -> None:
+        end = time.monotonic() + 30
+        while not true():  # type: ignore[operator]
+            if time.monotonic() > end:
+                raise Failed(f"asked: {what}: {(self.folder / 'stderr').read_text()} {self.logs()}")
+            time.sleep(0.01)
+
+    def until_locked(self) -> None:
+        self.until(lambda: len(self.call("ListInhibitors")["inhibitors"]) == 2, "both hold a lock")
+
+    def call(self, method: str, **parameters: object) -> dict:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(sources.MANAGER)
+            peer.sendall(json.dumps({"method": INTERFACE + method, "parameters": parameters}).encode() + b"\0")
+            text = b""
+            while not text.endswith(b"\0"):
+                text += peer.recv(65536)
+        found = json.loads(text[:-1])
+        if "error" in found:
+            raise Failed(f"asked: {method}: {found}")
+        return found["parameters"]
+
+    def logs(self) -> dict[int, list[str]]:
+        return {pid: (self.folder / f"log.{pid}").read_text().split("\n")[:-1] for pid in self.pids if self.logged(pid)}
+
+    def logged(self, pid: int) -> bool:
+        return (self.folder / f"log.{pid}").exists()
+
+    def took(self, *lines: str) -> None:
+        """Each has called these since the last time."""
+        expected = {pid: list(lines) for pid in self.pids}
+        self.until(lambda: self.logs() == expected, f"both call {lines}")
+        time.sleep(0.1)
+        if self.logs() != expected:
+            raise Failed(f"asked: called more than {lines}: {self.logs()}")
+        for pid in self.pids:
+            (self.folder / f"log.{pid}").unlink()
+
+    def end(self) -> None:
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while any(os.path.exists(f"/proc/{pid}") for pid in self.pids):  # we are the first process: orphans come to us
+            for pid in self.pids:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            if time.monotonic() > end:
+                raise Failed("asked: processes that do not end")
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        self.end()
+        self.manager.terminate()
+        self.manager.wait(30)
+
+
+def run(say: "object", action: str) -> str:
+    """Returns CRIU's reason for refusing the tree that was not asked."""
+    say("dumping a tree that is not asked first ...")  # type: ignore[operator]
+    asked = Asked()
+    try:
+        try:
+            criu("dump", asked.image / "refused.log", "--tree", asked.pids[0], "--leave-running")
+        except Failed as error:
+            refused = str(error)
         else:
-            self.address, self.mark = str(folder / "jobs.db"), "?"
-        for statement in filter(str.strip, (EXAMPLE / "schema.sql").read_text().split(";")):
-            self.ask(statement)
-
-    def ask(self, text, *values):
-        connection = (psycopg if self.server else sqlite3).connect(self.address)
-        with contextlib.closing(connection):
-            cursor = connection.execute(text, values)
-            rows = cursor.fetchall() if cursor.description else []
-            connection.commit()
-        return rows
-
-    def do_jobs(self):
-        """Puts them there, and waits until they are done."""
-        for _ in range(JOBS):
-            self.jobs += 1
-            self.ask(f"INSERT INTO job (id, item) VALUES ({self.mark}, 'job')", self.jobs)
-        until(f"{self.kind}: {self.jobs} receipts", lambda: self.ask("SELECT count(*) FROM receipt") == [(self.jobs,)])
-
-
-class Service:
-    def __init__(self, database, folder):
-        self.image, self.journals = folder / "image", folder / "journals"
-        self.image.mkdir()
-        self.journals.mkdir()
-        command = [SNAPSAFE, "run", sys.executable, EXAMPLE / "service.py", f"--{database.kind}", database.address]
-        with (folder / "stderr").open("wb") as errors:
-            self.process = subprocess.Popen(
-                list(map(str, [*command, "--journals", self.journals])),
-                env={**os.environ, "SNAPSAFE_SOURCES": f"vmclock:{SOURCE}"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-            )
-        self.pid = self.process.pid
-
-    def dump(self, log, *options):
-        criu("dump", self.image / log, "--tree", self.pid, "--leave-running", *options)
-
-    def restore(self, number, script):
-        log = self.image / f"restore-{number}.log"
-        criu("restore", log, "--restore-detached", "--action-script", script)
-
-    def end(self, how=signal.SIGTERM):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, how)
-        with contextlib.suppress(ChildProcessError):  # the copies are ours, too: we are the first process here
-            os.waitpid(self.pid, 0)
-
-
-def describe():
-    with Manager() as manager:
-        return manager.call("Describe")
-
-
-def has_lock():
-    until("the lock of the service", lambda: describe()["inhibitors"] == 1)
-
-
-def check(kind, script, copies):
-    """Raises Failed."""
-    folder = LAB / f"phases-{kind}"
-    folder.mkdir()
-    database = Database(kind, folder)
-    service = Service(database, folder)
-    try:
-        has_lock()
-        database.do_jobs()
-        if database.server:
-            refuses(service)
-        service.dump("dump.log", "--action-script", script)
-        last = describe()["lastSnapshot"]
-        must((last["ended"], last["late"]) == ("unquiesced", []), f"{kind}: {last}")
-        has_lock()
-        database.do_jobs()
-        must(len(database.ask("SELECT DISTINCT node FROM receipt")) == 1, f"{kind}: the original became another node")
-        for number in range(copies):
-            service.end()
-            service.restore(number, script)
-            has_lock()
-            database.do_jobs()
-        service.end()
-        compare(database, service, copies)
+            raise Failed("asked: CRIU dumped a tree with connections to somebody outside")
+        say("quiescing, dumping it and letting it go on ...")  # type: ignore[operator]
+        if asked.call("Quiesce", dump=True)["late"]:
+            raise Failed("asked: somebody was late")
+        asked.took("before 0")
+        criu("dump", asked.image / "dump.log", "--tree", asked.pids[0], "--leave-running")
+        asked.call("Unquiesce")
+        asked.took("original welcome 0")
+        asked.until_locked()
+        say(f"restoring it {COPIES} times ...")  # type: ignore[operator]
+        for number in range(COPIES):
+            asked.end()
+            criu("restore", asked.image / f"restore-{number}.log", "--restore-detached", "--action-script", action)
+            asked.took("clone welcome 1")
+            asked.until_locked()
+        if len(set(asked.database.ids)) != 1 + 2 * COPIES:  # a process and its worker had one id
+            raise Failed(f"asked: ids in the database: {asked.database.ids}")
+        reasons = [line for line in refused.splitlines() if "ocket" in line]
+        if not reasons:
+            raise Failed(f"asked: CRIU refused for another reason: {refused}")
+        return reasons[0]
     finally:
-        service.end(signal.SIGKILL)
-        if database.server:
-            database.server.close()
-
-
-def refuses(service):
-    """The twin: what is not quiesced has connections. That to the manager alone would not matter: it is in the
-    watcher's own descriptor table, which CRIU does not dump."""
-    try:
-        service.dump("unquiesced.log")
-    except Failed as error:
-        must("socket" in str(error), f"not quiesced, the dump failed for another reason: {error}")
-    else:
-        raise Failed("not quiesced, it could be dumped")
-
-
-def compare(database, service, copies):
-    receipts = database.ask("SELECT number, job, node, result FROM receipt")
-    jobs, nodes = Counter(job for _, job, _, _ in receipts), Counter(node for *_, node, _ in receipts)
-    must(set(jobs.values()) == {1}, f"{database.kind}: jobs that were not done once: {jobs}")
-    must(len({number for number, *_ in receipts}) == len(receipts), f"{database.kind}: numbers that were given twice")
-    must(sorted(nodes.values()) == [*[JOBS] * copies, 2 * JOBS], f"{database.kind}: {nodes}")
-    lines = sorted(line for path in service.journals.iterdir() for line in path.read_text().splitlines())
-    expected = sorted(f"{number} {job} {result}" for number, job, _, result in receipts)
-    must(lines == expected, f"{database.kind}: {lines}")
+        asked.close()

@@ -1,7 +1,7 @@
 """A stand-in for systemd-logind on a real dbus-daemon of the test's own: Inhibit, PrepareForSleep, PreparingForSleep.
 
-    python logind.py       speaks with the bus of DBUS_SYSTEM_BUS_ADDRESS; commands come on stdin, one a line, and each is
-                           answered with one line: "locks", "sleep" (waits for the locks), "wake", "refuse NAME"
+python logind.py       speaks with the bus of DBUS_SYSTEM_BUS_ADDRESS; commands come on stdin, one a line, and each
+                       is answered with one line: "locks", "sleep" (waits for the locks), "wake", "refuse NAME"
 """
 
 import os
