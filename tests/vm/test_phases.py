@@ -6,8 +6,9 @@ import jeepney
 import pytest
 
 from tests.vm.compare import Names
+from tests.vm.qemu import Trouble
 from tests.vm.sequence import HOST, Recording
-from tests.vm.system import System
+from tests.vm.system import SNAPSAFE, System
 from tests.vm.test_manager import described, managed
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/orchestrators.md"
@@ -158,6 +159,24 @@ def test_the_twin(lab, hooked, results):
     results.add(
         "phases", "switched off", "asked and told", clones=2, values=2 * len(PROGRAMS), without=2 * len(PROGRAMS)
     )
+
+
+def test_a_lock(hooked):
+    """It stops no backup, unless that is asked for, of an agent that runs our script itself."""
+    with hooked("locked") as guest:
+        settled(guest)
+        guest.do("systemd-run", SNAPSAFE, "inhibit", "--why", "a migration", "sleep", "infinity")
+        described(guest, lambda found: found["inhibitors"] == len(PROGRAMS) + 1)
+        assert guest.agent("guest-fsfreeze-freeze") > 0
+        assert described(guest)["state"] == "running"
+        assert guest.agent("guest-fsfreeze-thaw") > 0
+        assert "a migration" in guest.do("cat", "/var/log/qga-fsfreeze-hook.log")
+        guest.put("/etc/snapsafe/fsfreeze.conf", "ask=required\n")
+        guest.put("/etc/qemu/qemu-ga.conf", "[general]\nfsfreeze-hook=/etc/qemu/fsfreeze-hook.d/snapsafe.sh\n")
+        guest.do("systemctl", "restart", "qemu-guest-agent")
+        with pytest.raises(Trouble, match="hook"):
+            guest.agent("guest-fsfreeze-freeze")
+        assert guest.agent("guest-fsfreeze-status") == "thawed"
 
 
 def told(guest, last):
