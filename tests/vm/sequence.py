@@ -3,6 +3,7 @@
 The guests' clocks are set against the host's by the request that came back soonest, as far as that allows to know.
 """
 
+import itertools
 import json
 import pathlib
 import sys
@@ -75,13 +76,13 @@ def picture(recorded, facts):
     below = (
         f"{facts['qemu'].split(' (')[0]}, -accel {facts['accel']}; recorded, guests' times +- {1000 * unsure:.0f} ms; "
     )
-    drawn = Picture(LEFT + WIDTH * len(lanes) + 60, height, TITLE, below + "one row an event, not to scale")
+    drawn = Picture(LEFT + WIDTH * len(lanes) + 60, height, TITLE, below + "states as a listener there heard them")
     for lane, title in LANES.items():
         drawn.text(x(lane), 64, title)
         drawn.line(x(lane), TOP, x(lane), height - 16, "#ddd")
         bands = [(number, event["text"].split(",")[0]) for number, event in enumerate(events) if event["lane"] == lane]
         bands = [(number, STATES[state]) for number, state in bands if state in STATES]
-        for (number, colour), end in zip(bands, [*(number for number, _ in bands[1:]), len(events)], strict=True):
+        for (number, colour), (end, _) in itertools.pairwise([*bands, (len(events), "")]):
             drawn.rect(x(lane) - 4, y(number), 8, y(end) - y(number), colour)
     for number, event in enumerate(events):
         lane, top = event["lane"], y(number)

@@ -109,7 +109,7 @@ def test_of_the_agent(lab, hooked, results):
             assert report["epoch"] == first[name]["epoch"]
 
     with lab.clone("recorded", System(), snapshot) as clone:
-        record.add(HOST, "a clone runs")
+        record.add(HOST, "a clone runs", to="clone's manager")
         clone.run()
         seen = Seen(record, clone, generation, done["service"] + len(BEFORE), "clone's ")
         seen.thaw()
