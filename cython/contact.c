@@ -17,6 +17,7 @@
 
 #define FAREWELL_MS 1000
 #define PASSED_MOST 8
+#define REFUSED_MOST 5 /* a socket that is bound already may be listened on in a moment; or nobody has it any more */
 #define OVERFLOW_UID 65534 /* root of outside, in a user namespace; Documentation/admin-guide/sysctl/fs.rst */
 
 /* Guards what the watcher and Python share; nothing is waited for under it. */
@@ -34,6 +35,7 @@ static size_t farewell_size;
 /* The watcher's. */
 static int passed[PASSED_MOST];
 static int passed_count;
+static int refused; /* how often, in a row */
 
 static void set_state(enum ss_contact_state now, int error)
 {
@@ -49,6 +51,7 @@ void ss_contact_set(const ss_contact_plan *given)
     free(plan.path);
     free(plan.greeting);
     plan = *given;
+    refused = 0;
     set_state(SS_CONTACT_NONE, 0);
 }
 
@@ -145,7 +148,8 @@ int ss_contact_open(void)
     enum ss_contact_state now = SS_CONTACT_ASKED;
     if (connect(fd, (struct sockaddr *)&address, size) != 0) {
         error = errno;
-        now = error == EAGAIN || error == EINTR || error == ENOMEM ? SS_CONTACT_FAILED : SS_CONTACT_ABSENT;
+        const bool soon = error == ECONNREFUSED && ++refused <= REFUSED_MOST;
+        now = soon || error == EAGAIN || error == EINTR || error == ENOMEM ? SS_CONTACT_FAILED : SS_CONTACT_ABSENT;
     } else if (!trusted(fd)) {
         now = SS_CONTACT_UNTRUSTED;
     } else {
@@ -154,8 +158,10 @@ int ss_contact_open(void)
             now = SS_CONTACT_FAILED;
     }
     set_state(now, error);
-    if (now == SS_CONTACT_ASKED)
+    if (now == SS_CONTACT_ASKED) {
+        refused = 0;
         return fd;
+    }
     (void)close(fd);
     return -1;
 }

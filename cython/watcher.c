@@ -4,6 +4,7 @@
 #include "epoch.h"
 #include "mask.h"
 #include "record.h"
+#include "table.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,20 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-#ifndef CLOSE_RANGE_UNSHARE
-#define CLOSE_RANGE_UNSHARE (1U << 1)
-#endif
 #define STOP_SIGNAL SIGURG
 #define LEAST_STACK ((size_t)1 << 20) /* musl's default of 128 KiB is too small for Python */
 
@@ -145,35 +138,17 @@ bool ss_watcher_quiet(int milliseconds)
 
 /* What one watcher thread holds; its descriptors are numbers of its own table. */
 typedef struct {
-    bool own_table;
-    int mark;            /* a memfd by whose inode the table is known */
-    uint64_t mark_dev, mark_ino;
+    ss_table table;
     int signals, inotify, link;
     bool tick;
     bool spare; /* no inotify and no device yet */
 } holdings;
 
-/* After a restore by CRIU the threads share one table, and our numbers are somebody else's files. */
-static bool table_is_ours(const holdings *h)
+static void connect_again(holdings *h)
 {
-    struct stat st;
-    return h->own_table && fstat(h->mark, &st) == 0 && st.st_dev == h->mark_dev && st.st_ino == h->mark_ino;
-}
-
-/* Leaves the program's table for an empty one. False where the kernel (before 5.9, or a filter) does not let us. */
-static bool take_table(holdings *h)
-{
-    struct stat st;
-    h->own_table = false;
-    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE) != 0)
-        return false;
-    h->mark = memfd_create("snapsafe-watch", MFD_CLOEXEC);
-    if (h->mark < 0 || fstat(h->mark, &st) != 0)
-        return false;
-    h->mark_dev = st.st_dev;
-    h->mark_ino = st.st_ino;
-    h->own_table = true;
-    return true;
+    h->link = ss_contact_open();
+    if (h->link < 0 && ss_contact_wanted() && !ss_contact_again())
+        post(SS_WOKE_HEARD); /* nobody is there */
 }
 
 /* Opens what the plan names, as well as can be; sets how and how_error. A connection that stands is left as it is. */
@@ -184,9 +159,9 @@ static void open_all(holdings *h)
     h->tick = true;
     for (int i = 0; i < plan_count; i++)
         plan[i].descriptor = -1;
-    if (!table_is_ours(h)) {
+    if (!ss_table_is_ours(&h->table)) {
         h->link = -1; /* was one of another table */
-        if (!take_table(h))
+        if (!ss_table_take(&h->table))
             error = errno;
     }
     if (error) {
@@ -198,7 +173,7 @@ static void open_all(holdings *h)
         sigaddset(&stop, STOP_SIGNAL);
         h->signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
         if (h->link < 0)
-            h->link = ss_contact_open();
+            connect_again(h);
         if (h->spare)
             return;
         h->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -226,7 +201,7 @@ static void open_all(holdings *h)
 
 static void close_all(holdings *h)
 {
-    if (!table_is_ours(h))
+    if (!ss_table_is_ours(&h->table))
         return;
     for (int i = 0; i < plan_count; i++) {
         if (plan[i].device && plan[i].descriptor >= 0)
@@ -281,7 +256,7 @@ static void look_often(uint64_t mine)
 /* Sleeps until something may have changed. */
 static void wait_for_change(holdings *h)
 {
-    if (!h->own_table) {
+    if (!h->table.own) {
         wait_for_tick(SS_WATCH_TICK_MS);
         return;
     }
@@ -295,7 +270,7 @@ static void wait_for_change(holdings *h)
     const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_contact_again()) ? SS_WATCH_TICK_MS : -1);
     const int error = ready < 0 ? errno : 0;
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    if (!table_is_ours(h)) {
+    if (!ss_table_is_ours(&h->table)) {
         open_all(h);
         return;
     }
@@ -323,9 +298,7 @@ static void wait_for_change(holdings *h)
         close_all(h);
         open_all(h);
     } else if (ready == 0 && h->link < 0 && ss_contact_again()) {
-        h->link = ss_contact_open();
-        if (h->link < 0 && !ss_contact_again())
-            post(SS_WOKE_HEARD); /* nobody is there any more */
+        connect_again(h);
     }
 }
 
@@ -360,7 +333,7 @@ static void take_plan(holdings *h)
 static void *watcher_main(void *argument)
 {
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
-    holdings h = {.mark = -1, .signals = -1, .inotify = -1, .link = -1};
+    holdings h = {.signals = -1, .inotify = -1, .link = -1};
     __atomic_store_n(&watcher_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-watch");
     bool wait = __atomic_load_n(&hesitant, __ATOMIC_ACQUIRE);
@@ -387,7 +360,7 @@ static void *watcher_main(void *argument)
         if (is_current(mine))
             open_all(&h);
     }
-    if (h.link >= 0 && table_is_ours(&h)) {
+    if (h.link >= 0 && ss_table_is_ours(&h.table)) {
         close_all(&h); /* before the farewell: who hears it may take the snapshot at once */
         ss_contact_close(h.link);
     }

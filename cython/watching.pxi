@@ -59,9 +59,9 @@ cdef extern from *:
 def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None):
     """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
 
-    An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or (address,
-    greeting, is it Varlink) as in contact.h. `function` is called with SS_WOKE_ bits. Raises OSError where no thread could be
-    started, ValueError for more than SS_WATCH_ITEMS items.
+    An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or
+    (address, greeting, is it Varlink) as in contact.h. `function` is called with SS_WOKE_ bits. Raises OSError where no
+    thread could be started, ValueError for more than SS_WATCH_ITEMS items.
     """
     cdef ss_watch_item plan[SS_WATCH_ITEMS]
     cdef ss_contact_plan link_plan

@@ -187,8 +187,8 @@ def probe(now: bool = False) -> None:
 
 def let_go(devices: bool) -> str:
     """Before a snapshot that was announced: no source is looked for any more. The fence is up until take_again().
-    `devices`: map none any more, and watch a file instead if there is one. Returns why a device is still mapped though it
-    should not be, or "". Main interpreter."""
+    `devices`: map none any more, and watch a file instead if there is one. Returns why a device is still mapped though
+    it should not be, or "". Main interpreter."""
     with _lock:
         state.quiesced = True
         native.hold_fence(True)

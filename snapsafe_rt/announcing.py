@@ -4,6 +4,7 @@ The watcher holds the connection (cython/contact.h); here is what is said on it,
 runs in the watcher's runner or with the activation's lock held.
 """
 
+import errno
 import json
 import os
 import sys
@@ -48,8 +49,8 @@ class Manager:
         self._state: os.stat_result | None = None  # how the state file was when it was read last
         self.snapshot = 0
         self.dump = False
-        """Is it CRIU that takes it, who dumps no process that maps a device? In a snapshot of the machine the device is what
-        tells a clone, before it runs."""
+        """Is it CRIU that takes it, who dumps no process that maps a device? In a snapshot of the machine the device is
+        what tells a clone, before it runs."""
 
     @property
     def state_file(self) -> str:
@@ -139,6 +140,8 @@ class Manager:
         refused = self._refused()
         if refused:
             return refused
+        if state == FAILED and error == errno.ECONNREFUSED:
+            state = ABSENT
         return {
             ABSENT: f"no manager at {sources.MANAGER} ({os.strerror(error)})",
             UNTRUSTED: f"who listens at {sources.MANAGER} is another user, who is not root",

@@ -5,8 +5,8 @@
 
 running   a delay lock is held, or asked for; the watcher has the connection (cython/contact.h)
 before    the callbacks run, last-in first-out, on the watcher's runner and on their loops and hubs
-quiesced  inotify and connection are let go of, and for CRIU the device; the event's turn is held by nobody, so that no callback of a
-          restore runs before the snapshot is over
+quiesced  inotify and connection are let go of, and for CRIU the device; the event's turn is held by nobody, so that no
+          callback of a restore runs before the snapshot is over
 after     the source is looked at again: if it has moved the restore event runs, else after_in_original
 late      no lock is to be had before the present snapshot is over
 """
@@ -107,7 +107,7 @@ def woken(heard: bool) -> None:
             _move(LATE)
             _look()
         elif heard:  # it has come, or gone, or given the lock, or refused it
-            watching.update(again=native.contact_state()[0] in (announcing.ABSENT, announcing.UNTRUSTED))
+            watching.update()
             record.write()
     elif phase in (QUIESCED, LATE):
         _look()

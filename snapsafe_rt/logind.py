@@ -30,7 +30,7 @@ _PASSED = 8  # descriptors that may come along: the watcher keeps them, and none
 def make(why: str) -> "Logind | None":
     """None where the library is missing."""
     try:
-        import jeepney  # noqa: F401
+        import jeepney  # type: ignore  # noqa: F401 - untyped
     except ImportError:
         return None
     return Logind(why)
@@ -43,8 +43,8 @@ class Logind:
 
     def __init__(self, why: str) -> None:
         from jeepney import DBusAddress, MatchRule, message_bus, new_method_call
-        from jeepney.bus import find_system_bus
-        from jeepney.low_level import Parser
+        from jeepney.bus import find_system_bus  # type: ignore
+        from jeepney.low_level import Parser  # type: ignore
 
         self._new_parser = Parser
         login = DBusAddress("/org/freedesktop/login1", "org.freedesktop.login1", "org.freedesktop.login1.Manager")
