@@ -197,11 +197,13 @@ class Manager:
         self._signs.forget_told()
 
     def look(self) -> None:
+        self._signs.look()
         if native.epoch() != self._done:
             self._publish()
 
     def told(self) -> None:
         self._bumped = True
+        self._signs.look()
         if native.epoch() == self._done:
             native.advance()
             self._signs.told()
@@ -239,6 +241,9 @@ class Manager:
             )
         if self._file.problem:
             found.append(f"restores are not published: {self._file.problem}")
+        untold = self._snapshots.problem()
+        if untold:
+            found.append(f"no snapshot can be announced: {untold}")
         if self.published and not self._file.reseeded:
             found.append(f"the kernel's generator was not reseeded: that takes {RESEEDING}")
         return found

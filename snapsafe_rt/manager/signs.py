@@ -131,14 +131,23 @@ class Signs:
                 time.sleep(0.001)
 
         def fork() -> None:
-            before = native.inspect_epoch().epoch
-            same = native.epoch() != before or time.monotonic() < self._expected
-            self._expected = 0.0
-            if not self.late() and (self.source is None or not same):
-                native.advance()  # no source moved, but the kernel knows better
+            self._fork()
             loop.wake()
 
         self.log.watch(loop, fork, loop.wake)
+
+    def _fork(self) -> None:
+        """The kernel speaks of one."""
+        before = native.inspect_epoch().epoch
+        same = native.epoch() != before or time.monotonic() < self._expected
+        self._expected = 0.0
+        if not self.late() and (self.source is None or not same):
+            native.advance()  # no source moved, but the kernel knows better
+
+    def look(self) -> None:
+        """Now, at what the loop has not come to yet: afterwards the epoch tells of it."""
+        if self.log.read():
+            self._fork()
 
     def counted(self) -> None:
         """A restore was published."""
