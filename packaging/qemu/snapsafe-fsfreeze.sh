@@ -10,11 +10,11 @@
 #                  the script of Debian's and others' packages does not tell it that a hook has failed
 #   timeout=3      seconds; else, and at the most, the manager's --inhibit-delay-max
 set -eu
-snapsafe=@SNAPSAFE@
 file=${SNAPSAFE_FSFREEZE:-/etc/snapsafe/fsfreeze.conf}
 ask=no timeout=''
 # shellcheck source=/dev/null
 [ ! -r "$file" ] || . "$file"
+snapsafe() { @SNAPSAFE@ "$@"; }
 say() { echo "snapsafe: $*" >&2; }
 
 case $ask in
@@ -27,12 +27,12 @@ code=0
 case ${1-} in
   freeze)
     # --hold: they go on when file systems are written to again, not when the restore is noticed.
-    "$snapsafe" quiesce --hold ${timeout:+--timeout "$timeout"} || code=$?
+    snapsafe quiesce --hold ${timeout:+--timeout "$timeout"} || code=$?
     [ "$code" != 0 ] && [ "$ask" = required ] || exit 0
-    if [ "$code" = 75 ]; then "$snapsafe" unquiesce || :; fi # somebody was late
+    if [ "$code" = 75 ]; then snapsafe unquiesce || :; fi # somebody was late
     say "nothing is frozen, since ask=required"
     exit "$code"
     ;;
-  thaw) "$snapsafe" unquiesce || say "unquiesce: exit code $?" ;;
+  thaw) snapsafe unquiesce || say "unquiesce: exit code $?" ;;
   *) say "freeze or thaw, not '${1-}'"; exit 2 ;;
 esac

@@ -71,12 +71,11 @@ def outcome(managed):
 
 
 @pytest.fixture
-def agent(managed, command, shm_path, finish):
+def agent(managed, shm_path, finish):
     """agent("freeze", "ask=yes") runs the hook as it is printed, with that configuration."""
     text = finish(sys.executable, "-m", "snapsafe_rt", "manager", "--print", "snapsafe-fsfreeze.sh")
-    [line] = [line for line in text.splitlines() if line.startswith("snapsafe=")]
     hook = shm_path / "hook"
-    hook.write_text(text.replace(line, f"snapsafe={command}"))
+    hook.write_text(text)
     hook.chmod(0o755)
 
     def call(action, configuration):
@@ -84,7 +83,7 @@ def agent(managed, command, shm_path, finish):
         file.unlink(missing_ok=True)
         if configuration is not None:
             file.write_text(f"{configuration}\n")
-        return run(managed, hook, action, SNAPSAFE_FSFREEZE=file)
+        return run(managed, hook, action, SNAPSAFE_FSFREEZE=file, PYTHONPATH=PACKAGE.parent)
 
     return call
 
