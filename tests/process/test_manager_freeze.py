@@ -314,6 +314,17 @@ def test_a_clone_of_quiesced_programs(manager, cgroup, program, source_file):
     assert one.describe()["problems"] == []
 
 
+def test_a_restore_soon_after_the_original_went_on(manager, source_file):
+    """That is none that was told of: programs ran when it came, and the file is called synchronous no more."""
+    one = manager()
+    one.call("Quiesce")
+    one.call("Unquiesce")
+    source_file.bump()
+    found = one.until(lambda now: now["published"] == 2)
+    assert "without Freeze" in found["problems"][0]
+    assert word(one) == 0
+
+
 def test_quiesced_and_nobody_calls(shm_path, source_file, cgroup):
     one = Manager(shm_path, source_file.uri, options=["--freeze", cgroup, "--quiesced-max", "0.5"])
     try:

@@ -12,7 +12,7 @@ from benchmarks.picture import Picture
 
 TEXT = """# Evidence: clones of virtual machines, copies by CRIU, images
 
-Made by `make evidence` from its own figures; that command makes any of them again (root, x86-64, about 1.5 GB of Debian
+Made by `make evidence` from its own figures; that command makes any of them again (root, x86-64, about 2 GB of Debian
 packages once). A longer run: `SNAPSAFE_VM_MORE=10 make evidence`. `make vm-test`, `make criu-test` and
 `make image-test` make a part each.
 
