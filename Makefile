@@ -1,6 +1,6 @@
 # make demo   the main job: real clones of a running Python, without and with protection
 # make test   the tests
-# make vm-test   clones of whole virtual machines, under QEMU (root, once 1.5 GB of Debian packages)
+# make vm-test   clones of whole virtual machines, under QEMU (root, once 2 GB of Debian packages)
 # make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
 # make bench  what each path costs, in pairs without and with; five minutes, on a machine that does nothing else

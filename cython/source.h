@@ -62,7 +62,7 @@ typedef struct {
     size_t length;
     enum ss_source_kind kind;
     enum ss_source_word word;
-    bool device;              /* a character device: synchronous; else a regular file */
+    bool device;              /* a character device; else a regular file */
     dev_t dev;
     ino_t ino;
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
@@ -100,8 +100,9 @@ int ss_source_read(ss_source *source, uint64_t *ret_value);
 const volatile uint64_t *ss_source_address(const ss_source *source);
 uint64_t ss_source_mask(const ss_source *source);
 
-/* True while the generation is sure to change before any process of the clone runs: a device, or a file whose writer
-   keeps the processes frozen until it has written. */
+/* True while the generation is sure to change before any process of the clone runs: VMClock's device, or a file whose
+   writer keeps the processes frozen until it has written. Never SysGenID: its driver moves when user space says so
+   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. */
 bool ss_source_synchronous(const ss_source *source);
 
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */

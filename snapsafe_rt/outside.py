@@ -333,7 +333,7 @@ class Outside(report.Status):
         self.source = {
             "source": name,
             "what": sources.RANKS[rank] if 0 <= rank < len(sources.RANKS) else "",
-            "synchronous": device or frozen == 1,
+            "synchronous": kind == 0 and (device or frozen == 1),
             "value": words.remembered if value is None else value & words.mask,
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),

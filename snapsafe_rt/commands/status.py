@@ -203,9 +203,9 @@ def _event(event: dict[str, Any]) -> str:
 def _machine() -> "dict[str, Any] | None":
     """None if there is no manager, or none that answers."""
     try:
-        with Manager() as manager:
-            described = manager.call("Describe", answer_seconds=MANAGER_SECONDS)
-            inhibitors = manager.call("ListInhibitors", answer_seconds=MANAGER_SECONDS)["inhibitors"]
+        with Manager(answer_seconds=MANAGER_SECONDS) as manager:
+            described = manager.call("Describe")
+            inhibitors = manager.call("ListInhibitors")["inhibitors"]
     except (Failure, Refused):
         return None
     kept = snake_case({name: described[name] for name in ("state", "snapshot", "lastSnapshot")})

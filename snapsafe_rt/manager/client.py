@@ -27,8 +27,9 @@ class Refused(Exception):
 class Manager:
     """A connection. What fails is a Failure, with the exit code of docs/command.md."""
 
-    def __init__(self, path: str = sources.MANAGER) -> None:
+    def __init__(self, path: str = sources.MANAGER, answer_seconds: float = ANSWER_SECONDS) -> None:
         self.path = path
+        self._answer_seconds = answer_seconds
         self.connect()
 
     def connect(self) -> None:
@@ -37,7 +38,7 @@ class Manager:
         self._received = b""
         self.peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self.peer.settimeout(ANSWER_SECONDS)
+            self.peer.settimeout(self._answer_seconds)
             self.peer.connect(path)
         except OSError as error:
             self.peer.close()
@@ -56,8 +57,9 @@ class Manager:
     def __exit__(self, *_: object) -> None:
         self.peer.close()
 
-    def call(self, method: str, *, answer_seconds: float = ANSWER_SECONDS, **parameters: Any) -> "dict[str, Any]":
+    def call(self, method: str, *, answer_seconds: "float | None" = None, **parameters: Any) -> "dict[str, Any]":
         """Raises Refused, Failure. Parameters that are None are left out."""
+        answer_seconds = self._answer_seconds if answer_seconds is None else answer_seconds
         given = {name: value for name, value in parameters.items() if value is not None}
         self.peer.settimeout(answer_seconds)
         try:

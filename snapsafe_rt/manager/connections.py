@@ -20,6 +20,7 @@ CONNECTIONS_MOST = 4096
 CONNECTIONS_OF_ONE_USER = 2048  # root and the manager's own user may have them all
 BUFFERED_MOST = 4 << 20  # bytes of unfinished requests, all connections together
 UNSENT_MOST = 8 << 20  # bytes of answers that nobody reads, likewise; root and the manager's own user may have more
+SMALL = 8192  # bytes that a connection may have in either in any case, so that nobody is kept out by others
 DESCRIPTORS_SPARED = 64
 PAUSE_SECONDS = 1.0
 
@@ -185,7 +186,7 @@ class Connection:
         self._ended = not part
         self._owner.buffered += len(part)
         self._received += part
-        if self._owner.buffered > BUFFERED_MOST:
+        if self._owner.buffered > BUFFERED_MOST and len(self._received) > SMALL:
             raise varlink.Malformed("too much at once")
 
     def _work(self) -> None:
@@ -232,7 +233,7 @@ class Connection:
     def _queue(self, text: bytes, fd: "int | None") -> None:
         self._answers.append((text, fd))
         self._owner.unsent += len(text)
-        self._too_much = self._owner.unsent > UNSENT_MOST and not trusted(self.uid)
+        self._too_much = len(text) > SMALL and self._owner.unsent > UNSENT_MOST and not trusted(self.uid)
         self._watch()
 
     def _send(self) -> None:

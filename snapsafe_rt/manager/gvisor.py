@@ -20,6 +20,8 @@ class Checkpoints:
         self.problem = ""
         self.count = time.time_ns()  # of restores, from a number on that no other manager began with
         self._fd = self._open() if os.path.exists(path) else -1
+        self._follow: Callable[[], None] = lambda: None
+        self._leave: Callable[[int], None] = lambda _: None
 
     @property
     def readable(self) -> bool:
@@ -36,23 +38,31 @@ class Checkpoints:
         """Call restored() for each restore, ended() if it can be followed no more."""
 
         def ready(_: int) -> None:
-            fd = self._fd
-            try:
-                answer = os.read(fd, 64)
-            except BlockingIOError:
-                return
-            except OSError:
-                answer = b"restore"  # unknown counts as one
-            self._fd = self._open()  # before all else: from now on the next one is told
-            loop.forget(fd)
-            os.close(fd)
-            if self._fd >= 0:
-                loop.watch(self._fd, READ, ready)
-            if answer.strip() == b"restore":
-                self.count += 1
+            if self.read():
                 restored()
-            if self._fd < 0:
+            if not self.readable:
                 ended()
 
-        if self._fd >= 0:
-            loop.watch(self._fd, READ, ready)
+        self._follow = lambda: loop.watch(self._fd, READ, ready)
+        self._leave = loop.forget
+        if self.readable:
+            self._follow()
+
+    def read(self) -> bool:
+        """Read what is new, if it is. True if that is a restore, or may be one."""
+        if not self.readable:
+            return False
+        fd = self._fd
+        try:
+            answer = os.read(fd, 64).strip()
+        except BlockingIOError:
+            return False
+        except OSError:
+            answer = b"restore"  # unknown counts as one
+        self._fd = self._open()  # before all else: from now on the next one is told
+        self._leave(fd)
+        os.close(fd)
+        if self.readable:
+            self._follow()
+        self.count += answer == b"restore"
+        return answer == b"restore"

@@ -32,8 +32,9 @@ class Busy(Exception):
 
 
 class Manager:
-    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `gvisor`: gVisor's file, where there is one; `cgroup`: the folder
-    of the programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket cannot be made, Busy, NotFrozen."""
+    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `gvisor`: gVisor's file, where it is; `cgroup`: the folder of the
+    programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket cannot
+    be made, Busy, NotFrozen."""
 
     def __init__(
         self,
@@ -49,7 +50,8 @@ class Manager:
         self._freezer = Freezer(cgroup, self._lock) if cgroup else None
         self.frozen = False
         self._freeze_ends: Timer | None = None
-        self._thawed = -SAME_RESTORE_SECONDS
+        self._published_at_freeze = 0
+        self._thawed = -SAME_RESTORE_SECONDS  # when they were let go as restored, last
         self._unfrozen_restores = 0
         self._loop = Loop()
         self._signs = Signs(names, gvisor)
@@ -181,7 +183,8 @@ class Manager:
         try:
             self._freezer.thaw()
             self.frozen = False
-            self._thawed = time.monotonic()
+            if self.published != self._published_at_freeze:
+                self._thawed = time.monotonic()
         except OSError as error:
             self.say(f"{self._freezer.folder} cannot be thawed: {error.strerror}")
             self._loop.later(1.0, lambda: self._let_go(restored=False))
@@ -196,11 +199,13 @@ class Manager:
         self._signs.forget_told()
 
     def look(self) -> None:
+        self._signs.look()
         if native.epoch() != self._done:
             self._publish()
 
     def told(self) -> None:
         self._bumped = True
+        self._signs.look()
         if native.epoch() == self._done:
             native.advance()
             self._signs.told()
@@ -218,6 +223,7 @@ class Manager:
             except NotFrozen as error:
                 return str(error)
             self.frozen = True
+            self._published_at_freeze = self.published
         return ""
 
     def thaw(self) -> None:
@@ -237,6 +243,9 @@ class Manager:
             )
         if self._file.problem:
             found.append(f"restores are not published: {self._file.problem}")
+        untold = self._snapshots.problem()
+        if untold:
+            found.append(f"no snapshot can be announced: {untold}")
         if self.published and not self._file.reseeded:
             found.append(f"the kernel's generator was not reseeded: that takes {RESEEDING}")
         return found

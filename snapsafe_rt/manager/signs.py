@@ -114,7 +114,8 @@ class KernelLog:
 
 
 class Signs:
-    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here; `gvisor`: gVisor's file."""
+    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here; `gvisor`: gVisor's file, where
+    it is."""
 
     def __init__(self, names: list[str], gvisor: str) -> None:
         self.log = KernelLog()
@@ -135,15 +136,26 @@ class Signs:
                 time.sleep(0.001)
 
         def told() -> None:
-            before = native.inspect_epoch().epoch
-            same = native.epoch() != before or time.monotonic() < self._expected
-            self._expected = 0.0
-            if not self.late() and (self.source is None or not same):
-                native.advance()  # no source moved, but the kernel knows better
+            self._heard()
             loop.wake()
 
         self.log.watch(loop, told, loop.wake)
         self.checkpoints.watch(loop, told, loop.wake)
+
+    def _heard(self) -> None:
+        """The kernel or gVisor speaks of a restore."""
+        before = native.inspect_epoch().epoch
+        same = native.epoch() != before or time.monotonic() < self._expected
+        self._expected = 0.0
+        if not self.late() and (self.source is None or not same):
+            native.advance()  # no source moved, but they know better
+
+    def look(self) -> None:
+        """Now, at what the loop has not come to yet: afterwards the epoch tells of it."""
+        if self.log.read():
+            self._heard()
+        if self.checkpoints.read():
+            self._heard()
 
     def counted(self) -> None:
         """A restore was published."""

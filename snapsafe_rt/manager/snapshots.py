@@ -56,7 +56,7 @@ class Restores(Protocol):
 
 class Snapshots:
     """`delay_max`, `quiesced_max`: seconds that a delay lock is waited for, and that the machine stays quiesced.
-    `path`: of the state's file. Raises OSError."""
+    `path`: of the state's file."""
 
     def __init__(self, restores: Restores, loop: Loop, path: str, delay_max: float, quiesced_max: float) -> None:
         self.delay_max = delay_max
@@ -72,7 +72,14 @@ class Snapshots:
         self._since = 0.0  # monotonic: of the state
         self._published = 0  # when the machine was quiesced
         self._last: dict[str, Any] | None = None
-        self._write_state()
+        self._problem = ""  # why the state cannot be told
+        self._tell_state(0)
+
+    def problem(self) -> str:
+        """Why no snapshot can be announced; "" if one can."""
+        if self._problem and self.running:
+            self._tell_state(0)
+        return self._problem
 
     @property
     def state(self) -> str:
@@ -134,14 +141,7 @@ class Snapshots:
             self._timer = None
         stays = {phases.QUIESCING: self._timeout, phases.QUIESCED: self._quiesced_max}.get(state, 0.0)
         self._until = now + stays
-        try:
-            self._write_state(time.time() + stays if stays else 0)
-        except OSError:
-            if state == phases.QUIESCING:
-                raise
-            if state != phases.QUIESCED:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._path)  # without it programs run
+        self._tell_state(time.time() + stays if stays else 0)
         if state == phases.QUIESCING:
             self._restores.announced()
             self._timer = self._loop.later(stays, self._phases.expire)
@@ -223,7 +223,20 @@ class Snapshots:
         self._restores.unknown()
         self._phases.overdue()
 
-    def _write_state(self, until: float = 0) -> None:
+    def _tell_state(self, until: float) -> None:
+        """Raises OSError if a snapshot must not begin, for programs would not see it."""
+        self._problem = ""
+        try:
+            self._write_state(until)
+        except OSError as error:
+            self._problem = f"{self._path}: {error.strerror}"
+            if self.state == phases.QUIESCING:
+                raise
+            if self.state != phases.QUIESCED:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path)  # without it programs run
+
+    def _write_state(self, until: float) -> None:
         """Replaced as a whole, for programs look at it at any moment. Raises OSError."""
         told = {"state": self._phases.state, "snapshot": self._phases.snapshot, "until": until}
         temporary = self._path + ".new"
@@ -231,9 +244,12 @@ class Snapshots:
         try:
             os.fchmod(fd, 0o644)  # whatever the umask
             os.write(fd, json.dumps(told, separators=(",", ":")).encode() + b"\n")
+            os.rename(temporary, self._path)
+        except OSError:
+            os.unlink(temporary)
+            raise
         finally:
             os.close(fd)
-        os.rename(temporary, self._path)
 
     # ---- what is answered ----
 

@@ -341,7 +341,9 @@ def test_strict_programs_refuse_a_file_that_nobody_keeps(manager, outer, run_pyt
     assert error.endswith("is kept by a manager that does not run\n")
 
 
-@pytest.mark.parametrize("name", ["snapsafe-manager.service", "snapsafe-dbus.service", "snapsafe.tmpfiles", "60-snapsafe.rules"])
+@pytest.mark.parametrize(
+    "name", ["snapsafe-manager.service", "snapsafe-dbus.service", "snapsafe.tmpfiles", "60-snapsafe.rules"]
+)
 def test_files_for_the_system(name):
     command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}

@@ -144,6 +144,17 @@ def test_unfrozen_ones_do_not(manager, program, source_file):
     assert word(one) == 0
 
 
+def test_what_comes_right_after_a_thaw_in_the_original(manager, source_file):
+    """Is no late sign of anything: that snapshot was taken without Freeze."""
+    one = manager()
+    one.call("Freeze")
+    one.call("Thaw", restored=False)
+    source_file.bump()
+    found = one.until(lambda now: now["published"] == 2)
+    assert "without Freeze" in found["problems"][0]
+    assert word(one) == 0
+
+
 def word(manager):
     return struct.unpack_from("<I", manager.file.read_bytes(), 0x808)[0]
 
@@ -301,6 +312,17 @@ def test_a_clone_of_quiesced_programs(manager, cgroup, program, source_file):
     one.until(lambda now: now["state"] == "running")
     assert not state(cgroup)
     assert one.describe()["problems"] == []
+
+
+def test_a_restore_soon_after_the_original_went_on(manager, source_file):
+    """That is none that was told of: programs ran when it came, and the file is called synchronous no more."""
+    one = manager()
+    one.call("Quiesce")
+    one.call("Unquiesce")
+    source_file.bump()
+    found = one.until(lambda now: now["published"] == 2)
+    assert "without Freeze" in found["problems"][0]
+    assert word(one) == 0
 
 
 def test_quiesced_and_nobody_calls(shm_path, source_file, cgroup):

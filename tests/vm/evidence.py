@@ -10,7 +10,7 @@ import textwrap
 
 TEXT = """# Evidence: clones of virtual machines, copies by CRIU, images
 
-Made by `make evidence` from its own figures; that command makes any of them again (root, x86-64, about 1.5 GB of Debian
+Made by `make evidence` from its own figures; that command makes any of them again (root, x86-64, about 2 GB of Debian
 packages once). A longer run: `SNAPSAFE_VM_MORE=10 make evidence`. `make vm-test`, `make criu-test` and
 `make image-test` make a part each.
 
@@ -42,9 +42,15 @@ SCENARIOS = {
     "activated programs that were restored wrongly: then uuid4, drawn ahead, repeats too.",
     "image": "Images built by buildah from examples/base-image, run by podman, 50 clones each of a process in them.",
     "file moved late": "The size of *asynchronous*: a script moves a file source when the kernel tells of the restore.",
+    "systemd": "A whole Debian with systemd as init and [the manager](manager.md) as its service. Idle programs are "
+    "services too, one for each way to a source; what each draws first after the restore. *Without* is a service of "
+    "stock Python beside them.",
+    "frozen over the snapshot": "The same machine without VMClock: the kernel's message of a VM fork is all there is. "
+    "A hot loop in a cgroup; *without*: it runs on and the file moves late; *with*: the manager has `--freeze`, "
+    "and the snapshot is taken between Freeze and Thaw.",
 }
 
-TITLES = {"criu": "CRIU", "image": "Base images"}
+TITLES = {"criu": "CRIU", "image": "Base images", "systemd": "systemd"}
 
 
 def shown(value):
@@ -96,7 +102,7 @@ def main(*sources, folder):
         sys.exit(f"evidence: the runs in {', '.join(sources)} lack: {', '.join(missing)}")
     lines = [
         f"- {facts['qemu']}, `-accel {facts['accel']}`, guests' kernel {facts['kernel']}",
-        f"- guests' Pythons: {', '.join(facts['pythons'])}",
+        f"- guests' Pythons: {', '.join(facts['pythons'])}; {facts['systemd']}",
         f"- {facts['clones']} clones in {facts['seconds']} s",
         f"- CRIU {criu['criu']}, Python {criu['python']}, kernel {criu['kernel']}: {criu['clones']} copies",
         f"- images: buildah {images['buildah']}, podman {images['podman']}, Pythons {', '.join(images['pythons'])}",

@@ -40,7 +40,7 @@ def test_snapshot_during_a_draw(lab, results, chance):
         results.add("snapshot in a draw", "draws of 1 MiB", surface, **figures, note=note)
         assert plain[surface][0] >= TOLD, "the twin repeated nothing"
         assert repeated == 0
-        assert over[surface] <= max(1, len(answers) // 10)
+        assert over[surface] <= 1, "more than chance: there is a gap after the check"
 
 
 def restored_twice(lab, chance, name, protected):
@@ -93,7 +93,7 @@ def test_snapshot_while_an_event_runs(lab, results, chance):
         return [*told, guest.message()]
 
     (answers,) = lab.run_clones("event", machine, [second], 4, body).values()
-    first.unlink()
+    lab.forget(first)
     names = Names()
     for ended, again, over in answers:
         assert (ended["calls"], again["calls"], over["calls"]) == (1, 2, 2)
