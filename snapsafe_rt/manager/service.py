@@ -32,9 +32,9 @@ class Busy(Exception):
 
 
 class Manager:
-    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `gvisor`: gVisor's file, where it is; `cgroup`: the folder of the
-    programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket cannot
-    be made, Busy, NotFrozen."""
+    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `gvisor`: gVisor's file, where it is; `cgroup`: the folder of
+    the programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket
+    cannot be made, Busy, NotFrozen."""
 
     def __init__(
         self,

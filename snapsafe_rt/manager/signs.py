@@ -114,8 +114,8 @@ class KernelLog:
 
 
 class Signs:
-    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here; `gvisor`: gVisor's file, where
-    it is."""
+    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here; `gvisor`: gVisor's file,
+    where it is."""
 
     def __init__(self, names: list[str], gvisor: str) -> None:
         self.log = KernelLog()
