@@ -59,6 +59,15 @@ def map_descriptor(int kind, int fd):
     return status, error, index
 
 
+def let_go(int index):
+    """Keep a copy in the place of a mapped device until it is mapped again (source.h). Returns 0 or an errno. Raises
+    IndexError."""
+    cdef ss_source* source = ss_source_at(index)
+    if source == NULL:
+        raise IndexError(index)
+    return ss_source_let_go(source)
+
+
 def identify_source(int index):
     """(device, inode) of the file that a mapped slot is of now, looked up anew. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
@@ -77,7 +86,7 @@ def in_user_namespace():
 cdef class SourceState:
     """A mapped page at one moment; see ss_source in source.h."""
     cdef readonly int kind, word
-    cdef readonly bint device, synchronous, lost, stuck
+    cdef readonly bint device, let_go, synchronous, lost, stuck
     cdef readonly uint64_t dev, ino, rdev, value, reseeded, origin
 
 
@@ -90,7 +99,7 @@ def describe_source(int index):
     ss_source_read(source, &state.value)
     state.kind, state.word, state.device = source.kind, source.word, source.device
     state.dev, state.ino, state.rdev = source.dev, source.ino, source.rdev
-    state.lost, state.stuck = source.lost, source.stuck
+    state.lost, state.stuck, state.let_go = source.lost, source.stuck, source.let_go
     state.synchronous = ss_source_synchronous(source)
     state.reseeded = ss_source_reseeded(source)
     state.origin = ss_source_origin(source)
@@ -111,6 +120,12 @@ def watch(int index, bint certain):
     """Watch a mapped slot, or nothing (-1). Without `certain` the epoch advances: unknown counts as changed."""
     with nogil:
         ss_epoch_watch(index, certain)
+
+
+def watch_since(int index, uint64_t value, int file):
+    """Watch a device that was let go of when it showed `value`, and is mapped again; see epoch.h."""
+    with nogil:
+        ss_epoch_watch_since(index, value, file)
 
 
 def heed(int index):
@@ -223,6 +238,11 @@ def raise_fence():
     """Distrust the kernel for SS_FENCE_SECONDS; and find the hash that degraded entropy needs."""
     ss_entropy_prepare()
     ss_entropy_raise()
+
+
+def hold_fence(bint held):
+    """Raise the fence and keep it up, while any moment may be the first one in a clone; or end that."""
+    ss_entropy_hold(held)
 
 
 def host_entropy(bytes stream not None, uint64_t epoch):

@@ -63,6 +63,7 @@ typedef struct {
     enum ss_source_kind kind;
     enum ss_source_word word;
     bool device;              /* a character device; else a regular file */
+    bool let_go;              /* atomic; a device whose page is a copy at present: see ss_source_let_go() */
     dev_t dev;
     ino_t ino;
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
@@ -80,6 +81,11 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
 
 /* Is this process in a user namespace? False where nobody says. Needs a descriptor for a moment. */
 bool ss_source_in_user_namespace(void);
+
+/* Puts a copy of what a device shows now where it is mapped: CRIU dumps no process that maps a device. It never changes, and
+   is not synchronous; mapping the device again ends that, and what changed meanwhile shows then. Returns 0 or an errno, and
+   the device stays mapped. Serialised as mapping is. */
+int ss_source_let_go(ss_source *source);
 
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
@@ -111,6 +117,9 @@ uint64_t ss_source_reseeded(const ss_source *source);
 /* Where the manager that writes this file has its signs from (SS_FILE_OFF_ORIGIN); 0 for devices, SysGenID, and where no
    manager wrote. */
 uint64_t ss_source_origin(const ss_source *source);
+
+/* True where `file`, which a manager writes, tells of the restore in which `device` changed to `value`. */
+bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value);
 
 /* True where `file`, which a manager writes, says that the kernel was reseeded after `device` had changed to `value`. */
 bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value);

@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the programs go on at `snapsafe unquiesce` only, even if the manager notices a restore before",
     )
+    parser.add_argument(
+        "--dump",
+        action="store_true",
+        help="for CRIU, which dumps no program that maps a device: the programs let go of it (not for snapshots of the "
+        "machine)",
+    )
     add_common_arguments(parser)
     parser.epilog = (
         "Then take the snapshot, and call `snapsafe unquiesce` in the original and in each clone. Exit code 0 all are\n"
@@ -47,6 +53,7 @@ def main(options: argparse.Namespace) -> int:
                 answer_seconds=most + ANSWER_SECONDS,
                 timeout=options.timeout,
                 hold=options.hold or None,
+                dump=options.dump or None,
             )
         except Refused as refused:
             raise _refusal(refused) from None

@@ -13,6 +13,7 @@ from snapsafe_rt.activation import activate, state
 from snapsafe_rt.cli import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
 from snapsafe_rt.outside import Outside
+from snapsafe_rt.report import NOTHING_REGISTERED
 
 if TYPE_CHECKING:
     from snapsafe_rt.report import Status
@@ -129,6 +130,7 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
         output.say(f"Last restore event: {_event(data['last_event'])}.")
         for error in data["last_event"]["errors"]:
             output.say(f"Problem: a callback failed: {procfs.printable(error)}.", "warn")
+    _show_lifecycle(data["lifecycle"])
     for problem in data["problems"]:
         output.say(f"Problem: {problem}.", "warn")
     if machine is not None:
@@ -198,6 +200,23 @@ def _event(event: dict[str, Any]) -> str:
 
 
 # ---- the manager's word on snapshots ----
+
+
+def _show_lifecycle(lifecycle: dict[str, Any]) -> None:
+    """Nothing where nothing is registered."""
+    last = lifecycle["last_snapshot"]
+    who = "systemd-logind" if lifecycle["kind"] == "logind" else "the manager"
+    if lifecycle["lock"]:
+        output.say(f"Before a snapshot: {who} asks it.")
+    elif lifecycle["reason"] != NOTHING_REGISTERED:
+        output.say(f"Before a snapshot: not asked: {procfs.printable(lifecycle['reason'])}.", "warn")
+    if last is not None:
+        came_of = {"original": "it goes on", "clone": "this is a clone", "failed": "refused"}.get(last["came_of"], "")
+        output.say(
+            f"Last snapshot of it: number {last['number']}, announced {_ago(last['began'])}: {came_of or 'not over'}."
+        )
+        for error in last["errors"]:
+            output.say(f"Problem: a callback failed: {procfs.printable(error)}.", "warn")
 
 
 def _machine() -> "dict[str, Any] | None":

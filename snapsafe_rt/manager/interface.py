@@ -71,8 +71,9 @@ method Thaw(restored: bool) -> ()
 # the machine is quiescing is asked, too. uid, pid: for whom it is taken; only root or the manager's user may say.
 method Inhibit(what: ?string, who: string, why: string, mode: string, uid: ?int, pid: ?int) -> (state: string)
 
-# Answered when a snapshot is announced: to the holder of a delay lock, who has that many seconds.
-method Prepare() -> (snapshot: int, seconds: float, state: string)
+# Answered when a snapshot is announced: to the holder of a delay lock, who has that many seconds. dump: CRIU takes it,
+# and dumps no process that maps a device.
+method Prepare() -> (snapshot: int, seconds: float, state: string, dump: bool)
 
 # All is ready for the snapshot, but for these errors, and the lock is let go of.
 method Ready(errors: ?[]string) -> ()
@@ -82,8 +83,14 @@ method ListInhibitors() -> (inhibitors: []Inhibitor)
 # A snapshot is about to be taken. Announced to all, answered when the last delay lock is gone and the programs of
 # --freeze stand still, or after that many seconds (the manager's --inhibit-delay-max, which is also the most): then
 # late names those who were waited for in vain. hold: nothing but Unquiesce, and the manager's --quiesced-max, ends it,
-# even if a restore is noticed. If the connection ends before the answer, all go on. Takes root or the manager's user.
-method Quiesce(timeout: ?float, hold: ?bool) -> (snapshot: int, late: []Inhibitor, seconds: float, frozen: bool)
+# even if a restore is noticed. dump: for CRIU, the programs map no device meanwhile; in a snapshot of the machine they
+# should, for it is what tells a clone. If the connection ends before the answer, all go on. Takes root or the manager's
+# user.
+method Quiesce(
+  timeout: ?float,
+  hold: ?bool,
+  dump: ?bool
+) -> (snapshot: int, late: []Inhibitor, seconds: float, frozen: bool)
 
 # The snapshot was taken, or will not be. restored: this is a clone, so that it is published first, if no source has
 # told of it; the answer says if one was published since Quiesce. Takes root or the manager's own user.

@@ -86,6 +86,8 @@ class Phases:
         """Number of the last one."""
         self.hold = False
         """Does only Unquiesce end it, even if a restore is noticed?"""
+        self.dump = False
+        """Is it CRIU that takes it?"""
         self.ended = ""
         """How the last one did."""
         self.locks: dict[Client, Lock] = {}
@@ -144,7 +146,7 @@ class Phases:
 
     # ---- who asks ----
 
-    def quiesce(self, orchestrator: Client, *, hold: bool = False) -> None:
+    def quiesce(self, orchestrator: Client, *, hold: bool = False, dump: bool = False) -> None:
         """settled() will be called, unless `orchestrator` goes. Raises InProgress, Blocked; OSError as changed()."""
         if self.state != RUNNING:
             raise InProgress(self.state)
@@ -152,6 +154,7 @@ class Phases:
             if lock.mode == BLOCK:
                 raise Blocked(lock)
         self.state = QUIESCING
+        self.dump = dump
         self.snapshot += 1
         try:
             self._actions.changed()

@@ -182,7 +182,8 @@ class Snapshots:
 
     def _announcement(self) -> Reply:
         left = max(0.0, self._until - time.monotonic()) if self._phases.state == phases.QUIESCING else 0.0
-        return Reply({"snapshot": self._phases.snapshot, "seconds": left, "state": self._phases.state})
+        told = {"snapshot": self._phases.snapshot, "seconds": left, "state": self._phases.state}
+        return Reply({**told, "dump": self._phases.dump})
 
     def settled(self, client: Client, late: "list[Lock]", failed: "list[Failed]", not_frozen: str) -> None:
         assert self._last is not None
@@ -288,7 +289,7 @@ class Snapshots:
         return Reply({"inhibitors": [lock._asdict() for lock in self._phases.locks.values()]})
 
     def _call_quiesce(self, call: Call) -> None:
-        timeout, hold = call.take(timeout=float, hold=bool)
+        timeout, hold, dump = call.take(timeout=float, hold=bool, dump=bool)
         must_be_trusted(call)
         if timeout is not None and not timeout >= 0:
             raise invalid("timeout")
@@ -297,7 +298,7 @@ class Snapshots:
                 raise Error(f"{_NAME}NotFrozen", reason="they were stopped by Freeze, and cannot be asked")
             self._timeout = self.delay_max if timeout is None else min(timeout, self.delay_max)
             self._published = self._restores.published
-        self._do(lambda: self._phases.quiesce(call.client, hold=bool(hold)))
+        self._do(lambda: self._phases.quiesce(call.client, hold=bool(hold), dump=bool(dump)))
 
     def _unquiesce(self, call: Call) -> Reply:
         [restored] = call.take(restored=bool)

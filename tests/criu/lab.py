@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import phases
 from trees import LAB, SOURCE, THREADS, WORKERS, Container, Copy, Failed, Tree
 
 from snapsafe_rt import publish
@@ -187,6 +188,8 @@ def main() -> int:
     refused(tree, ACTION, "post-restore script")
 
     rows += in_a_container()
+
+    say(f"a tree that is asked first; CRIU of one that is not: {phases.run(say, ACTION)}")
 
     other_host(DUMPED_AT)
     say("dumping a tree with SNAPSAFE=0 ...")
