@@ -410,8 +410,8 @@ int ss_source_read(ss_source *source, uint64_t *ret_value)
    short file is mapped on reads as zeros. */
 bool ss_source_synchronous(const ss_source *source)
 {
-    if (source->kind == SS_KIND_SYSGENID || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) ||
-        __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE))
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE) ||
+        source->kind == SS_KIND_SYSGENID)
         return false;
     return source->device || load32(source, SS_FILE_OFF_FROZEN) == 1;
 }

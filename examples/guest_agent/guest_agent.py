@@ -4,7 +4,6 @@
     guest_agent.py --vsock 5005                     the host connects, sends entropy, and reads the answer
     guest_agent.py --unix /run/snapsafe/agent       the same over a Unix socket: a hypervisor's other channel, or a test
     guest_agent.py --mmds latest/snapsafe/entropy   asks Firecracker's metadata service; the host puts hex digits there
-    guest_agent.py --gvisor                         follows gVisor's own word on checkpoints; no entropy comes with it
 
 One connection, or one new value, is one restore. What the host sends must be 16 to 512 bytes, secret, and other bytes
 for each clone; it ends its half of the connection after them. The answer is one line: "restored OLD -> NEW" once
@@ -34,7 +33,6 @@ SECONDS = 10.0  # the host has this long to send them
 SNAPSAFE = [sys.executable, "-m", "snapsafe_rt"]
 TRIGGER = [*SNAPSAFE, "trigger", "--create"]
 PHASES = {b"quiesce": ["--hold", "--json"], b"unquiesce": ["--json"]}
-GVISOR = "/proc/gvisor/checkpoint"
 
 
 def trigger(entropy: bytes, more: list[str]) -> str:
@@ -101,7 +99,7 @@ def serve(server: socket.socket, host: int, more: list[str]) -> None:
             connection.sendall(answer.encode() + b"\n")
 
 
-# ---- we ask, or follow ----
+# ---- we ask ----
 
 
 def values_of_mmds(address: str, path: str, seconds: float) -> Iterator[bytes]:
@@ -124,27 +122,12 @@ def values_of_mmds(address: str, path: str, seconds: float) -> Iterator[bytes]:
         time.sleep(seconds)
 
 
-def restores_of_gvisor(path: str) -> Iterator[bytes]:
-    """Opening registers for the next checkpoint; reading blocks until it is over, and says what this sandbox is then:
-    "resume" (the one that was checkpointed), "restore" (a clone) or "error". So before all else it is opened again."""
-    current = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    print("ready", flush=True)
-    while True:
-        said = os.read(current, 64)
-        following = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        os.close(current)
-        current = following
-        if said.strip() == b"restore":
-            yield b""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--vsock", metavar="PORT", type=int)
     way.add_argument("--unix", metavar="PATH")
     way.add_argument("--mmds", metavar="KEY")
-    way.add_argument("--gvisor", metavar="FILE", nargs="?", const=GVISOR)
     parser.add_argument("--host", metavar="CID", type=int, default=2, help="who may connect by vsock (default: 2)")
     parser.add_argument("--address", default="169.254.169.254", help="of the metadata service")
     parser.add_argument("--every", metavar="SECONDS", type=float, default=0.2, help="how often it is asked")
@@ -153,8 +136,7 @@ def main() -> None:
         serve(listen_on_vsock(options.vsock), options.host, more)
     elif options.unix:
         serve(listen_on_unix(options.unix), options.host, more)
-    values = restores_of_gvisor(options.gvisor) if options.gvisor else None
-    for entropy in values or values_of_mmds(options.address, options.mmds, options.every):
+    for entropy in values_of_mmds(options.address, options.mmds, options.every):
         print(trigger(entropy, more), flush=True)
 
 

@@ -1,5 +1,5 @@
-"""The guest agent of examples/: what the host sends over a socket or the metadata service, and gVisor's word, become a
-restore for the programs here."""
+"""The guest agent of examples/: what the host sends over a socket or the metadata service becomes a restore for the
+programs here."""
 
 import contextlib
 import http.server
@@ -13,7 +13,6 @@ import threading
 
 import pytest
 
-from ..helpers.gvisor_file import GvisorFile
 from ..helpers.running import EXAMPLES, Running
 
 AGENT = EXAMPLES / "guest_agent" / "guest_agent.py"
@@ -194,32 +193,3 @@ def test_over_the_metadata_service(agent, source_file):
         mmds.value = bytes(reversed(SEED)).hex()
         check_restored(one.line().strip(), source_file, first)
         mmds.shutdown()
-
-
-@pytest.fixture
-def gvisor(tmp_path):
-    try:
-        file = GvisorFile(tmp_path)
-    except OSError as error:
-        pytest.skip(f"no FUSE to stand in for gVisor's file: {error}")
-    yield file
-    file.close()
-
-
-def test_gvisor_tells_of_a_restore(agent, gvisor, source_file):
-    one = agent("--gvisor", gvisor.path)
-    one.line("ready")
-    old = 1
-    for answer in (b"resume\n", b"error\n", b"restore\n", b"resume\n", b"restore\n"):
-        gvisor.wait_for_reader()
-        assert gvisor.checkpoint(answer) == 1, "one open, registered in time"
-        if answer == b"restore\n":
-            said = one.line().strip()
-            new, reseeded = words(source_file)
-            assert said == f"restored {old} -> {new}"
-            assert new > old
-            assert reseeded == 0, "nobody gave entropy"
-            old = new
-        else:
-            gvisor.wait_for_reader()
-            assert words(source_file)[0] == old, "this is the one that was checkpointed"
