@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from benchmarks.picture import Picture
+
 Row = dict[str, Any]
 
 
@@ -82,28 +84,22 @@ def chart(rows: list[Row], facts: dict[str, str]) -> str:
     def x(ratio: float) -> float:
         return left + width * (min(max(math.log10(ratio), low), high) - low) / (high - low)
 
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="920" height="{92 + 24 * len(rows)}" font-family="sans-serif">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        '<text x="16" y="26" font-size="16" fill="#222">Time with snapsafe / without; left of the line: faster</text>',
-        f'<text x="16" y="44" font-size="12" fill="#666">{facts["python"]}; {facts["cpu"]}</text>',
-    ]
+    picture = Picture(
+        920,
+        92 + 24 * len(rows),
+        "Time with snapsafe / without; left of the line: faster",
+        f"{facts['python']}; {facts['cpu']}",
+    )
     for ratio, label in ((0.01, "1/100"), (0.1, "1/10"), (1, "1"), (10, "10"), (100, "100")):
-        colour = "#222" if ratio == 1 else "#ddd"
-        out.append(
-            f'<line x1="{x(ratio):.0f}" x2="{x(ratio):.0f}" y1="68" y2="{80 + 24 * len(rows)}" stroke="{colour}"/>'
-        )
-        out.append(f'<text x="{x(ratio):.0f}" y="62" font-size="11" text-anchor="middle" fill="#666">{label}</text>')
+        picture.line(x(ratio), 68, x(ratio), 80 + 24 * len(rows), "#222" if ratio == 1 else "#ddd")
+        picture.text(x(ratio), 62, label, 11, anchor="middle", fill="#666")
     for index, row in enumerate(rows):
         top, one, end = 74 + 24 * index, x(1), x(row["ratio"])
+        picture.text(16, top + 13, row["name"])
         fill = {True: "#27803b", False: "#c0392b", None: "#8a8a8a"}[row["ok"]]
-        begin, length = min(one, end), max(2.0, abs(end - one))
-        out.append(f'<text x="16" y="{top + 13}" font-size="12" fill="#222">{row["name"]}</text>')
-        out.append(f'<rect x="{begin:.1f}" y="{top}" width="{length:.1f}" height="16" fill="{fill}"/>')
-        out.append(
-            f'<text x="{max(one, end) + 5:.1f}" y="{top + 13}" font-size="11" fill="#222">{row["ratio"]:.3g}</text>'
-        )
-    return "\n".join([*out, "</svg>", ""])
+        picture.rect(min(one, end), top, max(2.0, abs(end - one)), 16, fill)
+        picture.text(max(one, end) + 5, top + 13, f"{row['ratio']:.3g}", 11)
+    return str(picture)
 
 
 def growing(curve: Row) -> tuple[float, float]:

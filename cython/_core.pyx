@@ -65,6 +65,15 @@ def map_descriptor(int kind, int fd):
     return status, error, index
 
 
+def let_go(int index):
+    """Keep a copy in the place of a mapped device until it is mapped again (source.h). Returns 0 or an errno. Raises
+    IndexError."""
+    cdef ss_source* source = ss_source_at(index)
+    if source == NULL:
+        raise IndexError(index)
+    return ss_source_let_go(source)
+
+
 def identify_source(int index):
     """(device, inode) of the file that a mapped slot is of now, looked up anew. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
@@ -87,8 +96,8 @@ def describe_source(int index):
         raise IndexError(index)
     ss_source_read(source, &value)
     return _State(
-        kind=source.kind, word=source.word, device=<bint>source.device, dev=source.dev, ino=source.ino,
-        rdev=source.rdev, lost=<bint>source.lost, stuck=<bint>source.stuck, value=value,
+        kind=source.kind, word=source.word, device=<bint>source.device, let_go=<bint>source.let_go, dev=source.dev,
+        ino=source.ino, rdev=source.rdev, lost=<bint>source.lost, stuck=<bint>source.stuck, value=value,
         synchronous=<bint>ss_source_synchronous(source), reseeded=ss_source_reseeded(source),
         origin=ss_source_origin(source),
     )
@@ -108,6 +117,12 @@ def watch(int index, bint certain):
     """Watch a mapped slot, or nothing (-1). Without `certain` the epoch advances: unknown counts as changed."""
     with nogil:
         ss_epoch_watch(index, certain)
+
+
+def watch_since(int index, uint64_t value, int file):
+    """Watch a device that was let go of when it showed `value`, and is mapped again; see epoch.h."""
+    with nogil:
+        ss_epoch_watch_since(index, value, file)
 
 
 def heed(int index):
@@ -211,6 +226,11 @@ def raise_fence():
     """Distrust the kernel for SS_FENCE_SECONDS; and find the hash that degraded entropy needs."""
     ss_entropy_prepare()
     ss_entropy_raise()
+
+
+def hold_fence(bint held):
+    """Raise the fence and keep it up, while any moment may be the first one in a clone; or end that."""
+    ss_entropy_hold(held)
 
 
 def host_entropy(bytes stream not None, uint64_t epoch):

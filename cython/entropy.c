@@ -410,6 +410,13 @@ void ss_entropy_raise(void)
     __atomic_store_n(&ss_fence_flag, number ? number : 1, __ATOMIC_RELEASE);
 }
 
+void ss_entropy_hold(bool held)
+{
+    __atomic_store_n(&ss_fence.held, held, __ATOMIC_RELEASE);
+    if (held)
+        ss_entropy_raise();
+}
+
 void ss_entropy_restored(void)
 {
     unsigned char seed[64] = {0};
@@ -425,7 +432,7 @@ void ss_entropy_restored(void)
     bool done = ss_entropy_reseed_kernel(all, sizeof all, cpu ? 8 * (int)sizeof seed : 0) == 0;
     __atomic_store_n(&ss_fence.kernel_reseeded, done && cpu, __ATOMIC_RELEASE);
     /* Fed with clocks and jitter alone, the kernel is likely unique, not surely: then the fence stays up, degraded. */
-    if (done && cpu)
+    if (done && cpu && !__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE))
         (void)__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     explicit_bzero(seed, sizeof seed);
     explicit_bzero(all, sizeof all);
@@ -435,13 +442,14 @@ static double fence_seconds_left(void)
 {
     /* The coarse clock: this is on every draw while the fence is up. */
     int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE);
-    return SS_FENCE_SECONDS - (double)age * 1e-9;
+    const double left = SS_FENCE_SECONDS - (double)age * 1e-9;
+    return left < 1 && __atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) ? 1 : left;
 }
 
 bool ss_fence_still_up(void)
 {
     uint32_t number = __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE);
-    if (number && fence_seconds_left() > 0 && !ss_epoch_reseeded())
+    if (number && (__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) || (fence_seconds_left() > 0 && !ss_epoch_reseeded())))
         return true;
     /* Only the fence that was judged may fall: another thread can have raised it anew meanwhile. */
     return !__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&

@@ -33,6 +33,9 @@ void ss_entropy_restored(void);
 /* Raises the fence only: at activation, since a process may have been started right after a restore. */
 void ss_entropy_raise(void);
 
+/* Raises the fence and keeps it up whatever tells of a reseed, while the program stands still for a snapshot; or ends that. */
+void ss_entropy_hold(bool held);
+
 /* Finds, ahead of any hook, the hash that degraded entropy needs. Call with no lock held. */
 void ss_entropy_prepare(void);
 
@@ -71,6 +74,7 @@ typedef struct {
     uint32_t kernel_reseeded; /* we did it ourselves after the last restore */
     uint32_t cpu;            /* a CPU stream is there; as of the last raise */
     uint32_t hash;           /* degraded entropy has a hash */
+    uint32_t held;           /* it does not fall: any moment may be the first one in a clone */
 } __attribute__((aligned(8))) ss_fence_state;
 
 extern ss_fence_state ss_fence;

@@ -210,6 +210,22 @@ void ss_epoch_watch(int index, bool certain)
     tell(advanced);
 }
 
+void ss_epoch_watch_since(int index, uint64_t value, int file)
+{
+    (void)pthread_mutex_lock(&mutex);
+    ss_source *source = ss_source_at(index), *instead = ss_source_at(file);
+    uint64_t now, shown;
+    /* The word that tells for what is read first, and the number second: publish() writes them the other way round. */
+    if (source && instead && ss_source_read(source, &now) != SS_READ_LOST && ss_source_told(instead, source, now) &&
+        ss_source_read(instead, &shown) == SS_READ_OK && ss_cold.watched == file && shown == ss_hot.remembered)
+        value = now;
+    change_begins();
+    watch(source, source ? index : -1, value);
+    change_ends();
+    (void)pthread_mutex_unlock(&mutex);
+    (void)ss_look();
+}
+
 static int heeded = -1; /* atomic */
 
 void ss_epoch_heed(int index)

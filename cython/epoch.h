@@ -97,6 +97,11 @@ extern void (*ss_epoch_heard)(uint64_t epoch);
    source was last looked at; without it the epoch advances, for unknown counts as changed. */
 void ss_epoch_watch(int index, bool certain);
 
+/* Watches slot `index`, a device that was let go of and shows again what is true, as if it had been watched since it showed
+   `value`: what changed meanwhile is a restore, of its own kind. Unless the file watched instead, slot `file` (-1: none),
+   tells that it was the one that was counted already. */
+void ss_epoch_watch_since(int index, uint64_t value, int file);
+
 /* The watched source, NULL if none; atomic. */
 extern const ss_source *ss_epoch_source;
 

@@ -51,6 +51,7 @@ cdef extern from "source.h" nogil:
         int kind
         int word
         bint device
+        bint let_go
         uint64_t dev
         uint64_t ino
         uint64_t rdev
@@ -58,6 +59,7 @@ cdef extern from "source.h" nogil:
         int stuck
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
+    int ss_source_let_go(ss_source* source) noexcept
     bint ss_source_in_user_namespace() noexcept
     ss_source* ss_source_at(int index) noexcept
     void ss_source_identify(ss_source* source) noexcept
@@ -91,6 +93,7 @@ cdef extern from "epoch.h" nogil:
     uint64_t ss_epoch_advance(int cause) noexcept
     void ss_epoch_heed(int index) noexcept
     void ss_epoch_watch(int index, bint certain) noexcept
+    void ss_epoch_watch_since(int index, uint64_t value, int file) noexcept
     uint64_t ss_process_token() noexcept
     int ss_epoch_setup() noexcept
 
@@ -107,6 +110,7 @@ cdef extern from "entropy.h" nogil:
     int ss_entropy_fill(void* out, size_t size) noexcept
     void ss_entropy_mix_up(void* inout, size_t size) noexcept
     void ss_entropy_raise() noexcept
+    void ss_entropy_hold(bint held) noexcept
     void ss_entropy_prepare() noexcept
     bint ss_fence_down() noexcept
     bint ss_fence_up() noexcept
@@ -160,6 +164,17 @@ cdef extern from "origin.h" nogil:
     bint ss_origin_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
 
 
+cdef extern from "contact.h" nogil:
+    enum: SS_CONTACT_KEPT
+    ctypedef struct ss_contact_plan:
+        char* path
+        unsigned char* greeting
+        size_t greeting_size
+        bint varlink
+    int ss_contact_inspect(int* ret_error) noexcept
+    size_t ss_contact_take(unsigned char* out, size_t size) noexcept
+
+
 cdef extern from "watcher.h" nogil:
     enum: SS_WATCH_ITEMS, SS_WOKE_PATHS
     ctypedef struct ss_watch_item:
@@ -168,6 +183,7 @@ cdef extern from "watcher.h" nogil:
         uint32_t mask
         bint device
         bint sysgenid
+        bint announcer
         uint64_t dev
         uint64_t ino
     ctypedef struct ss_watcher_info:
@@ -175,7 +191,8 @@ cdef extern from "watcher.h" nogil:
         int how
         int error
         uint64_t wakeups
-    int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, void (*run)(unsigned int) noexcept) noexcept
+    int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, void (*run)(unsigned int) noexcept, int every_ms,
+                        const ss_contact_plan* link, const unsigned char* farewell, size_t farewell_size) noexcept
     void ss_watcher_pause() noexcept
     void ss_watcher_resume() noexcept
     void ss_watcher_delivered(uint64_t epoch) noexcept

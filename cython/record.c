@@ -24,15 +24,18 @@ struct record {
     uint64_t hot, cold, fence_flag, fence, kept, sources;
     uint32_t source_size, source_count;
     ss_library_table libcryptos, libsqlites;
+    uint32_t link;
 };
 
 _Static_assert(offsetof(struct record, hot) == 0x28 && offsetof(struct record, libcryptos) == 0x60 &&
-                   sizeof(ss_library_table) == 32 && sizeof(struct record) <= SS_RECORD_TEXT,
+                   sizeof(ss_library_table) == 32 && offsetof(struct record, link) == 0xa0 &&
+                   sizeof(struct record) <= SS_RECORD_TEXT,
                "record.h says so");
 /* What outside.py takes these for. */
 _Static_assert(offsetof(ss_hot_state, epoch) == 24 && sizeof(ss_epoch_cold) == 48, "outside.py reads it");
 _Static_assert(sizeof(ss_fence_state) == 56, "outside.py reads it");
-_Static_assert(offsetof(ss_source, kind) == 16 && offsetof(ss_source, device) == 24 && offsetof(ss_source, dev) == 32 &&
+_Static_assert(offsetof(ss_source, kind) == 16 && offsetof(ss_source, device) == 24 &&
+                   offsetof(ss_source, let_go) == 25 && offsetof(ss_source, dev) == 32 &&
                    offsetof(ss_source, lost) == 48 && offsetof(ss_source, stuck) == 52,
                "outside.py reads it");
 
@@ -97,6 +100,13 @@ void ss_record_set_watcher(uint32_t how)
         __atomic_store_n(&made->watcher, how, __ATOMIC_RELEASE);
 }
 
+void ss_record_set_contact(uint32_t state)
+{
+    struct record *made = __atomic_load_n(&record, __ATOMIC_ACQUIRE);
+    if (made)
+        __atomic_store_n(&made->link, state, __ATOMIC_RELEASE);
+}
+
 void ss_record_set_callbacks(uint32_t count)
 {
     struct record *made = __atomic_load_n(&record, __ATOMIC_ACQUIRE);
@@ -108,6 +118,6 @@ void ss_record_after_fork_in_child(void)
 {
     if (record) {
         record->pid = (uint64_t)getpid();
-        record->watcher = 0; /* the thread is not in this process */
+        record->watcher = record->link = 0; /* the thread is not in this process */
     }
 }

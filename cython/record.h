@@ -17,6 +17,7 @@
                     of kept instances met, the table of sources (source.h)
      0x58  u32[2]   bytes of an entry of that table, entries
      0x60  2 x 32   ss_library_table (libraries.h) of the libcryptos, and of the SQLites
+     0xa0  u32      enum ss_contact_state (contact.h)
      0x100          the text, UTF-8: lines of fields that tabs part (snapsafe_rt/record.py)
    The addresses lead to the very words that the guards compare, so these cannot be out of date; the text can be. */
 #ifndef SNAPSAFE_RECORD_H
@@ -34,9 +35,10 @@
    (it holds the GIL). Returns 0 or an errno: EMSGSIZE beyond SS_RECORD_ROOM, else why there is no mapping. */
 int ss_record_store(const void *text, size_t size, const uint64_t *kept);
 
-/* Tell how a watcher runs, and how many callbacks there are. Any thread, no lock; before the first store they do nothing.
-   A forked child begins without a watcher. */
+/* Tell how a watcher runs, how it stands with who announces snapshots, and how many callbacks there are. Any thread, no
+   lock; before the first store they do nothing. A forked child begins without a watcher and without a connection. */
 void ss_record_set_watcher(uint32_t how);
+void ss_record_set_contact(uint32_t state);
 void ss_record_set_callbacks(uint32_t count);
 
 /* From the fork handlers of epoch.c. */

@@ -189,6 +189,50 @@ static int check_file(int fd, const struct stat *st, enum ss_source_kind kind)
     return SS_SOURCE_OK;
 }
 
+/* In one step for whoever reads the page meanwhile. Returns 0 or an errno. */
+static int put_in_place(void *page, ss_source *source)
+{
+    if (mremap(page, source->length, source->length, MREMAP_MAYMOVE | MREMAP_FIXED, source->page) != MAP_FAILED)
+        return 0;
+    const int error = errno;
+    (void)munmap(page, source->length);
+    return error;
+}
+
+int ss_source_let_go(ss_source *source)
+{
+    if (!source->device || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE))
+        return 0;
+    void *copy = mmap(NULL, source->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return errno;
+    for (int i = 0; i < SS_SEQLOCK_TRIES; i++) {
+        const uint32_t before = source->kind == SS_KIND_VMCLOCK ? load32(source, SS_VMCLOCK_OFF_SEQ) : 0;
+        memcpy(copy, source->page, source->length);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (source->kind != SS_KIND_VMCLOCK || (!(before & 1) && load32(source, SS_VMCLOCK_OFF_SEQ) == before))
+            break;
+    }
+    (void)mprotect(copy, source->length, PROT_READ);
+    __atomic_store_n(&source->let_go, true, __ATOMIC_RELEASE); /* before it is true: nothing may be drawn ahead any more */
+    const int error = put_in_place(copy, source);
+    if (error)
+        __atomic_store_n(&source->let_go, false, __ATOMIC_RELEASE);
+    return error;
+}
+
+/* The end of let_go. Returns 0 or an errno. */
+static int take_again(ss_source *source, int fd)
+{
+    void *page = mmap(NULL, source->length, PROT_READ, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        return errno;
+    const int error = put_in_place(page, source);
+    if (!error)
+        __atomic_store_n(&source->let_go, false, __ATOMIC_RELEASE);
+    return error;
+}
+
 /* Maps the open descriptor into a slot; the slot of the same inode is used again. */
 static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kind, int *ret_index, int *ret_errno)
 {
@@ -197,6 +241,11 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
         ss_source *known = &sources[i];
         if (known->dev == st->st_dev && known->ino == st->st_ino && known->kind == kind &&
             !__atomic_load_n(&known->lost, __ATOMIC_ACQUIRE)) {
+            if (__atomic_load_n(&known->let_go, __ATOMIC_ACQUIRE)) {
+                *ret_errno = take_again(known, fd);
+                if (*ret_errno)
+                    return status_of_errno(*ret_errno);
+            }
             known->word = judge(known, &status);
             *ret_index = i;
             return status;
@@ -369,6 +418,13 @@ uint64_t ss_source_origin(const ss_source *source)
     if (source->device || source->kind != SS_KIND_VMCLOCK || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
         return 0;
     return load64(source, SS_FILE_OFF_ORIGIN);
+}
+
+bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value)
+{
+    /* publish() moves the generation first, and says for what it did afterwards. */
+    const uint64_t origin = ss_source_origin(file);
+    return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value;
 }
 
 bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value)

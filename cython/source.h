@@ -62,7 +62,8 @@ typedef struct {
     size_t length;
     enum ss_source_kind kind;
     enum ss_source_word word;
-    bool device;              /* a character device: synchronous; else a regular file */
+    bool device;              /* a character device; else a regular file */
+    bool let_go;              /* atomic; a device whose page is a copy at present: see ss_source_let_go() */
     dev_t dev;
     ino_t ino;
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
@@ -80,6 +81,11 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
 
 /* Is this process in a user namespace? False where nobody says. Needs a descriptor for a moment. */
 bool ss_source_in_user_namespace(void);
+
+/* Puts a copy of what a device shows now where it is mapped: CRIU dumps no process that maps a device. It never changes, and
+   is not synchronous; mapping the device again ends that, and what changed meanwhile shows then. Returns 0 or an errno, and
+   the device stays mapped. Serialised as mapping is. */
+int ss_source_let_go(ss_source *source);
 
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
@@ -100,16 +106,16 @@ int ss_source_read(ss_source *source, uint64_t *ret_value);
 const volatile uint64_t *ss_source_address(const ss_source *source);
 uint64_t ss_source_mask(const ss_source *source);
 
-/* True while the generation is sure to change before any process of the clone runs: a device, or a file whose writer
-   keeps the processes frozen until it has written. The word lies beyond VMClock's layout, as our others do, and files may
-   be shorter than that: the rest of the page a short file is mapped on reads as zeros. */
+/* True while the generation is sure to change before any process of the clone runs: VMClock's device, or a file whose
+   writer keeps the processes frozen until it has written. Never SysGenID: its driver moves when user space says so
+   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. The file's word lies beyond VMClock's layout, as our
+   others do, and files may be shorter than that: the rest of the page a short file is mapped on reads as zeros. */
 static inline bool ss_source_synchronous(const ss_source *source)
 {
-    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE) ||
+        source->kind == SS_KIND_SYSGENID)
         return false;
-    return source->device ||
-           (source->kind == SS_KIND_VMCLOCK &&
-            __atomic_load_n((const uint32_t *)(source->page + SS_FILE_OFF_FROZEN), __ATOMIC_ACQUIRE) == 1);
+    return source->device || __atomic_load_n((const uint32_t *)(source->page + SS_FILE_OFF_FROZEN), __ATOMIC_ACQUIRE) == 1;
 }
 
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
@@ -118,6 +124,9 @@ uint64_t ss_source_reseeded(const ss_source *source);
 /* Where the manager that writes this file has its signs from (SS_FILE_OFF_ORIGIN); 0 for devices, SysGenID, and where no
    manager wrote. */
 uint64_t ss_source_origin(const ss_source *source);
+
+/* True where `file`, which a manager writes, tells of the restore in which `device` changed to `value`. */
+bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value);
 
 /* True where `file`, which a manager writes, says that the kernel was reseeded after `device` had changed to `value`. */
 bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value);

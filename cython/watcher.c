@@ -4,32 +4,22 @@
 #include "epoch.h"
 #include "mask.h"
 #include "record.h"
+#include "table.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-#ifndef CLOSE_RANGE_UNSHARE
-#define CLOSE_RANGE_UNSHARE (1U << 1)
-#endif
 #define STOP_SIGNAL SIGURG
 #define LEAST_STACK ((size_t)1 << 20) /* musl's default of 128 KiB is too small for Python */
 
@@ -44,6 +34,7 @@ static ss_watch_item plan[SS_WATCH_ITEMS];
 static int plan_count;
 static bool wanted, alive;
 static bool hesitant; /* atomic; the next watcher waits a tick before it opens anything */
+static int every_ms; /* 0: sleeps in what it has open */
 static int paused;
 static pthread_t watcher, runner;
 
@@ -51,12 +42,13 @@ static pthread_t watcher, runner;
 static uint64_t number;          /* atomic; of the pair of threads that is to live: a thread with another one ends */
 static unsigned pending;         /* SS_WOKE_ bits */
 static bool runner_busy;         /* the runner of `number` runs an event */
+static ss_watch_item *next_plan; /* what the watcher is to look at instead; it takes it over, and sets this to NULL */
+static int next_count;
 static int busy;                 /* runners that run one, also of earlier numbers */
 static void (*run_event)(unsigned why);
-static uint64_t delivered;       /* atomic */
-static pid_t watcher_tid, runner_tid; /* atomic */
+static uint64_t delivered, wakeups;     /* atomic */
+static pid_t watcher_tid, runner_tid;   /* atomic */
 static int how, start_error, how_error; /* atomic */
-static uint64_t wakeups;         /* atomic */
 
 void ss_watcher_delivered(uint64_t epoch)
 {
@@ -76,6 +68,8 @@ static bool is_current(uint64_t mine)
 
 static void post(unsigned why)
 {
+    if (!why)
+        return;
     (void)pthread_mutex_lock(&mutex);
     pending |= why;
     (void)pthread_cond_broadcast(&changed);
@@ -144,102 +138,20 @@ bool ss_watcher_quiet(int milliseconds)
 
 /* What one watcher thread holds; its descriptors are numbers of its own table. */
 typedef struct {
-    bool own_table;
-    int mark;            /* a memfd by whose inode the table is known */
-    uint64_t mark_dev, mark_ino;
-    int signals, inotify;
+    ss_table table;
+    int signals, inotify, link;
     bool tick;
+    bool spare; /* no inotify and no device yet */
 } holdings;
 
-/* Where the item leads now; 0 and 0 if nowhere. */
-static void look_up(const ss_watch_item *item, uint64_t *ret_dev, uint64_t *ret_ino)
+static void connect_again(holdings *h)
 {
-    char path[PATH_MAX];
-    struct stat st;
-    *ret_dev = *ret_ino = 0;
-    const int length = item->name ? snprintf(path, sizeof path, "%s/%s", item->path, item->name)
-                                  : snprintf(path, sizeof path, "%s", item->path);
-    if (length > 0 && (size_t)length < sizeof path && stat(path, &st) == 0) {
-        *ret_dev = st.st_dev;
-        *ret_ino = st.st_ino;
-        if (item->mask & IN_CLOSE_WRITE) /* perhaps half-written when it was looked at: its inode says nothing then */
-            *ret_ino += (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_size;
-    }
+    h->link = ss_contact_open();
+    if (h->link < 0 && ss_contact_wanted() && !ss_contact_again())
+        post(SS_WOKE_HEARD); /* nobody is there */
 }
 
-static void compare_paths(void)
-{
-    bool differs = false;
-    for (int i = 0; i < plan_count; i++) {
-        uint64_t dev, ino;
-        look_up(&plan[i], &dev, &ino);
-        differs |= dev != plan[i].dev || ino != plan[i].ino;
-        plan[i].dev = dev;
-        plan[i].ino = ino;
-    }
-    if (differs)
-        post(SS_WOKE_PATHS);
-}
-
-/* After a restore by CRIU the threads share one table, and our numbers are somebody else's files. */
-static bool table_is_ours(const holdings *h)
-{
-    struct stat st;
-    return h->own_table && fstat(h->mark, &st) == 0 && st.st_dev == h->mark_dev && st.st_ino == h->mark_ino;
-}
-
-/* Leaves the program's table for an empty one. False where the kernel (before 5.9, or a filter) does not let us. */
-static bool take_table(holdings *h)
-{
-    struct stat st;
-    h->own_table = false;
-    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE) != 0)
-        return false;
-    h->mark = memfd_create("snapsafe-watch", MFD_CLOEXEC);
-    if (h->mark < 0 || fstat(h->mark, &st) != 0)
-        return false;
-    h->mark_dev = st.st_dev;
-    h->mark_ino = st.st_ino;
-    h->own_table = true;
-    return true;
-}
-
-/* Opens and arms a device. Returns its descriptor, or -1 with errno set: ENOTSUP where its driver tells nobody. */
-static int open_device(const ss_watch_item *item)
-{
-    char page[4096];
-    int fd = open(item->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return -1;
-    if (item->sysgenid)
-        return fd; /* opening acknowledged the generation */
-    /* Drivers without poll() are always ready; those whose hypervisor does not notify hang up. A change may come between
-       the read and the poll, so it is asked twice. */
-    for (int i = 0; i < 2; i++) {
-        struct pollfd one = {.fd = fd, .events = POLLIN};
-        if (pread(fd, page, sizeof page, 0) < 0)
-            break;
-        if (poll(&one, 1, 0) == 0)
-            return fd;
-    }
-    (void)close(fd);
-    errno = ENOTSUP;
-    return -1;
-}
-
-static void arm_device(ss_watch_item *item)
-{
-    char page[4096];
-    if (item->sysgenid) {
-        (void)close(item->descriptor); /* an untracked descriptor acknowledges by being opened anew */
-        item->descriptor = open_device(item);
-    } else if (pread(item->descriptor, page, sizeof page, 0) < 0) {
-        (void)close(item->descriptor);
-        item->descriptor = -1;
-    }
-}
-
-/* Opens what the plan names, as well as can be; sets how and how_error. */
+/* Opens what the plan names, as well as can be; sets how and how_error. A connection that stands is left as it is. */
 static void open_all(holdings *h)
 {
     int best = SS_WATCH_TIMER, error = 0;
@@ -247,20 +159,30 @@ static void open_all(holdings *h)
     h->tick = true;
     for (int i = 0; i < plan_count; i++)
         plan[i].descriptor = -1;
-    if (!table_is_ours(h) && !take_table(h)) {
-        error = errno;
+    if (!ss_table_is_ours(&h->table)) {
+        h->link = -1; /* was one of another table */
+        if (!ss_table_take(&h->table))
+            error = errno;
+    }
+    if (error) {
+        if (ss_contact_wanted())
+            ss_contact_fail(error);
     } else {
         sigset_t stop;
         sigemptyset(&stop);
         sigaddset(&stop, STOP_SIGNAL);
         h->signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (h->link < 0)
+            connect_again(h);
+        if (h->spare)
+            return;
         h->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (h->signals < 0 || h->inotify < 0)
             error = errno;
         for (int i = 0; i < plan_count; i++) {
             ss_watch_item *item = &plan[i];
             if (item->device)
-                item->descriptor = open_device(item);
+                item->descriptor = ss_paths_open_device(item);
             else if (h->inotify >= 0)
                 item->descriptor = inotify_add_watch(h->inotify, item->path, item->mask | IN_MASK_ADD);
             if (item->descriptor < 0 && !error)
@@ -274,12 +196,12 @@ static void open_all(holdings *h)
     }
     __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
     set_how(best);
-    compare_paths(); /* what changed before the watches stood */
+    post(ss_paths_compare(plan, plan_count)); /* what changed before the watches stood */
 }
 
 static void close_all(holdings *h)
 {
-    if (!table_is_ours(h))
+    if (!ss_table_is_ours(&h->table))
         return;
     for (int i = 0; i < plan_count; i++) {
         if (plan[i].device && plan[i].descriptor >= 0)
@@ -291,90 +213,138 @@ static void close_all(holdings *h)
         (void)close(h->signals);
 }
 
-/* Reads the inotify empty. Returns whether an entry of the plan came, went or was replaced. */
-static bool read_inotify(int fd)
-{
-    _Alignas(struct inotify_event) char buffer[4096];
-    bool paths = false, links = false;
-    ssize_t size;
-    while ((size = read(fd, buffer, sizeof buffer)) > 0) {
-        for (char *at = buffer; at < buffer + size;) {
-            const struct inotify_event *event = (const struct inotify_event *)at;
-            at += sizeof *event + event->len;
-            paths |= (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) != 0;
-            links |= (event->mask & IN_ATTRIB) != 0; /* all that is told of a file unlinked while it is mapped */
-            for (int i = 0; event->len && i < plan_count; i++)
-                paths |= plan[i].name && plan[i].descriptor == event->wd && strcmp(plan[i].name, event->name) == 0;
-        }
-    }
-    if (links)
-        compare_paths();
-    return paths;
-}
-
 /* Sleeps for a tick, or until it has to end; needs no descriptor. */
-static void wait_for_tick(void)
+static void wait_for_tick(int milliseconds)
 {
-    const struct timespec tick = {.tv_sec = SS_WATCH_TICK_MS / 1000, .tv_nsec = SS_WATCH_TICK_MS % 1000 * 1000000L};
+    const struct timespec tick = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
     sigset_t stop;
     sigemptyset(&stop);
     sigaddset(&stop, STOP_SIGNAL);
     (void)sigtimedwait(&stop, NULL, &tick);
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    compare_paths();
+    post(ss_paths_compare(plan, plan_count));
+}
+
+static void hear(holdings *h)
+{
+    bool ended;
+    if (ss_contact_read(h->link, &ended))
+        post(SS_WOKE_HEARD);
+    if (ended) {
+        ss_contact_close(h->link);
+        h->link = -1;
+    }
+}
+
+/* Stands still: holds nothing, and looks at what the plan names until it has to end. */
+static void look_often(uint64_t mine)
+{
+    __atomic_store_n(&how_error, 0, __ATOMIC_RELEASE);
+    set_how(SS_WATCH_TIMER);
+    for (int slept = 0; is_current(mine); slept += every_ms) {
+        post(ss_paths_compare(plan, plan_count));
+        if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+            post(SS_WOKE_LOOK);
+        if (slept >= SS_WATCH_TICK_MS) {
+            post(SS_WOKE_HEARD);
+            slept = 0;
+        }
+        wait_for_tick(every_ms);
+    }
 }
 
 /* Sleeps until something may have changed. */
 static void wait_for_change(holdings *h)
 {
-    if (!h->own_table) {
-        wait_for_tick();
+    if (!h->table.own) {
+        wait_for_tick(SS_WATCH_TICK_MS);
         return;
     }
-    struct pollfd fds[2 + SS_WATCH_ITEMS] = {{.fd = h->signals, .events = POLLIN}, {.fd = h->inotify, .events = POLLIN}};
-    int count = 2;
+    struct pollfd fds[3 + SS_WATCH_ITEMS] = {
+        {.fd = h->signals, .events = POLLIN}, {.fd = h->inotify, .events = POLLIN}, {.fd = h->link, .events = POLLIN}};
+    int count = 3;
     for (int i = 0; i < plan_count; i++) {
         if (plan[i].device)
             fds[count++] = (struct pollfd){.fd = plan[i].descriptor, .events = POLLIN};
     }
-    const int ready = poll(fds, (nfds_t)count, h->tick ? SS_WATCH_TICK_MS : -1);
+    const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_contact_again()) ? SS_WATCH_TICK_MS : -1);
     const int error = ready < 0 ? errno : 0;
-    if (!table_is_ours(h)) {
-        __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
+    if (!ss_table_is_ours(&h->table)) {
         open_all(h);
         return;
     }
     if (error && error != EINTR) { /* EINVAL where RLIMIT_NOFILE was lowered below `count` */
         __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
         set_how(SS_WATCH_TIMER);
-        wait_for_tick();
+        wait_for_tick(SS_WATCH_TICK_MS);
         return;
     }
-    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
     if (fds[0].revents & POLLIN) {
         struct signalfd_siginfo info;
         while (read(h->signals, &info, sizeof info) > 0)
             ;
     }
-    if (fds[1].revents & POLLIN && read_inotify(h->inotify))
-        post(SS_WOKE_PATHS);
-    for (int i = 0, at = 2; i < plan_count; i++) {
+    if (fds[1].revents & POLLIN)
+        post(ss_paths_read(h->inotify, plan, plan_count));
+    if (fds[2].revents)
+        hear(h);
+    for (int i = 0, at = 3; i < plan_count; i++) {
         if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
-            arm_device(&plan[i]);
+            ss_paths_arm_device(&plan[i]);
     }
     if (ready == 0 && h->inotify < 0) { /* perhaps there is one to be had by now */
+        h->spare = false;
         close_all(h);
         open_all(h);
+    } else if (ready == 0 && h->link < 0 && ss_contact_again()) {
+        connect_again(h);
     }
+}
+
+static void adopt(const ss_watch_item *items, int count)
+{
+    for (int i = 0; i < plan_count; i++) {
+        free(plan[i].path);
+        free(plan[i].name);
+    }
+    memcpy(plan, items, (size_t)count * sizeof *items);
+    plan_count = count;
+}
+
+/* Looks at something else from now on, if it is to; the connection stays. */
+static void take_plan(holdings *h)
+{
+    (void)pthread_mutex_lock(&mutex);
+    const bool given = next_plan != NULL; /* and who gave it waits */
+    (void)pthread_mutex_unlock(&mutex);
+    if (!given)
+        return;
+    close_all(h);
+    (void)pthread_mutex_lock(&mutex);
+    adopt(next_plan, next_count);
+    next_plan = NULL;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
+    h->spare = false;
+    open_all(h);
 }
 
 static void *watcher_main(void *argument)
 {
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
-    holdings h = {.mark = -1, .signals = -1, .inotify = -1};
+    holdings h = {.signals = -1, .inotify = -1, .link = -1};
     __atomic_store_n(&watcher_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-watch");
     bool wait = __atomic_load_n(&hesitant, __ATOMIC_ACQUIRE);
+    if (every_ms) {
+        look_often(mine);
+        return NULL;
+    }
+    if (wait && ss_contact_wanted()) { /* a snapshot announced within the tick would pass us by */
+        h.spare = true;
+        wait = false;
+    }
     if (!wait)
         open_all(&h);
     while (is_current(mine)) {
@@ -382,12 +352,17 @@ static void *watcher_main(void *argument)
             post(SS_WOKE_LOOK);
         if (!wait) {
             wait_for_change(&h);
+            take_plan(&h);
             continue;
         }
-        wait_for_tick();
+        wait_for_tick(SS_WATCH_TICK_MS);
         wait = false;
         if (is_current(mine))
             open_all(&h);
+    }
+    if (h.link >= 0 && ss_table_is_ours(&h.table)) {
+        close_all(&h); /* before the farewell: who hears it may take the snapshot at once */
+        ss_contact_close(h.link);
     }
     return NULL; /* a table of its own goes with its last thread */
 }
@@ -464,19 +439,38 @@ static void stop(void)
     wait_until_gone(&watcher_tid);
     end_runner(leave);
     alive = false;
+    ss_contact_fail(0);
     set_how(SS_WATCH_OFF);
 }
 
-int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why))
+/* Has the watcher that runs look at these, and waits until it does. */
+static void hand_over(ss_watch_item *items, int count, void (*run)(unsigned why))
+{
+    (void)pthread_mutex_lock(&mutex);
+    run_event = run;
+    next_plan = items;
+    next_count = count;
+    (void)pthread_kill(watcher, STOP_SIGNAL);
+    while (next_plan)
+        (void)pthread_cond_wait(&changed, &mutex);
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why), int every,
+                    const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size)
 {
     (void)pthread_mutex_lock(&control);
-    stop();
-    for (int i = 0; i < plan_count; i++) {
-        free(plan[i].path);
-        free(plan[i].name);
+    if (alive && want && !every && !every_ms && !farewell && ss_contact_stands(link)) {
+        hand_over(items, count, run);
+        (void)pthread_mutex_unlock(&control);
+        return 0;
     }
-    plan_count = count;
-    memcpy(plan, items, (size_t)count * sizeof *items);
+    ss_contact_set_farewell(farewell, farewell_size);
+    stop();
+    ss_contact_set_farewell(NULL, 0);
+    ss_contact_set(link);
+    every_ms = every;
+    adopt(items, count);
     wanted = want;
     (void)pthread_mutex_lock(&mutex);
     run_event = run;
@@ -493,7 +487,12 @@ void ss_watcher_pause(void)
 {
     (void)pthread_mutex_lock(&control);
     paused++;
-    stop();
+    (void)pthread_mutex_lock(&mutex);
+    const bool at_event = runner_busy;
+    (void)pthread_mutex_unlock(&mutex);
+    /* While the program gets ready for a snapshot the connection is its lock; and the runner would be there anyway. */
+    if (!at_event || ss_contact_inspect(NULL) != SS_CONTACT_HEARD)
+        stop();
     (void)pthread_mutex_unlock(&control);
 }
 
@@ -524,10 +523,12 @@ static void before_fork(void)
 {
     (void)pthread_mutex_lock(&control);
     (void)pthread_mutex_lock(&mutex);
+    ss_contact_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
+    ss_contact_after_fork_in_parent();
     (void)pthread_mutex_unlock(&mutex);
     (void)pthread_mutex_unlock(&control);
 }
@@ -554,6 +555,7 @@ static void after_fork_in_child(void)
         pending |= SS_WOKE_PATHS; /* perhaps the runner that is not here had taken it */
     alive = runner_busy = false;
     busy = paused = 0;
+    ss_contact_after_fork_in_child();
     set_how(SS_WATCH_OFF);
 }
 

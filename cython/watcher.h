@@ -5,6 +5,9 @@
             program never sees one, and a program that closes or reuses every number closes or reads nobody else's.
    runner   lives in the program's table, for a thread's table is that of the thread that made it; runs the event.
 
+   What it holds besides is the connection of contact.h. While the program stands still for a snapshot (`every_ms` of a plan) it
+   holds nothing, and looks at the plan's paths again and again.
+
    All signals are blocked in both, and SIGURG (ignored by default, so it is harmless if it goes astray) is sent to the
    watcher alone to stop it. Nothing here needs the GIL; only what the runner calls takes it. */
 #ifndef SNAPSAFE_WATCHER_H
@@ -12,6 +15,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "contact.h"
+#include "paths.h"
 
 /* What the watcher sleeps in, from best to worst. */
 enum ss_watch_how {
@@ -25,25 +31,16 @@ enum ss_watch_how {
 #define SS_WATCH_TICK_MS 1000
 #define SS_WATCH_ITEMS 12
 
-/* Why the runner calls. */
-#define SS_WOKE_LOOK 1u  /* the epoch is another than the delivered one */
-#define SS_WOKE_PATHS 2u /* a path of the plan leads somewhere else: a source came, went or was replaced */
+/* Takes over `items` (and the strings) as the plan, and `link`; starts, stops or restarts the threads as `wanted` says.
+   `every_ms`: hold no descriptor and look that often; 0: sleep in whatever can be had. `run` is called by the runner,
+   without locks and without the GIL. A connection stands if the new plan wants the same one; else it is ended after all
+   else is closed, with `farewell` if that is not NULL. Returns 0, or the errno that kept the threads from starting. Any thread but the watcher; with or without
+   the GIL; waits a second for an answer to the farewell. */
+int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why), int every_ms,
+                    const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size);
 
-/* One thing to look at. With a name: that entry of the folder `path`. Without: the file or device `path` itself. */
-typedef struct {
-    char *path, *name;     /* malloc'ed; owned by the plan */
-    uint32_t mask;         /* inotify's; 0 for a device */
-    bool device, sysgenid; /* poll it; how to arm it again */
-    uint64_t dev, ino;     /* where it led when the plan was made; 0 and 0: nowhere. With IN_CLOSE_WRITE: see look_up() */
-    int descriptor;        /* the watch of the inotify, or the open device; -1 if none */
-} ss_watch_item;
-
-/* Takes over `items` (and the strings) as the plan; starts, stops or restarts the threads as `wanted` says. `run` is
-   called by the runner, without locks and without the GIL. Returns 0, or the errno that kept the threads from starting.
-   Any thread but the two; with or without the GIL. */
-int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why));
-
-/* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on.
+/* Around whatever must find this process without further threads (fork, unshare). They nest; an event that runs goes on,
+   and with it, while it is about a snapshot, the connection.
    resume() in a forked child starts the threads there. Any thread, with or without the GIL. */
 void ss_watcher_pause(void);
 void ss_watcher_resume(void);

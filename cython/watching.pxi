@@ -17,9 +17,11 @@ cdef extern from *:
         PyObject *function = ss_event_function;
         if (function) {
             Py_INCREF(function);
-            PyObject *result = PyObject_CallOneArg(function, why & SS_WOKE_PATHS ? Py_True : Py_False);
+            PyObject *bits = PyLong_FromUnsignedLong(why);
+            PyObject *result = bits ? PyObject_CallOneArg(function, bits) : NULL;
             if (!result)
                 PyErr_WriteUnraisable(function);
+            Py_XDECREF(bits);
             Py_XDECREF(result);
             Py_DECREF(function);
         }
@@ -54,33 +56,49 @@ cdef extern from *:
     char* strdup(const char*) nogil
 
 
-def plan_watching(list items not None, bint wanted, function):
+def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None):
     """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
 
-    An item is (path, name or None, inotify mask, device, sysgenid, st_dev, st_ino). Raises OSError where no thread
-    could be started, ValueError for more than SS_WATCH_ITEMS items.
+    An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or
+    (address, greeting, is it Varlink) as in contact.h. `function` is called with SS_WOKE_ bits. Raises OSError where no
+    thread could be started, ValueError for more than SS_WATCH_ITEMS items.
     """
     cdef ss_watch_item plan[SS_WATCH_ITEMS]
+    cdef ss_contact_plan link_plan
     cdef int count = 0, error
+    cdef const unsigned char* last = NULL
+    cdef size_t last_size = 0
+    cdef bytes address, greeting
     if len(items) > SS_WATCH_ITEMS:
         raise ValueError(f"{len(items)} things to watch")
+    link_plan.path, link_plan.greeting, link_plan.greeting_size, link_plan.varlink = NULL, NULL, 0, False
+    if farewell is not None:
+        last, last_size = <const unsigned char*>PyBytes_AS_STRING(farewell), len(farewell)
     encoded = []
-    for path, name, mask, device, sysgenid, dev, ino in items:
+    for path, name, mask, device, sysgenid, announcer, dev, ino in items:
         encoded.append((path.encode("utf-8", "surrogateescape"),
                         None if name is None else name.encode("utf-8", "surrogateescape"),
-                        int(mask), bool(device), bool(sysgenid), int(dev), int(ino)))
-    for path, name, mask, device, sysgenid, dev, ino in encoded:
+                        int(mask), bool(device), bool(sysgenid), bool(announcer), int(dev), int(ino)))
+    for path, name, mask, device, sysgenid, announcer, dev, ino in encoded:
         plan[count].path = strdup(path)
         plan[count].name = NULL if name is None else strdup(name)
         plan[count].mask = mask
         plan[count].device = device
         plan[count].sysgenid = sysgenid
+        plan[count].announcer = announcer
         plan[count].dev = dev
         plan[count].ino = ino
         count += 1
+    if link is not None:
+        address, greeting, link_plan.varlink = link[0].encode("utf-8", "surrogateescape"), link[1], link[2]
+        link_plan.greeting_size = len(greeting)
+        link_plan.greeting = <unsigned char*>malloc(link_plan.greeting_size)
+        if link_plan.greeting != NULL:
+            memcpy(link_plan.greeting, PyBytes_AS_STRING(greeting), link_plan.greeting_size)
+            link_plan.path = strdup(address)
     ss_set_event_function(<PyObject*>function if wanted else NULL)
     with nogil:
-        error = ss_watcher_plan(plan, count, wanted, ss_run_event)
+        error = ss_watcher_plan(plan, count, wanted, ss_run_event, every_ms, &link_plan, last, last_size)
     if error:
         raise OSError(error, "no thread could be started to watch for restores")
 
@@ -98,6 +116,24 @@ def wait_quiet(int milliseconds):
     with nogil:
         quiet = ss_watcher_quiet(milliseconds)
     return quiet
+
+
+def contact_state():
+    """(enum ss_contact_state, errno or 0)."""
+    cdef int error
+    cdef int state = ss_contact_inspect(&error)
+    return state, error
+
+
+def contact_take():
+    """The bytes that were heard since the last call; b"" unless the state is SS_CONTACT_HEARD."""
+    cdef unsigned char* room = <unsigned char*>malloc(SS_CONTACT_KEPT)
+    if room == NULL:
+        raise MemoryError
+    try:
+        return PyBytes_FromStringAndSize(<char*>room, <Py_ssize_t>ss_contact_take(room, SS_CONTACT_KEPT))
+    finally:
+        free(room)
 
 
 def inspect_watcher():
@@ -166,6 +202,22 @@ cdef class Barrier(Turn):
         old = self.event, self.greenlet, self.loop  # a parent's; kept to the end, for what goes with it may run Python
         self.event = self.greenlet = self.loop = None
         self.thread, self.process = ss_thread_id(), ss_process_token()
+        return True
+
+    def hold(self):
+        """Whose turn it is keeps it for no thread: no event runs, and who checks waits, until resume(). Or, in a child
+        just forked, goes on with that."""
+        self.thread, self.process = 1, ss_process_token()  # pthread_self() is an address
+
+    @property
+    def held(self):
+        return bool(self.thread == 1 and self.process == ss_process_token())
+
+    def resume(self):
+        """The end of hold(): it is this thread's turn. False if it is held no more."""
+        if not self.held:
+            return False
+        self.thread = ss_thread_id()
         return True
 
     @property

@@ -120,7 +120,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room = {"acheck": "asynchronous", "cause": "events", "check": "events"}.get(name, "callbacks")
     # All at once: the package may not be read any more when the program has dropped its privileges.
-    for needed in (room, "callbacks", "events", "watching", "groups"):
+    snapshots = ("lifecycle",) if name in ("register_before_snapshot", "register_at_snapshot") else ()
+    for needed in (room, "callbacks", "events", "watching", "groups", *snapshots):
         __import__(f"{__name__}.{needed}")
     value: object = getattr(sys.modules[f"{__name__}.{room}"], name)
     globals()[name] = value

@@ -21,7 +21,19 @@ NOT_CALLED = "activate() was not called"
 class State:
     """The activation of this interpreter. Read by status(); changed with the lock held."""
 
-    __slots__ = ("active", "candidates", "left", "probed", "probed_epoch", "problems", "settings", "watched", "why_not")
+    __slots__ = (
+        "active",
+        "candidates",
+        "left",
+        "let_go",
+        "probed",
+        "probed_epoch",
+        "problems",
+        "quiesced",
+        "settings",
+        "watched",
+        "why_not",
+    )
 
     def __init__(self) -> None:
         self.active = False
@@ -33,6 +45,8 @@ class State:
         self.probed = 0.0
         self.probed_epoch = 0
         self.left: tuple[int, int] | None = None  # slot and generation at deactivation
+        self.quiesced = False  # between let_go() and take_again()
+        self.let_go: tuple[int, int] | None = None  # slot of the watched device, and what it showed
 
 
 state = State()
@@ -146,7 +160,7 @@ def probe(now: bool = False) -> None:
 
     At most once in PROBE_SECONDS unless `now`. What is gained or lost on the way counts as a restore: nobody watched.
     """
-    if not state.active or native.owned_elsewhere():
+    if not state.active or state.quiesced or native.owned_elsewhere():
         return
     if not now and time.monotonic() - state.probed < PROBE_SECONDS:
         return
@@ -171,6 +185,65 @@ def probe(now: bool = False) -> None:
     _tell_watching()
 
 
+def let_go(devices: bool) -> str:
+    """Before a snapshot that was announced: no source is looked for any more. The fence is up until take_again().
+    `devices`: map none any more, and watch a file instead if there is one. Returns why a device is still mapped though
+    it should not be, or "". Main interpreter."""
+    with _lock:
+        state.quiesced = True
+        native.hold_fence(True)
+        if not devices:
+            return ""
+        native.discard_pool()
+        native.epoch()  # the device's last word
+        kept = [_let_go(candidate) for candidate in state.candidates if candidate.rank in (0, 1)]
+        watched = state.watched
+        if watched is not None and native.describe_source(watched.slot).let_go:
+            state.let_go = watched.slot, native.describe_source(watched.slot).value
+            for candidate in state.candidates:
+                if candidate.rank == 2 and not candidate.replaced() and not native.deserted(candidate.path):
+                    state.watched = candidate
+                    native.watch(candidate.slot, certain=True)
+                    break
+        return "; ".join(filter(None, kept))
+
+
+def _let_go(candidate: "sources.Candidate") -> str:
+    why_not = candidate.why_kept()
+    if why_not:
+        return f"{candidate.name} {why_not}"
+    error = native.let_go(candidate.slot)
+    if error:
+        return f"{candidate.name} stays mapped ({os.strerror(error)})"
+    candidate.rank, candidate.reason = None, "is let go of for a snapshot"
+    return ""
+
+
+def take_again() -> None:
+    """The snapshot is over: back to the best source. What moved meanwhile is a restore, counted once."""
+    with _lock:
+        if not state.quiesced:
+            return
+        state.quiesced = False
+        native.epoch()
+        if state.let_go is None:
+            probe(now=True)
+        else:
+            slot, value = state.let_go
+            state.let_go = None
+            file = native.inspect_epoch().source
+            sources.ask_manager_again()
+            state.watched = sources.best(state.candidates)
+            _heed()
+            state.probed = time.monotonic()
+            if state.watched is None or state.watched.slot != slot:
+                native.watch(state.watched.slot if state.watched else -1, certain=False)
+            elif file != slot:
+                native.watch_since(slot, value, file)
+            state.probed_epoch = native.epoch()
+        native.hold_fence(False)
+
+
 def deactivate() -> None:
     """Undo activate() exactly: every patched object is as it was. Does nothing when not active.
 
@@ -188,8 +261,9 @@ def deactivate() -> None:
             state.left = (info.source, info.generation) if info.source >= 0 else (-1, 0)
             native.watch(-1, certain=True)
             native.remove()
-        state.active = False
-        state.watched = None
+        state.active = state.quiesced = False
+        state.watched = state.let_go = None
+        native.hold_fence(False)
         state.why_not = "deactivate() was called"
         _tell_watching()
         record.write()

@@ -94,7 +94,7 @@ async def _run_here(entry: "Registration", epoch: int) -> "BaseException | None"
             value = entry()
             return await dispatch.awaited(value) if hasattr(value, "__await__") else None
         if home.gone:
-            callbacks.drop(callbacks.after, entry)
+            callbacks.drop_everywhere(entry)
             return None
         if home.idle:
             return dispatch.run_at(home, entry, epoch)

@@ -1,5 +1,7 @@
 """The callbacks of the restore event and of a snapshot: who is called, and where."""
 
+import sys
+
 from snapsafe_rt import activation, homes
 from snapsafe_rt.core import native
 
@@ -12,12 +14,20 @@ if TYPE_CHECKING:
 
 
 class Registration:
-    """One callback. `live` falls when it is unregistered, also for an event that has begun."""
+    """One callback. `live` falls when it is unregistered, also for an event that has begun. `pair` is one object for
+    all that were registered by one register_at_snapshot()."""
 
-    __slots__ = ("args", "func", "home", "kwargs", "live")
+    __slots__ = ("args", "func", "home", "kwargs", "live", "pair")
 
-    def __init__(self, func: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> None:
+    def __init__(
+        self,
+        func: "Callable[..., Any]",
+        args: "tuple[Any, ...]",
+        kwargs: "dict[str, Any]",
+        pair: "object | None" = None,
+    ) -> None:
         _check_callable(func)
+        self.pair = pair
         self.func = func
         self.args = args
         self.kwargs = kwargs
@@ -33,6 +43,9 @@ def after_fork_in_child() -> None:
     for entry in (*before, *after_in_original, *after):
         if entry.home is not None and entry.home.lost_in_child():
             entry.home = None
+    lifecycle = sys.modules.get("snapsafe_rt.lifecycle")
+    if lifecycle is not None:
+        lifecycle.after_fork_in_child()
 
 
 def _check_callable(func: object) -> None:
@@ -72,9 +85,11 @@ def register_after_restore(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
 def register_before_snapshot(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
     """Call func(*args, **kwargs) before a snapshot that is announced; returns func.
 
-    Run last-in first-out by whoever is told of a snapshot to come (AWS Lambda SnapStart's hooks); without such an
-    announcement it is never called.
-    Else as register_after_restore().
+    Run last-in first-out when the manager announces a snapshot (SNAPSAFE_LIFECYCLE=logind: when systemd-logind
+    announces sleep), and by AWS Lambda SnapStart's hooks; without an announcement never. The first registration takes a
+    delay lock, in the background and whenever there is who gives it: see docs/events.md. Whoever takes the snapshot
+    waits for the callbacks, but not for ever; what one raises makes it refuse the snapshot. Where the callbacks run,
+    threads, forks and errors raised here: as register_after_restore(), but that nothing runs them in check().
     """
     _register(before, func, args, kwargs)
     return func
@@ -87,8 +102,9 @@ def register_at_snapshot(
     after_in_clone: "Callable[[], object] | None" = None,
 ) -> None:
     """In the shape of os.register_at_fork: `before` as register_before_snapshot(), `after_in_clone` as
-    register_after_restore(); `after_in_original` runs when an announced snapshot is over and this process was not
-    restored.
+    register_after_restore(); `after_in_original` runs, in the order of registration, when an announced snapshot is
+    over and this process was not restored. Where a `before` raises, those `after_in_original` run at once whose
+    `before` did not.
 
     Raises TypeError if none is given or one is not callable. Any thread.
     """
@@ -98,8 +114,9 @@ def register_at_snapshot(
         raise TypeError("at least one of before, after_in_original and after_in_clone is needed")
     for func in given.values():
         _check_callable(func)
+    pair = object()
     for kind, func in given.items():
-        _register(globals()[kind], func, (), {})  # the parameters hide the lists
+        _register(globals()[kind], func, (), {}, pair)  # the parameters hide the lists
 
 
 def unregister(func: "Callable[..., Any]") -> bool:
@@ -119,11 +136,18 @@ def unregister(func: "Callable[..., Any]") -> bool:
 
 
 def _register(
-    entries: "list[Registration]", func: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]"
+    entries: "list[Registration]",
+    func: "Callable[..., Any]",
+    args: "tuple[Any, ...]",
+    kwargs: "dict[str, Any]",
+    pair: "object | None" = None,
 ) -> None:
-    entry = Registration(func, args, kwargs)
+    entry = Registration(func, args, kwargs, pair)
     activation.activate_unless_told()
     from snapsafe_rt import events  # noqa: F401 - it counts from here on which restores were told of
+
+    if entries is not after and native is not None and activation.state.settings.lifecycle != "off":
+        from snapsafe_rt import lifecycle  # noqa: F401 - a program that is not asked before a snapshot pays nothing
 
     if entry.home is not None:  # each asyncio.run() of a program may leave some
         for old in tuple(entries):
@@ -131,6 +155,12 @@ def _register(
                 drop(entries, old)
     entries.append(entry)
     _update_watching()
+
+
+def drop_everywhere(entry: Registration) -> None:
+    """Its loop or hub has ended."""
+    for entries in (before, after_in_original, after):
+        drop(entries, entry)
 
 
 def drop(entries: "list[Registration]", entry: Registration) -> bool:

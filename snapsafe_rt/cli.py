@@ -11,6 +11,7 @@ from snapsafe_rt.settings import VERSION
 
 # Exit codes of the public contract (docs/design.md); 126, 127 and 130 are the shells'.
 OK, FAILED, USAGE, NOT_PERMITTED, CONFIGURATION = 0, 1, 2, 77, 78
+BEFORE_FAILED, NO_MANAGER, LATE, BLOCKED = 64, 69, 75, 79
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
@@ -36,6 +37,10 @@ COMMANDS = (
     Command("uninstall", "snapsafe_rt.commands.uninstall", "take away what install wrote"),
     Command("bundle", "snapsafe_rt.commands.bundle", "make one folder for PYTHONPATH that fits several interpreters"),
     Command("manager", "snapsafe_rt.commands.manager", "tell programs of a restore that they cannot see themselves"),
+    Command("quiesce", "snapsafe_rt.commands.quiesce", "before a snapshot: ask the programs here to get ready for it"),
+    Command("unquiesce", "snapsafe_rt.commands.unquiesce", "after a snapshot, or in a clone: let them go on"),
+    Command("inhibit", "snapsafe_rt.commands.inhibit", "run a command that no snapshot may interrupt"),
+    Command("dbus", "snapsafe_rt.commands.dbus", "the manager's locks on D-Bus, under logind's names"),
     Command("trigger", "snapsafe_rt.commands.trigger", "move the generation of a file source, as a restore does"),
 )
 
@@ -46,6 +51,14 @@ class Failure(Exception):
     def __init__(self, message: str, code: int = FAILED) -> None:
         super().__init__(message)
         self.code = code
+
+
+def seconds(text: str) -> float:
+    """A time that an option gives. Raises ValueError, for argparse."""
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise ValueError
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:

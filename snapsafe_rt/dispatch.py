@@ -22,7 +22,7 @@ def run(entry: "Registration", epoch: int) -> "BaseException | None":
         if home is None or home.is_here():
             settle(entry())
         elif home.gone:
-            callbacks.drop(callbacks.after, entry)
+            callbacks.drop_everywhere(entry)
         else:
             return run_at(home, entry, epoch)
     except BaseException as error:

@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.callbacks import Registration
 
+PATHS, HEARD = 2, 4  # SS_WOKE_ in cython/watcher.h
 PASSES = 16  # events in one turn; only a source that is rewritten without pause brings so many
 
 
 class Event:
     """One run of the event: what there was to do and what came of it."""
 
-    __slots__ = ("callbacks", "cause", "entries", "epoch", "failed", "now", "started")
+    __slots__ = ("callbacks", "cause", "entries", "epoch", "failed", "now", "started", "told")
 
     def __init__(self, epoch: int, delivered: int) -> None:
         info = native.inspect_epoch()
         self.epoch = epoch
         self.cause = CAUSES[info.cause]
         # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
-        told = activation.state.settings.disruption == "event" or info.last_certain > delivered
-        self.entries = tuple(callbacks.after) if told else ()
+        self.told = activation.state.settings.disruption == "event" or info.last_certain > delivered
+        self.entries = tuple(callbacks.after) if self.told else ()
         self.callbacks = 0
         self.failed: list[tuple[object, BaseException]] = []  # who failed, and what it raised
         self.now = ""
@@ -140,14 +141,22 @@ def _wait_for_other(turn: int, until: "float | None") -> bool:
         raise TimeoutError(late(event))
     if greenlet is not None:
         homes.wait_in_hub(barrier.call_at_end, left)
-    elif event is not None and any(entry.home is not None and entry.home.is_here() for entry in event.entries):
+    elif any(entry.home is not None and entry.home.is_here() for entry in _to_come(event)):
         return False
     else:
         barrier.wait(turn, left)
     return True
 
 
+def _to_come(event: "Event | None") -> "tuple[Registration, ...]":
+    if event is not None:
+        return event.entries
+    return tuple(callbacks.after) if barrier.held else ()
+
+
 def late(event: "Event | None") -> str:
+    if barrier.held:
+        return "the restore event waits for the end of a snapshot that was announced"
     what = f" in {event.now}" if event and event.now else ""
     return f"the restore event still runs elsewhere{what}"
 
@@ -206,12 +215,15 @@ def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list
     return failed
 
 
-def woken(paths: bool) -> None:
+def woken(why: int) -> None:
     """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
 
-    `paths`: a source came, went or was replaced.
+    `why`: PATHS, a source came, went or was replaced; HEARD, who announces snapshots has said something.
     """
-    if paths:
+    lifecycle = sys.modules.get("snapsafe_rt.lifecycle")
+    if lifecycle is not None:
+        lifecycle.woken(bool(why & HEARD))
+    if why & PATHS and not activation.state.quiesced:
         activation.probe(now=True)
         from snapsafe_rt import watching
 

@@ -69,6 +69,12 @@ def from_manager() -> "tuple[str, int] | None":
     return (name, received[0]) if name and received else None
 
 
+def forget() -> None:
+    """The manager may be asked at once."""
+    global _asked
+    _asked = None
+
+
 def _ask(received: "list[int]") -> "str | None":
     """Returns the name, and in `received` every descriptor that came along. Raises OSError."""
     until = time.monotonic() + SECONDS

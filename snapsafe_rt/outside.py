@@ -33,6 +33,8 @@ from snapsafe_rt.procfs import (
 )
 from snapsafe_rt.watching import HOW
 
+HELD, HEARD = 6, 7  # enum ss_contact_state in cython/contact.h
+
 MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
 LENGTH_MOST = 1 << 20
@@ -43,8 +45,9 @@ _HEADER = struct.Struct("<8sIIIIQII6QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
 _COLD = struct.Struct("<IiQQqQI4x")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause
-_FENCE = struct.Struct("<qQQQQIII4x")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash
-_SOURCE = struct.Struct("<QQii?7xQQii")  # page, length, kind, word, device, dev, ino, lost, stuck
+_FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
+_SOURCE = struct.Struct("<QQii??6xQQii")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck
+_CONTACT_AT = 0xA0
 _RESEEDED_AT, _FROZEN_AT = 0x800, 0x808
 _PATH_MOST = 4096
 
@@ -97,6 +100,7 @@ class Record:
         header = memory.unpack(_HEADER, start)
         self.magic, self.version, self.length = header[0], header[1], header[2]
         self.pid, self.watcher, self.callbacks = header[5:8]
+        self.contact = int.from_bytes(memory.read(start + _CONTACT_AT, 4), "little")
         self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[8:14]
         self.source_size, self.source_count = header[14:16]
         self.tables = [memory.unpack(_LIBRARIES, start + _HEADER.size + n * _LIBRARIES.size) for n in range(2)]
@@ -248,6 +252,7 @@ class Outside(report.Status):
         # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
         if record.pid == own_id(self.pid) and record.watcher < len(HOW):
             self.watching["how"] = HOW[record.watcher]
+            self._take_contact(record.contact)
         self.callbacks = record.callbacks
         self.epoch = words.epoch
         self.restores["count"] = words.restores
@@ -271,7 +276,7 @@ class Outside(report.Status):
     def _read_lines(self, lines: list[list[str]]) -> list[tuple[str, str, str, bool]]:
         rows = []
         for kind, *fields in lines:
-            if kind != "event":
+            if kind not in ("event", "snapshot"):
                 fields = [printable(field) for field in fields]
             try:
                 if kind == "snapsafe":
@@ -295,6 +300,10 @@ class Outside(report.Status):
                     self.problems.append(fields[0])
                 elif kind == "event":
                     self.last_event = report.event_as_dict(fields)
+                elif kind == "lifecycle":
+                    self.lifecycle |= {"kind": fields[0], "phase": fields[1], "reason": fields[2]}
+                elif kind == "snapshot":
+                    self._take_snapshot(fields)
                 elif kind == "cut":
                     rows.append(("record", "unprotected", "says more than fits into it", False))
             except (IndexError, ValueError):
@@ -307,7 +316,10 @@ class Outside(report.Status):
         source = record.source(words.watched)
         if source is None:
             return
-        page, _, kind, _, device, dev, ino, lost, stuck = source
+        page, _, kind, _, device, let_go, dev, ino, lost, stuck = source
+        if let_go:
+            self.problems.append(report.LET_GO)
+            return
         name, rank = self._slots.get(words.watched, ("a source that its record does not name", 2))
         if lost:
             self.problems.append(f"{name} was truncated or overwritten: nothing is watched")
@@ -333,7 +345,7 @@ class Outside(report.Status):
         self.source = {
             "source": name,
             "what": sources.RANKS[rank] if 0 <= rank < len(sources.RANKS) else "",
-            "synchronous": device or frozen == 1,
+            "synchronous": kind == 0 and (device or frozen == 1),
             "value": words.remembered if value is None else value & words.mask,
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),
@@ -344,8 +356,22 @@ class Outside(report.Status):
         if stuck:
             self.problems.append(f"{name}: its writer died half-way, the sequence count is odd")
 
+    def _take_contact(self, contact: int) -> None:
+        """What the watcher itself says of the connection, newer than the text."""
+        lifecycle = self.lifecycle
+        if lifecycle["phase"] in ("running", "before"):
+            # Of D-Bus the watcher knows only that there is a connection.
+            told = contact == HEARD and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
+            refused = lifecycle["phase"] == "running" and lifecycle["reason"]
+            lifecycle["lock"] = contact == HELD or (told and not refused)
+            if lifecycle["lock"] and lifecycle["phase"] == "running":
+                lifecycle["reason"] = ""
+            elif not lifecycle["reason"]:
+                lifecycle["reason"] = "it has lost the one it had"
+
     def _take_fence(self, record: Record, words: Words) -> None:
-        started, failures, host_epoch, size, used, reseeded, cpu, has_hash = record.memory.unpack(_FENCE, record.fence)
+        words_of_fence = record.memory.unpack(_FENCE, record.fence)
+        started, failures, host_epoch, size, used, reseeded, cpu, has_hash, held = words_of_fence
         left = 0.0
         if any(record.memory.read(record.flag, 4)):
             left = FENCE_SECONDS - (time.monotonic_ns() - started) / 1e9
@@ -356,6 +382,7 @@ class Outside(report.Status):
                 told = record.memory.number(source[0] + _RESEEDED_AT, 8)
                 if told and told == words.remembered != words.outlived:
                     left = 0.0
+            left = max(left, 1.0) if held else left
         left = min(max(left, 0.0), float(FENCE_SECONDS))
         state = "down"
         if left:

@@ -12,6 +12,9 @@ Lines of fields that tabs part; a backslash escapes tab, newline and itself. The
     library   module of libraries.TABLE that is loaded
     problem   sentence
     event     epoch, cause, began, ended (s since 1970), callbacks run; then a field for each error
+    lifecycle who announces snapshots, what the program is at, why it has no lock
+    snapshot  number, began, ended (s since 1970; 0: not yet), what came of it, what could not be let go of; then a
+              field for each error
     cut       there was more than fits
 """
 
@@ -79,6 +82,12 @@ def _text(room: int) -> bytes:
     lines += [("problem", sentence) for sentence in state.problems]
     if last_event is not None:
         lines.append(("event", *last_event))
+    lifecycle = sys.modules.get("snapsafe_rt.lifecycle")
+    if lifecycle is not None:
+        lines.append(("lifecycle", *lifecycle.fields()))
+        last = lifecycle.last()
+        if last is not None:
+            lines.append(("snapshot", *last))
     text = "".join("\t".join(map(_escaped, line)) + "\n" for line in lines).encode("utf-8", "backslashreplace")
     if len(text) > room:
         text = text[: text.rfind(b"\n", 0, room - len(b"cut\n")) + 1] + b"cut\n"

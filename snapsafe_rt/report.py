@@ -22,6 +22,13 @@ LIMITS = (
 )
 
 
+NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
+LET_GO = (
+    "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
+    "over"
+)
+
+
 def event_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
     """A restore event, from the fields that snapsafe_rt.record notes of it. Raises IndexError, ValueError."""
     epoch, cause, began, ended, callbacks, *errors = fields
@@ -31,6 +38,19 @@ def event_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
         "began": float(began),
         "ended": float(ended),
         "callbacks": int(callbacks),
+        "errors": errors,
+    }
+
+
+def snapshot_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
+    """The last snapshot that was announced, from snapsafe_rt.lifecycle's fields. Raises IndexError, ValueError."""
+    number, began, ended, came_of, kept, *errors = fields
+    return {
+        "number": int(number),
+        "began": float(began),
+        "ended": float(ended) or None,
+        "came_of": came_of,
+        "kept": kept,
         "errors": errors,
     }
 
@@ -68,6 +88,13 @@ class Status:
         self.watching: dict[str, Any] = {"how": "off", "reason": "nothing is registered"}
         self.rows: list[Row] = []
         self.last_event = event_as_dict(record.last_event) if record.last_event is not None else None
+        self.lifecycle: dict[str, Any] = {
+            "kind": state.settings.lifecycle,
+            "lock": False,
+            "phase": "running",
+            "reason": NOTHING_REGISTERED,
+            "last_snapshot": None,
+        }
 
     @classmethod
     def now(cls) -> "Status":
@@ -116,10 +143,22 @@ class Status:
         self.callbacks = len(callbacks.after) if callbacks is not None else 0
         if "snapsafe_rt.watching" in sys.modules:
             self.watching = sys.modules["snapsafe_rt.watching"].describe()
+        lifecycle = sys.modules.get("snapsafe_rt.lifecycle")
+        if lifecycle is not None:
+            self.lifecycle |= lifecycle.describe()
+            self._take_snapshot(lifecycle.last())
+
+    def _take_snapshot(self, fields: "Sequence[str] | None") -> None:
+        if fields is not None:
+            self.lifecycle["last_snapshot"] = snapshot_as_dict(fields)
+            if fields[4] and not float(fields[2]):
+                self.problems.append(f"CRIU cannot dump it: {fields[4]}")
 
     def _read_source(self) -> None:
         watched = activation.state.watched
         if watched is None or watched.rank is None:
+            if activation.state.let_go is not None:
+                self.problems.append(LET_GO)
             return
         info = native.describe_source(watched.slot)
         if info.lost:
@@ -193,6 +232,7 @@ class Status:
                 for row in self.rows
             ],
             "last_event": self.last_event,
+            "lifecycle": self.lifecycle,
             "problems": self.problems,
             "limits": list(LIMITS),
         }

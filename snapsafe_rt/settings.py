@@ -25,7 +25,7 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; the contract's code for a re
 class Settings:
     """What the environment asks for; `problems` has a sentence for each value that could not be used."""
 
-    __slots__ = ("disruption", "enabled", "problems", "reseed_kept", "sources", "strict", "watch")
+    __slots__ = ("disruption", "enabled", "lifecycle", "problems", "reseed_kept", "sources", "strict", "watch")
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -35,7 +35,7 @@ class Settings:
         self.sources = self._text("SNAPSAFE_SOURCES") or DEFAULT_SOURCES
         self.disruption = self._choice("SNAPSAFE_DISRUPTION")
         self.watch = self._choice("SNAPSAFE_WATCH") == "1"
-        self._choice("SNAPSAFE_LIFECYCLE")
+        self.lifecycle = self._choice("SNAPSAFE_LIFECYCLE")
 
     def changed(self) -> "list[tuple[str, str]]":
         """(name, value) of the variables that ask for something else than the default."""

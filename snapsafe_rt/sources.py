@@ -1,6 +1,7 @@
 """Which counter is watched: reads the list, judges each candidate, picks the best one that can be used."""
 
 import os
+import sys
 
 from snapsafe_rt.core import native
 
@@ -63,6 +64,8 @@ class Candidate:
         self.via = ""
         self.found = self._look()
         status, error, self.slot = native.map_source(_KINDS[self.kind], self.path)
+        if self.lent and native.describe_source(self.lent[1]).let_go:
+            self.lent = None  # whoever passed it is asked again
         if status and self.lent:
             self.via, self.slot = self.lent
             status = 0
@@ -76,6 +79,17 @@ class Candidate:
             return
         self.lent = self.via, self.slot = who, slot
         self._judge(0, 0)
+
+    def why_kept(self) -> str:
+        """Why a mapped device cannot be let go of for a while; "" if it can be had again."""
+        if self.via:
+            # The descriptor itself stays open, and the program's; what the manager passed it passes again.
+            return "stays mapped: systemd passed it" if self.via == "systemd" else ""
+        try:
+            os.close(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
+        except OSError as error:
+            return f"stays mapped: it could not be opened again ({error.strerror})"
+        return ""
 
     def _judge(self, status: int, error: int) -> None:
         if status:
@@ -183,6 +197,13 @@ def _borrow(barred: list[Candidate], none_to_pass: bool) -> None:
                 candidate.borrow("the manager", found[1])
         if found is not None:
             os.close(found[1])
+
+
+def ask_manager_again() -> None:
+    """Also if it has just been asked."""
+    lent = sys.modules.get("snapsafe_rt.lent")
+    if lent is not None:
+        lent.forget()
 
 
 def _sentence(status: int, error: int) -> str:

@@ -2,29 +2,34 @@
 
 import os
 import stat
+import sys
 
 from snapsafe_rt import activation, callbacks, patches
 from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from snapsafe_rt.sources import Candidate
-
-    Item = tuple[str, str | None, int, bool, bool, int, int]
+    Item = tuple[str, str | None, int, bool, bool, bool, int, int]
+    # Is a thread wanted; what it watches; the connection that it holds; how often it looks instead, in ms
+    Plan = tuple[bool, list[Item], tuple[str, bytes, bool] | None, int]
 
 HOW = ("off", "poll", "inotify", "timer", "starting")  # enum ss_watch_how in cython/watcher.h
+
+ITEMS = 12  # SS_WATCH_ITEMS in cython/watcher.h
 
 # inotify(7); linux/inotify.h
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_TO, CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
 DELETE_SELF, MOVE_SELF, ONLYDIR = 0x400, 0x800, 0x1000000
 
-_planned: "tuple[bool, list[Item]]" = (False, [])
+_NOTHING: "Plan" = (False, [], None, 0)
+_planned = _NOTHING
 _exit_hooked = False
 _ended = False  # the interpreter is about to: only check() runs events
 
 
-def update(again: bool = False) -> None:
+def update(again: bool = False, farewell: "bytes | None" = None) -> None:
     """Start, stop or redirect the threads as things are now. `again`: even if the plan is the same as before.
+    `farewell`: the last words on the connection that ends with it.
 
     Called when something was registered, unregistered, activated or probed. A thread that cannot be started is told by
     status(): check() still works.
@@ -34,8 +39,16 @@ def update(again: bool = False) -> None:
     if native is None or _ended or not native.in_main_interpreter():
         return  # other interpreters run their callbacks in check(): a thread could outlive them
     with activation.lock():
-        wanted = bool(state.active and state.settings.watch and (callbacks.after or patches.refreshers()))
-        plan = (wanted, _items() if wanted else [])
+        lifecycle = sys.modules.get("snapsafe_rt.lifecycle")
+        asked = lifecycle is not None and lifecycle.wanted()
+        plan = _NOTHING
+        if state.active and state.settings.watch and (callbacks.after or patches.refreshers() or asked):
+            contact, paths, look_ms = lifecycle.plan() if lifecycle is not None and asked else (None, [], 0)
+            items = paths if look_ms else [*_items()[: ITEMS - len(paths)], *paths]
+            plan = (True, items, contact, look_ms)
+        elif lifecycle is not None:
+            lifecycle.forget()
+        wanted = plan[0]
         if plan == _planned and not (wanted and (again or not native.inspect_watcher().running)):
             return
         _planned = plan
@@ -44,7 +57,7 @@ def update(again: bool = False) -> None:
         from snapsafe_rt import events
 
         try:  # noqa: SIM105 - contextlib is not imported at start-up
-            native.plan_watching(plan[1], wanted, events.woken)
+            native.plan_watching(plan[1], wanted, events.woken, plan[2], plan[3], farewell)
         except OSError:
             pass  # inspect_watcher() has the error
 
@@ -59,19 +72,21 @@ def _items() -> "list[Item]":
         mask = 0 if device else MODIFY | ATTRIB | DELETE_SELF | MOVE_SELF
         # A device that was replaced stays mapped, and is not news each time.
         leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
-        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", *leads_to))
+        items.append((watched.path, None, mask, device, watched.kind == "sysgenid", False, *leads_to))
     for candidate in state.candidates:
         if watched is not None and watched.rank == 0:
             break  # nothing is better
-        item = _entry(candidate, candidate is watched)
+        item = entry(candidate.path, candidate.found, candidate is not watched)
         if item is not None and item not in items:
             items.append(item)
-    return items[:12]  # SS_WATCH_ITEMS in cython/watcher.h; check() looks at the rest
+    return items[:ITEMS]  # check() looks at the rest
 
 
-def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
-    """The nearest folder on the way to it that exists, and the name that has to appear there."""
-    folder, name = os.path.split(candidate.path)
+def entry(path: str, found: "os.stat_result | None", written: bool = False, announcer: bool = False) -> "Item | None":
+    """The nearest folder on the way to it that exists, and the name that has to appear there. `found`: what is there
+    now, at the path's end; `written`: is it news that it was written or permitted? `announcer`: is it of who announces
+    snapshots?"""
+    folder, name = os.path.split(path)
     missing = False
     while not os.path.isdir(folder):
         missing = True
@@ -82,15 +97,15 @@ def _entry(candidate: "Candidate", watched: bool) -> "Item | None":
     dev = ino = 0
     if missing:
         dev, ino = _obstacle(os.path.join(folder, name))
-    elif candidate.found is not None:
-        dev, ino = candidate.found.st_dev, candidate.found.st_ino
+    elif found is not None:
+        dev, ino = found.st_dev, found.st_ino
         # Written, or permitted, after it was made. Not before it is there: all that write to /dev/null would wake us.
-        if not watched:
+        if written:
             mask |= ATTRIB
-        if not watched and stat.S_ISREG(candidate.found.st_mode):
+        if written and stat.S_ISREG(found.st_mode):
             mask |= CLOSE_WRITE
-            ino = (ino + candidate.found.st_mtime_ns + candidate.found.st_size) % 2**64  # as look_up() in watcher.c
-    return folder or "/", name, mask, False, False, dev, ino
+            ino = (ino + found.st_mtime_ns + found.st_size) % 2**64  # as look_up() in watcher.c
+    return folder or "/", name, mask, False, False, announcer, dev, ino
 
 
 def running() -> bool:
@@ -145,7 +160,7 @@ def _hook_exit() -> None:
 def _at_exit() -> None:
     """The threads end before the interpreter does; an event gets a second to come to its end."""
     global _planned, _ended
-    _planned = (False, [])
+    _planned = _NOTHING
     _ended = True
     native.plan_watching([], False, None)
     native.wait_quiet(1000)

@@ -5,11 +5,19 @@ import os
 import sys
 
 from snapsafe_rt import activation, settings, sources
-from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure, seconds
 from snapsafe_rt.commands.run import shipped
 from snapsafe_rt.core import MISSING, native
 
-PRINTED = ("snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-device.conf")
+PRINTED = {  # where below packaging/ they are
+    "snapsafe-manager.service": "systemd",
+    "snapsafe.tmpfiles": "systemd",
+    "60-snapsafe.rules": "systemd",
+    "snapsafe-device.conf": "systemd",
+    "snapsafe-fsfreeze.sh": "qemu",
+    "snapsafe-dbus.service": "systemd",
+    "org.snapsafe.Manager1.conf": "dbus",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,19 +39,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of a cgroup v2 whose programs are stopped over a snapshot, on the word of who takes it",
     )
     parser.add_argument(
+        "--gvisor",
+        metavar="PATH",
+        default="/proc/gvisor/checkpoint",
+        help="gVisor's word on checkpoints, followed where it is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--inhibit-delay-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=5.0,
+        help="how long Quiesce waits for those who want to be asked before a snapshot (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quiesced-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=60.0,
+        help="how long the machine stays quiesced if nobody calls Unquiesce (default: %(default)s)",
+    )
+    parser.add_argument(
         "--print",
         choices=PRINTED,
         help="print a file for the system's own folders, with this command's path in it; its first line says where",
     )
     parser.epilog = (
         "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
-        "SNAPSAFE_SOURCES but for its own file, and the kernel's log. Ends with SIGTERM."
+        "SNAPSAFE_SOURCES but for its own file, the kernel's log, and gVisor's file. Ends with SIGTERM."
     )
 
 
 def main(options: argparse.Namespace) -> int:
     if options.print:
-        with open(shipped("packaging", "systemd", options.print), encoding="utf-8") as file:
+        with open(shipped("packaging", PRINTED[options.print], options.print), encoding="utf-8") as file:
             print(file.read().replace("@SNAPSAFE@", _command()), end="")
         return OK
     if native is None:
@@ -65,7 +93,15 @@ def main(options: argparse.Namespace) -> int:
     for path in (options.socket, file):
         _make_folder(os.path.dirname(os.path.abspath(path)))
     try:
-        manager = Manager(os.path.abspath(options.socket), file, names, options.freeze)
+        manager = Manager(
+            os.path.abspath(options.socket),
+            file,
+            names,
+            options.gvisor,
+            options.freeze,
+            delay_max=options.inhibit_delay_max,
+            quiesced_max=options.quiesced_max,
+        )
     except NotFrozen as error:
         raise Failure(f"--freeze: {error}", CONFIGURATION) from None
     except Busy:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from snapsafe_rt import output, outside, procfs
 from snapsafe_rt.activation import activate, state
 from snapsafe_rt.cli import FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
 from snapsafe_rt.outside import Outside
+from snapsafe_rt.report import NOTHING_REGISTERED
 
 if TYPE_CHECKING:
     from snapsafe_rt.report import Status
 
+MANAGER_SECONDS = 1.0  # one that hangs is as good as none
 TONES = {"guarded": "good", "refreshed": "good", "kept": "", "unprotected": "bad", "not loaded": "dim"}
 FENCES = {
     "down": "down: the kernel's random numbers are trusted",
@@ -41,15 +44,16 @@ def main(options: argparse.Namespace) -> int:
         return _show_all(options.json)
     if options.pid is not None:
         status: Status = _look(options.pid)
-        data, by_itself = status.as_dict(), True
+        data, by_itself, machine = status.as_dict(), True, None
     else:
         by_itself = state.active  # before we activate
         status = measure()
-        data = {**status.as_dict(), "by_itself": by_itself}
+        machine = _machine()
+        data = {**status.as_dict(), "by_itself": by_itself, "machine": machine}
     if options.json:
         print(json.dumps(data, indent=2))
     else:
-        show(status, by_itself)
+        show(status, by_itself, machine)
     return OK if status.protected and by_itself else FAILED
 
 
@@ -75,7 +79,7 @@ def measure() -> "Status":
     return status()
 
 
-def show(status: "Status", by_itself: bool) -> None:
+def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") -> None:
     data = status.as_dict()
     if isinstance(status, Outside):
         output.say(f"Process {status.pid}: {status.program}")
@@ -126,8 +130,11 @@ def show(status: "Status", by_itself: bool) -> None:
         output.say(f"Last restore event: {_event(data['last_event'])}.")
         for error in data["last_event"]["errors"]:
             output.say(f"Problem: a callback failed: {procfs.printable(error)}.", "warn")
+    _show_lifecycle(data["lifecycle"])
     for problem in data["problems"]:
         output.say(f"Problem: {problem}.", "warn")
+    if machine is not None:
+        _show_machine(machine)
     output.say("Never covered: " + "; ".join(data["limits"]) + ".")
     output.say()
     if by_itself or not status.active:
@@ -190,6 +197,58 @@ def _ago(when: float) -> str:
 def _event(event: dict[str, Any]) -> str:
     failed = f", {len(event['errors'])} failed" if event["errors"] else ""
     return f"{procfs.printable(event['cause'])}, {_ago(event['ended'])}, {event['callbacks']} callbacks{failed}"
+
+
+# ---- the manager's word on snapshots ----
+
+
+def _show_lifecycle(lifecycle: dict[str, Any]) -> None:
+    """Nothing where nothing is registered."""
+    last = lifecycle["last_snapshot"]
+    who = "systemd-logind" if lifecycle["kind"] == "logind" else "the manager"
+    if lifecycle["lock"]:
+        output.say(f"Before a snapshot: {who} asks it.")
+    elif lifecycle["reason"] != NOTHING_REGISTERED:
+        output.say(f"Before a snapshot: not asked: {procfs.printable(lifecycle['reason'])}.", "warn")
+    if last is not None:
+        came_of = {"original": "it goes on", "clone": "this is a clone", "failed": "refused"}.get(last["came_of"], "")
+        output.say(
+            f"Last snapshot of it: number {last['number']}, announced {_ago(last['began'])}: {came_of or 'not over'}."
+        )
+        for error in last["errors"]:
+            output.say(f"Problem: a callback failed: {procfs.printable(error)}.", "warn")
+
+
+def _machine() -> "dict[str, Any] | None":
+    """None if there is no manager, or none that answers."""
+    try:
+        with Manager(answer_seconds=MANAGER_SECONDS) as manager:
+            described = manager.call("Describe")
+            inhibitors = manager.call("ListInhibitors")["inhibitors"]
+    except (Failure, Refused):
+        return None
+    kept = snake_case({name: described[name] for name in ("state", "snapshot", "lastSnapshot")})
+    return {**kept, "inhibitors": inhibitors}
+
+
+def _show_machine(machine: "dict[str, Any]") -> None:
+    inhibitors = machine["inhibitors"]
+    blocking = [named(one) for one in inhibitors if one["mode"] == "block"]
+    asked = [named(one) for one in inhibitors if one["mode"] == "delay"]
+    output.say(f"The machine is {machine['state']}; asked before a snapshot: {listed(asked) or 'nobody'}.")
+    if blocking:
+        output.say(f"No snapshot may be announced now: {listed(blocking)}.", "warn")
+    last = machine["last_snapshot"]
+    if last is not None:
+        times = ", ".join(
+            f"{name} {last[f'{key}_seconds']:.3f} s"
+            for name, key in (("quiescing", "quiesce"), ("quiesced", "quiesced"), ("unquiescing", "unquiesce"))
+            if last[f"{key}_seconds"] is not None
+        )
+        how = f", {last['ended']}" if last["ended"] else ""
+        output.say(f"Last snapshot: number {last['number']}, {_ago(last['at'])}, {times}{how}.")
+        if last["late"]:
+            output.say(f"Problem: it was taken without waiting any longer for {listed(last['late'])}.", "warn")
 
 
 # ---- --all ----

@@ -8,7 +8,7 @@ import select
 import time
 
 from snapsafe_rt import settings, sources
-from snapsafe_rt.cli import CONFIGURATION, FAILED, OK, Failure
+from snapsafe_rt.cli import CONFIGURATION, FAILED, OK, Failure, seconds
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.watching import ATTRIB, CLOSE_WRITE, CREATE, DELETE_SELF, MODIFY, MOVE_SELF, MOVED_TO, ONLYDIR
 
@@ -17,7 +17,7 @@ NO_POLL_SECONDS = 0.1  # for devices whose driver has no poll: vmclock before Li
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after that; 0 looks once")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="give up after that; 0 looks once")
     parser.add_argument(
         "--since",
         type=_generation,
@@ -28,13 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Prints the old generation and the new one: OLD -> NEW. Exit code 1 if the time is over, 78 if there is no\n"
         "source that could be watched."
     )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise ValueError
-    return value
 
 
 def _generation(text: str) -> int:

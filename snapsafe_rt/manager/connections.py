@@ -1,7 +1,7 @@
 """The socket and who is connected to it: bounded in number, in memory and in the time that one of them takes.
 
-One thread, one epoll(7). A client that does not read its answers is not read from; one that sends what is no message,
-or more than a message may have, is let go.
+One thread, one epoll(7). A client that does not read its answers, or waits for one, is not read from; one that sends
+what is no message, or more than a message may have, is let go.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import socket
 import struct
 from array import array
 from collections import Counter
+from collections.abc import Callable
 
 from snapsafe_rt.manager import varlink
 from snapsafe_rt.manager.loop import READ, WRITE, Loop
@@ -18,6 +19,8 @@ from snapsafe_rt.manager.loop import READ, WRITE, Loop
 CONNECTIONS_MOST = 4096
 CONNECTIONS_OF_ONE_USER = 2048  # root and the manager's own user may have them all
 BUFFERED_MOST = 4 << 20  # bytes of unfinished requests, all connections together
+UNSENT_MOST = 8 << 20  # bytes of answers that nobody reads, likewise; root and the manager's own user may have more
+SMALL = 8192  # bytes that a connection may have in either in any case, so that nobody is kept out by others
 DESCRIPTORS_SPARED = 64
 PAUSE_SECONDS = 1.0
 
@@ -25,11 +28,14 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 class Connections:
-    """Raises OSError where the socket cannot be made."""
+    """Calls ended() for each client that goes. Raises OSError where the socket cannot be made."""
 
-    def __init__(self, path: str, service: varlink.Service, loop: Loop) -> None:
+    def __init__(
+        self, path: str, service: varlink.Service, loop: Loop, ended: "Callable[[varlink.Client], None]"
+    ) -> None:
         self.path = path
-        self.buffered = 0
+        self.buffered = self.unsent = 0
+        self._ended = ended
         self._service = service
         self._loop = loop
         self._of_user: Counter[int] = Counter()
@@ -80,12 +86,12 @@ class Connections:
                 self._pause()
             return  # else it went away again
         peer.setblocking(False)
-        uid = _uid(peer)
-        if self._of_user[uid] >= CONNECTIONS_OF_ONE_USER and uid not in (0, os.geteuid()):
+        pid, uid = _credentials(peer)
+        if self._of_user[uid] >= CONNECTIONS_OF_ONE_USER and not trusted(uid):
             peer.close()
             return
         self._of_user[uid] += 1
-        self._all.add(Connection(peer, uid, self, self._service, self._loop))
+        self._all.add(Connection(peer, uid, pid, self, self._service, self._loop))
         self._update()
 
     def _pause(self) -> None:
@@ -103,9 +109,10 @@ class Connections:
         self._all.discard(connection)
         self._of_user[connection.uid] -= 1
         self._update()
+        self._ended(connection)
 
     def close(self) -> None:
-        """Ends them all, and takes the path away unless it is another's by now."""
+        """Ends them all, without a word, and takes the path away unless it is another's by now."""
         for connection in list(self._all):
             connection.close()
         self._most = 0
@@ -117,27 +124,52 @@ class Connections:
 
 
 class Connection:
-    """One client. Either a request is being received, or an answer is being sent, never both."""
+    """One client. Either a request is being received, or one waits for its answer, or an answer is being sent."""
+
+    __slots__ = (
+        "_answers",
+        "_call",
+        "_ended",
+        "_loop",
+        "_news",
+        "_owner",
+        "_peer",
+        "_received",
+        "_service",
+        "_stale",
+        "_too_much",
+        "pid",
+        "uid",
+    )
 
     def __init__(
         self,
         peer: socket.socket,
         uid: int,
+        pid: int,
         owner: Connections,
         service: varlink.Service,
         loop: Loop,
     ) -> None:
         self.uid = uid
+        self.pid = pid
         self._peer = peer
         self._owner = owner
         self._service = service
         self._loop = loop
         self._received = b""
         self._answers: list[tuple[bytes, int | None]] = []
+        self._call: varlink.Call | None = None  # will be answered later
+        self._news: Callable[[], varlink.Reply] | None = None  # or again and again
+        self._stale = False  # there was news while the last was being sent
+        self._too_much = False
         self._ended = False  # the client will send no more
         loop.watch(peer, READ, self.ready)
 
     def ready(self, mask: int) -> None:
+        if not mask & (READ | WRITE) or self._too_much:  # hung up while it was waiting
+            self.close()
+            return
         try:
             if mask & WRITE:
                 self._send()
@@ -154,24 +186,55 @@ class Connection:
         self._ended = not part
         self._owner.buffered += len(part)
         self._received += part
-        if self._owner.buffered > BUFFERED_MOST:
+        if self._owner.buffered > BUFFERED_MOST and len(self._received) > SMALL:
             raise varlink.Malformed("too much at once")
 
     def _work(self) -> None:
-        while not self._answers:
+        while not self._answers and self._call is None:
             message, nul, rest = self._received.partition(b"\0")
             if not nul:
                 break
             self._owner.buffered -= len(message) + 1
             self._received = rest
-            self._answers.append(self._service.answer(varlink.parse(message, self.uid)))
+            self._call = call = varlink.parse(message, self)
+            outcome = self._service.answer(call)
+            if outcome is not None:
+                self.finish(outcome)
+            if self._too_much:
+                raise varlink.Malformed("answers that nobody reads")
             self._send()
         if len(self._received) > varlink.MESSAGE_MOST and b"\0" not in self._received:
             raise varlink.Malformed("too long")
-        if self._ended and not self._answers:
+        if self._ended and not self._answers and self._call is None:
             self.close()
             return
-        self._loop.watch(self._peer, WRITE if self._answers else READ, self.ready)
+        self._watch()
+
+    def _watch(self) -> None:
+        """While an answer is waited for, a hangup alone wakes us: EPOLLHUP is always told, READ would never end."""
+        self._loop.watch(self._peer, WRITE if self._answers else READ if self._call is None else 0, self.ready)
+
+    def finish(self, outcome: "varlink.Reply | varlink.Error") -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            self._queue(varlink.encode(call, outcome), outcome.fd if isinstance(outcome, varlink.Reply) else None)
+
+    def follow(self, news: "Callable[[], varlink.Reply]") -> None:
+        self._news = news
+        self.tell()
+
+    def tell(self) -> None:
+        if self._call is None or self._news is None:
+            return
+        self._stale = bool(self._answers)
+        if not self._stale:
+            self._queue(varlink.encode(self._call, self._news(), continues=True), None)
+
+    def _queue(self, text: bytes, fd: "int | None") -> None:
+        self._answers.append((text, fd))
+        self._owner.unsent += len(text)
+        self._too_much = len(text) > SMALL and self._owner.unsent > UNSENT_MOST and not trusted(self.uid)
+        self._watch()
 
     def _send(self) -> None:
         while self._answers:
@@ -183,28 +246,37 @@ class Connection:
                 return
             if fd is not None:
                 os.close(fd)
+            self._owner.unsent -= sent
             self._answers[0] = (text[sent:], None)
             if sent == len(text):
                 del self._answers[0]
+            if not self._answers and self._stale:
+                self.tell()
 
     def close(self) -> None:
         self._loop.forget(self._peer)
         self._peer.close()
         self._owner.buffered -= len(self._received)
-        for _, fd in self._answers:
+        for text, fd in self._answers:
+            self._owner.unsent -= len(text)
             if fd is not None:
                 os.close(fd)
         self._received, self._answers = b"", []
         self._owner.gone(self)
 
 
-def _uid(peer: socket.socket) -> int:
+def trusted(uid: int) -> bool:
+    """Root, or the manager's own user."""
+    return uid in (0, os.geteuid())
+
+
+def _credentials(peer: socket.socket) -> "tuple[int, int]":
     try:
         found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     except OSError:
-        return -1
-    uid: int = _CREDENTIALS.unpack(found)[1]
-    return uid
+        return 0, -1
+    pid, uid, _ = _CREDENTIALS.unpack(found)
+    return pid, uid
 
 
 def _identity(path: str) -> "tuple[int, int] | None":

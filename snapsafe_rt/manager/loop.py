@@ -16,13 +16,25 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
+class Timer:
+    """What Loop.later() is to call."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function: Callable[[], None] | None = function
+
+    def cancel(self) -> None:
+        self.function = None
+
+
 class Loop:
     """One thread's, the main one's. wake() alone may be called by others. Takes SIGTERM and SIGINT over."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self._times: list[tuple[float, int, Callable[[], None]]] = []
+        self._times: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._stopped = False
         self._woken: Callable[[], None] = lambda: None
@@ -48,10 +60,12 @@ class Loop:
         del self._watched[fd]
         self._epoll.unregister(fd)
 
-    def later(self, seconds: float, function: Callable[[], None]) -> None:
+    def later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call it once, after that time. Each is a wakeup: not for what could be waited for."""
         self._count += 1
-        heapq.heappush(self._times, (time.monotonic() + seconds, self._count, function))
+        timer = Timer(function)
+        heapq.heappush(self._times, (time.monotonic() + seconds, self._count, timer))
+        return timer
 
     def on_wake(self, function: Callable[[], None]) -> None:
         self._woken = function
@@ -70,9 +84,15 @@ class Loop:
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         while not self._stopped:
-            pause = max(0.0, self._times[0][0] - time.monotonic()) if self._times else None
-            for fd, mask in self._epoll.poll(pause):
+            for fd, mask in self._epoll.poll(self._pause()):
                 if fd in self._watched:  # else forgotten by what was called before it
                     self._watched[fd][1](mask)
             while self._times and self._times[0][0] <= time.monotonic():
-                heapq.heappop(self._times)[2]()
+                function = heapq.heappop(self._times)[2].function
+                if function is not None:
+                    function()
+
+    def _pause(self) -> "float | None":
+        while self._times and self._times[0][2].function is None:
+            heapq.heappop(self._times)
+        return max(0.0, self._times[0][0] - time.monotonic()) if self._times else None

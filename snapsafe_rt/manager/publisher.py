@@ -30,12 +30,18 @@ class Publisher:
             return False
         return True
 
-    def write(self, seen: publish.Seen, *, reseeded: bool) -> None:
-        """Move the generation; make the file where there is none."""
+    def write(self, seen: publish.Seen, *, reseeded: bool, known: bool = False) -> None:
+        """Move the generation, unless that is `known` by it; make the file where there is none."""
         self.reseeded = reseeded
         self.problem = ""
         try:
-            self.generation = publish.publish(self.path, reseeded=reseeded, synchronous=self.synchronous, seen=seen)[1]
+            self.generation = publish.publish(
+                self.path,
+                generation=self.generation if known else None,
+                reseeded=reseeded,
+                synchronous=self.synchronous,
+                seen=seen,
+            )[1]
         except FileNotFoundError:
             self._create(seen, reseeded)
         except OSError as error:

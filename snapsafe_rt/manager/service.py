@@ -13,60 +13,13 @@ from snapsafe_rt.core import native
 from snapsafe_rt.manager import varlink
 from snapsafe_rt.manager.connections import Connections
 from snapsafe_rt.manager.freezer import Freezer, NotFrozen, left_frozen, thaw_left
-from snapsafe_rt.manager.loop import Loop
+from snapsafe_rt.manager.interface import INTERFACE
+from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.publisher import Publisher, reseed
 from snapsafe_rt.manager.signs import SAME_RESTORE_SECONDS, Signs
-from snapsafe_rt.manager.varlink import Call, Reply, denied, invalid
+from snapsafe_rt.manager.snapshots import Snapshots, must_be_trusted
+from snapsafe_rt.manager.varlink import Call, Reply, invalid
 from snapsafe_rt.publish import ENTROPY_LEAST, ENTROPY_MOST
-
-INTERFACE = """\
-# Tells programs of this machine or container that it was restored from a snapshot.
-interface org.snapsafe.Manager
-
-# What is watched, and what became of it. source: what tells of a restore, null if the kernel's log alone does; how:
-# poll, inotify, timer, kmsg, off. generation: of the file that is written, null while there is none. published:
-# restores since the manager started; reseeded: the kernel's generator was, after the last one; lastRestore: seconds
-# since 1970.
-method Describe() -> (
-  version: string,
-  pid: int,
-  source: ?string,
-  how: string,
-  vmgenid: bool,
-  file: string,
-  generation: ?int,
-  published: int,
-  reseeded: bool,
-  lastRestore: ?float,
-  clients: int,
-  problems: []string
-)
-
-# The device that is watched, open for reading: the descriptor comes with the answer, at that index. source: only if it
-# is this one.
-method GetSource(source: ?string) -> (source: string, fileDescriptor: int)
-
-# The machine was restored, says an agent. entropy: 16 to 512 bytes in base64, secret and different in every clone,
-# which the kernel is fed with first. Takes root or the manager's own user.
-method Bump(entropy: ?string) -> (generation: int, reseeded: bool)
-
-# A snapshot is about to be taken: the programs of the cgroup of --freeze are stopped, and the answer comes when they
-# stand still. They go on after a restore was published, by Thaw, or after that many seconds, then as if restored: 60 if
-# not given, 3600 at the most. Takes root or the manager's own user, as does Thaw.
-method Freeze(seconds: ?int) -> ()
-
-# The snapshot was taken, or will not be. restored: this is a clone, so that it is published first.
-method Thaw(restored: bool) -> ()
-
-# The programs were not stopped.
-error NotFrozen (reason: string)
-
-# No such device is watched here.
-error NoSource (reason: string)
-
-# The generation could not be written.
-error NotPublished (reason: string)
-"""
 
 RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by Bump"
 RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks
@@ -79,25 +32,39 @@ class Busy(Exception):
 
 
 class Manager:
-    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `cgroup`: the folder of the programs to stop over a snapshot.
-    Raises OSError where the socket cannot be made, Busy, NotFrozen."""
+    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `gvisor`: gVisor's file, where it is; `cgroup`: the folder of
+    the programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket
+    cannot be made, Busy, NotFrozen."""
 
-    def __init__(self, socket_path: str, file_path: str, names: list[str], cgroup: "str | None" = None) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        file_path: str,
+        names: list[str],
+        gvisor: str,
+        cgroup: "str | None",
+        delay_max: float,
+        quiesced_max: float,
+    ) -> None:
         self._lock = _lock(socket_path + ".lock")
         self._freezer = Freezer(cgroup, self._lock) if cgroup else None
-        self._frozen = 0  # counts the times; odd while they are
-        self._thawed = -SAME_RESTORE_SECONDS
+        self.frozen = False
+        self._freeze_ends: Timer | None = None
+        self._published_at_freeze = 0
+        self._thawed = -SAME_RESTORE_SECONDS  # when they were let go as restored, last
         self._unfrozen_restores = 0
         self._loop = Loop()
-        self._signs = Signs(names)
+        self._signs = Signs(names, gvisor)
         self._file = Publisher(file_path)
         self._file.synchronous = self._freezer is not None
-        self._published = 0
+        self.published = 0
         self._last: float | None = None
         self._done = native.epoch()
         self._retrying = False
         self._bumped = False  # an agent tells of restores
         self._told = ""
+        self._catch_up()
+        self._snapshots = Snapshots(self, self._loop, socket_path + ".state", delay_max, quiesced_max)
         service = varlink.Service(
             "snapsafe manager",
             settings.VERSION,
@@ -108,10 +75,10 @@ class Manager:
                 "org.snapsafe.Manager.Bump": self._bump,
                 "org.snapsafe.Manager.Freeze": self._freeze,
                 "org.snapsafe.Manager.Thaw": self._thaw,
+                **self._snapshots.methods(),
             },
         )
-        self._catch_up()
-        self._connections = Connections(socket_path, service, self._loop)
+        self._connections = Connections(socket_path, service, self._loop, self._snapshots.gone)
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -120,9 +87,10 @@ class Manager:
         notify("READY=1")
         self._look()  # what happened before the watch stood
         self._loop.run()
-        notify("STOPPING=1")
+        notify("STOPPING=1", wait=False)
+        self._snapshots.close()
         self._connections.close()
-        if self._frozen & 1:
+        if self.frozen:
             self._let_go(restored=True)
         self._file.leave()
         signal.set_wakeup_fd(-1)
@@ -154,33 +122,39 @@ class Manager:
 
     def _look(self) -> None:
         if native.epoch() != self._done:
-            self._restored()
+            self._restored(known=self._signs.late())
         self._attend()
         self._tell()
 
-    def _restored(self, fed: bool = False) -> None:
+    def _restored(self, fed: bool = False, known: bool = False) -> None:
+        if known:
+            self._publish(known=True)
+            return
         same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a late sign of what we were told
-        if self._freezer is not None and not self._frozen & 1 and not same:
+        if self._freezer is not None and not self.frozen and not same:
             self._unfrozen_restores += 1
             self._file.synchronous = False  # not every snapshot is taken of frozen programs
         self._publish(fed)
-        self._let_go(restored=False)
+        if self._snapshots.running:
+            self._let_go(restored=False)
+        self._snapshots.restored()
 
-    def _publish(self, fed: bool = False) -> None:
-        """`fed`: the kernel was given the host's bytes for this restore."""
+    def _publish(self, fed: bool = False, known: bool = False) -> None:
+        """`fed`: the kernel was given the host's bytes for this restore; `known`: it was published already."""
         for _ in range(PUBLISH_TRIES):
             epoch = native.epoch()  # advancing has reseeded the kernel, where it may: ss_entropy_restored()
             seen = self._signs.seen()
             reseeded = fed or native.inspect_entropy().kernel_reseeded
             if native.epoch() != epoch:
-                fed = False
+                fed = known = False
                 continue
-            self._file.write(seen, reseeded=reseeded)
-            self._published += 1
-            self._last = time.time()
+            self._file.write(seen, reseeded=reseeded, known=known)
+            if not known:
+                self.published += 1
+                self._last = time.time()
             self._done = epoch
             self._attend()
-            fed = False
+            fed = known = False
             if native.epoch() == epoch:
                 break  # else restored meanwhile: what was written is another machine's
         else:
@@ -198,19 +172,67 @@ class Manager:
 
     def _let_go(self, restored: bool) -> None:
         """If the programs stand still: publish first what they must know, then they go on."""
-        if not self._frozen & 1 or self._freezer is None:
+        if not self.frozen or self._freezer is None:
             return
+        if self._freeze_ends is not None:
+            self._freeze_ends.cancel()
+            self._freeze_ends = None
         if restored:
             native.advance()
-        if native.epoch() != self._done:
-            self._publish()
+        self.look()
         try:
             self._freezer.thaw()
-            self._frozen += 1
-            self._thawed = time.monotonic()
+            self.frozen = False
+            if self.published != self._published_at_freeze:
+                self._thawed = time.monotonic()
         except OSError as error:
-            _say(f"{self._freezer.folder} cannot be thawed: {error.strerror}")
+            self.say(f"{self._freezer.folder} cannot be thawed: {error.strerror}")
             self._loop.later(1.0, lambda: self._let_go(restored=False))
+
+    # ---- what a snapshot that was announced takes: snapshots.Restores ----
+
+    @property
+    def generation(self) -> "int | None":
+        return self._file.generation
+
+    def announced(self) -> None:
+        self._signs.forget_told()
+
+    def look(self) -> None:
+        self._signs.look()
+        if native.epoch() != self._done:
+            self._publish()
+
+    def told(self) -> None:
+        self._bumped = True
+        self._signs.look()
+        if native.epoch() == self._done:
+            native.advance()
+            self._signs.told()
+        self._publish()
+
+    def unknown(self) -> None:
+        if self.frozen or (self._bumped and not self._signs.any):
+            native.advance()
+        self.look()
+
+    def freeze(self) -> str:
+        if self._freezer is not None:
+            try:
+                self._freezer.freeze()
+            except NotFrozen as error:
+                return str(error)
+            self.frozen = True
+            self._published_at_freeze = self.published
+        return ""
+
+    def thaw(self) -> None:
+        self._let_go(restored=False)
+
+    def say(self, text: str) -> None:
+        print(f"snapsafe manager: {text}", file=sys.stderr, flush=True)
+
+    # ----
 
     def problems(self) -> list[str]:
         found = self._signs.problems()
@@ -221,21 +243,22 @@ class Manager:
             )
         if self._file.problem:
             found.append(f"restores are not published: {self._file.problem}")
-        if self._published and not self._file.reseeded:
+        untold = self._snapshots.problem()
+        if untold:
+            found.append(f"no snapshot can be announced: {untold}")
+        if self.published and not self._file.reseeded:
             found.append(f"the kernel's generator was not reseeded: that takes {RESEEDING}")
         return found
 
     def _tell(self) -> None:
-        source = self._signs.source
-        watched = source.name if source is not None else "the kernel's log" if self._signs.any else "nothing"
-        text = f"watching {watched} ({self._signs.how}), {self._published} restores published"
+        text = f"watching {self._signs.watched} ({self._signs.how}), {self.published} restores published"
         problems = self.problems()
         told = "; ".join([text, *problems])
         if told != self._told:
-            notify(f"STATUS={told}")
+            notify(f"STATUS={told}", wait=False)
             for problem in problems:
                 if problem not in self._told:
-                    _say(problem)
+                    self.say(problem)
         self._told = told
 
     # ---- what is answered ----
@@ -252,11 +275,12 @@ class Manager:
                 "vmgenid": self._signs.vmgenid,
                 "file": self._file.path,
                 "generation": self._file.generation,
-                "published": self._published,
+                "published": self.published,
                 "reseeded": self._file.reseeded,
                 "lastRestore": self._last,
                 "clients": len(self._connections),
                 "problems": self.problems(),
+                **self._snapshots.describe(),
             }
         )
 
@@ -277,7 +301,7 @@ class Manager:
 
     def _bump(self, call: Call) -> Reply:
         [entropy] = call.take(entropy=str)
-        _must_be_trusted(call)
+        must_be_trusted(call)
         fed = entropy is not None and reseed(_seed(entropy))
         native.advance()
         self._bumped = True
@@ -289,43 +313,40 @@ class Manager:
 
     def _freeze(self, call: Call) -> Reply:
         [seconds] = call.take(seconds=int)
-        _must_be_trusted(call)
+        must_be_trusted(call)
         seconds = FROZEN_SECONDS if seconds is None else seconds
         if not 0 < seconds <= FROZEN_SECONDS_MOST:
             raise invalid("seconds")
         if self._freezer is None:
             raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="the manager was started without --freeze")
-        if self._frozen & 1:
+        self._must_run()
+        if self.frozen:
             raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="somebody else froze them, and has not thawed")
-        try:
-            self._freezer.freeze()
-        except NotFrozen as error:
-            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason=str(error)) from None
-        self._frozen += 1
-        mine = self._frozen
+        reason = self.freeze()
+        if reason:
+            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason=reason)
 
         def late() -> None:
-            if self._frozen == mine:
-                _say(f"nobody thawed within {seconds} s: the programs go on as restored")
-                self._let_go(restored=True)
+            self.say(f"nobody thawed within {seconds} s: the programs go on as restored")
+            self._let_go(restored=True)
 
-        self._loop.later(seconds, late)
+        self._freeze_ends = self._loop.later(seconds, late)
         return Reply({})
 
     def _thaw(self, call: Call) -> Reply:
         [restored] = call.take(restored=bool)
         if restored is None:
             raise invalid("restored")
-        _must_be_trusted(call)
+        must_be_trusted(call)
+        self._must_run()
         self._let_go(restored)
         self._tell()
         return Reply({})
 
-
-def _must_be_trusted(call: Call) -> None:
-    """Root, or the manager's own user."""
-    if call.uid not in (0, os.geteuid()):
-        raise denied()
+    def _must_run(self) -> None:
+        """What Quiesce stopped, Unquiesce lets go."""
+        if not self._snapshots.running:
+            raise varlink.Error("org.snapsafe.Manager.OperationInProgress", state=self._snapshots.state)
 
 
 def _seed(text: str) -> bytes:
@@ -349,12 +370,8 @@ def _lock(path: str) -> int:
     return fd
 
 
-def _say(text: str) -> None:
-    print(f"snapsafe manager: {text}", file=sys.stderr, flush=True)
-
-
-def notify(text: str) -> None:
-    """To the service manager, if one waits for it: sd_notify(3)."""
+def notify(text: str, *, wait: bool = True) -> None:
+    """To the service manager, if one waits for it: sd_notify(3). Without `wait` it is lost if that does not read."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in ("/", "@"):
         return
@@ -362,6 +379,6 @@ def notify(text: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
         try:
             peer.connect(address)
-            peer.send(text.encode("utf-8", "backslashreplace"))
+            peer.send(text.encode("utf-8", "backslashreplace"), 0 if wait else socket.MSG_DONTWAIT)
         except OSError:
             pass  # who does not listen is not told

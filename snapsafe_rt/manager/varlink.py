@@ -6,7 +6,7 @@ reply has their index, as sd-varlink does it (systemd src/libsystemd/sd-varlink)
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 MESSAGE_MOST = 16384  # bytes; the largest request holds 512 bytes of entropy
 
@@ -77,27 +77,53 @@ class Reply(NamedTuple):
     fd: int | None = None
 
 
+class Client(Protocol):
+    """Who calls. `uid`, `pid`: of the process that connected (SO_PEERCRED); -1 and 0 if unknown."""
+
+    uid: int
+    pid: int
+
+    def finish(self, outcome: "Reply | Error") -> None:
+        """Answer the call whose method returned None. Returns at once and raises nothing, as does tell()."""
+
+    def follow(self, news: "Callable[[], Reply]") -> None:
+        """Instead of that: send now, and at each tell(), what news() returns by then."""
+
+    def tell(self) -> None:
+        """There is news. A client that reads slowly gets the last only."""
+
+
 class Call(NamedTuple):
-    """A request. `uid`: of the process that connected (SO_PEERCRED); -1 if unknown."""
+    """A request. `more`: more than one reply is welcome."""
 
     method: str
     parameters: dict[str, Any]
     oneway: bool
-    uid: int
+    more: bool
+    client: Client
 
     def take(self, **types: type) -> list[Any]:
-        """The parameters of these names, None where not given. Raises Error for others and for other types."""
+        """The parameters of these names, None where not given. Raises Error for others and for other types. A float may
+        be given as an integer, a list is one of strings."""
         for name in self.parameters:
             if name not in types:
                 raise invalid(name)
         for name, kind in types.items():
             value = self.parameters.get(name)
-            if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            if value is None:
+                continue
+            if isinstance(value, bool):
+                fits = kind is bool
+            elif isinstance(value, list):
+                fits = kind is list and all(isinstance(one, str) for one in value)
+            else:
+                fits = isinstance(value, (int, float) if kind is float else kind)
+            if not fits:
                 raise invalid(name)
         return [self.parameters.get(name) for name in types]
 
 
-def parse(message: bytes, uid: int = -1) -> Call:
+def parse(message: bytes, client: Client) -> Call:
     """Raises Malformed."""
     try:
         found = json.loads(message)
@@ -112,14 +138,21 @@ def parse(message: bytes, uid: int = -1) -> Call:
         raise Malformed("no method, or parameters that are no object")
     if found.get("upgrade"):
         raise Malformed("asks for another protocol")
-    return Call(method, parameters, found.get("oneway") is True, uid)
+    return Call(method, parameters, found.get("oneway") is True, found.get("more") is True, client)
 
 
-def _encode(message: Mapping[str, Any]) -> bytes:
+def encode(call: Call, outcome: "Reply | Error", *, continues: bool = False) -> bytes:
+    """The answer to it; empty for a oneway call."""
+    if call.oneway:
+        return b""
+    message: dict[str, Any] = {"error": outcome.name} if isinstance(outcome, Error) else {}
+    message["parameters"] = outcome.parameters
+    if continues:
+        message["continues"] = True
     return json.dumps(message, separators=(",", ":"), ensure_ascii=True).encode() + b"\0"
 
 
-Method = Callable[[Call], Reply]
+Method = Callable[[Call], Reply | None]
 
 
 class Service:
@@ -136,16 +169,12 @@ class Service:
             **methods,
         }
 
-    def answer(self, call: Call) -> tuple[bytes, int | None]:
-        """The encoded answer (empty for a oneway call), and a descriptor to pass with it, the caller's to close."""
-        fd = None
-        message: dict[str, Any]
+    def answer(self, call: Call) -> "Reply | Error | None":
+        """What to answer; None: call.client will be told later."""
         try:
-            reply = self._find(call.method)(call)
-            message, fd = {"parameters": reply.parameters}, reply.fd
+            return self._find(call.method)(call)
         except Error as error:
-            message = {"error": error.name, "parameters": error.parameters}
-        return (b"" if call.oneway else _encode(message)), fd
+            return error
 
     def _find(self, name: str) -> Method:
         interface, _, _ = name.rpartition(".")

@@ -102,7 +102,7 @@ class Stage:
             return str(error)
         return done.stderr.strip() if done.returncode else ""
 
-    def run(self, command: list[object], env: dict[str, str], timeout: float = 60) -> str:
+    def run(self, command: list[object], env: dict[str, str], timeout: float = 180) -> str:
         """What it printed. It must end well; what it says on stderr is the caller's to allow."""
         done = subprocess.run(
             [*self.command, *map(str, command)],
@@ -117,7 +117,7 @@ class Stage:
         self.stderr = done.stderr
         return done.stdout
 
-    def different(self, command: list[object], env: dict[str, str], timeout: float = 60) -> int:
+    def different(self, command: list[object], env: dict[str, str], timeout: float = 180) -> int:
         said = self.run(command, env, timeout)
         lines = [line for line in said.splitlines() if line.startswith("different: ")]
         assert len(lines) == 1, f"{command}\n{said}\n{self.stderr}"

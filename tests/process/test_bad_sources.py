@@ -344,6 +344,28 @@ def test_sysgenid_is_32_bits(run_python, shm_path):
     run_python(script, path, env={"SNAPSAFE_SOURCES": f"sysgenid:{path}"})
 
 
+@pytest.mark.parametrize(("kind", "synchronous"), [("sysgenid", False), ("vmclock", True)])
+def test_what_user_space_moves_is_late(run_python, shm_path, compile_native, kind, synchronous):
+    """A hypervisor moves VMClock before a clone runs; whoever is told to moves SysGenID, and programs run meanwhile."""
+    path = shm_path / "device"
+    path.write_bytes(layout(1))
+    found = path.stat()
+    script = """
+    import json, subprocess, sys, uuid
+    import snapsafe_rt
+    uuid.uuid4()
+    status = snapsafe_rt.status()
+    outside = subprocess.run([sys.executable, "-m", "snapsafe_rt", "status", "--json", "--pid", str(status.pid)],
+                             stdout=subprocess.PIPE).stdout
+    for source in status.source, json.loads(outside)["source"]:
+        assert "device" in source["what"] and source["synchronous"] == (sys.argv[1] == "True"), source
+    note = next(row.note for row in status.rows if row.name == "uuid")
+    assert ("drawn ahead" in note.split(";")[0]) == (sys.argv[1] == "True"), note
+    """
+    preload = {"LD_PRELOAD": str(compile_native("device.c")), "STANDIN_DEVICE": f"{found.st_dev}:{found.st_ino}"}
+    run_python(script, str(synchronous), env={"SNAPSAFE_SOURCES": f"{kind}:{path}", **preload})
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [

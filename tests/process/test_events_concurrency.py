@@ -263,6 +263,7 @@ def test_a_source_that_is_rewritten_without_pause(run):
     run("""
     register(calls.append, 1)
     end = False
+    bump()  # the threads below may be done before this one's turn comes
     def rewrite():
         while not end: bump()
     def check():

@@ -258,6 +258,14 @@ def test_bump_with_the_hosts_bytes(manager, outer):
     assert words(one.file)["reseeded"] == words(one.file)["generation"] == answer["generation"]
 
 
+def test_a_service_manager_that_does_not_read(manager, outer):
+    """Its queue is full, and the manager goes on."""
+    one = manager(outer.uri)
+    for _ in range(300):
+        assert "generation" in one.call("Bump")["parameters"]
+    assert one.describe()["published"] == 301
+
+
 @root
 def test_others_may_read_but_not_bump(manager, outer):
     one = manager(outer.uri)
@@ -333,12 +341,18 @@ def test_strict_programs_refuse_a_file_that_nobody_keeps(manager, outer, run_pyt
     assert error.endswith("is kept by a manager that does not run\n")
 
 
-@pytest.mark.parametrize("name", ["snapsafe-manager.service", "snapsafe.tmpfiles", "60-snapsafe.rules"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("snapsafe-manager.service", "snapsafe-dbus.service"),
+        *("snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-fsfreeze.sh"),
+    ],
+)
 def test_files_for_the_system(name):
     command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.startswith(f"# snapsafe manager --print {name} >/etc/")
+    assert done.stdout.removeprefix("#!/bin/sh\n").startswith(f"# snapsafe manager --print {name} >/etc/")
     assert "@SNAPSAFE@" not in done.stdout
     if name.endswith(".service"):
         [start] = [line for line in done.stdout.splitlines() if line.startswith("ExecStart=")]

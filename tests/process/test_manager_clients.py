@@ -66,6 +66,47 @@ def test_errors(manager, method, parameters, error, told):
         assert "version" in client.call("Describe")["parameters"]  # and the connection lives
 
 
+@pytest.mark.parametrize(
+    ("method", "parameters", "wrong"),
+    [
+        ("Inhibit", {"why": "", "mode": "delay"}, "who"),
+        ("Inhibit", {"who": "", "why": "", "mode": "delay"}, "who"),
+        ("Inhibit", {"who": "x", "mode": "delay"}, "why"),
+        ("Inhibit", {"who": "x", "why": ""}, "mode"),
+        ("Inhibit", {"who": "x", "why": "", "mode": "maybe"}, "mode"),
+        ("Inhibit", {"who": "x", "why": "", "mode": "delay", "what": "sleep"}, "what"),
+        ("Inhibit", {"who": 1, "why": "", "mode": "delay"}, "who"),
+        ("Ready", {"errors": [1]}, "errors"),
+        ("Ready", {"errors": "no"}, "errors"),
+        ("Prepare", {"x": 1}, "x"),
+        ("Inhibit", {"who": "x", "why": "", "mode": "delay", "pid": "1"}, "pid"),
+        ("Quiesce", {"timeout": -1}, "timeout"),
+        ("Quiesce", {"timeout": float("nan")}, "timeout"),
+        ("Quiesce", {"timeout": True}, "timeout"),
+        ("Quiesce", {"hold": 1}, "hold"),
+        ("Unquiesce", {"restored": "yes"}, "restored"),
+        ("Monitor", {"more": True}, "more"),
+    ],
+)
+def test_wrong_parameters(manager, method, parameters, wrong):
+    answer = manager.call(method, **parameters)
+    assert answer == {"error": "org.varlink.service.InvalidParameter", "parameters": {"parameter": wrong}}
+    assert (manager.describe()["state"], manager.describe()["inhibitors"]) == ("running", 0)
+
+
+def test_not_in_this_order(manager):
+    with Client(manager.socket) as client:
+        for method in ("Prepare", "Ready"):
+            assert client.call(method)["error"] == "org.snapsafe.Manager.NotInhibiting"
+        assert "parameters" in client.call("Inhibit", who="x" * 1000, why="y" * 1000, mode="block")
+        [lock] = manager.call("ListInhibitors")["parameters"]["inhibitors"]
+        assert (len(lock["who"]), len(lock["why"])) == (256, 256)
+        again = client.call("Inhibit", who="x", why="", mode="delay")
+        assert again["error"] == "org.snapsafe.Manager.AlreadyInhibits"
+        assert client.call("Prepare")["error"] == "org.snapsafe.Manager.NotInhibiting"  # a block lock is not asked
+    manager.until(lambda now: now["inhibitors"] == 0)
+
+
 def test_no_device_to_pass(manager):
     found = manager.call("GetSource")
     assert found["error"] == "org.snapsafe.Manager.NoSource"
@@ -160,6 +201,25 @@ def test_who_does_not_read_is_not_read_from(manager):
         assert ticks(manager.pid) - before <= 1
         assert "version" in manager.describe()
         assert rss(manager.pid) <= 20 * 1024
+
+
+def test_a_slow_reader_gets_the_last(manager):
+    """Nothing piles up for whoever does not read; the news that it missed is in the last."""
+    with Client(manager.socket) as watching:
+        watching.send({"method": "org.snapsafe.Manager.Monitor", "more": True})
+        watching.receive()
+        rounds = 1500
+        for _ in range(rounds):  # 4 changes each
+            with Client(manager.socket) as client:
+                assert "parameters" in client.call("Quiesce")
+                assert "parameters" in client.call("Unquiesce")
+        assert rss(manager.pid) <= 20 * 1024
+        told = []
+        while not told or (told[-1]["snapshot"], told[-1]["state"]) != (rounds, "running"):
+            told.append(watching.receive()["parameters"])
+        assert len(told) < 4 * rounds
+        numbers = [one["snapshot"] for one in told]
+        assert numbers == sorted(numbers)
 
 
 def test_slow_clients_and_unfinished_requests(manager):

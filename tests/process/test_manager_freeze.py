@@ -144,6 +144,17 @@ def test_unfrozen_ones_do_not(manager, program, source_file):
     assert word(one) == 0
 
 
+def test_what_comes_right_after_a_thaw_in_the_original(manager, source_file):
+    """Is no late sign of anything: that snapshot was taken without Freeze."""
+    one = manager()
+    one.call("Freeze")
+    one.call("Thaw", restored=False)
+    source_file.bump()
+    found = one.until(lambda now: now["published"] == 2)
+    assert "without Freeze" in found["problems"][0]
+    assert word(one) == 0
+
+
 def word(manager):
     return struct.unpack_from("<I", manager.file.read_bytes(), 0x808)[0]
 
@@ -257,6 +268,88 @@ def test_others_may_not(manager, cgroup):
             os._exit(0 if answer["error"] == "org.varlink.service.PermissionDenied" else 1)
         assert os.waitpid(pid, 0)[1] == 0
     assert not state(cgroup)
+
+
+def test_quiesce_freezes_last(manager, cgroup):
+    """The programs are asked while they run, and run again when the restore is published."""
+    one = manager()
+    published = one.describe()["published"]
+    with Client(one.socket) as holder, Client(one.socket) as asking:
+        holder.call("Inhibit", who="x", why="", mode="delay")
+        asking.send({"method": "org.snapsafe.Manager.Quiesce"})
+        one.until(lambda now: now["state"] == "quiescing")
+        assert not state(cgroup)
+        holder.call("Ready")
+        assert asking.receive()["parameters"]["frozen"] is True
+    assert state(cgroup)
+    for method, parameters in (("Freeze", {}), ("Thaw", {"restored": False})):
+        answer = one.call(method, **parameters)
+        assert answer == {"error": "org.snapsafe.Manager.OperationInProgress", "parameters": {"state": "quiesced"}}
+    assert one.call("Unquiesce")["parameters"]["restored"] is False
+    assert not state(cgroup)
+    assert one.describe()["published"] == published
+    assert word(one) == 1
+    one.call("Freeze")
+    assert one.call("Quiesce")["error"] == "org.snapsafe.Manager.NotFrozen"  # they could not be asked
+    one.call("Thaw", restored=False)
+    assert one.describe()["state"] == "running"
+
+
+def test_a_clone_of_quiesced_programs(manager, cgroup, program, source_file):
+    """As with Freeze: the first draw that sees the restore is a renewed one. With hold they wait for the word."""
+    one = manager()
+    running = program(one)
+    assert one.call("Quiesce", hold=True)["parameters"]["frozen"] is True
+    published = one.describe()["published"]
+    source_file.bump()
+    one.until(lambda now: now["published"] == published + 1)
+    assert state(cgroup)
+    assert running.says(0.2) is None
+    assert one.call("Unquiesce")["parameters"]["restored"] is True
+    assert running.says(30) == "1\n"
+    one.call("Quiesce")
+    source_file.bump()
+    one.until(lambda now: now["state"] == "running")
+    assert not state(cgroup)
+    assert one.describe()["problems"] == []
+
+
+def test_a_restore_soon_after_the_original_went_on(manager, source_file):
+    """That is none that was told of: programs ran when it came, and the file is called synchronous no more."""
+    one = manager()
+    one.call("Quiesce")
+    one.call("Unquiesce")
+    source_file.bump()
+    found = one.until(lambda now: now["published"] == 2)
+    assert "without Freeze" in found["problems"][0]
+    assert word(one) == 0
+
+
+def test_quiesced_and_nobody_calls(shm_path, source_file, cgroup):
+    one = Manager(shm_path, source_file.uri, options=["--freeze", cgroup, "--quiesced-max", "0.5"])
+    try:
+        published = one.describe()["published"]
+        one.call("Quiesce")
+        assert state(cgroup)
+        found = one.until(lambda now: now["state"] == "running")
+        assert not state(cgroup)
+        assert found["published"] == published + 1  # as if restored: who knows
+    finally:
+        one.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_manager_ends_while_quiesced(manager, cgroup, end):
+    one = manager()
+    generation = one.describe()["generation"]
+    one.call("Quiesce")
+    one.process.send_signal(end)
+    one.wait()
+    assert state(cgroup) == (end == signal.SIGKILL)
+    other = manager()
+    assert not state(cgroup)
+    assert other.describe()["generation"] > generation
+    assert other.describe()["state"] == "running"
 
 
 def test_what_cannot_be_frozen(manager, cgroup, shm_path):

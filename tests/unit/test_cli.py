@@ -222,7 +222,8 @@ def test_status_for_programs(snapsafe, source_file):
     assert told["source"]["source"] == source_file.uri
     assert set(told) == {
         *("version", "python", "pid", "active", "why_not", "protected", "epoch", "restores", "source", "candidates"),
-        *("fence", "callbacks", "watching", "subsystems", "last_event", "problems", "limits", "by_itself"),
+        *("fence", "callbacks", "watching", "subsystems", "last_event", "lifecycle", "problems", "limits", "by_itself"),
+        "machine",
     }
 
 

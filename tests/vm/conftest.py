@@ -1,5 +1,6 @@
 """One lab and one table of results for the whole run. SNAPSAFE_VM_RESULTS: the JSON file (default: in the cache)."""
 
+import functools
 import os
 import random
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 
 from tests.vm.lab import Lab, say
 from tests.vm.results import Results
+from tests.vm.system import System
 
 _run = {}
 
@@ -26,6 +28,17 @@ def results(lab):
     facts = {"qemu": qemu, "kernel": (lab.tree / "kernel/version").read_text().strip(), "accel": lab.accel}
     _run["results"] = results = Results(facts)
     return results
+
+
+@pytest.fixture(scope="session")
+def system(lab, results):
+    """`with system(name) as guest`: a running copy of a machine that has just booted, with systemd and no manager."""
+    with lab.boot("system", System()) as guest:
+        results.facts["systemd"] = guest.ready["systemd"]
+        assert (guest.ready["state"], guest.ready["units"]) == ("running", "")
+        booted = guest.snapshot("system-booted", resume=False)
+    yield functools.partial(lab.copy, machine=System(), snapshot=booted)
+    lab.forget(booted)
 
 
 @pytest.fixture

@@ -32,10 +32,29 @@ class Machine(NamedTuple):
     generation: bool = False  # VMClock as Firecracker gives it: with vm_generation_counter
     network: bool = False
     settings: Mapping[str, object] = MappingProxyType({})  # environment of the guest's program
+    guest: type = Guest
+
+    def hardware(self, lab):
+        """What is not the same in all machines: options of QEMU."""
+        words = {"SNAPSAFE": int(self.protected), "PROGRAM": self.program, **self.settings}
+        network = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
+        return [
+            *("-m", 320, "-initrd", lab.disk(self.python)),
+            *("-append", " ".join(["console=ttyS0 panic=-1 quiet", *(f"{k}={v}" for k, v in words.items())])),
+            *(network if self.network else []),
+        ]
 
 
 def say(text):
     print(f"vm: {text}", file=sys.stderr, flush=True)
+
+
+def provision(*guests):
+    """Makes what is missing for them; the folder."""
+    made = subprocess.run([HERE / "provision", *guests], stdout=subprocess.PIPE, text=True, timeout=PROVISION)
+    if made.returncode:
+        raise Trouble(f"tests/vm/provision failed ({made.returncode})")
+    return pathlib.Path(made.stdout.strip())
 
 
 def first_report(guest):
@@ -48,12 +67,7 @@ class Lab:
 
     def __init__(self):
         self.guests, self.failed, self.disks, self.pythons, self.clones = set(), False, {}, set(), 0
-        made = subprocess.run(
-            [HERE / "provision", "3.13", "3.15"], stdout=subprocess.PIPE, text=True, timeout=PROVISION
-        )
-        if made.returncode:
-            raise Trouble(f"tests/vm/provision failed ({made.returncode})")
-        self.home = pathlib.Path(made.stdout.strip())
+        self.home = provision()
         self.tree = self.home / "tree"
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="snapsafe-vm-", dir="/dev/shm"))
         atexit.register(self.close)
@@ -97,39 +111,40 @@ class Lab:
 
     def disk(self, python):
         """The memory disk: interpreter, project and the guest's programs, one archive after the other."""
-        if python not in self.disks:
-            path = self.folder / f"disk-{python}"
+        pack = 'mkdir app && cp "$0"/guest/*.py app/ && cp "$0/guest/init" init && chmod 755 init'
+        return self.packed(python, (f"disk-{python}", f"site-{python}"), pack)
+
+    def packed(self, name, parts, pack):
+        """A file of these archives of the provisioning, and of what the shell command `pack` puts in its folder."""
+        if name not in self.disks:
+            provision(name)
+            path = self.folder / f"disk-{name}"
             with open(path, "wb") as file:
-                for part in (f"disk-{python}", f"site-{python}"):
+                for part in parts:
                     with open(self.home / part, "rb") as archive:
                         shutil.copyfileobj(archive, file)
-                pack = 'mkdir app && cp "$0"/guest/*.py app/ && cp "$0/guest/init" init && chmod 755 init'
-                pack += " && find app init | cpio --quiet -o -H newc -R 0:0"
                 with tempfile.TemporaryDirectory() as work:
                     file.flush()
-                    subprocess.run(["sh", "-c", pack, HERE], cwd=work, stdout=file, check=True)
-            self.disks[python] = path
-        return self.disks[python]
+                    script = f"({pack}) && find . | cpio --quiet -o -H newc -R 0:0"
+                    subprocess.run(["sh", "-c", script, HERE], cwd=work, stdout=file, check=True)
+            self.disks[name] = path
+        return self.disks[name]
 
     def command(self, machine):
-        words = {"SNAPSAFE": int(machine.protected), "PROGRAM": machine.program, **machine.settings}
         cpu = "max" if self.accel != "kvm" else "host"
         if not machine.rdrand:
             cpu += ",rdrand=off,rdseed=off"
-        network = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
         return [
-            *(*self.qemu, "-accel", self.accel, "-machine", "q35", "-cpu", cpu, "-smp", machine.cpus, "-m", 320),
+            *(*self.qemu, "-accel", self.accel, "-machine", "q35", "-cpu", cpu, "-smp", machine.cpus),
             *("-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"),
-            *("-kernel", f"{self.tree}/kernel/vmlinuz", "-initrd", self.disk(machine.python)),
-            *("-append", " ".join(["console=ttyS0 panic=-1 quiet", *(f"{k}={v}" for k, v in words.items())])),
-            *("-device", "vmgenid,guid=auto", "-device", "vmclock"),
-            *(network if machine.network else []),
+            *("-kernel", f"{self.tree}/kernel/vmlinuz", "-device", "vmgenid,guid=auto", "-device", "vmclock"),
+            *machine.hardware(self),
         ]
 
     def boot(self, name, machine):
         """A guest whose program says that it is ready."""
         begin = time.monotonic()
-        guest = Guest(self, name, machine)
+        guest = machine.guest(self, name, machine)
         if machine.generation:
             guest.write_clock(FLAGS, GENERATION_PRESENT)
             guest.write_clock(GENERATION, 1)
@@ -142,12 +157,19 @@ class Lab:
     @contextlib.contextmanager
     def clone(self, name, machine, snapshot, generation=None):
         """A paused copy; its run() is the caller's. generation: what vm_generation_counter becomes before it runs."""
-        with Guest(self, name, machine, incoming=True) as guest:
+        with machine.guest(self, name, machine, snapshot) as guest:
             guest.restore(snapshot)
             if generation is not None:
                 guest.write_clock(GENERATION, generation)
             yield guest
         self.clones += 1
+
+    @contextlib.contextmanager
+    def copy(self, name, machine, snapshot):
+        """A running copy."""
+        with self.clone(name, machine, snapshot) as guest:
+            guest.run()
+            yield guest
 
     def clones_of(self, name, machine, chance, snapshots, each, body=None, generation=None):
         """Boots, takes snapshots at random moments, runs body(clone) in `each` clones of every one. What body returned
@@ -190,5 +212,10 @@ class Lab:
                     guest.kill()
                 raise
         for path in snapshots:
-            path.unlink()
+            self.forget(path)
         return found
+
+    def forget(self, snapshot):
+        """Frees the memory that it takes."""
+        snapshot.unlink(missing_ok=True)
+        pathlib.Path(f"{snapshot}.data").unlink(missing_ok=True)

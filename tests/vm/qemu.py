@@ -11,8 +11,8 @@ import struct
 import subprocess
 import time
 
-BOOT, ANSWER = 120, 90  # seconds: until a guest's program is ready; until QEMU or a program has answered
-LIFETIME = 900  # seconds a QEMU lives at most, even if this process is killed
+BOOT, ANSWER = 400, 150  # seconds: until a guest's program is ready; until QEMU or a program has answered
+LIFETIME = 1500  # seconds a QEMU lives at most, even if this process is killed
 VMCLOCK = 0xFEFFB000  # VMCLOCK_ADDR of QEMU's hw/acpi/vmclock.h: where the page lies in the guest's memory
 FLAGS, GENERATION = 0x18, 0x68  # of struct vmclock_abi, linux/vmclock-abi.h
 GENERATION_PRESENT = 1 << 8
@@ -82,26 +82,35 @@ class Qmp:
 
 
 class Guest:
-    """One QEMU. `lab` has what was provisioned and where to write; `machine` what the hardware is, see Lab.command."""
+    """One QEMU. `lab` has what was provisioned and where to write; `machine` what the hardware is, see Lab.command;
+    `origin` is the snapshot of which this will be a copy."""
 
-    def __init__(self, lab, name, machine, incoming=False):
+    ports = ("lab",)  # virtio serial ports, by name; the first is `channel`
+
+    def __init__(self, lab, name, machine, origin=None):
         self.lab, self.name, self.machine = lab, name, machine
         self.folder = pathlib.Path(lab.folder, name)
         self.folder.mkdir()
         self.heard = self.ready = None
         self.control, theirs = socket.socketpair()
-        self.channel, port = socket.socketpair()
+        ends = [socket.socketpair() for _ in self.ports]
+        self.channels = [ours for ours, _ in ends]
+        self.channel = self.channels[0]
         for size in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             self.channel.setsockopt(socket.SOL_SOCKET, size, 1 << 22)
+        passed = [theirs, *(port for _, port in ends)]
         command = [
             *lab.command(machine),
+            *self.drives(origin),
             *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
-            *("-chardev", f"socket,id=port,fd={port.fileno()}", "-device", "virtio-serial-pci,max_ports=2"),
-            *("-device", "virtserialport,chardev=port,nr=1", "-serial", f"file:{self.folder}/console"),
+            *("-serial", f"file:{self.folder}/console", "-device", f"virtio-serial-pci,max_ports={len(ends) + 1}"),
             *("-gdb", f"unix:{self.folder}/gdb,server=on,wait=off"),
-            *(["-incoming", "defer"] if incoming else []),
+            *(["-incoming", "defer"] if origin else []),
             *(["-S"] if machine.generation else []),
         ]
+        for number, (port, name) in enumerate(zip(passed[1:], self.ports, strict=True), 1):
+            command += ["-chardev", f"socket,id=port{number},fd={port.fileno()}"]
+            command += ["-device", f"virtserialport,chardev=port{number},nr={number},name={name}"]
         with open(self.folder / "qemu", "w") as errors:
             errors.write(" ".join(map(str, command)) + "\n")
             errors.flush()
@@ -110,16 +119,20 @@ class Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
-                pass_fds=(theirs.fileno(), port.fileno()),
+                pass_fds=[end.fileno() for end in passed],
                 start_new_session=True,
                 env=os.environ | lab.environment,
             )
         lab.guests.add(self)
-        theirs.close()
-        port.close()
+        for end in passed:
+            end.close()
         self.log = open(self.folder / "qmp", "w", buffering=1)  # noqa: SIM115 - as long as the guest
         with self._explained("did not start"):
             self.qmp = Qmp(self.control, self.log)
+
+    def drives(self, origin):
+        """QEMU's options for the disks of this guest."""
+        return ()
 
     @contextlib.contextmanager
     def _explained(self, what):
@@ -202,7 +215,7 @@ class Guest:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.lab.guests.discard(self)
-        for thing in (self.control, self.channel, self.log):
+        for thing in (self.control, *self.channels, self.log):
             thing.close()
 
     def __enter__(self):

@@ -1,0 +1,75 @@
+"""snapsafe inhibit: runs a command while a lock keeps snapshots away, in the manner of systemd-inhibit(1)."""
+
+import argparse
+import os
+import select
+import shlex
+import signal
+import subprocess
+from typing import Any
+
+from snapsafe_rt import sources
+from snapsafe_rt.cli import USAGE, Failure
+from snapsafe_rt.commands.run import NOT_EXECUTABLE, NOT_FOUND
+from snapsafe_rt.manager.client import Manager, Refused, refusal
+
+AGAIN_SECONDS = 1.0  # a manager that has gone is looked for
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "snapsafe inhibit [-h] [--mode MODE] [--who WHO] [--why WHY] [--socket PATH] PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "--mode",
+        choices=("block", "delay"),
+        default="block",
+        help="block: `snapsafe quiesce` is refused; delay: it waits for the program, up to the manager's limit "
+        "(default: %(default)s, which takes root or the manager's user)",
+    )
+    parser.add_argument("--who", help="named to whoever is refused (default: the command line)")
+    parser.add_argument("--why", default="not told", help="and so is this")
+    parser.add_argument("--socket", metavar="PATH", default=sources.MANAGER, help="(default: %(default)s)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.epilog = (
+        "Exit code: the program's, 128 and the signal if it died of one. 69: no manager; 77: not permitted; 1: a\n"
+        "snapshot is being taken. If the manager is restarted meanwhile, the lock is taken again."
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    command: list[str] = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise Failure("which program? For example: snapsafe inhibit --why backup tar cf /backup.tar /srv", USAGE)
+    lock: dict[str, Any] = {"who": options.who or shlex.join(command), "why": options.why, "mode": options.mode}
+    with Manager(options.socket) as manager:
+        try:
+            manager.call("Inhibit", **lock)
+        except Refused as refused:
+            raise refusal(refused) from None
+        try:
+            child = subprocess.Popen(command)
+        except OSError as error:
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            raise Failure(f"{command[0]}: cannot be executed: {error.strerror}", code) from None
+        # A terminal's ^C is the program's, as is what a service manager sends us.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        _hold(child, manager, lock)
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _hold(child: "subprocess.Popen[bytes]", manager: Manager, lock: "dict[str, Any]") -> None:
+    """Until the child has ended."""
+    ended = os.pidfd_open(child.pid)
+    held = True
+    while True:
+        watched: list[Any] = [ended, manager.peer] if held else [ended]
+        if ended in select.select(watched, [], [], None if held else AGAIN_SECONDS)[0]:
+            return
+        manager.peer.close()  # it has nothing to say to us but that it ended
+        try:
+            manager.connect()
+            manager.call("Inhibit", **lock)
+            held = True
+        except (Failure, Refused):
+            held = False

@@ -1,0 +1,337 @@
+"""Before and after a snapshot that somebody announces. Imported by the first registration for the time before one.
+
+    running ──announced──> before ──ready──> quiesced ──over──> after ──> running
+                              └──a callback failed──> late ──over──> running
+
+running   a delay lock is held, or asked for; the watcher has the connection (cython/contact.h)
+before    the callbacks run, last-in first-out, on the watcher's runner and on their loops and hubs
+quiesced  inotify and connection are let go of, and for CRIU the device; the event's turn is held by nobody, so that no
+          callback of a restore runs before the snapshot is over
+after     the source is looked at again: if it has moved the restore event runs, else after_in_original
+late      no lock is to be had before the present snapshot is over
+"""
+
+import time
+
+from snapsafe_rt import activation, announcing, callbacks, dispatch, events, homes, record, watching
+from snapsafe_rt.announcing import ERROR_LENGTH, ERRORS_KEPT, LATE, QUIESCED, RUNNING
+from snapsafe_rt.core import native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from snapsafe_rt.callbacks import Registration
+    from snapsafe_rt.watching import Item
+
+BEFORE, AFTER = "before", "after"
+TURN_SECONDS = 0.5  # how often it is looked whether who has the event's turn gives it back
+
+phase = RUNNING
+now = ""
+"""The callback that runs."""
+
+_announcer: "Any" = None
+_why_none = ""
+_done: "list[Registration]" = []  # whose callback before the snapshot was run, and not undone
+_failed: "list[Registration]" = []
+_halfway = False  # a child that was forked while its parent's callbacks ran: it goes on, whoever is asked
+_last: "Snapshot | None" = None
+
+
+class Snapshot:
+    """One that was announced: `came_of` is "", while it is not over, then "original", "clone" or "failed"."""
+
+    __slots__ = ("began", "came_of", "ended", "errors", "kept", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.began = time.time()
+        self.ended = 0.0
+        self.came_of = ""
+        self.errors: list[str] = []  # of callbacks, cut as for the manager
+        self.kept = ""  # the device that could not be let go of, and why
+
+    def fields(self) -> "tuple[str, ...]":
+        """For the record; report.snapshot_as_dict() reads them."""
+        errors = [error[:ERROR_LENGTH] for error in self.errors[:ERRORS_KEPT]]
+        return str(self.number), repr(self.began), repr(self.ended), self.came_of, self.kept, *errors
+
+
+# ---- what the watcher is to do ----
+
+
+def wanted() -> bool:
+    """Is somebody to be asked before a snapshot, or to be told that it is over?"""
+    return bool(callbacks.before or callbacks.after_in_original or phase != RUNNING)
+
+
+def plan() -> "tuple[tuple[str, bytes, bool] | None, list[Item], int]":
+    """The connection, what to watch besides, and how often to look instead of sleeping (ms; 0: not). With the
+    activation's lock."""
+    announcer = _choose()
+    if announcer is None:
+        return None, [], 0
+    at = RUNNING if phase in (BEFORE, RUNNING) else phase
+    contact = None if phase == AFTER else announcer.contact(at)
+    return contact, announcer.paths(at), announcer.look_ms if phase == QUIESCED else 0
+
+
+def _choose() -> "Any":
+    global _announcer, _why_none
+    chosen = activation.state.settings.lifecycle
+    if _announcer is None and not _why_none:
+        why = "register_before_snapshot()"
+        if chosen == "snapsafe":
+            _announcer = announcing.Manager(why)
+        elif chosen == "logind":
+            from snapsafe_rt import logind
+
+            _announcer = logind.make(why)
+            _why_none = "" if _announcer is not None else logind.MISSING
+        else:
+            _why_none = "SNAPSAFE_LIFECYCLE=off"
+    return _announcer
+
+
+# ---- the runner ----
+
+
+def woken(heard: bool) -> None:
+    """Called by the watcher's runner, whatever woke it. `heard`: it was the announcer."""
+    if phase == RUNNING and _announcer is not None:
+        told = _announcer.hear()
+        if told == "announced" or (told == "late" and _halfway):
+            _announced()
+        elif told == "late":
+            _move(LATE)
+            _look()
+        elif heard:  # it has come, or gone, or given the lock, or refused it
+            watching.update()
+            record.write()
+    elif phase in (QUIESCED, LATE):
+        _look()
+    elif not events.barrier.taken:  # a child that was forked in the middle
+        if phase == AFTER:
+            events.barrier.claim()
+            _over()
+        else:
+            _move(RUNNING)
+
+
+def _move(to: str, farewell: "bytes | None" = None, again: bool = False) -> None:
+    global phase
+    phase = to
+    watching.update(again=again, farewell=farewell)
+    record.write()
+
+
+def _announced() -> None:
+    """Run what is to be run before it, and say so."""
+    global _last, _halfway
+    _claim()
+    _halfway = False
+    _last = Snapshot(_announcer.snapshot)
+    went_on = False
+    try:
+        if events.pending():
+            _tell(events.deliver())
+        went_on = events.barrier.mine and _before(_last)
+    finally:
+        if not went_on:
+            events.barrier.end()
+    if went_on:
+        _look()
+
+
+def _claim() -> None:
+    """An event that runs elsewhere goes first."""
+    while True:
+        turn = events.barrier.value
+        if events.barrier.claim():
+            events.barrier.greenlet = homes.greenlet()
+            return
+        events.barrier.wait(turn, TURN_SECONDS)
+
+
+def _before(snapshot: Snapshot) -> bool:
+    """Returns whether the program is quiesced now; if not, the turn is to be given back."""
+    _move(BEFORE)
+    failed: list[tuple[object, BaseException]] = []
+    for entry in reversed(tuple(callbacks.before)):
+        if entry in _done or not entry.live:
+            continue
+        error = _run(entry)
+        if not events.barrier.mine:
+            return False  # a callback forked, and this is the child: it is asked by itself
+        if error is None:
+            _done.append(entry)
+        else:
+            _failed.append(entry)
+            failed.append((entry.func, error))
+    if not activation.state.active:  # meanwhile
+        forget()
+        return False
+    if failed:
+        snapshot.errors = [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+        _tell(failed)
+        _move(LATE, farewell=_announcer.farewell(snapshot.errors))
+        _undo(snapshot)
+        return False
+    if _announcer.lets_go:
+        snapshot.kept = activation.let_go(devices=_announcer.dump)
+    events.barrier.hold()
+    _move(QUIESCED, farewell=_announcer.farewell([]))
+    return True
+
+
+def _run(entry: "Registration") -> "BaseException | None":
+    global now
+    now = callbacks.name(entry.func)
+    try:
+        return dispatch.run(entry, native.epoch())
+    finally:
+        now = ""
+
+
+def _undo(snapshot: Snapshot) -> None:
+    """A callback failed: the snapshot is refused, and what the others did is undone at once."""
+    pairs = {entry.pair for entry in _failed if entry.pair is not None}
+    _tell(_run_original(snapshot, pairs))
+    _end(snapshot, "failed")
+    if events.barrier.mine:
+        events.barrier.end()
+        _look()
+
+
+def _run_original(snapshot: Snapshot, without: "set[object]") -> "list[tuple[object, BaseException]]":
+    failed: list[tuple[object, BaseException]] = []
+    for entry in tuple(callbacks.after_in_original):
+        if not entry.live or entry.pair in without:
+            continue
+        error = _run(entry)
+        if not events.barrier.mine:
+            break
+        if error is not None:
+            failed.append((entry.func, error))
+    snapshot.errors += [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+    return failed
+
+
+def _look() -> None:
+    """Is it over?"""
+    if phase in (QUIESCED, LATE) and _announcer.still_on():
+        watching.update()  # a child's plan may still be its parent's, of a moment before
+    elif phase == LATE:
+        _announcer.over()
+        _move(RUNNING, again=True)
+    elif phase == QUIESCED and (events.barrier.resume() or events.barrier.claim()):
+        _over()
+
+
+def _over() -> None:
+    """Decided by the source, whatever was announced. The turn is this thread's."""
+    global phase
+    phase = AFTER
+    snapshot = _last or Snapshot(0)
+    failed: list[tuple[object, BaseException]] = []
+    try:
+        activation.take_again()
+        _announcer.over()
+        _move(AFTER)
+        events.barrier.greenlet = homes.greenlet()
+        restored = events.pending()
+        if restored:
+            failed = events.deliver()
+            snapshot.errors += [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+        if events.barrier.mine and not (restored and events.last is not None and events.last.told):
+            failed += _run_original(snapshot, set())
+        if events.barrier.mine:
+            _end(snapshot, "clone" if restored else "original")
+    finally:
+        if events.barrier.mine:
+            _move(RUNNING)
+            events.barrier.end()
+    _tell(failed)
+
+
+def _end(snapshot: Snapshot, came_of: str) -> None:
+    if not events.barrier.mine:
+        return
+    snapshot.ended, snapshot.came_of = time.time(), came_of
+    _done.clear()
+    _failed.clear()
+
+
+def _tell(failed: "list[tuple[object, BaseException]]") -> None:
+    for who, error in failed:
+        native.report_unraisable(error, who)
+
+
+# ---- fork, deactivation ----
+
+
+def after_fork_in_child() -> None:
+    """A child takes a lock of its own. One that was forked while its parent stood still does so as well; what was run
+    in the parent, before the snapshot, is not run again."""
+    global phase, _halfway
+    if phase == QUIESCED:
+        events.barrier.hold()
+    elif phase in (BEFORE, LATE):
+        _halfway = phase == BEFORE
+        phase = RUNNING
+
+
+def forget() -> None:
+    """The process is not active any more: nobody tells of the snapshot's end, and nobody waits for it."""
+    global phase
+    phase = RUNNING
+    _done.clear()
+    _failed.clear()
+    if events.barrier.resume():
+        events.barrier.end()
+
+
+# ---- status ----
+
+
+def describe() -> "dict[str, Any]":
+    """Keys as in docs/command.md, but for the last snapshot."""
+    from snapsafe_rt import report  # who is asked for a status has it
+
+    state = activation.state
+    reason = ""
+    contact, error = native.contact_state()
+    if not native.in_main_interpreter():
+        reason = "only the main interpreter takes a lock"
+    elif not state.active:
+        reason = "not active"
+    elif not state.settings.watch:
+        reason = "SNAPSAFE_WATCH=0: there is no thread to hold it"
+    elif _why_none:
+        reason = _why_none
+    elif not wanted():
+        reason = report.NOTHING_REGISTERED
+    elif phase == LATE:
+        reason = "a snapshot is under way: it is asked for when that is over"
+    elif phase == RUNNING and _announcer is not None:
+        reason = _announcer.reason(contact, error)
+    elif phase == BEFORE:
+        reason = f"a snapshot was announced; now runs {now}" if now else "a snapshot was announced"
+    elif phase == AFTER:
+        reason = f"a snapshot is over; now runs {now}" if now else "a snapshot is over"
+    elif phase == QUIESCED:
+        reason = "stands still for a snapshot"
+    lock = phase == BEFORE or not reason
+    return {"kind": state.settings.lifecycle, "lock": lock, "phase": phase, "reason": reason}
+
+
+def fields() -> "tuple[str, str, str]":
+    """For the record."""
+    told = describe()
+    return told["kind"], told["phase"], told["reason"]
+
+
+def last() -> "tuple[str, ...] | None":
+    """The same of the last snapshot."""
+    return _last.fields() if _last is not None else None

@@ -1,0 +1,129 @@
+"""Asks the manager, for the commands; programs do it by themselves, without json."""
+
+import json
+import os
+import pwd
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from snapsafe_rt import sources
+from snapsafe_rt.cli import FAILED, NO_MANAGER, NOT_PERMITTED, Failure
+
+INTERFACE = "org.snapsafe.Manager."
+NAMED_MOST = 16
+ANSWER_SECONDS = 10.0  # for what is answered at once
+
+
+class Refused(Exception):
+    """The manager's answer is an error: `name`, without the interface, and its parameters."""
+
+    def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
+        super().__init__(name)
+        self.name = name
+        self.parameters = parameters
+
+
+class Manager:
+    """A connection. What fails is a Failure, with the exit code of docs/command.md."""
+
+    def __init__(self, path: str = sources.MANAGER, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self.path = path
+        self._answer_seconds = answer_seconds
+        self.connect()
+
+    def connect(self) -> None:
+        """Anew."""
+        path = self.path
+        self._received = b""
+        self.peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self.peer.settimeout(self._answer_seconds)
+            self.peer.connect(path)
+        except OSError as error:
+            self.peer.close()
+            if isinstance(error, PermissionError):
+                raise Failure(
+                    f"{path}: not permitted to user {os.geteuid()}; run this as root", NOT_PERMITTED
+                ) from None
+            raise Failure(
+                f"no manager at {path} ({error.strerror or error}): start `snapsafe manager`, see docs/manager.md",
+                NO_MANAGER,
+            ) from None
+
+    def __enter__(self) -> "Manager":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.peer.close()
+
+    def call(self, method: str, *, answer_seconds: "float | None" = None, **parameters: Any) -> "dict[str, Any]":
+        """Raises Refused, Failure. Parameters that are None are left out."""
+        answer_seconds = self._answer_seconds if answer_seconds is None else answer_seconds
+        given = {name: value for name, value in parameters.items() if value is not None}
+        self.peer.settimeout(answer_seconds)
+        try:
+            self.peer.sendall(json.dumps({"method": INTERFACE + method, "parameters": given}).encode() + b"\0")
+            answer = self._receive()
+        except TimeoutError:
+            raise Failure(
+                f"the manager at {self.path} does not answer within {answer_seconds:g} s: restart it", NO_MANAGER
+            ) from None
+        except OSError as error:
+            raise Failure(
+                f"the manager at {self.path} has gone ({error.strerror}): start it anew", NO_MANAGER
+            ) from None
+        if "error" not in answer:
+            found: dict[str, Any] = answer["parameters"]
+            return found
+        name = answer["error"].rpartition(".")[2]
+        if name == "PermissionDenied":
+            raise Failure(
+                f"the manager does not permit that to user {os.geteuid()}: run this as root, or as its own user",
+                NOT_PERMITTED,
+            )
+        raise Refused(name, answer["parameters"])
+
+    def _receive(self) -> "dict[str, Any]":
+        while b"\0" not in self._received:
+            part = self.peer.recv(65536)
+            if not part:
+                raise ConnectionResetError(0, "it ended the connection")
+            self._received += part
+        text, _, self._received = self._received.partition(b"\0")
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+
+
+def refusal(refused: Refused) -> Failure:
+    """What holds for every command."""
+    told = refused.parameters
+    if refused.name == "OperationInProgress":
+        return Failure(
+            f"the machine is {told['state']}, by another's word: wait for it, or end that with `snapsafe unquiesce`"
+        )
+    reason = f": {told['reason']}" if "reason" in told else ""
+    return Failure(f"the manager refuses ({refused.name}){reason}", FAILED)
+
+
+def named(inhibitor: "Mapping[str, Any]") -> str:
+    """Who it is, for a person."""
+    try:
+        user = pwd.getpwuid(inhibitor["uid"]).pw_name
+    except (KeyError, OverflowError):
+        user = str(inhibitor["uid"])
+    return f"{inhibitor['who']} (pid {inhibitor['pid']} of {user}: {inhibitor['why']})"
+
+
+def listed(names: "list[str]") -> str:
+    more = f" and {len(names) - NAMED_MOST} more" if len(names) > NAMED_MOST else ""
+    return ", ".join(names[:NAMED_MOST]) + more
+
+
+def snake_case(told: Any) -> Any:
+    """The same with names as the commands' JSON has them."""
+    if isinstance(told, list):
+        return [snake_case(one) for one in told]
+    if not isinstance(told, dict):
+        return told
+    return {"".join(f"_{c.lower()}" if c.isupper() else c for c in key): snake_case(told[key]) for key in told}

@@ -1,0 +1,226 @@
+"""The phases of a snapshot, and who has to be asked before it: running, quiescing, quiesced, unquiescing, running.
+
+logind's semantics (systemd docs/INHIBITOR_LOCKS.md): who holds a delay lock is told of the snapshot first and waited
+for, up to a limit; a block lock refuses it. No clock and no socket is in here: Actions does what is decided, and
+whoever drives this calls expire() and overdue() when the time is over.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+RUNNING, QUIESCING, QUIESCED, UNQUIESCING = "running", "quiescing", "quiesced", "unquiescing"
+DELAY, BLOCK = "delay", "block"
+
+# How a snapshot ended: by Unquiesce; because a restore was noticed; nobody called Unquiesce in time; a callback before
+# it failed; who called Quiesce went away; the programs could not be stopped.
+UNQUIESCED, RESTORED, OVERDUE = "unquiesced", "restored", "overdue"
+FAILED, ABANDONED, NOT_FROZEN = "failed", "abandoned", "not frozen"
+
+Client = Any  # a connection: hashable, and nothing else is asked of it
+
+
+class Lock(NamedTuple):
+    """`uid`, `pid`: of the process that holds it."""
+
+    what: str
+    who: str
+    why: str
+    mode: str
+    uid: int
+    pid: int
+
+
+class Failed(NamedTuple):
+    """What the callbacks of a holder raised before the snapshot."""
+
+    lock: Lock
+    errors: "list[str]"
+
+
+class InProgress(Exception):
+    """Not in this state."""
+
+
+class Blocked(Exception):
+    def __init__(self, lock: Lock) -> None:
+        super().__init__(lock.who)
+        self.lock = lock
+
+
+class AlreadyInhibits(Exception):
+    """One lock a connection."""
+
+
+class NotInhibiting(Exception):
+    """This connection holds no delay lock."""
+
+
+class NotQuiesced(Exception):
+    pass
+
+
+class Actions(Protocol):
+    """What a change of state takes. None of them may call the machine back."""
+
+    def changed(self) -> None:
+        """There is another state. Raises OSError if programs cannot be told: then nothing is quiesced."""
+
+    def announce(self, client: Client) -> None:
+        """Answer Prepare."""
+
+    def settled(self, client: Client, late: "list[Lock]", failed: "list[Failed]", not_frozen: str) -> None:
+        """Answer Quiesce: quiesced, if nothing failed."""
+
+    def publish(self) -> None:
+        """Look for a restore, and publish it: programs compare when they see the state."""
+
+    def freeze(self) -> str:
+        """Stop the programs that are to be stopped. Returns why that could not be, "" if they stand still."""
+
+    def thaw(self) -> None: ...
+
+
+class Phases:
+    def __init__(self, actions: Actions) -> None:
+        self.state = RUNNING
+        self.snapshot = 0
+        """Number of the last one."""
+        self.hold = False
+        """Does only Unquiesce end it, even if a restore is noticed?"""
+        self.dump = False
+        """Is it CRIU that takes it?"""
+        self.ended = ""
+        """How the last one did."""
+        self.locks: dict[Client, Lock] = {}
+        self._actions = actions
+        self._preparing: set[Client] = set()  # their Prepare is to be answered
+        self._waited: dict[Client, None] = {}  # delay locks that must go first
+        self._failed: list[Failed] = []
+        self._orchestrator: Client = None
+
+    # ---- who is asked ----
+
+    def inhibit(self, client: Client, lock: Lock) -> None:
+        """Raises AlreadyInhibits, InProgress."""
+        if client in self.locks:
+            raise AlreadyInhibits
+        if self.state != RUNNING and (lock.mode == BLOCK or self.state != QUIESCING):
+            raise InProgress(self.state)
+        self.locks[client] = lock
+        if self.state == QUIESCING:  # who has just started is asked, too
+            self._waited[client] = None
+
+    def prepare(self, client: Client) -> bool:
+        """Is it to be answered at once? Else announce() will be called for it. Raises NotInhibiting."""
+        self._holder(client)
+        if self.state != RUNNING:  # who was late is asked all the same
+            return True
+        self._preparing.add(client)
+        return False
+
+    def ready(self, client: Client, errors: "list[str]") -> None:
+        """Let go of the lock. Raises NotInhibiting."""
+        lock = self._holder(client)
+        if errors and client in self._waited:
+            self._failed.append(Failed(lock, errors))
+        self._release(client)
+
+    def gone(self, client: Client) -> None:
+        """The connection ended, whoever it was."""
+        if client == self._orchestrator and self.state == QUIESCING:
+            self._leave(ABANDONED)
+        self._release(client)
+
+    def _holder(self, client: Client) -> Lock:
+        lock = self.locks.get(client)
+        if lock is None or lock.mode != DELAY:
+            raise NotInhibiting
+        return lock
+
+    def _release(self, client: Client) -> None:
+        self.locks.pop(client, None)
+        self._preparing.discard(client)
+        if client in self._waited:
+            del self._waited[client]
+            if not self._waited:
+                self._settle()
+
+    # ---- who asks ----
+
+    def quiesce(self, orchestrator: Client, *, hold: bool = False, dump: bool = False) -> None:
+        """settled() will be called, unless `orchestrator` goes. Raises InProgress, Blocked; OSError as changed()."""
+        if self.state != RUNNING:
+            raise InProgress(self.state)
+        for lock in self.locks.values():
+            if lock.mode == BLOCK:
+                raise Blocked(lock)
+        self.state = QUIESCING
+        self.dump = dump
+        self.snapshot += 1
+        try:
+            self._actions.changed()
+        except OSError:
+            self.state = RUNNING
+            self.snapshot -= 1
+            raise
+        self.hold, self.ended = hold, ""
+        self._orchestrator = orchestrator
+        self._failed = []
+        self._waited = dict.fromkeys(self.locks)
+        preparing, self._preparing = self._preparing, set()
+        for client in preparing:
+            self._actions.announce(client)
+        if not self._waited:
+            self._settle()
+
+    def expire(self) -> None:
+        """They were waited for long enough."""
+        if self.state == QUIESCING:
+            self._settle()
+
+    def _settle(self) -> None:
+        late = [self.locks[client] for client in self._waited]
+        client, failed, reason = self._orchestrator, self._failed, ""
+        self._waited = {}
+        if failed:
+            self._leave(FAILED)
+        elif reason := self._actions.freeze():
+            self._leave(NOT_FROZEN)
+        else:
+            self._orchestrator = None
+            self._to(QUIESCED)
+        self._actions.settled(client, late, failed, reason)
+
+    def unquiesce(self) -> None:
+        """Raises NotQuiesced, InProgress."""
+        if self.state == RUNNING:
+            raise NotQuiesced
+        if self.state != QUIESCED:
+            raise InProgress(self.state)
+        self._leave(UNQUIESCED)
+
+    def overdue(self) -> None:
+        """Nobody called unquiesce()."""
+        if self.state == QUIESCED:
+            self._leave(OVERDUE)
+
+    def end(self) -> None:
+        """The manager ends."""
+        if self.state != RUNNING:
+            self._leave(ABANDONED)
+
+    def restored(self) -> None:
+        """A restore was noticed, and published."""
+        if self.state == QUIESCED and not self.hold:
+            self._leave(RESTORED)
+
+    def _leave(self, how: str) -> None:
+        self.ended = how
+        self._waited, self._orchestrator = {}, None
+        self._actions.publish()
+        self._to(UNQUIESCING)
+        self._actions.thaw()
+        self._to(RUNNING)
+
+    def _to(self, state: str) -> None:
+        self.state = state
+        self._actions.changed()

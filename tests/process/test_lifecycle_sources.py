@@ -1,0 +1,257 @@
+"""What a program that stands still watches, and who may tell it to stand still."""
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+from ..helpers.lab import after
+
+
+@pytest.fixture
+def device(bare, compile_native):
+    """The source is a device to the manager and to the programs; a lab as well."""
+    found = bare.device.path.stat()
+    library = compile_native("device.c")
+    bare.standin = {"LD_PRELOAD": str(library), "STANDIN_DEVICE": f"{found.st_dev}:{found.st_ino}"}
+    bare.start(**bare.standin)
+    bare.env |= bare.standin
+    bare.env["SNAPSAFE_SOURCES"] = f"{bare.device.uri},{bare.env['SNAPSAFE_SOURCES']}"
+    return bare
+
+
+def mapped(one, path):
+    with open(f"/proc/{one.pid}/maps") as file:
+        return str(path) in file.read()
+
+
+PICTURE = """
+status = snapsafe_rt.status()
+source = status.source
+answer = {"source": source and source["source"], "synchronous": bool(source and source["synchronous"]),
+          "protected": status.protected, "fence": status.fence["state"], "epoch": status.epoch,
+          "problems": status.problems, "pool": native.pool_left()}"""
+
+
+def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
+    from snapsafe_rt import outside
+
+    one = device.program("import uuid; pair('a'); locked(); uuid.uuid4()")
+    before = one(PICTURE)
+    assert before["source"] == device.device.uri
+    assert before["synchronous"]
+    assert before["pool"]
+    assert mapped(one, device.device.path)  # the twin
+    device.quiesce(dump=True)
+    one("phase('quiesced')")
+    still = one(PICTURE)
+    assert still["source"] == f"vmclock:{device.manager.file}", still
+    assert not still["synchronous"], still
+    assert not still["pool"], still
+    assert still["fence"] != "down"
+    assert still["epoch"] == 0
+    assert not mapped(one, device.device.path)
+    seen = outside.inspect(one.pid)
+    assert seen.source["source"] == still["source"]
+    assert not seen.source["synchronous"]
+    assert seen.fence["state"] == still["fence"]
+    device.call("Unquiesce")
+    assert after(one) == ["before a", "original a"]
+    now = one(PICTURE)
+    assert now["source"] == device.device.uri
+    assert now["synchronous"]
+    assert now["epoch"] == 0
+    assert mapped(one, device.device.path)
+
+
+def test_a_device_stays_mapped_in_a_snapshot_of_the_machine(device):
+    """A clone has to know before it runs, not when the manager has published."""
+    one = device.program("import random; pair('a'); locked()")
+    device.call("Quiesce", hold=True)
+    one("phase('quiesced')")
+    still = one(PICTURE)
+    assert still["source"] == device.device.uri
+    assert still["synchronous"]
+    assert mapped(one, device.device.path)
+    os.kill(device.manager.pid, 19)  # in the clone it does not run yet
+    drawn = """
+reader, writer = os.pipe()
+if os.fork() == 0:  # what a clone that knows nothing would draw
+    os.write(writer, repr(random.random()).encode())
+    os._exit(0)
+os.wait()
+answer = float(os.read(reader, 64))"""
+    expected = one(drawn)
+    device.device.bump()
+    assert one("answer = random.random()") != expected
+    os.kill(device.manager.pid, 18)
+    device.call("Unquiesce")
+    assert after(one) == ["before a", "clone a"]
+    assert one("answer = snapsafe_rt.epoch()") == 1
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_one_restore_of_device_and_file_is_counted_once(device, published):
+    """The file tells which number of the device it was moved for."""
+    one = device.program("pair('a'); locked()")
+    for number in range(1, 4):
+        device.call("Quiesce", hold=True, dump=True)
+        one("phase('quiesced')")
+        old = one("answer = native.inspect_epoch().generation")
+        device.device.bump()
+        if published:
+            one(f"assert until(lambda: native.epoch() == {number} and native.inspect_epoch().generation != {old})")
+        device.call("Unquiesce")
+        assert after(one) == ["before a", "clone a"]
+        assert one("answer = snapsafe_rt.epoch(), snapsafe_rt.cause()") == [number, "generation"]
+
+
+def test_another_restore_after_the_file_told_of_one_is_counted(device):
+    one = device.program("pair('a'); locked()")
+    device.call("Quiesce", hold=True, dump=True)
+    one("phase('quiesced')")
+    device.device.bump()
+    one("assert until(lambda: native.epoch() == 1)")
+    os.kill(device.manager.pid, 19)  # it publishes no more, and says nothing either
+    device.device.bump()
+    one(f"os.rename({str(device.folder / 'socket.state')!r}, {str(device.folder / 'socket.gone')!r})")
+    assert one("phase('running'); answer = taken()") == ["before a", "clone a"]
+    assert one("answer = snapsafe_rt.epoch()") == 2
+
+
+def test_without_a_file_it_says_that_it_is_not_protected(device):
+    from snapsafe_rt import outside
+
+    one = device.program("pair('a'); locked()", env={"SNAPSAFE_SOURCES": device.device.uri})
+    device.quiesce(dump=True)
+    one("phase('quiesced')")
+    still = one(PICTURE)
+    assert still["source"] is None
+    assert not still["protected"]
+    assert still["fence"] != "down"
+    assert any("let go of" in problem for problem in still["problems"]), still
+    seen = outside.inspect(one.pid)
+    assert seen.source is None
+    assert not seen.protected
+    assert any("let go of" in problem for problem in seen.problems)
+    device.device.bump()
+    assert one("answer = snapsafe_rt.epoch()") == 0  # nobody could know
+    device.call("Unquiesce")
+    assert after(one) == ["before a", "clone a"]
+    assert one(PICTURE)["source"] == device.device.uri
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_a_device_that_could_not_be_opened_again_is_kept(device):
+    device.device.path.chmod(0o600)
+    one = device.program("pair('a'); locked(); snapsafe_rt.status(); os.setgid(61000); os.setuid(61000)")
+    device.quiesce(dump=True)
+    one("phase('quiesced')")
+    still = one(PICTURE)
+    assert still["source"] == device.device.uri
+    assert still["synchronous"]
+    assert any("cannot dump" in problem for problem in still["problems"]), still
+    device.call("Unquiesce")
+    assert one("phase('running'); answer = taken()") == ["before a", "original a"]
+
+
+class Peer:
+    """Listens where the manager would; `behave(connection)` is called for each who connects."""
+
+    def __init__(self, path, behave):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(100)
+        self.count, self.behave, self.kept = 0, behave, []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            self.count += 1
+            self.kept.append(peer)
+            self.behave(peer)
+
+    def close(self):
+        self.listener.close()
+        for peer in self.kept:
+            peer.close()
+
+
+def send(data):
+    def behave(peer):
+        try:
+            peer.recv(65536)
+            peer.sendall(data)
+        except OSError:
+            pass
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("behave", "reason", "again"),
+    [
+        (send(b"nonsense\0more\0"), "not understood", False),
+        (send(b'{"parameters":[]}\0{"parameters":{}}\0'), "not understood", False),
+        (send(b'{"error":"org.varlink.service.MethodNotFound","parameters":{}}\0'), "MethodNotFound", False),
+        (send(b"[" * 60000 + b"\0\0"), "not understood", False),
+        (send(b"x" * 1000000), "ended", True),
+        (lambda peer: peer.close(), "ended", True),
+        (lambda peer: None, "not answered", False),
+    ],
+)
+def test_a_peer_that_is_no_manager_hurts_nobody(bare, behave, reason, again):
+    peer = Peer(bare.folder / "socket", behave)
+    bare.manager = None
+    one = bare.program("pair('a')")
+    try:
+        one(f"assert until(lambda: {reason!r} in lifecycle()['reason']), lifecycle()")
+        before = one("answer = native.inspect_watcher().wakeups, time.process_time()")
+        time.sleep(1.5)
+        now = one("answer = native.inspect_watcher().wakeups, time.process_time()")
+        assert now[0] - before[0] < 8, (before, now)
+        assert now[1] - before[1] < 0.5, (before, now)
+        assert peer.count < (6 if again else 2)
+        assert one("answer = taken()") == []
+        peer.close()
+        bare.start()  # in its place
+        one("locked()")
+    finally:
+        peer.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_a_peer_of_another_user_is_told_nothing(bare):
+    path = bare.folder / "socket"
+    bare.folder.chmod(0o777)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgid(61000)
+            os.setuid(61000)
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(path))
+                listener.listen(10)
+                os.write(writer, b"ready")
+                peer, _ = listener.accept()
+                os.write(writer, b"heard:" + peer.recv(65536))
+                time.sleep(60)
+        finally:
+            os._exit(0)
+    try:
+        assert os.read(reader, 5) == b"ready"
+        one = bare.program("pair('a')")
+        assert os.read(reader, 100) == b"heard:"
+        assert one("answer = lifecycle()")["reason"].endswith("is another user, who is not root")
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        os.close(reader)
+        os.close(writer)
