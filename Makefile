@@ -3,14 +3,15 @@
 # make vm-test   clones of whole virtual machines, under QEMU (root, once 2 GB of Debian packages)
 # make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
-# make bench  what each path costs, in pairs without and with; five minutes, on a machine that does nothing else
+# make bench  what each path costs, in pairs without and with, and how that grows; five minutes, on a machine that does
+#             nothing else; .ci/bench does it on each CPython
 # make instructions  instructions of each guarded path against a stored bound; seconds, needs valgrind
 # Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
 
 PYTHON ?= python3
-SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/systemd/*) setup.py pyproject.toml
+SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
-.PHONY: demo test vm-test evidence criu-test image-test lint bench instructions check clean
+.PHONY: demo test vm-test evidence sequence criu-test image-test lint bench instructions check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -21,10 +22,16 @@ test: .venv/test/ready
 vm-test: .venv/test/ready
 	.venv/test/bin/python -m pytest -q -s --timeout 1200 tests/vm $(ARGS)
 
-# docs/evidence.md and its picture, from a run of all three.
+# docs/evidence.md, its picture and that of docs/orchestrators.md, from a run of all three.
 evidence: .venv/test/ready
 	SNAPSAFE_VM_RESULTS=$(CURDIR)/.venv/vm-results.json $(MAKE) vm-test criu-test image-test
-	.venv/test/bin/python tests/vm/evidence.py .venv/vm-results.json .venv/criu-results.json .venv/images-results.json docs
+	.venv/test/bin/python -m tests.vm.evidence .venv/vm-results.json .venv/criu-results.json .venv/images-results.json docs
+	.venv/test/bin/python -m tests.vm.sequence .venv/vm-results.json docs/orchestrators.svg
+
+# docs/orchestrators.svg alone, from a snapshot that it takes for that.
+sequence: .venv/test/ready
+	SNAPSAFE_VM_RESULTS=$(CURDIR)/.venv/sequence.json $(MAKE) vm-test ARGS="-k of_the_agent"
+	.venv/test/bin/python -m tests.vm.sequence .venv/sequence.json docs/orchestrators.svg
 
 lint: .venv/lint/ready
 	.ci/lint .venv/lint/bin
@@ -37,7 +44,8 @@ image-test:
 	.ci/images
 
 bench: .venv/bench/ready
-	.venv/bench/bin/python -m benchmarks --json .venv/performance.json --docs docs $(ARGS)
+	-.venv/bench/bin/python -m benchmarks --docs docs $(ARGS)
+	.venv/bench/bin/python -m benchmarks --growth --docs docs $(ARGS)
 
 instructions: .venv/test/ready
 	.venv/test/bin/python -m benchmarks.instructions $(ARGS)
@@ -57,11 +65,11 @@ check:
 
 # With the modules that it is compared with.
 .venv/bench/ready: $(SOURCES)
-	PYTHON=$(PYTHON) .ci/venv .venv/bench -e . uuid_utils fastuuid
+	PYTHON=$(PYTHON) .ci/venv .venv/bench -e . uuid_utils fastuuid ddtrace opentelemetry-distro
 
 .venv/criu/ready: $(SOURCES)
-	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2
-	.ci/tree run env PYTHON=python3.14 SNAPSAFE_BUILD=strict .ci/venv .venv/criu .
+	.ci/tree >/dev/null && .ci/tree add criu crun libcriu2 postgresql
+	.ci/tree run env PYTHON=python3.14 SNAPSAFE_BUILD=strict .ci/venv .venv/criu . psycopg
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

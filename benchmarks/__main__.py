@@ -1,26 +1,32 @@
-"""python -m benchmarks [-k WORD] [--processes N] [--json FILE] [--docs FOLDER]: measures, and prints the table.
+"""python -m benchmarks [-k WORD] [--processes N] [--growth] [--docs FOLDER]: measures, and prints the table.
 
 Exit code 1 if a bar is missed.
 """
 
 import argparse
+import contextlib
 import importlib.util
-import json
 import os
 import platform
 import sys
 import time
 
-from benchmarks import pairs, paths, report
+from benchmarks import growth, page, pairs, paths, report
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("-k", default="", metavar="WORD", help="only cases whose file or name has it")
     parser.add_argument("--processes", type=int, metavar="N", help="pairs of processes a case")
-    parser.add_argument("--json", metavar="FILE", help="where the figures go")
-    parser.add_argument("--docs", metavar="FOLDER", help="write performance.md and its chart there, if all was run")
+    parser.add_argument("--growth", action="store_true", help="how cost grows, instead; with -k, only such curves")
+    parser.add_argument(
+        "--docs",
+        metavar="FOLDER",
+        help="put what was found into performance.json there, and make performance.md and its charts of that",
+    )
     options = parser.parse_args()
+    if options.growth:
+        return grow(options.k, options.docs)
     chosen = [(file, case) for file, case in paths.every() if options.k in f"{file} {case.name}"]
     if not chosen:
         parser.error(f"no case has {options.k!r}")
@@ -37,18 +43,28 @@ def main() -> int:
         rows.append(row)
         print(report.verdict(row), report.reached(row), file=sys.stderr)
     result = {"machine": machine(), "seconds": round(time.monotonic() - begin), "rows": rows}
-    if options.json:
-        with open(options.json, "w") as figures:
-            json.dump(result, figures, indent=1)
-    if options.docs and not options.k:
-        report.write(result, options.docs)
+    if options.docs:
+        page.add(result, options.docs, whole=not options.k)
     print(report.table(rows))
     return int(any(row["ok"] is False for row in rows))
 
 
+def grow(word: str, docs: str | None) -> int:
+    """Nothing has a bar here. Raises pairs.Failed."""
+    curves = growth.measure(word)
+    if docs:
+        page.add_growth({"machine": machine(), "curves": curves}, docs, whole=not word)
+    return 0
+
+
 def machine() -> dict[str, str]:
     import ssl
+    from importlib.metadata import PackageNotFoundError, version
 
+    peers = []
+    for peer in ("uuid_utils", "fastuuid", "ddtrace", "opentelemetry-instrumentation"):
+        with contextlib.suppress(PackageNotFoundError):
+            peers.append(f"{peer} {version(peer)}")
     with open("/proc/cpuinfo") as file:
         cpu = next(
             (line.partition(": ")[2].strip() for line in file if line.startswith("model name")), platform.machine()
@@ -60,6 +76,7 @@ def machine() -> dict[str, str]:
         "libc": " ".join(platform.libc_ver()),
         "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}",
         "openssl": ssl.OPENSSL_VERSION,
+        "peers": ", ".join(peers) or "none installed",
     }
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import snapsafe_rt
 from benchmarks.case import SOURCES, Case
@@ -84,7 +85,7 @@ class Worker:
             raise Failed(said.strip())
 
 
-def run(case: Case, *, processes: int | None = None) -> dict[str, object]:
+def run(case: Case, *, processes: int | None = None, rounds: int | None = None) -> dict[str, Any]:
     """Measure a case: medians, the quartiles of the ratio, and whether its bar holds. Raises Failed."""
     without: list[float] = []
     with_: list[float] = []
@@ -94,7 +95,7 @@ def run(case: Case, *, processes: int | None = None) -> dict[str, object]:
             ours = Worker(case, active, case.setup, expected=True)
             try:
                 calls = case.calls or _calls(stock, ours)
-                for number in range(WARM_UP + case.rounds):
+                for number in range(WARM_UP + (rounds or case.rounds)):
                     pair = [0.0, 0.0]
                     for side in (0, 1) if number % 2 else (1, 0):
                         pair[side] = (stock, ours)[side].measure(calls)
@@ -105,8 +106,8 @@ def run(case: Case, *, processes: int | None = None) -> dict[str, object]:
                 stock.close()
                 ours.close()
     # What else runs on the machine only ever adds: the quieter half of the rounds is what tells.
-    rounds = sorted(zip(without, with_, strict=True), key=sum)
-    quiet = rounds[: (len(rounds) + 1) // 2]
+    measured = sorted(zip(without, with_, strict=True), key=sum)
+    quiet = measured[: (len(measured) + 1) // 2]
     low, ratio, high = statistics.quantiles([b / a for a, b in quiet], n=4)
     more = statistics.median(b - a for a, b in quiet)
     typical = statistics.median(b for _, b in quiet)
@@ -122,7 +123,7 @@ def run(case: Case, *, processes: int | None = None) -> dict[str, object]:
         "more": more,
         "ok": case.holds(ratio, more, typical),
         "rival": case.rival is not None,
-        "rounds": len(rounds),
+        "rounds": len(measured),
     }
 
 

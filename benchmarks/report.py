@@ -1,10 +1,9 @@
-"""The table, and docs/performance.md with its chart: python -m benchmarks.report FIGURES.json FOLDER."""
+"""The tables and charts of docs/performance.md."""
 
-import json
 import math
-import sys
-from pathlib import Path
 from typing import Any
+
+from benchmarks.picture import Picture
 
 Row = dict[str, Any]
 
@@ -42,41 +41,29 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-TEXT = """# What it costs
+def versions(runs: dict[str, Any]) -> str:
+    """A row a path, a column a CPython: the ratio, then the difference; in bold where the bar is missed."""
+    names: dict[str, None] = {}
+    for run in runs.values():
+        names.update(dict.fromkeys(row["name"] for row in run["rows"]))
+    lines = [f"| what | {' | '.join(runs)} |", "|---|" + "---|" * len(runs)]
+    for name in names:
+        cells = []
+        for run in runs.values():
+            row = next((row for row in run["rows"] if row["name"] == name), None)
+            mark = "**" if row and row["ok"] is False else ""
+            cells.append(f"{mark}{reached(row)}{mark}" if row else "")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
-Made by `make bench`: each row is a pair of processes that live at the same time, one without and one with snapsafe_rt,
-measured in turn, round by round. Ratios and differences are taken in each round; shown is their median over the quieter
-half of the rounds, and the quartiles tell how far the machine let it be known. A bar of two parts holds if one does.
 
-{facts}
-
-![Ratio of each path, with snapsafe / without](performance.svg)
-
-{table}
-
-## Where it is slower
-
-{slower}
-
-Rows against another way to the same thing (*against ...*) have that way on the other side, not a bare Python.
-
-## Without noise
-
-Time does not tell whether a check of 2 ns became one of 3. `make instructions` counts, by valgrind, the instructions of
-the core's own code on each path, and fails in `.ci/run` when a path got longer than
-[its bound](../benchmarks/instructions.json). Bounds are for one build of CPython and one compiler; elsewhere it is
-skipped, and says so; `make instructions ARGS=--store` adds the machine's own.
-
-## Again
-
-```
-make bench                          # all, some minutes, on a machine that does nothing else
-make bench ARGS="-k uuid"           # only what has that in its name; the files here are then left as they are
-make bench PYTHON=python3.14
-```
-
-One file a path: [benchmarks/paths](../benchmarks/paths).
-"""
+def spread(runs: dict[str, Any]) -> str:
+    """What each run was made on, as far as they differ; and under what load."""
+    machines = [run["machine"] for run in runs.values()]
+    return "\n".join(
+        f"- {one['python']}; {one['openssl']}; {one['libc']}; load {one['load']}; peers: {one['peers']}"
+        for one in machines
+    )
 
 
 def slower(rows: list[Row]) -> str:
@@ -97,37 +84,87 @@ def chart(rows: list[Row], facts: dict[str, str]) -> str:
     def x(ratio: float) -> float:
         return left + width * (min(max(math.log10(ratio), low), high) - low) / (high - low)
 
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="920" height="{92 + 24 * len(rows)}" font-family="sans-serif">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        '<text x="16" y="26" font-size="16" fill="#222">Time with snapsafe / without; left of the line: faster</text>',
-        f'<text x="16" y="44" font-size="12" fill="#666">{facts["python"]}; {facts["cpu"]}</text>',
-    ]
+    picture = Picture(
+        920,
+        92 + 24 * len(rows),
+        "Time with snapsafe / without; left of the line: faster",
+        f"{facts['python']}; {facts['cpu']}",
+    )
     for ratio, label in ((0.01, "1/100"), (0.1, "1/10"), (1, "1"), (10, "10"), (100, "100")):
-        colour = "#222" if ratio == 1 else "#ddd"
-        out.append(
-            f'<line x1="{x(ratio):.0f}" x2="{x(ratio):.0f}" y1="68" y2="{80 + 24 * len(rows)}" stroke="{colour}"/>'
-        )
-        out.append(f'<text x="{x(ratio):.0f}" y="62" font-size="11" text-anchor="middle" fill="#666">{label}</text>')
+        picture.line(x(ratio), 68, x(ratio), 80 + 24 * len(rows), "#222" if ratio == 1 else "#ddd")
+        picture.text(x(ratio), 62, label, 11, anchor="middle", fill="#666")
     for index, row in enumerate(rows):
         top, one, end = 74 + 24 * index, x(1), x(row["ratio"])
+        picture.text(16, top + 13, row["name"])
         fill = {True: "#27803b", False: "#c0392b", None: "#8a8a8a"}[row["ok"]]
-        begin, length = min(one, end), max(2.0, abs(end - one))
-        out.append(f'<text x="16" y="{top + 13}" font-size="12" fill="#222">{row["name"]}</text>')
-        out.append(f'<rect x="{begin:.1f}" y="{top}" width="{length:.1f}" height="16" fill="{fill}"/>')
-        out.append(
-            f'<text x="{max(one, end) + 5:.1f}" y="{top + 13}" font-size="11" fill="#222">{row["ratio"]:.3g}</text>'
-        )
+        picture.rect(min(one, end), top, max(2.0, abs(end - one)), 16, fill)
+        picture.text(max(one, end) + 5, top + 13, f"{row['ratio']:.3g}", 11)
+    return str(picture)
+
+
+def growing(curve: Row) -> tuple[float, float]:
+    """How many times the last point is the first, without and with."""
+    (_, *first), (_, *last) = curve["points"][0], curve["points"][-1]
+    return last[0] / first[0], last[1] / first[1]
+
+
+def is_flat(curve: Row) -> bool:
+    """Does what we do grow no more than what a Python without us does, by more than measuring errs?"""
+    stock, ours = growing(curve)
+    return ours < 1.3 * max(1.0, stock)
+
+
+def growth_table(curves: list[Row]) -> str:
+    lines = ["| what | as these grow | from, without | to | from, with | to | |", "|---|---|--:|--:|--:|--:|---|"]
+    for curve in curves:
+        (low, *first), (high, *last) = curve["points"][0], curve["points"][-1]
+        cells = [amount(value, "ns") for value in (first[0], last[0], first[1], last[1])]
+        word = "flat" if is_flat(curve) else f"grows: {curve['why'] or 'nobody knows why'}"
+        lines.append(f"| {curve['name']} | {curve['axis']}: {low} to {high} | {' | '.join([*cells, word])} |")
+    return "\n".join(lines)
+
+
+def growth_chart(curves: list[Row]) -> str:
+    """A panel for each curve, both scales logarithmic: grey without, green with."""
+    width, height = 440, 250
+    rows = (len(curves) + 1) // 2
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * width}" height="{rows * height + 40}" '
+        'font-family="sans-serif">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        '<text x="16" y="26" font-size="15" fill="#222">How cost grows: without (grey), with snapsafe (green)</text>',
+    ]
+    for index, curve in enumerate(curves):
+        out += _panel(curve, index % 2 * width, 40 + index // 2 * height, width, height)
     return "\n".join([*out, "</svg>", ""])
 
 
-def write(result: dict[str, Any], folder: str) -> None:
-    rows, facts = result["rows"], result["machine"]
-    lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    text = TEXT.format(facts=lines, table=table(rows), slower=slower(rows))
-    Path(folder, "performance.md").write_text(text)
-    Path(folder, "performance.svg").write_text(chart(rows, facts))
+def _panel(curve: Row, left: float, top: float, width: float, height: float) -> list[str]:
+    points = curve["points"]
+    values = [value for _, *both in points for value in both]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    first, last = math.log10(points[0][0]), math.log10(points[-1][0])
 
+    def place(x: float, value: float) -> str:
+        across = left + 64 + (width - 90) * (math.log10(x) - first) / (last - first)
+        return f"{across:.1f},{top + height - 46 - (height - 90) * (math.log10(value) - low) / (high - low):.1f}"
 
-if __name__ == "__main__":
-    write(json.loads(Path(sys.argv[1]).read_text()), sys.argv[2])
+    out = [f'<text x="{left + 16}" y="{top + 18}" font-size="12" fill="#222">{curve["name"]}</text>']
+    for power in range(low, high + 1):
+        across, down = place(points[0][0], 10.0**power).split(",")
+        label = amount(10.0**power, "ns")
+        out.append(f'<line x1="{across}" x2="{left + width - 26}" y1="{down}" y2="{down}" stroke="#ddd"/>')
+        out.append(
+            f'<text x="{left + 56}" y="{float(down) + 4}" font-size="10" text-anchor="end" fill="#666">{label}</text>'
+        )
+    for x, *_ in points:
+        across = place(x, 10.0**low).split(",")[0]
+        text = f"{x:,}"
+        out.append(
+            f'<text x="{across}" y="{top + height - 30}" font-size="10" text-anchor="middle" fill="#666">{text}</text>'
+        )
+    out.append(f'<text x="{left + 64}" y="{top + height - 14}" font-size="11" fill="#666">{curve["axis"]}</text>')
+    for side, colour in ((1, "#8a8a8a"), (2, "#27803b")):
+        line = " ".join(place(point[0], point[side]) for point in points)
+        out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    return out

@@ -30,6 +30,12 @@ include "watching.pxi"
 include "uuid.pxi"
 
 
+from sys import implementation as _implementation
+
+# What inspections return: a type that is there already, where one for each would cost every start.
+_State = type(_implementation)
+
+
 cdef int set_up() except -1:
     cdef int error = ss_epoch_setup() or ss_watcher_setup()
     if error:
@@ -82,28 +88,19 @@ def in_user_namespace():
     return bool(ss_source_in_user_namespace())
 
 
-@cython.final
-cdef class SourceState:
-    """A mapped page at one moment; see ss_source in source.h."""
-    cdef readonly int kind, word
-    cdef readonly bint device, let_go, synchronous, lost, stuck
-    cdef readonly uint64_t dev, ino, rdev, value, reseeded, origin
-
-
 def describe_source(int index):
-    """The SourceState of a mapped slot, freshly read. Raises IndexError."""
+    """A mapped slot (ss_source in source.h), freshly read. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
-    cdef SourceState state = SourceState.__new__(SourceState)
+    cdef uint64_t value
     if source == NULL:
         raise IndexError(index)
-    ss_source_read(source, &state.value)
-    state.kind, state.word, state.device = source.kind, source.word, source.device
-    state.dev, state.ino, state.rdev = source.dev, source.ino, source.rdev
-    state.lost, state.stuck, state.let_go = source.lost, source.stuck, source.let_go
-    state.synchronous = ss_source_synchronous(source)
-    state.reseeded = ss_source_reseeded(source)
-    state.origin = ss_source_origin(source)
-    return state
+    ss_source_read(source, &value)
+    return _State(
+        kind=source.kind, word=source.word, device=<bint>source.device, let_go=<bint>source.let_go, dev=source.dev,
+        ino=source.ino, rdev=source.rdev, lost=<bint>source.lost, stuck=<bint>source.stuck, value=value,
+        synchronous=<bint>ss_source_synchronous(source), reseeded=ss_source_reseeded(source),
+        origin=ss_source_origin(source),
+    )
 
 
 def deserted(path):
@@ -168,23 +165,14 @@ def advance():
     return now
 
 
-@cython.final
-cdef class EpochState:
-    """ss_epoch_info of epoch.h."""
-    cdef readonly uint64_t epoch, generation, restores, last_certain
-    cdef readonly int cause, source
-    cdef readonly int64_t last_ns
-    cdef readonly bint synchronous
-
-
 def inspect_epoch():
+    """ss_epoch_info of epoch.h."""
     cdef ss_epoch_info info
-    cdef EpochState state = EpochState.__new__(EpochState)
     ss_epoch_inspect(&info)
-    state.epoch, state.generation, state.restores = info.epoch, info.generation, info.restores
-    state.cause, state.source, state.last_ns = info.cause, info.source, info.last_ns
-    state.synchronous, state.last_certain = info.synchronous, info.last_certain
-    return state
+    return _State(
+        epoch=info.epoch, generation=info.generation, restores=info.restores, cause=info.cause, source=info.source,
+        last_ns=info.last_ns, last_certain=info.last_certain, synchronous=<bint>info.synchronous,
+    )
 
 
 # ---- the record that is read from outside ----
@@ -259,23 +247,14 @@ def reseed_kernel(bytes seed not None, int credit):
         raise OSError(error, "the kernel's random number generator could not be reseeded")
 
 
-@cython.final
-cdef class EntropyState:
-    """ss_entropy_info of entropy.h."""
-    cdef readonly int fence
-    cdef readonly double seconds_left
-    cdef readonly bint cpu, hash, kernel_reseeded
-    cdef readonly size_t host_left
-    cdef readonly uint64_t failures
-
-
 def inspect_entropy():
+    """ss_entropy_info of entropy.h."""
     cdef ss_entropy_info info
-    cdef EntropyState state = EntropyState.__new__(EntropyState)
     ss_entropy_inspect(&info)
-    state.fence, state.seconds_left, state.cpu, state.hash = info.fence, info.seconds_left, info.cpu, info.hash
-    state.kernel_reseeded, state.host_left, state.failures = info.privileged, info.host_left, info.failures
-    return state
+    return _State(
+        fence=info.fence, seconds_left=info.seconds_left, cpu=<bint>info.cpu, hash=<bint>info.hash,
+        kernel_reseeded=<bint>info.privileged, host_left=info.host_left, failures=info.failures,
+    )
 
 
 def disable_cpu_for_testing(bint disabled):
@@ -379,20 +358,9 @@ def random_counters():
     return ss_random_reseeds, ss_random_kept
 
 
-@cython.final
-cdef class LibcryptoState:
-    """ss_openssl_info of openssl.h."""
-    cdef readonly str path
-    cdef readonly unsigned long version
-    cdef readonly int state
-    cdef readonly uint64_t calls, reseeds, failures
-    cdef readonly bint failing
-
-
 def libcryptos():
-    """The LibcryptoState of every libcrypto that was found, also of those loaded past the doors of Python."""
+    """ss_openssl_info (openssl.h) of every libcrypto that was found, also of those loaded past the doors of Python."""
     cdef ss_openssl_info info
-    cdef LibcryptoState library
     cdef bint known
     cdef int i
     found = []
@@ -401,12 +369,10 @@ def libcryptos():
         with nogil:
             known = ss_openssl_inspect(i, &info)
         if known:
-            library = LibcryptoState.__new__(LibcryptoState)
-            library.path = PyUnicode_DecodeFSDefault(info.path)
-            library.version, library.state = info.version, info.state
-            library.calls, library.reseeds, library.failures = info.calls, info.reseeds, info.failures
-            library.failing = info.failing
-            found.append(library)
+            found.append(_State(
+                path=PyUnicode_DecodeFSDefault(info.path), version=info.version, state=info.state, calls=info.calls,
+                reseeds=info.reseeds, failures=info.failures, failing=<bint>info.failing,
+            ))
     return found
 
 
@@ -442,19 +408,9 @@ def ssl_feeds():
     return ss_ssl_feeds if ss_guard_active(&ss_guards[SS_GUARD_SSL_RAND_BYTES]) else None
 
 
-@cython.final
-cdef class LibsqliteState:
-    """ss_sqlite_info of sqlite.h."""
-    cdef readonly str path, version
-    cdef readonly int state
-    cdef readonly bint fenced
-    cdef readonly uint64_t resets, delays
-
-
 def libsqlites():
-    """The LibsqliteState of every SQLite that was found."""
+    """ss_sqlite_info (sqlite.h) of every SQLite that was found."""
     cdef ss_sqlite_info info
-    cdef LibsqliteState library
     cdef bint known
     cdef int i
     found = []
@@ -463,12 +419,10 @@ def libsqlites():
         with nogil:
             known = ss_sqlite_inspect(i, &info)
         if known:
-            library = LibsqliteState.__new__(LibsqliteState)
-            library.path = PyUnicode_DecodeFSDefault(info.path)
-            library.version = info.version.decode()
-            library.state, library.fenced = info.state, info.fenced
-            library.resets, library.delays = info.resets, info.delays
-            found.append(library)
+            found.append(_State(
+                path=PyUnicode_DecodeFSDefault(info.path), version=info.version.decode(), state=info.state,
+                fenced=<bint>info.fenced, resets=info.resets, delays=info.delays,
+            ))
     return found
 
 

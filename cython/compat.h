@@ -57,30 +57,34 @@ static inline PyObject *ss_long_from_little(const unsigned char *bytes, size_t s
 static inline PyObject *ss_long_from_words(uint64_t high, uint64_t low)
 {
     const uint32_t mask = (1u << 30) - 1;
-    const uint32_t parts[5] = {
-        (uint32_t)low & mask,
-        (uint32_t)(low >> 30) & mask,
-        (uint32_t)(low >> 60 | high << 4) & mask,
-        (uint32_t)(high >> 26) & mask,
-        (uint32_t)(high >> 56),
-    };
-    const int count = parts[4] ? 5 : parts[3] ? 4 : 3;
+    const int count = high >> 56 ? 5 : high >> 26 & mask ? 4 : 3;
+    digit *digits;
 #if PY_VERSION_HEX >= 0x030e0000
-    void *digits;
-    PyLongWriter *writer = PyLongWriter_Create(0, count, &digits);
+    void *place;
+    PyLongWriter *writer = PyLongWriter_Create(0, count, &place);
     if (!writer)
         return NULL;
-    memcpy(digits, parts, (size_t)count * sizeof *parts);
-    return PyLongWriter_Finish(writer);
+    digits = place;
 #else
     PyLongObject *made = _PyLong_New(count);
     if (!made)
         return NULL;
 #if PY_VERSION_HEX >= 0x030c0000
-    memcpy(made->long_value.ob_digit, parts, (size_t)count * sizeof *parts);
+    digits = made->long_value.ob_digit;
 #else
-    memcpy(made->ob_digit, parts, (size_t)count * sizeof *parts);
+    digits = made->ob_digit;
 #endif
+#endif
+    digits[0] = (uint32_t)low & mask;
+    digits[1] = (uint32_t)(low >> 30) & mask;
+    digits[2] = (uint32_t)(low >> 60 | high << 4) & mask;
+    if (count > 3)
+        digits[3] = (uint32_t)(high >> 26) & mask;
+    if (count > 4)
+        digits[4] = (uint32_t)(high >> 56);
+#if PY_VERSION_HEX >= 0x030e0000
+    return PyLongWriter_Finish(writer);
+#else
     return (PyObject *)made;
 #endif
 }

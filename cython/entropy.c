@@ -20,6 +20,13 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
+/* glibc has asked the CPU already: in a guest CPUID is an exit to the hypervisor, some 10 us. */
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#include <sys/platform/x86.h>
+#define CPU_FEATURES_KNOWN 1
+#else
+#define CPU_FEATURES_KNOWN 0
+#endif
 #endif
 
 uint32_t ss_fence_flag;
@@ -61,12 +68,19 @@ static bool cpu_word_by(int kind, uint64_t *out)
 
 static int cpu_candidates(int *kinds)
 {
-    unsigned a, b, c, d;
     int count = 0;
+#if CPU_FEATURES_KNOWN
+    if (CPU_FEATURE_PRESENT(RDRAND))
+        kinds[count++] = CPU_RDRAND;
+    if (CPU_FEATURE_PRESENT(RDSEED))
+        kinds[count++] = CPU_RDSEED;
+#else
+    unsigned a, b, c, d;
     if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_RDRND))
         kinds[count++] = CPU_RDRAND;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_RDSEED))
         kinds[count++] = CPU_RDSEED;
+#endif
     return count;
 }
 
@@ -141,12 +155,35 @@ void ss_entropy_disable_cpu_for_testing(bool disabled)
     __atomic_store_n(&cpu_disabled_for_testing, disabled, __ATOMIC_RELEASE);
 }
 
+#if defined(__x86_64__)
+/* Whole words by RDRAND, without a call for each: a pool takes 508 at once. Returns how many bytes were mixed. */
+__attribute__((target("rdrnd"))) static size_t rdrand_mix(unsigned char *bytes, size_t size)
+{
+    size_t done = 0;
+    unsigned long long word;
+    for (; size - done >= sizeof word && _rdrand64_step(&word); done += sizeof word) {
+        unsigned long long mixed;
+        memcpy(&mixed, bytes + done, sizeof mixed);
+        mixed ^= word;
+        memcpy(bytes + done, &mixed, sizeof mixed);
+    }
+    return done;
+}
+#endif
+
 /* XORs the CPU's stream over the bytes; false (and the bytes partly mixed) where it ran dry. */
 static bool cpu_mix(unsigned char *bytes, size_t size)
 {
     int kind = cpu_kind();
     if (kind == CPU_NONE)
         return false;
+#if defined(__x86_64__)
+    if (kind == CPU_RDRAND) {
+        const size_t done = rdrand_mix(bytes, size);
+        bytes += done;
+        size -= done;
+    }
+#endif
     while (size) {
         uint64_t word, part = 0;
         size_t step = size < sizeof word ? size : sizeof word;
@@ -173,7 +210,8 @@ static void host_drop(void)
         explicit_bzero(host_bytes, ss_fence.host_size);
     free(host_bytes);
     host_bytes = NULL;
-    ss_fence.host_size = ss_fence.host_used = 0;
+    __atomic_store_n(&ss_fence.host_size, 0, __ATOMIC_RELEASE);
+    ss_fence.host_used = 0;
 }
 
 int ss_entropy_host(const void *bytes, size_t size, uint64_t epoch)
@@ -185,7 +223,7 @@ int ss_entropy_host(const void *bytes, size_t size, uint64_t epoch)
     (void)pthread_mutex_lock(&host_mutex);
     host_drop();
     host_bytes = copy;
-    ss_fence.host_size = size;
+    __atomic_store_n(&ss_fence.host_size, size, __ATOMIC_RELEASE);
     ss_fence.host_epoch = epoch;
     (void)pthread_mutex_unlock(&host_mutex);
     return 0;
@@ -196,6 +234,8 @@ int ss_entropy_host(const void *bytes, size_t size, uint64_t epoch)
 static bool host_mix(unsigned char *bytes, size_t size)
 {
     bool mixed = false;
+    if (!__atomic_load_n(&ss_fence.host_size, __ATOMIC_ACQUIRE))
+        return false; /* nobody handed anything over: no lock on every draw for that */
     (void)pthread_mutex_lock(&host_mutex);
     if (host_bytes && ss_fence.host_epoch == __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) &&
         ss_fence.host_size - ss_fence.host_used >= size) {
@@ -416,10 +456,8 @@ bool ss_fence_still_up(void)
            number != 0;
 }
 
-void ss_entropy_mix(void *inout, size_t size)
+void ss_entropy_mix_up(void *inout, size_t size)
 {
-    if (!ss_fence_up())
-        return;
     bool host = host_mix(inout, size);
     bool cpu = cpu_mix(inout, size);
     if (!host && !cpu)

@@ -23,8 +23,8 @@ enum ss_fence {
 /* Fills `out` with fenced entropy. 0, or -1 with errno set where neither the kernel nor the CPU gave any. */
 int ss_entropy_fill(void *out, size_t size);
 
-/* Mixes the independent stream into kernel bytes that somebody else drew. Does nothing while the fence is down. */
-void ss_entropy_mix(void *inout, size_t size);
+/* Mixes the independent stream into kernel bytes that somebody else drew. The caller has seen that the fence is up. */
+void ss_entropy_mix_up(void *inout, size_t size);
 
 /* Raises the fence for a new epoch, then lowers it at once where this process may feed the kernel (CAP_SYS_ADMIN).
    Called under the epoch's mutex, before the new epoch is published. */
@@ -49,9 +49,20 @@ bool ss_fence_still_up(void);
 
 /* 0 while the fence is down, else the number of the raise it is up for. */
 extern uint32_t ss_fence_flag;
+static inline bool ss_fence_down(void) /* surely; else ss_fence_up() tells */
+{
+    return __builtin_expect(__atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE) == 0, 1);
+}
 static inline bool ss_fence_up(void)
 {
-    return __builtin_expect(__atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE) != 0, 0) && ss_fence_still_up();
+    return !ss_fence_down() && ss_fence_still_up();
+}
+
+/* The same; does nothing while the fence is down. */
+static inline void ss_entropy_mix(void *inout, size_t size)
+{
+    if (ss_fence_up())
+        ss_entropy_mix_up(inout, size);
 }
 
 /* What the fence is judged by; all atomic, but for the host's three, which have a lock. Read from outside, too: record.h. */
@@ -59,7 +70,7 @@ typedef struct {
     int64_t started_ns;      /* CLOCK_MONOTONIC, which stands still while suspended: errs to longer */
     uint64_t failures;       /* fills that got no entropy from anywhere */
     uint64_t host_epoch;     /* the host's stream is good for this epoch alone */
-    uint64_t host_size, host_used;
+    uint64_t host_size, host_used; /* the size is atomic: 0 while there is none */
     uint32_t kernel_reseeded; /* we did it ourselves after the last restore */
     uint32_t cpu;            /* a CPU stream is there; as of the last raise */
     uint32_t hash;           /* degraded entropy has a hash */

@@ -20,6 +20,7 @@ static const volatile uint64_t nothing = 0;
 void (*ss_epoch_heard)(uint64_t epoch);
 
 ss_hot_state ss_hot = {.word = &nothing, .mask = UINT64_MAX};
+const ss_source *ss_epoch_source;
 
 /* Guards everything below and every write to ss_hot. Held for microseconds; never across a call into a library. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -50,38 +51,34 @@ static void after_fork_in_parent(void)
     (void)pthread_mutex_unlock(&mutex);
 }
 
-static struct process_page {
-    uint64_t token;
-    pid_t pid;
-    bool wiped; /* the kernel zeroes the page in children, of clone(2) too */
-} * process_page;
+ss_process_page *ss_process;
 
 static void after_fork_in_child(void)
 {
     ss_entropy_after_fork_in_child();
     ss_record_after_fork_in_child();
     (void)pthread_mutex_init(&mutex, NULL);
-    if (process_page)
-        __atomic_store_n(&process_page->token, 0, __ATOMIC_RELEASE);
+    if (ss_process)
+        __atomic_store_n(&ss_process->token, 0, __ATOMIC_RELEASE);
 }
 
 int ss_epoch_setup(void)
 {
-    if (process_page)
+    if (ss_process)
         return 0;
     size_t length = (size_t)sysconf(_SC_PAGESIZE);
     void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
         return errno;
-    process_page = page;
+    ss_process = page;
     return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-uint64_t ss_process_token(void)
+uint64_t ss_process_token_made(void)
 {
-    struct process_page *page = process_page;
+    ss_process_page *page = ss_process;
     uint64_t token = __atomic_load_n(&page->token, __ATOMIC_ACQUIRE);
-    if (SS_LIKELY(token != 0 && (page->wiped || page->pid == getpid())))
+    if (token != 0 && page->pid == getpid())
         return token;
     (void)pthread_mutex_lock(&mutex);
     token = page->token;
@@ -145,6 +142,7 @@ static void tell(uint64_t epoch)
 static void watch(ss_source *source, int index, uint64_t value)
 {
     __atomic_store_n(&ss_cold.watched, index, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_epoch_source, source, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.mask, source ? ss_source_mask(source) : UINT64_MAX, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.word, source ? ss_source_address(source) : &nothing, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
@@ -228,12 +226,6 @@ void ss_epoch_watch_since(int index, uint64_t value, int file)
     (void)ss_look();
 }
 
-bool ss_epoch_synchronous(void)
-{
-    ss_source *source = ss_source_at(__atomic_load_n(&ss_cold.watched, __ATOMIC_ACQUIRE));
-    return source && ss_source_synchronous(source);
-}
-
 static int heeded = -1; /* atomic */
 
 void ss_epoch_heed(int index)
@@ -243,7 +235,7 @@ void ss_epoch_heed(int index)
 
 bool ss_epoch_reseeded(void)
 {
-    ss_source *source = ss_source_at(__atomic_load_n(&ss_cold.watched, __ATOMIC_ACQUIRE));
+    const ss_source *source = __atomic_load_n(&ss_epoch_source, __ATOMIC_ACQUIRE);
     const uint64_t now = __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
     /* What was written for a generation that has seen a restore since tells of a reseed before that. */
     if (!source || now == __atomic_load_n(&ss_cold.outlived, __ATOMIC_ACQUIRE))

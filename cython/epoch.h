@@ -10,6 +10,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+#include "source.h"
 
 #if !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__))
 #error "snapsafe_rt's native core supports Linux on x86-64 and arm64"
@@ -99,8 +102,15 @@ void ss_epoch_watch(int index, bool certain);
    tells that it was the one that was counted already. */
 void ss_epoch_watch_since(int index, uint64_t value, int file);
 
+/* The watched source, NULL if none; atomic. */
+extern const ss_source *ss_epoch_source;
+
 /* True while a synchronous source is mapped and watched. */
-bool ss_epoch_synchronous(void);
+static inline bool ss_epoch_synchronous(void)
+{
+    const ss_source *source = __atomic_load_n(&ss_epoch_source, __ATOMIC_ACQUIRE);
+    return source && ss_source_synchronous(source);
+}
 
 /* The slot of the file that a manager writes, -1 if none: while a device is watched, it is whose word lowers the fence. */
 void ss_epoch_heed(int index);
@@ -110,9 +120,25 @@ void ss_epoch_heed(int index);
    mutex and without it. */
 bool ss_epoch_reseeded(void);
 
+/* What tells processes apart. Made by ss_epoch_setup(); never unmapped. */
+typedef struct {
+    uint64_t token; /* atomic; 0 until somebody asks */
+    pid_t pid;
+    bool wiped; /* the kernel zeroes the page in children, of clone(2) too */
+} ss_process_page;
+
+extern ss_process_page *ss_process;
+
+/* The slow half of ss_process_token(): makes one where there is none, or where the pid tells that it is the parent's. */
+uint64_t ss_process_token_made(void);
+
 /* Changes in every process, forked or cloned: a number that no other living process of this epoch shares through
    memory (MADV_WIPEONFORK, else the pid and pthread_atfork). Never 0. */
-uint64_t ss_process_token(void);
+static inline uint64_t ss_process_token(void)
+{
+    const uint64_t token = __atomic_load_n(&ss_process->token, __ATOMIC_ACQUIRE);
+    return SS_LIKELY(token != 0 && ss_process->wiped) ? token : ss_process_token_made();
+}
 
 /* A claim: a lock for what a hook must never wait for. It is the word of its owner's, 0 while free, else the token of the
    process whose thread holds it; so a forked child does not inherit the claim of a thread that it lacks. */

@@ -25,6 +25,7 @@ cdef extern from "compat.h":
     char* raw_bytes_data "PyBytes_AS_STRING"(PyObject*) noexcept
     Py_ssize_t raw_bytes_size "PyBytes_GET_SIZE"(PyObject*) noexcept
     bint raw_bytes_check "PyBytes_CheckExact"(PyObject*) noexcept
+    Py_ssize_t raw_refcount "Py_REFCNT"(PyObject*) noexcept
     bint raw_long_check "PyLong_Check"(PyObject*) noexcept
     bint raw_module_check "PyModule_Check"(PyObject*) noexcept
     const char* raw_module_name "PyModule_GetName"(PyObject*) noexcept
@@ -107,10 +108,11 @@ cdef extern from "entropy.h" nogil:
         size_t host_left
         uint64_t failures
     int ss_entropy_fill(void* out, size_t size) noexcept
-    void ss_entropy_mix(void* inout, size_t size) noexcept
+    void ss_entropy_mix_up(void* inout, size_t size) noexcept
     void ss_entropy_raise() noexcept
     void ss_entropy_hold(bint held) noexcept
     void ss_entropy_prepare() noexcept
+    bint ss_fence_down() noexcept
     bint ss_fence_up() noexcept
     void ss_entropy_inspect(ss_entropy_info* ret_info) noexcept
     int ss_entropy_host(const void* bytes, size_t size, uint64_t epoch) noexcept

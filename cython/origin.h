@@ -10,13 +10,50 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SS_ORIGIN_DRAWS 256     /* a seed follows its draw closely */
 #define SS_ORIGIN_STATES 4096   /* states are kept for longer; each is looked for once a setstate() */
 #define SS_ORIGIN_MIN 4         /* bytes; shorter draws are too likely to look like a chosen seed */
 
+extern uint64_t ss_origin_key; /* atomic; odd, made when it is first needed; 0 until then */
+
+/* Each entry: fingerprint in the low half (never 0), epoch in the high half. */
+extern uint64_t ss_origin_draws[SS_ORIGIN_DRAWS];
+extern uint32_t ss_origin_next;
+
+/* Multiply-shift hashing (Dietzfelbinger et al.) of the first 8 bytes with a secret odd multiplier: the high half of the
+   product. */
+static inline uint32_t ss_origin_print(uint64_t word, uint64_t key)
+{
+    const uint32_t hash = (uint32_t)((word * key) >> 32);
+    return hash ? hash : 1;
+}
+
+/* Two threads at once (they have no GIL in common) may write to one place: then one entry is lost. An atomic increment
+   would keep it, and cost as much as all else that os.urandom is given. */
+static inline void ss_origin_note_print(uint32_t print, uint64_t epoch)
+{
+    const uint32_t place = __atomic_load_n(&ss_origin_next, __ATOMIC_RELAXED);
+    __atomic_store_n(&ss_origin_next, place + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&ss_origin_draws[place % SS_ORIGIN_DRAWS], epoch << 32 | print, __ATOMIC_RELAXED);
+}
+
+/* The slow half of ss_origin_note_draw(): short draws, such as begin with a zero, and the first. */
+void ss_origin_note_any(const unsigned char *bytes, size_t size, uint64_t epoch);
+
 /* Records bytes that guarded entropy gave out under `epoch`. */
-void ss_origin_note_draw(const unsigned char *bytes, size_t size, uint64_t epoch);
+static inline void ss_origin_note_draw(const unsigned char *bytes, size_t size, uint64_t epoch)
+{
+    const uint64_t key = __atomic_load_n(&ss_origin_key, __ATOMIC_RELAXED);
+    uint64_t word;
+    if (__builtin_expect(size >= sizeof word && bytes[0] && key, 1)) {
+        memcpy(&word, bytes, sizeof word);
+        ss_origin_note_print(ss_origin_print(word, key), epoch);
+    } else {
+        ss_origin_note_any(bytes, size, epoch);
+    }
+}
 
 /* Was a seed of these big-endian bytes (an int's magnitude) made of a noted draw: read big-endian (int.from_bytes,
    Random.seed of bytes, SystemRandom.getrandbits), little-endian, or from its hex text (secrets.token_hex)? */

@@ -2,16 +2,48 @@
 
    A pool lies in memory, so it is in every clone. It is therefore used only while a synchronous source is watched: then
    its epoch has moved before anybody in the clone can draw from it. Without one each draw asks the kernel, which is as
-   safe as CPython itself is. Nothing here touches a Python object; any thread, with or without the GIL. */
+   safe as CPython itself is. Nothing here touches a Python object.
+
+   Every function is called with the GIL, the one that all interpreters which can import the core share: it is the pool's
+   lock. A lock of its own would cost a draw as much as all the rest. Free-threaded builds therefore have no pool. */
 #ifndef SNAPSAFE_POOL_H
 #define SNAPSAFE_POOL_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "compat.h"
+#include "epoch.h"
+
+#define SS_POOL_SIZE 4096u
+
+/* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK): were the position or the epoch kept
+   elsewhere, a child would hand out the zeroes. A zeroed pool has no token, so it is none. Where the kernel does not know
+   the advice (gVisor: EINVAL) the process token tells the child, by the pid and the fork handler of epoch.c. */
+typedef struct {
+    uint64_t token; /* of the process that filled it; 0: there is nothing in it */
+    uint64_t epoch;
+    size_t left; /* bytes, at the end */
+    unsigned char bytes[SS_POOL_SIZE - 3 * sizeof(uint64_t)];
+} ss_pool_page;
+
+extern ss_pool_page *ss_pool; /* NULL until it is first needed; never unmapped */
+
+/* The slow half of ss_pool_take(): fills the pool, or asks the kernel for these bytes alone. */
+int ss_pool_draw(void *out, size_t size, uint64_t epoch);
 
 /* Fills `out` with bytes that nobody else gets, drawn under `epoch` (of ss_look(); the caller checks afterwards that it
    still stands). Returns 0, or -1 with errno set where neither the kernel nor the CPU gave any. At most a page's worth. */
-int ss_pool_take(void *out, size_t size, uint64_t epoch);
+static inline int ss_pool_take(void *out, size_t size, uint64_t epoch)
+{
+    ss_pool_page *pool = ss_pool;
+    if (SS_LIKELY(pool && pool->left >= size && pool->epoch == epoch && pool->token == ss_process_token() &&
+                  ss_epoch_synchronous())) {
+        unsigned char *bytes = pool->bytes + sizeof pool->bytes - pool->left;
+        memcpy(out, bytes, size);
+        memset(bytes, 0, size); /* kept by the compiler: the page outlives this function */
+        pool->left -= size;
+        return 0;
+    }
+    return ss_pool_draw(out, size, epoch);
+}
 
 /* Erases the pool: at deactivation and at activation, between which restores go unseen. */
 void ss_pool_discard(void);

@@ -115,32 +115,45 @@ cdef inline bint may_return(PyObject* self, PyObject* value, uint64_t epoch) noe
         (ss_load_u32(tag_of(self)) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept)
 
 
-cdef inline PyObject* draw(PyObject* self, PyObject* argument, PyCFunction original) noexcept:
-    cdef uint64_t epoch
-    cdef PyObject* value
-    cdef int tries = 0
-    while True:
-        epoch = ss_look()
-        if SS_UNLIKELY(is_stale(ss_load_u32(tag_of(self)), epoch)):
-            settle(self, epoch)
-        value = original(self, argument)
-        tries += 1
-        if may_return(self, value, epoch) or tries == SS_DRAW_TRIES:
-            return value
+# `number` is of enum ss_guard_id: one draw, of whatever the guard guards; the epoch it began under in ret_epoch.
+cdef inline PyObject* draw_once(PyObject* self, PyObject* argument, int number, uint64_t* ret_epoch) noexcept:
+    cdef uint64_t epoch = ss_look()
+    if SS_UNLIKELY(is_stale(ss_load_u32(tag_of(self)), epoch)):
+        settle(self, epoch)
+    ret_epoch[0] = epoch
+    return (<PyCFunction>ss_guards[number].original)(self, argument)
+
+
+# What is left to do when the generation moved during the draw of `value`. Apart, for what most draws do without
+# is then not made ready for by each.
+cdef PyObject* draw_again(PyObject* self, PyObject* argument, int number, PyObject* value, uint64_t epoch) noexcept:
+    cdef int tries = 1
+    while not may_return(self, value, epoch) and tries < SS_DRAW_TRIES:
         raw_decref(value)
+        value = draw_once(self, argument, number, &epoch)
+        tries += 1
+    return value
+
+
+cdef inline PyObject* draw(PyObject* self, PyObject* argument, int number) noexcept:
+    cdef uint64_t epoch
+    cdef PyObject* value = draw_once(self, argument, number, &epoch)
+    if SS_LIKELY(ss_stands(epoch)):
+        return value
+    return draw_again(self, argument, number, value, epoch)
 
 
 cdef PyObject* guard_random(PyObject* self, PyObject* unused) noexcept:
-    return draw(self, unused, <PyCFunction>ss_guards[SS_GUARD_RANDOM].original)
+    return draw(self, unused, SS_GUARD_RANDOM)
 
 
 cdef PyObject* guard_getrandbits(PyObject* self, PyObject* k) noexcept:
-    return draw(self, k, <PyCFunction>ss_guards[SS_GUARD_GETRANDBITS].original)
+    return draw(self, k, SS_GUARD_GETRANDBITS)
 
 
 # getstate() takes nothing from the sequence, so a kept one may be read again as well.
 cdef PyObject* guard_getstate(PyObject* self, PyObject* unused) noexcept:
-    cdef PyObject* value = draw(self, unused, <PyCFunction>ss_guards[SS_GUARD_GETSTATE].original)
+    cdef PyObject* value = draw(self, unused, SS_GUARD_GETSTATE)
     cdef uint32_t tag = ss_load_u32(tag_of(self))
     if value != NULL and (tag & KIND_MASK) == KIND_SYSTEM:
         ss_origin_note_state(words_of(self), tag >> 2)

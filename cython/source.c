@@ -406,16 +406,6 @@ int ss_source_read(ss_source *source, uint64_t *ret_value)
     return outcome;
 }
 
-/* The two words of our own lie beyond VMClock's layout, and files may be shorter than that: the rest of the page a
-   short file is mapped on reads as zeros. */
-bool ss_source_synchronous(const ss_source *source)
-{
-    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE) ||
-        source->kind == SS_KIND_SYSGENID)
-        return false;
-    return source->device || load32(source, SS_FILE_OFF_FROZEN) == 1;
-}
-
 uint64_t ss_source_reseeded(const ss_source *source)
 {
     if (source->device || source->kind != SS_KIND_VMCLOCK || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))

@@ -108,8 +108,15 @@ uint64_t ss_source_mask(const ss_source *source);
 
 /* True while the generation is sure to change before any process of the clone runs: VMClock's device, or a file whose
    writer keeps the processes frozen until it has written. Never SysGenID: its driver moves when user space says so
-   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. */
-bool ss_source_synchronous(const ss_source *source);
+   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. The file's word lies beyond VMClock's layout, as our
+   others do, and files may be shorter than that: the rest of the page a short file is mapped on reads as zeros. */
+static inline bool ss_source_synchronous(const ss_source *source)
+{
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE) ||
+        source->kind == SS_KIND_SYSGENID)
+        return false;
+    return source->device || __atomic_load_n((const uint32_t *)(source->page + SS_FILE_OFF_FROZEN), __ATOMIC_ACQUIRE) == 1;
+}
 
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
 uint64_t ss_source_reseeded(const ss_source *source);

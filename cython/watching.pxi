@@ -136,20 +136,11 @@ def contact_take():
         free(room)
 
 
-@cython.final
-cdef class WatcherState:
-    """ss_watcher_info of watcher.h."""
-    cdef readonly bint running
-    cdef readonly int how, error
-    cdef readonly uint64_t wakeups
-
-
 def inspect_watcher():
+    """ss_watcher_info of watcher.h."""
     cdef ss_watcher_info info
-    cdef WatcherState state = WatcherState.__new__(WatcherState)
     ss_watcher_inspect(&info)
-    state.running, state.how, state.error, state.wakeups = info.running, info.how, info.error, info.wakeups
-    return state
+    return _State(running=<bint>info.running, how=info.how, error=info.error, wakeups=info.wakeups)
 
 
 def report_unraisable(error, source):

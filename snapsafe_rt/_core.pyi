@@ -1,12 +1,12 @@
 # The native core's face, checked against the built module by stubtest (.ci/lint). Docstrings are in cython/.
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final, type_check_only
 from uuid import UUID
 
 _T = TypeVar("_T")
 
-@final
+@type_check_only  # a types.SimpleNamespace
 class SourceState:
     @property
     def kind(self) -> int: ...
@@ -35,7 +35,7 @@ class SourceState:
     @property
     def origin(self) -> int: ...
 
-@final
+@type_check_only  # a types.SimpleNamespace
 class EpochState:
     @property
     def epoch(self) -> int: ...
@@ -54,7 +54,7 @@ class EpochState:
     @property
     def synchronous(self) -> bool: ...
 
-@final
+@type_check_only  # a types.SimpleNamespace
 class EntropyState:
     @property
     def fence(self) -> int: ...
@@ -71,7 +71,7 @@ class EntropyState:
     @property
     def failures(self) -> int: ...
 
-@final
+@type_check_only  # a types.SimpleNamespace
 class LibcryptoState:
     @property
     def path(self) -> str: ...
@@ -88,7 +88,7 @@ class LibcryptoState:
     @property
     def failing(self) -> bool: ...
 
-@final
+@type_check_only  # a types.SimpleNamespace
 class LibsqliteState:
     @property
     def path(self) -> str: ...
@@ -172,7 +172,7 @@ def hook_next(cls: type, hooked: bool) -> None: ...
 def discard_pool() -> None: ...
 def pool_left() -> int: ...
 
-@final
+@type_check_only  # a types.SimpleNamespace
 class WatcherState:
     @property
     def running(self) -> bool: ...

@@ -95,4 +95,6 @@ def _text(room: int) -> bytes:
 
 
 def _escaped(field: str) -> str:
+    if field.isprintable() and "\\" not in field:
+        return field
     return field.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")

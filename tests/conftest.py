@@ -113,12 +113,13 @@ def run_python():
         activated=True,
         timeout=60,
         executable=sys.executable,
+        under=(),
     ):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
         folders = [FOLDER] if activated else []
         environment["PYTHONPATH"] = os.pathsep.join(map(str, [*folders, PACKAGE.parent, HELPERS]))
         environment.update(env or {})
-        command = [executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
+        command = [*under, executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
         try:
             done = subprocess.run(
                 [*command, *map(str, arguments)],

@@ -1,4 +1,4 @@
-"""The start of a Python that does nothing: , stock against activated."""
+"""The start of a Python that does nothing: stock against activated, part by part, and against what starts others."""
 
 from benchmarks.case import Case
 
@@ -10,9 +10,68 @@ def memory():
     with os.popen(f'{sys.executable} -c "{SHOW}"') as answer:
         return int(answer.read())
 """
+# The process with snapsafe_rt starts Pythons whose sitecustomize does less than ours.
+PART = """
+import os, tempfile
+folder = tempfile.TemporaryDirectory()
+paths = os.environ["PYTHONPATH"].split(os.pathsep)
+if fence() is not None:
+    core = sys.modules["snapsafe_rt._core"].__file__
+    with open(f"{folder.name}/sitecustomize.py", "w") as file:
+        file.write(TEXT)
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder.name, *paths[1:]])
+"""
+EMPTY = PART.replace("TEXT", "''")
+CORE = PART.replace(
+    "TEXT",
+    '''f"""
+import _imp
+from _frozen_importlib import ModuleSpec
+_imp.exec_dynamic(_imp.create_dynamic(ModuleSpec("snapsafe_rt._core", None, origin={core!r})))
+"""''',
+)
+PACKAGE = PART.replace("TEXT", "'import snapsafe_rt'")
+# As a user would start them, but for what talks to others; neither finds anybody to send anything to.
+OTHER = """
+import os
+os.environ.update(
+    DD_INSTRUMENTATION_TELEMETRY_ENABLED="0", DD_TRACE_STARTUP_LOGS="0", DD_REMOTE_CONFIGURATION_ENABLED="0",
+    OTEL_TRACES_EXPORTER="none", OTEL_METRICS_EXPORTER="none", OTEL_LOGS_EXPORTER="none",
+)
+starter = os.path.join(os.path.dirname(sys.executable), "{command}")
+
+def spawn(*arguments):
+    begin = clock()
+    pid = os.posix_spawn(sys.executable, [sys.executable, starter, sys.executable, *arguments], os.environ)
+    status = os.waitpid(pid, 0)[1]
+    if status:
+        raise SystemExit(f"{{starter}} ended with {{status}}")
+    return clock() - begin
+"""
+PASS = "spawn('-c', 'pass')"
+
+
+def starts(name: str, setup: str) -> Case:
+    return Case(f"python -c pass, {name}", PASS, setup, own=True, calls=1, rounds=40, processes=2)
+
+
+def outdoes(command: str, needs: str) -> Case:
+    rival = OTHER.format(command=command)
+    name = f"python -c pass, against {command}"
+    return Case(name, PASS, own=True, rival=rival, needs=needs, ratio=1.0, calls=1, rounds=8, processes=1)
+
 
 CASES = [
-    Case("python -c pass", "spawn('-c', 'pass')", own=True, more=1_500_000, calls=1, rounds=60, processes=2),
+    Case("python -c pass", PASS, own=True, more=1_500_000, calls=1, rounds=60, processes=2),
+    starts("of that: an empty sitecustomize", EMPTY),
+    starts("of that: and the core loaded", CORE),
+    starts("of that: and the package imported", PACKAGE),
     Case("python -c pass, resident memory", "memory()", MEMORY, own=True, unit="KiB", more=400, calls=1, processes=2),
+    Case(
+        "python -c pass, resident memory, of that: the core", "memory()", MEMORY + CORE, own=True, unit="KiB", calls=1,
+        processes=1,
+    ),
+    outdoes("ddtrace-run", "ddtrace"),
+    outdoes("opentelemetry-instrument", "opentelemetry"),
     Case("import random, uuid, ssl", "spawn('-c', 'import random, uuid, ssl')", own=True, calls=1, processes=2),
-]
+]  # fmt: skip

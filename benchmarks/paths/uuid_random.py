@@ -5,14 +5,25 @@ from benchmarks.case import Case
 FOUR, SEVEN = "from uuid import uuid4 as make", "from uuid import uuid7 as make"
 COMPAT4, COMPAT7 = "from uuid_utils.compat import uuid4 as make", "from uuid_utils.compat import uuid7 as make"
 FAST = "from fastuuid import uuid4 as make"
-DOWN = "fence() is False"
+DOWN, UP = "fence() is False", "fence() is True"
 OLD, NEW = (3, 13), (3, 14)
 
 CASES = [
-    Case("uuid4(), synchronous source", "make()", FOUR, source="synchronous", ratio=0.08, counted=True, until=OLD),
-    Case("uuid4(), synchronous source", "make()", FOUR, source="synchronous", ratio=0.2, counted=True, since=NEW),
-    Case("uuid4(), synchronous source, fence down", "make()", FOUR, source="device", stays=DOWN, ratio=0.08, until=OLD),
-    Case("uuid4(), synchronous source, fence down", "make()", FOUR, source="device", stays=DOWN, ratio=0.2, since=NEW),
+    *[
+        Case(
+            f"uuid4(), synchronous source, fence {fence}",
+            "make()",
+            FOUR,
+            source=source,
+            stays=stays,
+            ratio=ratio,
+            since=since,
+            until=until,
+            counted=True,
+        )
+        for fence, source, stays in (("down", "device", DOWN), ("up", "synchronous", UP))
+        for ratio, since, until in ((0.08, (3, 10), OLD), (0.2, NEW, (3, 99)))
+    ],
     Case("uuid4(), asynchronous source", "make()", FOUR, ratio=0.6, counted=True),
     Case("uuid4(), no source", "make()", FOUR, source="none", ratio=0.6),
     Case("uuid7(), synchronous source", "make()", SEVEN, source="synchronous", ratio=0.2, counted=True, since=NEW),

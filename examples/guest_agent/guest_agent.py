@@ -4,12 +4,15 @@
     guest_agent.py --vsock 5005                     the host connects, sends entropy, and reads the answer
     guest_agent.py --unix /run/snapsafe/agent       the same over a Unix socket: a hypervisor's other channel, or a test
     guest_agent.py --mmds latest/snapsafe/entropy   asks Firecracker's metadata service; the host puts hex digits there
-    guest_agent.py --gvisor                         follows gVisor's own word on checkpoints; no entropy comes with it
 
 One connection, or one new value, is one restore. What the host sends must be 16 to 512 bytes, secret, and other bytes
 for each clone; it ends its half of the connection after them. The answer is one line: "restored OLD -> NEW" once
 programs are told and the kernel is reseeded, else "moved OLD -> NEW, but ..." or "failed: ...". A host that lets work
 in only after "restored" closes the gap that every late signal has. Run it as root, from before the snapshot on.
+
+Instead of entropy the host may send the word "quiesce" before a snapshot, and "unquiesce" after it, in the original and
+in each clone: programs are asked and told (docs/orchestrators.md; the manager has to run). The answer is the command's
+exit code, and its JSON or its message, in one line.
 
 Everything else on the command line is for `snapsafe trigger`, such as --path FILE; --create is always given.
 """
@@ -27,8 +30,9 @@ from collections.abc import Iterator
 
 LEAST, MOST = 16, 512  # bytes, as `snapsafe trigger --entropy`
 SECONDS = 10.0  # the host has this long to send them
-TRIGGER = [sys.executable, "-m", "snapsafe_rt", "trigger", "--create"]
-GVISOR = "/proc/gvisor/checkpoint"
+SNAPSAFE = [sys.executable, "-m", "snapsafe_rt"]
+TRIGGER = [*SNAPSAFE, "trigger", "--create"]
+PHASES = {b"quiesce": ["--hold", "--json"], b"unquiesce": ["--json"]}
 
 
 def trigger(entropy: bytes, more: list[str]) -> str:
@@ -42,6 +46,11 @@ def trigger(entropy: bytes, more: list[str]) -> str:
     if not moved:
         return f"failed: {reason}"
     return f"moved {moved}, but {reason}" if reason else f"restored {moved}"
+
+
+def phase(word: bytes) -> str:
+    done = subprocess.run([*SNAPSAFE, word.decode(), *PHASES[word]], capture_output=True, text=True, check=False)
+    return f"{done.returncode} {' '.join((done.stdout + done.stderr).split())}"
 
 
 # ---- the host connects ----
@@ -85,12 +94,12 @@ def serve(server: socket.socket, host: int, more: list[str]) -> None:
             with contextlib.suppress(TimeoutError):  # who connects tells of a restore, whatever becomes of the bytes
                 while piece := connection.recv(4096):
                     entropy = (entropy + piece)[:MOST]
-            answer = trigger(entropy, more)
+            answer = phase(entropy) if entropy in PHASES else trigger(entropy, more)
             print(answer, flush=True)
             connection.sendall(answer.encode() + b"\n")
 
 
-# ---- we ask, or follow ----
+# ---- we ask ----
 
 
 def values_of_mmds(address: str, path: str, seconds: float) -> Iterator[bytes]:
@@ -113,27 +122,12 @@ def values_of_mmds(address: str, path: str, seconds: float) -> Iterator[bytes]:
         time.sleep(seconds)
 
 
-def restores_of_gvisor(path: str) -> Iterator[bytes]:
-    """Opening registers for the next checkpoint; reading blocks until it is over, and says what this sandbox is then:
-    "resume" (the one that was checkpointed), "restore" (a clone) or "error". So before all else it is opened again."""
-    current = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    print("ready", flush=True)
-    while True:
-        said = os.read(current, 64)
-        following = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        os.close(current)
-        current = following
-        if said.strip() == b"restore":
-            yield b""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--vsock", metavar="PORT", type=int)
     way.add_argument("--unix", metavar="PATH")
     way.add_argument("--mmds", metavar="KEY")
-    way.add_argument("--gvisor", metavar="FILE", nargs="?", const=GVISOR)
     parser.add_argument("--host", metavar="CID", type=int, default=2, help="who may connect by vsock (default: 2)")
     parser.add_argument("--address", default="169.254.169.254", help="of the metadata service")
     parser.add_argument("--every", metavar="SECONDS", type=float, default=0.2, help="how often it is asked")
@@ -142,8 +136,7 @@ def main() -> None:
         serve(listen_on_vsock(options.vsock), options.host, more)
     elif options.unix:
         serve(listen_on_unix(options.unix), options.host, more)
-    values = restores_of_gvisor(options.gvisor) if options.gvisor else None
-    for entropy in values or values_of_mmds(options.address, options.mmds, options.every):
+    for entropy in values_of_mmds(options.address, options.mmds, options.every):
         print(trigger(entropy, more), flush=True)
 
 

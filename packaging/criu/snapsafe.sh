@@ -1,18 +1,38 @@
 #!/bin/sh
-# CRIU action script: moves the generation of a file source while the restored tasks are still held (docs/criu.md).
+# CRIU action script: moves the generation of a file source while the restored tasks are still held, and asks programs
+# before they are dumped (docs/criu.md).
 #
-#   criu restore --action-script /usr/libexec/snapsafe.sh ...
+#   criu restore --action-script /usr/libexec/snapsafe-criu ...
+#   criu dump --action-script /usr/libexec/snapsafe-criu ...
 #
 # It runs where CRIU does, with what every host has, and nothing of the container's. Of CRIU's actions it takes
-# post-restore: memory and mounts are back, no task has run, and a script that fails ends the restore (criu/cr-restore.c;
-# pre-resume comes later still, but there a failure is only logged).
-# SNAPSAFE_FILE: the file, as the restored tasks see it. Without one there is nothing to move.
+#   post-restore  memory and mounts are back, no task has run, and a script that fails ends the restore (criu/cr-restore.c;
+#                 pre-resume comes later still, but there a failure is only logged)
+#   pre-dump      no task is stopped yet, and a script that fails ends the dump (criu/cr-dump.c); network-lock, pre-stream
+#                 and all others of a dump come when tasks stand still and can be asked nothing
+#   post-dump     the dump has succeeded. One that fails runs no script: programs go on when `snapsafe unquiesce` is
+#                 called, or after the manager's --quiesced-max
+# SNAPSAFE_FILE: the file, as the tasks see it; the manager's socket lies beside it. Without them there is nothing to do.
+# SNAPSAFE_COMMAND: snapsafe, if PATH does not lead to it.
 set -eu
-[ "${CRTOOLS_SCRIPT_ACTION-}" = post-restore ] || exit 0
 export LC_ALL=C
 file=${SNAPSAFE_FILE:-/run/snapsafe/vmclock0}
+command=${SNAPSAFE_COMMAND:-snapsafe}
 
-fail() { printf 'snapsafe: %s: %s, so nothing is restored\n' "$file" "$1" >&2; exit 1; }
+fail() { printf 'snapsafe: %s: %s, so nothing is %s\n' "$file" "$1" "$outcome" >&2; exit 1; }
+
+# there PATH: where we reach what the tasks have at that path; false if they have nothing there. In the mount namespace
+# and below the root of the tasks. Links in there would lead to files of this host.
+there() {
+  at=/proc/${CRTOOLS_INIT_PID:?}/root rest=${1#/}
+  [ -e "$at/$rest" ] || [ -L "$at/$rest" ] || return 1
+  while [ -n "$rest" ]; do
+    at=$at/${rest%%/*}
+    [ ! -L "$at" ] || fail "a symbolic link leads there (${at#/proc/*/root})"
+    case $rest in */*) rest=${rest#*/} ;; *) rest='' ;; esac
+  done
+}
+
 field() { od -An -v -t"$1" -j"$2" -N"$3" /dev/fd/3 2>/dev/null | tr -d ' \n'; } # TYPE OFFSET LENGTH
 
 put() { # VALUE OFFSET LENGTH: one write(2), for inotify reports no stores to a mapping
@@ -25,14 +45,31 @@ put() { # VALUE OFFSET LENGTH: one write(2), for inotify reports no stores to a 
   printf "$bytes" | dd of=/dev/fd/3 bs="$3" seek=$(($2 / $3)) count=1 conv=notrunc 2>/dev/null || fail "cannot be written"
 }
 
-# In the mount namespace and below the root of the tasks. Links in there would lead to files of this host.
-at=/proc/${CRTOOLS_INIT_PID:?}/root rest=${file#/}
-[ -e "$at/$rest" ] || [ -L "$at/$rest" ] || exit 0
-while [ -n "$rest" ]; do
-  at=$at/${rest%%/*}
-  [ ! -L "$at" ] || fail "a symbolic link leads there (${at#/proc/*/root})"
-  case $rest in */*) rest=${rest#*/} ;; *) rest='' ;; esac
-done
+ask() { # quiesce|unquiesce [OPTION]: of the manager that the tasks reach; a container may have one that hangs
+  file=${file%/*}/org.snapsafe.Manager
+  there "$file" && [ -S "$at" ] || exit 0
+  command -v "$command" >/dev/null || { echo "snapsafe: no $command to ask $file with (SNAPSAFE_COMMAND)" >&2; exit 0; }
+  code=0
+  timeout 60 "$command" "$@" --socket "$at" >/dev/null || code=$?
+}
+
+case ${CRTOOLS_SCRIPT_ACTION-} in
+  pre-dump)
+    outcome=dumped
+    ask quiesce --dump # CRIU dumps no program that maps a device
+    case $code in 0 | 69 | 75) exit 0 ;; esac # 69: nobody listens there any more; 75: somebody was late
+    fail "quiesce has failed ($code)"
+    ;;
+  post-dump)
+    outcome=kept
+    ask unquiesce
+    exit 0
+    ;;
+  post-restore) outcome=restored ;;
+  *) exit 0 ;;
+esac
+
+there "$file" || exit 0
 [ -f "$at" ] || fail "is not a regular file"
 # The tasks may have it mounted read-only from here; then it is written by its name here.
 here=$(find "${file%/*}" -xdev -samefile "$at" 2>/dev/null | head -n 1)

@@ -9,11 +9,12 @@ from snapsafe_rt.cli import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure, s
 from snapsafe_rt.commands.run import shipped
 from snapsafe_rt.core import MISSING, native
 
-PRINTED = {
+PRINTED = {  # where below packaging/ they are
     "snapsafe-manager.service": "systemd",
     "snapsafe.tmpfiles": "systemd",
     "60-snapsafe.rules": "systemd",
     "snapsafe-device.conf": "systemd",
+    "snapsafe-fsfreeze.sh": "qemu",
     "snapsafe-dbus.service": "systemd",
     "org.snapsafe.Manager1.conf": "dbus",
 }
@@ -38,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of a cgroup v2 whose programs are stopped over a snapshot, on the word of who takes it",
     )
     parser.add_argument(
+        "--gvisor",
+        metavar="PATH",
+        default="/proc/gvisor/checkpoint",
+        help="gVisor's word on checkpoints, followed where it is (default: %(default)s)",
+    )
+    parser.add_argument(
         "--inhibit-delay-max",
         metavar="SECONDS",
         type=seconds,
@@ -58,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
-        "SNAPSAFE_SOURCES but for its own file, and the kernel's log. Ends with SIGTERM."
+        "SNAPSAFE_SOURCES but for its own file, the kernel's log, and gVisor's file. Ends with SIGTERM."
     )
 
 
@@ -90,6 +97,7 @@ def main(options: argparse.Namespace) -> int:
             os.path.abspath(options.socket),
             file,
             names,
+            options.gvisor,
             options.freeze,
             delay_max=options.inhibit_delay_max,
             quiesced_max=options.quiesced_max,

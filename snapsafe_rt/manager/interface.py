@@ -25,11 +25,11 @@ type Snapshot (
 
 type Failure (who: string, pid: int, errors: []string)
 
-# What is watched, and what became of it. source: what tells of a restore, null if the kernel's log alone does; how:
-# poll, inotify, timer, kmsg, off. generation: of the file that is written, null while there is none. published:
-# restores since the manager started; reseeded: the kernel's generator was, after the last one; lastRestore: seconds
-# since 1970. state: of the machine, running, quiescing, quiesced or unquiescing; snapshot: number of the last one that
-# was announced; inhibitors: how many there are; inhibitDelayMax: seconds.
+# What is watched, and what became of it. source: what tells of a restore, null if only the kernel's log or gVisor does;
+# how: poll, inotify, timer, kmsg, gvisor, off. generation: of the file that is written, null while there is none.
+# published: restores since the manager started; reseeded: the kernel's generator was, after the last one; lastRestore:
+# seconds since 1970. state: of the machine, running, quiescing, quiesced or unquiescing; snapshot: number of the last
+# one that was announced; inhibitors: how many there are; inhibitDelayMax: seconds.
 method Describe() -> (
   version: string,
   pid: int,

@@ -33,14 +33,16 @@ class Busy(Exception):
 
 
 class Manager:
-    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `cgroup`: the folder of the programs to stop over a snapshot;
-    `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket cannot be made, Busy, NotFrozen."""
+    """`names`: sources to watch, as in SNAPSAFE_SOURCES; `gvisor`: gVisor's file, where it is; `cgroup`: the folder of
+    the programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket
+    cannot be made, Busy, NotFrozen."""
 
     def __init__(
         self,
         socket_path: str,
         file_path: str,
         names: list[str],
+        gvisor: str,
         cgroup: "str | None",
         delay_max: float,
         quiesced_max: float,
@@ -53,7 +55,7 @@ class Manager:
         self._thawed = -SAME_RESTORE_SECONDS  # when they were let go as restored, last
         self._unfrozen_restores = 0
         self._loop = Loop()
-        self._signs = Signs(names)
+        self._signs = Signs(names, gvisor)
         self._file = Publisher(file_path)
         self._file.synchronous = self._freezer is not None
         self.published = 0
@@ -253,9 +255,7 @@ class Manager:
         return found
 
     def _tell(self) -> None:
-        source = self._signs.source
-        watched = source.name if source is not None else "the kernel's log" if self._signs.any else "nothing"
-        text = f"watching {watched} ({self._signs.how}), {self.published} restores published"
+        text = f"watching {self._signs.watched} ({self._signs.how}), {self.published} restores published"
         problems = self.problems()
         told = "; ".join([text, *problems])
         if told != self._told:

@@ -1,4 +1,5 @@
-"""What tells this machine of a restore: the best source of the list, watched as by every program, and the kernel's log.
+"""What tells this machine of a restore: the best source of the list, watched as by every program; the kernel's log; and
+gVisor's word.
 
 The kernel says "crng reseeded due to virtual machine fork" when VMGenID changed (Linux drivers/char/random.c), and
 nothing else of it reaches user space. That is late, but it is all there is on machines without VMClock.
@@ -10,12 +11,14 @@ from collections.abc import Callable
 
 from snapsafe_rt import activation, callbacks, sources, watching
 from snapsafe_rt.core import native
+from snapsafe_rt.manager.gvisor import Checkpoints
 from snapsafe_rt.manager.loop import READ, Loop
 from snapsafe_rt.publish import Seen
 
 KERNEL_LOG = "/dev/kmsg"
 MESSAGE = b"random: crng reseeded due to virtual machine fork"
-ORIGIN_LOG, ORIGIN_FILE = sources.NO_DEVICE, sources.NO_DEVICE << 1  # of Seen; a device's is its number, st_rdev
+# Of Seen; a device's is its number, st_rdev.
+ORIGIN_LOG, ORIGIN_GVISOR, ORIGIN_FILE = sources.NO_DEVICE, sources.NO_DEVICE | 1, sources.NO_DEVICE << 1
 DRIVERS = ("/sys/bus/platform/drivers/vmgenid", "/sys/bus/acpi/drivers/vmgenid")  # since Linux 6.10; 5.18 to 6.9
 START_SECONDS = 1.0  # who is told that we are ready may take a snapshot
 SAME_RESTORE_SECONDS = 5.0  # what source and kernel tell within that is one restore
@@ -111,10 +114,12 @@ class KernelLog:
 
 
 class Signs:
-    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here."""
+    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here; `gvisor`: gVisor's file,
+    where it is."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], gvisor: str) -> None:
         self.log = KernelLog()
+        self.checkpoints = Checkpoints(gvisor)
         self.vmgenid = vmgenid()
         self._expected = 0.0  # until then a message of the kernel is of a restore that the source told of
         self._told = 0.0  # until then a late sign is of one that somebody told us of
@@ -130,24 +135,27 @@ class Signs:
             while watching.describe()["how"] == "starting" and time.monotonic() < until:
                 time.sleep(0.001)
 
-        def fork() -> None:
-            self._fork()
+        def told() -> None:
+            self._heard()
             loop.wake()
 
-        self.log.watch(loop, fork, loop.wake)
+        self.log.watch(loop, told, loop.wake)
+        self.checkpoints.watch(loop, told, loop.wake)
 
-    def _fork(self) -> None:
-        """The kernel speaks of one."""
+    def _heard(self) -> None:
+        """The kernel or gVisor speaks of a restore."""
         before = native.inspect_epoch().epoch
         same = native.epoch() != before or time.monotonic() < self._expected
         self._expected = 0.0
         if not self.late() and (self.source is None or not same):
-            native.advance()  # no source moved, but the kernel knows better
+            native.advance()  # no source moved, but they know better
 
     def look(self) -> None:
         """Now, at what the loop has not come to yet: afterwards the epoch tells of it."""
         if self.log.read():
-            self._fork()
+            self._heard()
+        if self.checkpoints.read():
+            self._heard()
 
     def counted(self) -> None:
         """A restore was published."""
@@ -176,18 +184,30 @@ class Signs:
     @property
     def any(self) -> bool:
         """Is there anything that would tell of a restore?"""
-        return self.source is not None or (self.vmgenid and self.log.readable)
+        return self.source is not None or self._log_tells or self.checkpoints.readable
+
+    @property
+    def _log_tells(self) -> bool:
+        return self.vmgenid and self.log.readable
 
     @property
     def how(self) -> str:
         if self.source is not None:
             return watching.describe()["how"]
-        return "kmsg" if self.any else "off"
+        return "kmsg" if self._log_tells else "gvisor" if self.any else "off"
+
+    @property
+    def watched(self) -> str:
+        """What tells, in words."""
+        if self.source is not None:
+            return self.source.name
+        return "the kernel's log" if self._log_tells else self.checkpoints.path if self.any else "nothing"
 
     def seen(self) -> Seen:
         source = self.source
         if source is None:
-            return self.log.seen
+            told = self._log_tells or not self.checkpoints.readable
+            return self.log.seen if told else Seen(ORIGIN_GVISOR, self.checkpoints.count)
         state = native.describe_source(source.slot)
         if state.device:
             return Seen(state.rdev, state.value)
@@ -195,7 +215,9 @@ class Signs:
 
     def problems(self) -> list[str]:
         found = []
-        if self.source is None and not self.vmgenid:
+        if self.checkpoints.problem:
+            found.append(f"gVisor's restores are not noticed: {self.checkpoints.problem}")
+        if not self.any and not self.vmgenid:
             reasons = "; ".join(f"{one.name} {one.why_not}" for one in activation.state.candidates)
             found.append(f"nothing tells this machine of a restore: no VMGenID; {reasons}")
         if self.log.problem and self.source is None and self.vmgenid:

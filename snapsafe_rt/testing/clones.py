@@ -99,7 +99,8 @@ def run_clones(
 
     The template is a fork: what its at-fork handlers renewed (OpenSSL's state, `random`) must be used once in `prepare`
     to be in every clone alike. One with callbacks wants SNAPSAFE_WATCH=0: its own watcher would notice what the first
-    clone writes, and renew it for the later ones. A clone that is pid 1 ignores the signals that it sends itself, unless it handles them.
+    clone writes, and renew it for the later ones. A clone that is pid 1 ignores the signals that it sends itself,
+    unless it handles them.
     """
     refused = []
     for way in [isolation] if isolation else WAYS:

@@ -24,6 +24,11 @@ class Failed(Exception):
     pass
 
 
+def must(condition: object, text: str) -> None:
+    if not condition:
+        raise Failed(text)
+
+
 def wait_for(what: str, paths: list[pathlib.Path]) -> None:
     end = time.monotonic() + TIMEOUT
     while not all(path.exists() for path in paths):
@@ -36,7 +41,7 @@ def wait_for(what: str, paths: list[pathlib.Path]) -> None:
 def criu(action: str, log: pathlib.Path, *options: object) -> None:
     """The log's errors are part of what is raised."""
     command = ["criu", action, "--images-dir", log.parent, "--log-file", log.name, "-v2", *options]
-    environment = {**os.environ, "SNAPSAFE_FILE": SOURCE}
+    environment = {**os.environ, "SNAPSAFE_FILE": SOURCE, "SNAPSAFE_COMMAND": str(SNAPSAFE)}
     done = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )

@@ -1,18 +1,21 @@
 """A file with the protocol of gVisor's /proc/gvisor/checkpoint (pkg/sentry/fsimpl/proc/checkpoint.go), served by FUSE.
 
-Opening registers for the next checkpoint; reading blocks until it is over and then gives the same answer for ever."""
+Opening registers for the next checkpoint; reading blocks until it is over, or fails with EAGAIN if it must not; poll(2)
+works. Then it gives the same answer for ever."""
 
 import contextlib
 import ctypes
 import errno
 import os
+import select
 import struct
 import threading
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 DETACH = 2  # MNT_DETACH
 # linux/fuse.h
-LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE, FLUSH, INIT, INTERRUPT, BATCH_FORGET = 1, 2, 3, 14, 15, 18, 25, 26, 36, 42
+LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 15, 18, 25, 26
+INTERRUPT, POLL, BATCH_FORGET, NOTIFY_POLL = 36, 40, 42, 1
 ROOT, FILE = 1, 2
 DIRECT_IO = 1
 
@@ -26,6 +29,8 @@ class GvisorFile:
         self.count = 0
         self.opened = {}  # handle: [the checkpoint that it waits for, its answer]
         self.waiting = {}  # request: handle
+        self.polled = {}  # handle: what the kernel calls who polls it
+        self.refuses = False  # to be opened
         self.changed = threading.Condition()
         self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         options = f"fd={self.fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
@@ -50,12 +55,16 @@ class GvisorFile:
                 if self.opened[handle][1]:
                     self._reply(request, self.opened[handle][1])
                     del self.waiting[request]
+            for handle, kernels in list(self.polled.items()):
+                if self.opened.get(handle, (0, b"gone"))[1]:
+                    os.write(self.fd, struct.pack("<IiQQ", 24, NOTIFY_POLL, 0, kernels))
+                    del self.polled[handle]
         return len(due)
 
     def wait_for_reader(self):
-        """Until a read waits for the next checkpoint."""
+        """Until somebody waits for the next checkpoint."""
         with self.changed:
-            assert self.changed.wait_for(lambda: self.waiting, 30), "nobody reads"
+            assert self.changed.wait_for(lambda: self.waiting or self.polled, 30), "nobody waits"
 
     def _reply(self, request, body=b"", error=0):
         with contextlib.suppress(OSError):  # who asked is gone
@@ -81,16 +90,25 @@ class GvisorFile:
             self._reply(request, struct.pack("<QQQQII", FILE, 0, 0, 0, 0, 0) + self._attributes(FILE))
         elif operation == GETATTR:
             self._reply(request, struct.pack("<QII", 0, 0, 0) + self._attributes(node))
+        elif operation == OPEN and self.refuses:
+            self._reply(request, error=errno.EIO)
         elif operation == OPEN:
             self.opened[request] = [self.count + 1, b""]
             self._reply(request, struct.pack("<QII", request, DIRECT_IO, 0))
         elif operation == READ:
-            handle, offset = struct.unpack_from("<QQ", body)
+            handle, offset, flags = struct.unpack_from("<QQ16xI", body)
             answer = self.opened[handle][1]
             if answer:
                 self._reply(request, answer[offset:])
+            elif flags & os.O_NONBLOCK:
+                self._reply(request, error=errno.EAGAIN)
             else:
                 self.waiting[request] = handle
+        elif operation == POLL:
+            handle, kernels = struct.unpack_from("<QQ", body)
+            if not self.opened[handle][1]:
+                self.polled[handle] = kernels
+            self._reply(request, struct.pack("<II", select.POLLIN if self.opened[handle][1] else 0, 0))
         elif operation == INTERRUPT:
             interrupted = struct.unpack_from("<Q", body)[0]
             if self.waiting.pop(interrupted, None) is not None:
@@ -98,6 +116,7 @@ class GvisorFile:
         elif operation in (RELEASE, FLUSH):
             if operation == RELEASE:
                 self.opened.pop(struct.unpack_from("<Q", body)[0], None)
+                self.polled.pop(struct.unpack_from("<Q", body)[0], None)
             self._reply(request)
         elif operation not in (FORGET, BATCH_FORGET):
             self._reply(request, error=errno.ENOENT if operation == LOOKUP else errno.ENOSYS)

@@ -9,6 +9,7 @@ import pytest
 
 from ..conftest import PACKAGE
 from ..helpers.lab import Lab
+from ..helpers.managed import Container, Manager
 from ..helpers.running import EXAMPLES, SNAPSAFE_RUN, Running
 from ..helpers.ways import Stage, make_way
 
@@ -17,6 +18,19 @@ from ..helpers.ways import Stage, make_way
 def machine(compile_native):
     """Clones as a machine's: the kernel, too, gives each of them the same bytes and the same time."""
     return {"LD_PRELOAD": str(compile_native("replay.c"))}
+
+
+@pytest.fixture
+def managed(shm_path, source_file):
+    """A Manager that watches source_file, and its `container`, in which its folder is /run/snapsafe. Takes root."""
+    run = shm_path / "run" / "snapsafe"
+    run.mkdir(parents=True)
+    container = Container(shm_path / "dev", run.parent)
+    manager = Manager(run, source_file.uri, under=container.under, at="/run/snapsafe")
+    manager.container = container
+    yield manager
+    manager.close()
+    container.close()
 
 
 @pytest.fixture

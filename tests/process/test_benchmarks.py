@@ -1,10 +1,12 @@
 """The benchmarks measure what they say, or nothing."""
 
+from xml.etree import ElementTree
+
 import pytest
 
 pytest.importorskip("benchmarks", reason="the benchmarks are not part of the package")
 
-from benchmarks import instructions, pairs
+from benchmarks import instructions, page, pairs, report
 from benchmarks.case import Case
 
 CASE = Case("nothing", "int()", stays="fence() is True")
@@ -51,3 +53,46 @@ def test_a_longer_path_fails(now, code, capsys):
     counts = {"draw": {**now, "added": 60}} if now else {}
     assert instructions.compare(counts, bounds, "this build") == code
     assert ("LONGER" in capsys.readouterr().out) == (code == 1 and now is not None)
+
+
+def curve(*points, why=""):
+    return {"name": "draw", "axis": "threads", "why": why, "points": list(points)}
+
+
+def test_a_curve_is_flat_only_if_what_we_add_does_not_grow():
+    assert report.is_flat(curve([1, 20, 25], [10, 20, 26]))
+    assert report.is_flat(curve([1, 20, 25], [10, 200, 250]))  # as it does without
+    assert not report.is_flat(curve([1, 20, 25], [10, 20, 50]))
+    assert "nobody knows why" in report.growth_table([curve([1, 20, 25], [10, 20, 50])])
+
+
+def run(version, **rows):
+    found = [
+        {
+            "name": name,
+            "unit": "ns",
+            "bar": "",
+            "without": 20,
+            "with": 20 * ratio,
+            "ratio": ratio,
+            "more": 20 * ratio - 20,
+        }
+        for name, ratio in rows.items()
+    ]
+    facts = {"python": f"CPython {version}, GCC", "cpu": "", "openssl": "", "libc": "", "load": "0", "peers": ""}
+    return {"machine": facts, "rows": [{**row, "quartiles": [1, 1], "ok": row["ratio"] < 2} for row in found]}
+
+
+def test_runs_are_kept_by_version_and_part_of_one_measured_anew(tmp_path):
+    page.add(run("3.14.2", draw=1.5, seed=3.0), str(tmp_path), whole=True)
+    page.add(run("3.11.7", draw=1.25), str(tmp_path), whole=True)
+    page.add(run("3.14.2", draw=1.75), str(tmp_path), whole=False)
+    page.add_growth(
+        {"machine": run("3.11.7")["machine"], "curves": [curve([1, 20, 25], [10, 20, 26])]}, str(tmp_path), whole=True
+    )
+    text = (tmp_path / "performance.md").read_text()
+    assert "| what | 3.11 | 3.14 |" in text
+    assert "| draw | x 1.250, +5 ns | x 1.750, +15 ns |" in text
+    assert "| seed |  | **x 3.000, +40 ns** |" in text
+    for picture in ("performance.svg", "performance-growth.svg"):
+        assert ElementTree.parse(tmp_path / picture).getroot().tag.endswith("svg")

@@ -7,7 +7,7 @@ import pytest
 from ..helpers.running import EXAMPLES
 
 CLONES = 50
-# The template would notice the first clone's restore, for they share the file, and be renewed before it is cloned again.
+# Else the template notices the first clone's restore, for they share the file, and is renewed before the next.
 UNWATCHED = {"SNAPSAFE_WATCH": "0"}
 
 # Of each module in examples/: what it makes, as bytes.

@@ -1,8 +1,9 @@
-"""The guest agent of examples/: what the host sends over a socket or the metadata service, and gVisor's word, become a
-restore for the programs here."""
+"""The guest agent of examples/: what the host sends over a socket or the metadata service becomes a restore for the
+programs here."""
 
 import contextlib
 import http.server
+import json
 import os
 import socket
 import struct
@@ -12,7 +13,6 @@ import threading
 
 import pytest
 
-from ..helpers.gvisor_file import GvisorFile
 from ..helpers.running import EXAMPLES, Running
 
 AGENT = EXAMPLES / "guest_agent" / "guest_agent.py"
@@ -69,6 +69,21 @@ def test_over_a_socket_and_seen_by_a_program(agent, source_file, living, shm_pat
     assert not program("answer = random.getstate() == template")
     check_restored(tell(path, bytes(reversed(SEED))).rstrip("\n"), source_file, first)
     assert program(EPOCH) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for a /run of its own")
+def test_the_host_quiesces(managed, environment, shm_path):
+    path = str(shm_path / "agent")
+    with Running([*managed.container.under, sys.executable, AGENT, "--unix", path], environment) as agent:
+        agent.line("ready")
+        code, said = tell(path, b"quiesce").split(maxsplit=1)
+        assert (code, json.loads(said)["snapshot"]) == ("0", 1)
+        assert managed.describe()["state"] == "quiesced"
+        assert tell(path, b"quiesce").startswith("1 snapsafe quiesce: the machine is quiesced")
+        code, said = tell(path, b"unquiesce").split(maxsplit=1)
+        assert (code, json.loads(said)["restored"]) == ("0", False)
+        assert managed.describe()["state"] == "running"
+        assert tell(path, b"unquiesce").startswith("1 snapsafe unquiesce: nothing is quiesced")
 
 
 @pytest.mark.parametrize("sent", [b"", b"short", b"more than fits" * 100])
@@ -178,32 +193,3 @@ def test_over_the_metadata_service(agent, source_file):
         mmds.value = bytes(reversed(SEED)).hex()
         check_restored(one.line().strip(), source_file, first)
         mmds.shutdown()
-
-
-@pytest.fixture
-def gvisor(tmp_path):
-    try:
-        file = GvisorFile(tmp_path)
-    except OSError as error:
-        pytest.skip(f"no FUSE to stand in for gVisor's file: {error}")
-    yield file
-    file.close()
-
-
-def test_gvisor_tells_of_a_restore(agent, gvisor, source_file):
-    one = agent("--gvisor", gvisor.path)
-    one.line("ready")
-    old = 1
-    for answer in (b"resume\n", b"error\n", b"restore\n", b"resume\n", b"restore\n"):
-        gvisor.wait_for_reader()
-        assert gvisor.checkpoint(answer) == 1, "one open, registered in time"
-        if answer == b"restore\n":
-            said = one.line().strip()
-            new, reseeded = words(source_file)
-            assert said == f"restored {old} -> {new}"
-            assert new > old
-            assert reseeded == 0, "nobody gave entropy"
-            old = new
-        else:
-            gvisor.wait_for_reader()
-            assert words(source_file)[0] == old, "this is the one that was checkpointed"

@@ -342,13 +342,17 @@ def test_strict_programs_refuse_a_file_that_nobody_keeps(manager, outer, run_pyt
 
 
 @pytest.mark.parametrize(
-    "name", ["snapsafe-manager.service", "snapsafe-dbus.service", "snapsafe.tmpfiles", "60-snapsafe.rules"]
+    "name",
+    [
+        *("snapsafe-manager.service", "snapsafe-dbus.service"),
+        *("snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-fsfreeze.sh"),
+    ],
 )
 def test_files_for_the_system(name):
     command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.startswith(f"# snapsafe manager --print {name} >/etc/")
+    assert done.stdout.removeprefix("#!/bin/sh\n").startswith(f"# snapsafe manager --print {name} >/etc/")
     assert "@SNAPSAFE@" not in done.stdout
     if name.endswith(".service"):
         [start] = [line for line in done.stdout.splitlines() if line.startswith("ExecStart=")]

@@ -1,12 +1,14 @@
-"""Writes docs/evidence.md and docs/evidence.svg from the figures of a run: python evidence.py VM CRIU IMAGES FOLDER.
+"""Writes docs/evidence.md and docs/evidence.svg from a run: python -m tests.vm.evidence VM CRIU IMAGES FOLDER.
 
-The first three are what tests/vm, tests/criu and tests/images wrote.
+The first three are its figures: what tests/vm, tests/criu and tests/images wrote.
 """
 
 import json
 import pathlib
 import sys
 import textwrap
+
+from benchmarks.picture import Picture
 
 TEXT = """# Evidence: clones of virtual machines, copies by CRIU, images
 
@@ -37,6 +39,9 @@ SCENARIOS = {
     "snapshot in an event": "A callback is under way; each clone ends it, and runs its own event.",
     "several processes": "Processes forked before the snapshot and a multiprocessing pool, compared with each other.",
     "process without a source": "Without a counter nothing is detected, and status says so; `notify_restored()` helps.",
+    "phases": "Programs that want to be asked before a snapshot and told after it, by QEMU's guest agent (freeze and "
+    "thaw) or by systemd-logind (suspend and wake). Counted are those of clones that were not asked before it, or not "
+    "told once after it, in order, with a new generation. *Without*: the hook switched off.",
     "criu": "A tree of three processes with six drawing threads is dumped and restored many times ([CRIU](criu.md)), "
     "on this host and on others whose file shows older or newer numbers. *No action script* and *counted by one* are "
     "activated programs that were restored wrongly: then uuid4, drawn ahead, repeats too.",
@@ -70,28 +75,22 @@ def picture(rows, facts):
     rows = [row for row in rows if row["scenario"] == "hot loop"]
     rows = [row for row in rows if row["setup"] == rows[0]["setup"]]
     most, left, width = max(row["without"] for row in rows), 190, 430
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{90 + 52 * len(rows)}" font-family="sans-serif">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="16" y="28" font-size="16" fill="#222">Values drawn twice by VM clones: {rows[0]["setup"]}</text>',
-        f'<text x="16" y="48" font-size="12" fill="#666">{facts["qemu"].split(" (")[0]}</text>',
-    ]
+    title, below = f"Values drawn twice by VM clones: {rows[0]['setup']}", facts["qemu"].split(" (")[0]
+    drawn = Picture(760, 90 + 52 * len(rows), title, below)
     for index, row in enumerate(rows):
         top = 66 + 52 * index
-        out.append(f'<text x="16" y="{top + 24}" font-size="13" fill="#222">{row["what"]}</text>')
+        drawn.text(16, top + 24, row["what"], 13)
         for offset, key, colour, words in (
             (0, "without", "#c0392b", "without"),
             (20, "ours", "#27803b", "with snapsafe"),
         ):
             length = max(2, round(width * row[key] / most))
-            label = f"{shown(row[key])} {words}"
-            out.append(f'<rect x="{left}" y="{top + offset}" width="{length}" height="16" fill="{colour}"/>')
+            drawn.rect(left, top + offset, length, 16, colour)
             x, anchor, fill = left + length + 6, "start", "#222"
             if length > width - 120:
                 x, anchor, fill = left + length - 6, "end", "#fff"
-            style = f'font-size="12" text-anchor="{anchor}" fill="{fill}"'
-            out.append(f'<text x="{x}" y="{top + offset + 12}" {style}>{label}</text>')
-    return "\n".join([*out, "</svg>", ""])
+            drawn.text(x, top + offset + 12, f"{shown(row[key])} {words}", anchor=anchor, fill=fill)
+    return str(drawn)
 
 
 def main(*sources, folder):
