@@ -106,6 +106,8 @@ def woken(heard: bool) -> None:
         elif told == "late":
             _move(LATE)
             _look()
+        elif _halfway and native.contact_state()[0] == announcing.HELD and not _announcer.still_on():
+            _ended_for_parent()
         elif heard:  # it has come, or gone, or given the lock, or refused it
             watching.update()
             record.write()
@@ -147,6 +149,14 @@ def _announced() -> None:
         ):  # no more threads to be had: nobody else looks
             time.sleep(announcing.LOOK_MS / 1000)
             _look()
+
+
+def _ended_for_parent() -> None:
+    """A child that was forked while its parent's callbacks ran, and was asked for nothing before all was over."""
+    global _halfway
+    _claim()
+    _halfway = False
+    _over()
 
 
 def _claim() -> None:

@@ -189,3 +189,29 @@ def test_the_interpreter_ends_in_each_phase(lab, phase):
         one.say("sys.exit(3)")
         assert one.process.wait(10) == 3
     lab.manager.until(lambda told: told["state"] in ("quiesced", "running"))
+
+
+def test_a_child_forked_in_the_middle_is_told_the_end_it_was_not_there_for(lab):
+    """It is stopped before it could ask for a lock, and by the time that it has one the snapshot is over."""
+    one = lab.program("""
+reader, writer = os.pipe()
+child, stops = 0, False
+os.register_at_fork(after_in_child=lambda: stops and os.kill(os.getpid(), signal.SIGSTOP))
+def forks():
+    global child, stops
+    stops = True
+    child = os.fork()
+    if child == 0:
+        until(lambda: len(calls) == 2)
+        os.write(writer, repr((calls, lifecycle()["phase"])).encode())
+        os._exit(0)
+    stops = False
+snapsafe_rt.register_before_snapshot(forks)
+pair("a")
+locked()""")
+    assert lab.quiesce()["late"] == []
+    lab.call("Unquiesce")
+    assert after(one) == ["before a", "original a"]
+    one("os.kill(child, signal.SIGCONT)")
+    told = one("answer = os.read(reader, 1000).decode(); os.waitpid(child, 0)")
+    assert "['before a', 'original a']" in told, told
