@@ -12,7 +12,7 @@ build = os.environ.get("SNAPSAFE_BUILD", "")
 flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 flags += ["-Wno-missing-field-initializers"]
 # Not the interpreter's own -O3: every process maps this, most of it runs once, and the guards are as quick.
-flags += ["-O2", "-fno-align-functions", "-fno-align-jumps", "-fno-align-loops", "-fno-semantic-interposition"]
+flags += ["-O2", "-fno-semantic-interposition"]
 link = []
 if build:
     flags += ["-Werror"]

@@ -30,10 +30,10 @@ def activated() -> bool:
     return package is not None and package.state.active
 
 
-def spawn(*arguments: str) -> int:
+def spawn(*arguments: str, python: str = sys.executable) -> int:
     """Run Python with these arguments; ns until it ended, with success."""
     begin = clock()
-    pid = os.posix_spawn(sys.executable, [sys.executable, *arguments], os.environ)
+    pid = os.posix_spawn(python, [python, *arguments], os.environ)
     status = os.waitpid(pid, 0)[1]
     taken = clock() - begin
     if status:

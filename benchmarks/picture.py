@@ -24,6 +24,10 @@ class Picture:
     def line(self, x1: float, y1: float, x2: float, y2: float, stroke: str = "#222") -> None:
         self.lines.append(f'<line x1="{x1:.0f}" x2="{x2:.0f}" y1="{y1:.0f}" y2="{y2:.0f}" stroke="{stroke}"/>')
 
+    def curve(self, points: list[tuple[float, float]], stroke: str) -> None:
+        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.lines.append(f'<polyline points="{places}" fill="none" stroke="{stroke}" stroke-width="2"/>')
+
     def arrow(self, x1: float, x2: float, y: float) -> None:
         self.line(x1, y, x2, y)
         back = x2 - 7 if x2 > x1 else x2 + 7

@@ -127,44 +127,32 @@ def growth_table(curves: list[Row]) -> str:
 def growth_chart(curves: list[Row]) -> str:
     """A panel for each curve, both scales logarithmic: grey without, green with."""
     width, height = 440, 250
-    rows = (len(curves) + 1) // 2
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * width}" height="{rows * height + 40}" '
-        'font-family="sans-serif">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        '<text x="16" y="26" font-size="15" fill="#222">How cost grows: without (grey), with snapsafe (green)</text>',
-    ]
+    title = "How cost grows"
+    picture = Picture(2 * width, (len(curves) + 1) // 2 * height + 56, title, "grey: without; green: with snapsafe")
     for index, curve in enumerate(curves):
-        out += _panel(curve, index % 2 * width, 40 + index // 2 * height, width, height)
-    return "\n".join([*out, "</svg>", ""])
+        _panel(picture, curve, index % 2 * width, 56 + index // 2 * height, width, height)
+    return str(picture)
 
 
-def _panel(curve: Row, left: float, top: float, width: float, height: float) -> list[str]:
+def _panel(picture: Picture, curve: Row, left: float, top: float, width: float, height: float) -> None:
     points = curve["points"]
     values = [value for _, *both in points for value in both]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     first, last = math.log10(points[0][0]), math.log10(points[-1][0])
 
-    def place(x: float, value: float) -> str:
-        across = left + 64 + (width - 90) * (math.log10(x) - first) / (last - first)
-        return f"{across:.1f},{top + height - 46 - (height - 90) * (math.log10(value) - low) / (high - low):.1f}"
+    def across(x: float) -> float:
+        return left + 64 + (width - 90) * (math.log10(x) - first) / (last - first)
 
-    out = [f'<text x="{left + 16}" y="{top + 18}" font-size="12" fill="#222">{curve["name"]}</text>']
+    def down(value: float) -> float:
+        return top + height - 46 - (height - 90) * (math.log10(value) - low) / (high - low)
+
+    picture.text(left + 16, top + 18, curve["name"])
     for power in range(low, high + 1):
-        across, down = place(points[0][0], 10.0**power).split(",")
-        label = amount(10.0**power, "ns")
-        out.append(f'<line x1="{across}" x2="{left + width - 26}" y1="{down}" y2="{down}" stroke="#ddd"/>')
-        out.append(
-            f'<text x="{left + 56}" y="{float(down) + 4}" font-size="10" text-anchor="end" fill="#666">{label}</text>'
-        )
+        height_of = down(10.0**power)
+        picture.line(across(points[0][0]), height_of, across(points[-1][0]), height_of, "#ddd")
+        picture.text(left + 56, height_of + 4, amount(10.0**power, "ns"), 10, anchor="end", fill="#666")
     for x, *_ in points:
-        across = place(x, 10.0**low).split(",")[0]
-        text = f"{x:,}"
-        out.append(
-            f'<text x="{across}" y="{top + height - 30}" font-size="10" text-anchor="middle" fill="#666">{text}</text>'
-        )
-    out.append(f'<text x="{left + 64}" y="{top + height - 14}" font-size="11" fill="#666">{curve["axis"]}</text>')
+        picture.text(across(x), top + height - 30, f"{x:,}", 10, anchor="middle", fill="#666")
+    picture.text(left + 64, top + height - 14, curve["axis"], 11, fill="#666")
     for side, colour in ((1, "#8a8a8a"), (2, "#27803b")):
-        line = " ".join(place(point[0], point[side]) for point in points)
-        out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    return out
+        picture.curve([(across(point[0]), down(point[side])) for point in points], colour)

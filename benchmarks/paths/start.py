@@ -2,12 +2,19 @@
 
 from benchmarks.case import Case
 
+# A Python of nobody's: ours does at each start what an editable installation and the peers put into it.
+BARE = """
+import subprocess, tempfile
+home = tempfile.TemporaryDirectory()
+subprocess.run([sys.executable, "-m", "venv", "--without-pip", home.name], check=True)
+bare = f"{home.name}/bin/python"
+"""
 MEMORY = """
 import os
 SHOW = "import os; print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')])"
 
 def memory():
-    with os.popen(f'{sys.executable} -c "{SHOW}"') as answer:
+    with os.popen(f'{bare} -c "{SHOW}"') as answer:
         return int(answer.read())
 """
 # The process with snapsafe_rt starts Pythons whose sitecustomize does less than ours.
@@ -48,30 +55,34 @@ def spawn(*arguments):
         raise SystemExit(f"{{starter}} ended with {{status}}")
     return clock() - begin
 """
-PASS = "spawn('-c', 'pass')"
+PASS, IMPORTS = "spawn('-c', 'pass', python=bare)", "spawn('-c', 'import random, uuid, ssl', python=bare)"
 
 
 def starts(name: str, setup: str) -> Case:
-    return Case(f"python -c pass, {name}", PASS, setup, own=True, calls=1, rounds=40, processes=2)
+    return Case(f"python -c pass, {name}", PASS, BARE + setup, own=True, calls=1, rounds=40, processes=2)
 
 
 def outdoes(command: str, needs: str) -> Case:
     rival = OTHER.format(command=command)
     name = f"python -c pass, against {command}"
-    return Case(name, PASS, own=True, rival=rival, needs=needs, ratio=1.0, calls=1, rounds=8, processes=1)
+    return Case(
+        name, "spawn('-c', 'pass')", own=True, rival=rival, needs=needs, ratio=1.0, calls=1, rounds=8, processes=1
+    )
+
+
+def resident(name: str, part: str, more: float | None = None) -> Case:
+    setup = BARE + MEMORY + part
+    return Case(name, "memory()", setup, own=True, unit="KiB", more=more, calls=1, processes=2)
 
 
 CASES = [
-    Case("python -c pass", PASS, own=True, more=1_500_000, calls=1, rounds=60, processes=2),
+    Case("python -c pass", PASS, BARE, own=True, more=1_500_000, calls=1, rounds=60, processes=2),
     starts("of that: an empty sitecustomize", EMPTY),
     starts("of that: and the core loaded", CORE),
     starts("of that: and the package imported", PACKAGE),
-    Case("python -c pass, resident memory", "memory()", MEMORY, own=True, unit="KiB", more=400, calls=1, processes=2),
-    Case(
-        "python -c pass, resident memory, of that: the core", "memory()", MEMORY + CORE, own=True, unit="KiB", calls=1,
-        processes=1,
-    ),
+    resident("python -c pass, resident memory", "", more=400),
+    resident("python -c pass, resident memory, of that: the core", CORE),
     outdoes("ddtrace-run", "ddtrace"),
     outdoes("opentelemetry-instrument", "opentelemetry"),
-    Case("import random, uuid, ssl", "spawn('-c', 'import random, uuid, ssl')", own=True, calls=1, processes=2),
-]  # fmt: skip
+    Case("import random, uuid, ssl", IMPORTS, BARE, own=True, calls=1, processes=2),
+]
