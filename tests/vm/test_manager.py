@@ -256,7 +256,7 @@ def test_a_manager_that_is_not_there(managed):
 
         guest.do("systemctl", "stop", "snapsafe-manager")
         guest.do(
-            "sh", "-euc", "mount -t tmpfs -o mode=755,size=4k full /run/snapsafe; yes >/run/snapsafe/filler || true"
+            "sh", "-euc", "mount -t tmpfs -o mode=755,size=16k full /run/snapsafe; yes >/run/snapsafe/filler || true"
         )
         guest.do("systemctl", "start", "snapsafe-manager")
         problems = described(guest)["problems"]
