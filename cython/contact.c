@@ -184,7 +184,8 @@ bool ss_contact_read(int fd, bool *ret_ended)
 {
     unsigned char part[4096];
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(PASSED_MOST * sizeof(int))];
-    enum ss_contact_state now = (enum ss_contact_state)__atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    const enum ss_contact_state before = (enum ss_contact_state)__atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    enum ss_contact_state now = before;
     bool heard = false;
     *ret_ended = false;
     while (!*ret_ended) {
@@ -219,7 +220,7 @@ bool ss_contact_read(int fd, bool *ret_ended)
         (void)pthread_mutex_unlock(&mutex);
     }
     set_state(*ret_ended && !heard ? SS_CONTACT_ENDED : now, 0);
-    return heard;
+    return heard || (now == SS_CONTACT_HELD && before != SS_CONTACT_HELD);
 }
 
 void ss_contact_close(int fd)

@@ -406,7 +406,7 @@ static void start(void)
         return;
     (void)pthread_mutex_lock(&mutex);
     const uint64_t mine = __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
-    pending &= SS_WOKE_PATHS; /* the plan takes it as known; the epoch is looked at again */
+    pending &= ~SS_WOKE_LOOK; /* the epoch is looked at again; the rest the plan takes as known, and nobody tells it twice */
     runner_busy = false;
     (void)pthread_mutex_unlock(&mutex);
     ss_mask_block(&before);

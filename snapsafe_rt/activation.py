@@ -195,17 +195,21 @@ def let_go(devices: bool) -> str:
         if not devices:
             return ""
         native.discard_pool()
-        native.epoch()  # the device's last word
+        file = next((one for one in state.candidates if one.rank == 2 and _kept_by_somebody(one)), None)
+        shown = native.describe_source(file.slot).value if file is not None else 0
         kept = [_let_go(candidate) for candidate in state.candidates if candidate.rank in (0, 1)]
         watched = state.watched
         if watched is not None and native.describe_source(watched.slot).let_go:
+            native.epoch()  # the device's last word, in the copy
             state.let_go = watched.slot, native.describe_source(watched.slot).value
-            for candidate in state.candidates:
-                if candidate.rank == 2 and not candidate.replaced() and not native.deserted(candidate.path):
-                    state.watched = candidate
-                    native.watch(candidate.slot, certain=True)
-                    break
+            if file is not None:  # what was published since before the copy was made, no device told of
+                state.watched = file
+                native.watch_since(file.slot, shown, -1)
         return "; ".join(filter(None, kept))
+
+
+def _kept_by_somebody(file: "sources.Candidate") -> bool:
+    return not file.replaced() and not native.deserted(file.path)
 
 
 def _let_go(candidate: "sources.Candidate") -> str:
@@ -261,9 +265,9 @@ def deactivate() -> None:
             state.left = (info.source, info.generation) if info.source >= 0 else (-1, 0)
             native.watch(-1, certain=True)
             native.remove()
+            native.hold_fence(False)  # the process' own, like the guards
         state.active = state.quiesced = False
         state.watched = state.let_go = None
-        native.hold_fence(False)
         state.why_not = "deactivate() was called"
         _tell_watching()
         record.write()

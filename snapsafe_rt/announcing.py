@@ -30,6 +30,7 @@ STATE_MOST = 4096  # bytes of the state file that are read
 ERRORS_KEPT, ERROR_LENGTH = 7, 300  # the manager takes eight
 
 _INTERFACE = "org.snapsafe.Manager."
+_NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Manager:
@@ -57,7 +58,7 @@ class Manager:
         return sources.MANAGER + ".state"
 
     def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
-        if phase != RUNNING or self._refused():
+        if phase != RUNNING or self._refused() or self._has_no_state():
             return None
         return sources.MANAGER, self._greeting, True
 
@@ -71,6 +72,10 @@ class Manager:
                 self._looked = True
             item = entry(self.state_file, self._state, phase == QUIESCED, announcer=True)
         return [item] if item is not None else []
+
+    def _has_no_state(self) -> bool:
+        """Then the program would go on as soon as it was asked, and be refused another lock again and again."""
+        return look(self.state_file) is None and look(sources.MANAGER) is not None
 
     def _refused(self) -> str:
         return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(sources.MANAGER) else ""
@@ -88,7 +93,7 @@ class Manager:
                     self.snapshot = int(parameters["snapshot"])
                     self.dump = parameters.get("dump") is True
                     return "announced"
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except _NOT_UNDERSTOOD:
             self._refuse("what it says is not understood")
         return ""
 
@@ -118,16 +123,16 @@ class Manager:
             state, number, until = str(found["state"]), int(found["snapshot"]), float(found["until"])
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, *_NOT_UNDERSTOOD):
             state, number, until = "quiescing", -1, 0.0
         if state not in ("quiescing", "quiesced"):
             return False
-        key = state, number
-        if self._limit is None or self._limit[0] != key:
+        key, limit = (state, number), self._limit  # another runner may be at the end of it
+        if limit is None or limit[0] != key:
             # By a clock that stands still while the machine does; a clone's time of day may be anything.
             left = until - time.time() if until else QUIESCING_SECONDS
-            self._limit = key, time.monotonic() + min(max(left, 0.0), 86400.0) + GRACE_SECONDS
-        return time.monotonic() < self._limit[1]
+            self._limit = limit = key, time.monotonic() + min(max(left, 0.0), 86400.0) + GRACE_SECONDS
+        return time.monotonic() < limit[1]
 
     def over(self) -> None:
         self._limit = None
@@ -140,6 +145,10 @@ class Manager:
         refused = self._refused()
         if refused:
             return refused
+        if self._has_no_state():
+            return (
+                f"{self.state_file} is not there, which tells when a snapshot is over: share the folder, not the socket"
+            )
         if state == FAILED and error == errno.ECONNREFUSED:
             state = ABSENT
         return {

@@ -106,6 +106,8 @@ def woken(heard: bool) -> None:
         elif told == "late":
             _move(LATE)
             _look()
+        elif _halfway and native.contact_state()[0] == announcing.HELD and not _announcer.still_on():
+            _ended_for_parent()
         elif heard:  # it has come, or gone, or given the lock, or refused it
             watching.update()
             record.write()
@@ -142,6 +144,19 @@ def _announced() -> None:
             events.barrier.end()
     if went_on:
         _look()
+        while (
+            phase == QUIESCED and not native.inspect_watcher().running
+        ):  # no more threads to be had: nobody else looks
+            time.sleep(announcing.LOOK_MS / 1000)
+            _look()
+
+
+def _ended_for_parent() -> None:
+    """A child that was forked while its parent's callbacks ran, and was asked for nothing before all was over."""
+    global _halfway
+    _claim()
+    _halfway = False
+    _over()
 
 
 def _claim() -> None:
@@ -312,6 +327,8 @@ def describe() -> "dict[str, Any]":
         reason = _why_none
     elif not wanted():
         reason = report.NOTHING_REGISTERED
+    elif phase != QUIESCED and not native.inspect_watcher().running:
+        reason = f"no thread to hold it ({watching.describe()['reason']})"
     elif phase == LATE:
         reason = "a snapshot is under way: it is asked for when that is over"
     elif phase == RUNNING and _announcer is not None:

@@ -51,7 +51,6 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
         wanted = plan[0]
         if plan == _planned and not (wanted and (again or not native.inspect_watcher().running)):
             return
-        _planned = plan
         if wanted:
             _hook_exit()
         from snapsafe_rt import events
@@ -60,6 +59,7 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
             native.plan_watching(plan[1], wanted, events.woken, plan[2], plan[3], farewell)
         except OSError:
             pass  # inspect_watcher() has the error
+        _planned = plan  # not before: a child that is forked in between has the old one
 
 
 def _items() -> "list[Item]":

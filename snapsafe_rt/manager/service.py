@@ -1,6 +1,7 @@
 """The manager itself: restore in, reseed and generation out; and what it answers over Varlink."""
 
 import base64
+import contextlib
 import fcntl
 import os
 import signal
@@ -230,7 +231,10 @@ class Manager:
         self._let_go(restored=False)
 
     def say(self, text: str) -> None:
-        print(f"snapsafe manager: {text}", file=sys.stderr, flush=True)
+        with contextlib.suppress(
+            OSError
+        ):  # nobody reads it any more, and the machine may be in the middle of a snapshot
+            print(f"snapsafe manager: {text}", file=sys.stderr, flush=True)
 
     # ----
 

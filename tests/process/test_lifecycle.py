@@ -170,7 +170,7 @@ locked()""")
 def test_a_manager_that_comes_late_goes_and_comes_again(bare):
     bare.start().close()  # for its file
     one = bare.program("pair('a')")
-    assert "no manager" in one("answer = lifecycle()")["reason"]
+    one("assert until(lambda: 'no manager' in lifecycle()['reason']), lifecycle()")
     assert one("answer = native.inspect_watcher().how") is not None
     for _ in range(3):
         manager = bare.start()

@@ -121,6 +121,47 @@ def test_another_restore_after_the_file_told_of_one_is_counted(device):
     assert one("answer = snapsafe_rt.epoch()") == 2
 
 
+@pytest.mark.parametrize("first", ["restore", "copy"])
+def test_a_restore_while_the_device_is_let_go_of_is_counted(device, first):
+    """And published at once, so that the file that is watched next shows nothing but what came of it."""
+    one = device.program(f"pair('a'); locked(); device, first = {str(device.device.path)!r}, {first!r}")
+    one("""
+import struct
+original = activation._let_go
+def restored(candidate):
+    value = original(candidate) if first == "copy" else None
+    file = next(one for one in activation.state.candidates if one.rank == 2)
+    shown = native.describe_source(file.slot).value
+    fd = os.open(device, os.O_RDWR)
+    os.pwrite(fd, struct.pack("<Q", 77), 0x68)
+    os.close(fd)
+    assert until(lambda: native.describe_source(file.slot).value != shown)
+    return value if first == "copy" else original(candidate)
+activation._let_go = restored""")
+    device.call("Quiesce", hold=True, dump=True)
+    one("phase('quiesced')")
+    assert one("answer = snapsafe_rt.epoch()") >= 1
+    device.call("Unquiesce")
+    assert after(one) == ["before a", "clone a"]
+
+
+def test_another_interpreter_does_not_lower_the_fence(device):
+    pytest.importorskip("_xxsubinterpreters")
+    one = device.program("pair('a'); locked()")
+    device.quiesce(dump=True)
+    one("phase('quiesced')")
+    one("""
+import _xxsubinterpreters as interpreters
+other = interpreters.create(isolated=False)
+interpreters.run_string(other, "import snapsafe_rt; snapsafe_rt.activate(); snapsafe_rt.deactivate()")""")
+    value = one("answer = native.inspect_epoch().generation")
+    with device.manager.file.open("r+b", buffering=0) as file:  # "the kernel was reseeded for this generation"
+        os.pwrite(file.fileno(), value.to_bytes(8, "little"), 0x800)
+    assert one("os.urandom(8); answer = snapsafe_rt.status().fence['state']") != "down"
+    device.call("Unquiesce")
+    after(one)
+
+
 def test_without_a_file_it_says_that_it_is_not_protected(device):
     from snapsafe_rt import outside
 
@@ -157,10 +198,16 @@ def test_a_device_that_could_not_be_opened_again_is_kept(device):
     assert one("phase('running'); answer = taken()") == ["before a", "original a"]
 
 
+def write_state(path):
+    """Beside the socket, for nobody is asked for a lock without it."""
+    path.with_name(f"{path.name}.state").write_text('{"state":"running","snapshot":0,"until":0}')
+
+
 class Peer:
     """Listens where the manager would; `behave(connection)` is called for each who connects."""
 
     def __init__(self, path, behave):
+        write_state(path)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(100)
@@ -230,6 +277,7 @@ def test_a_peer_that_is_no_manager_hurts_nobody(bare, behave, reason, again):
 def test_a_peer_of_another_user_is_told_nothing(bare):
     path = bare.folder / "socket"
     bare.folder.chmod(0o777)
+    write_state(path)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.vm.lab import Lab, say
 from tests.vm.results import Results
-from tests.vm.system import System
+from tests.vm.system import System, document
 
 _run = {}
 
@@ -39,6 +39,17 @@ def system(lab, results):
         booted = guest.snapshot("system-booted", resume=False)
     yield functools.partial(lab.copy, machine=System(), snapshot=booted)
     lab.forget(booted)
+
+
+@pytest.fixture(scope="session")
+def managed(lab, system):
+    """Like `system`, with the manager installed as docs/manager.md says, and ready."""
+    commands = document("manager.md", "## Install")
+    with system("install") as guest:
+        guest.do("sh", "-euc", f"PATH=$PATH:/opt/app/bin\n{commands}")
+        snapshot = guest.snapshot("managed", resume=False)
+    yield functools.partial(lab.copy, machine=System(), snapshot=snapshot)
+    lab.forget(snapshot)
 
 
 @pytest.fixture

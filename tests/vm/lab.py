@@ -125,7 +125,8 @@ class Lab:
                         shutil.copyfileobj(archive, file)
                 with tempfile.TemporaryDirectory() as work:
                     file.flush()
-                    script = f"({pack}) && find . | cpio --quiet -o -H newc -R 0:0"
+                    # Not the folder itself: it is this user's alone, and would be the guest's root.
+                    script = f"({pack}) && find . -mindepth 1 | cpio --quiet -o -H newc -R 0:0"
                     subprocess.run(["sh", "-c", script, HERE], cwd=work, stdout=file, check=True)
             self.disks[name] = path
         return self.disks[name]

@@ -115,7 +115,7 @@ class Guest:
             errors.write(" ".join(map(str, command)) + "\n")
             errors.flush()
             self.process = subprocess.Popen(
-                ["timeout", "-k", "5", str(LIFETIME), "nice", "-n", "5", *map(str, command)],
+                ["timeout", "-k", "5", str(LIFETIME), *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

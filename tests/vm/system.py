@@ -7,6 +7,7 @@ fixture `system` gives copies of one that has just booted.
 
 import json
 import os
+import pathlib
 import shlex
 import shutil
 import struct
@@ -178,3 +179,9 @@ class System(NamedTuple):
         disk = lab.packed("system", ("system/initrd", "system/site"), pack)
         words = "console=ttyS0 panic=-1 quiet modprobe.blacklist=kvm_amd,kvm_intel,ahci,serio_raw"
         return ["-m", self.memory, "-initrd", disk, "-append", words]
+
+
+def document(name, title):
+    """The first block of commands, or of a file, below that title of docs/."""
+    text = (pathlib.Path(__file__).parents[2] / "docs" / name).read_text()
+    return text.partition(f"\n{title}")[2].split("```")[1].partition("\n")[2]

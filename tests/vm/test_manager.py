@@ -1,15 +1,12 @@
 """The manager as a service of systemd, and who is told of a restore by it: docs/manager.md, done as it says."""
 
-import functools
 import json
 import pathlib
 import struct
 import time
 
-import pytest
-
 from tests.vm.compare import Names
-from tests.vm.system import SNAPSAFE, System
+from tests.vm.system import SNAPSAFE, System, document
 from tests.vm.test_hot import compare
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/manager.md"
@@ -24,22 +21,6 @@ ExecStart={SNAPSAFE} run {SNAPSAFE} status --json
 SuccessExitStatus=1
 StandardOutput=file:/tmp/own.json
 """
-
-
-@pytest.fixture(scope="module")
-def managed(lab, system):
-    """Like `system`, with the manager installed as the document says, and ready."""
-    commands = document("## Install")
-    with system("install") as guest:
-        guest.do("sh", "-euc", f"PATH=$PATH:/opt/app/bin\n{commands}")
-        snapshot = guest.snapshot("managed", resume=False)
-    yield functools.partial(lab.copy, machine=System(), snapshot=snapshot)
-    lab.forget(snapshot)
-
-
-def document(title):
-    """The first block of commands, or of a file, below that title."""
-    return DOCUMENT.read_text().partition(f"\n{title}")[2].split("```")[1].partition("\n")[2]
 
 
 def call(guest, method, user="root", **parameters):
@@ -210,7 +191,7 @@ def test_vmgenid_alone(lab, managed, results):
         guest.silent(0.5)
         running = guest.snapshot("running")
         guest.do("systemctl", "stop", "hot")
-        guest.put("/etc/systemd/system/snapsafe-manager.service.d/freeze.conf", document("## --freeze"))
+        guest.put("/etc/systemd/system/snapsafe-manager.service.d/freeze.conf", document("manager.md", "## --freeze"))
         guest.do("systemctl", "daemon-reload")
         guest.do("systemctl", "restart", "snapsafe-manager")
         begun = guest.start("hot", "hot", "Slice=cloned.slice", THREADS=1, COUNT=COUNT)

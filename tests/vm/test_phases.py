@@ -8,10 +8,9 @@ import pytest
 from tests.vm.compare import Names
 from tests.vm.qemu import Trouble
 from tests.vm.sequence import HOST, Recording
-from tests.vm.system import SNAPSAFE, System
-from tests.vm.test_manager import described, managed
+from tests.vm.system import SNAPSAFE, System, document
+from tests.vm.test_manager import described
 
-DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/orchestrators.md"
 SITE = "/opt/app/lib/python3.13/site-packages"
 CLONES = 20
 BEFORE = ["second before", "first before"]
@@ -19,13 +18,11 @@ IN_ORIGINAL = ["first in original", "second in original"]
 IN_CLONE = ["first in clone", "second in clone"]
 PROGRAMS = {"service": (), "users": ("User=lab",)}
 
-__all__ = ["managed"]  # a fixture
-
 
 @pytest.fixture(scope="module")
 def hooked(lab, managed):
     """With the guest agent's hook as the document says, and the programs, of which all hold a lock."""
-    commands = DOCUMENT.read_text().partition("## QEMU's guest agent")[2].split("```")[1]
+    commands = document("orchestrators.md", "## QEMU's guest agent")
     with managed("hooked") as guest:
         guest.do("sh", "-euc", f"PATH=$PATH:/opt/app/bin\n{commands}")
         described(guest)
