@@ -60,9 +60,9 @@ def curve(*points, why=""):
 
 
 def test_a_curve_is_flat_only_if_what_we_add_does_not_grow():
-    assert report.is_flat(curve([1, 20, 25], [10, 20, 26]))
-    assert report.is_flat(curve([1, 20, 25], [10, 200, 250]))  # as it does without
-    assert not report.is_flat(curve([1, 20, 25], [10, 20, 50]))
+    assert report.course(curve([1, 20, 25], [10, 20, 26])) == "flat"
+    assert report.course(curve([1, 20, 25], [10, 200, 250])) == "grows no more than without"
+    assert report.course(curve([1, 20, 25], [10, 20, 50])) == "grows"
     assert "nobody knows why" in report.growth_table([curve([1, 20, 25], [10, 20, 50])])
 
 
