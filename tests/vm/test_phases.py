@@ -94,7 +94,7 @@ def test_of_the_agent(lab, hooked, results):
         told = described(guest)
         assert told["state"] == "quiesced"
         record.add(HOST, "the snapshot is taken")
-        snapshot = guest.snapshot("frozen")
+        snapshot = guest.snapshot("quiesced")
         record.add(HOST, "the original runs")
         seen.thaw()
         last = described(guest, lambda found: found["inhibitors"] == len(PROGRAMS))["lastSnapshot"]
@@ -120,7 +120,7 @@ def test_of_the_agent(lab, hooked, results):
         last = described(clone, lambda found: found["state"] == "running")["lastSnapshot"]
         return waiting, {name: request(clone, name) for name in PROGRAMS}, last
 
-    (answers,) = lab.run_clones("frozen", System(), [snapshot], CLONES, body).values()
+    (answers,) = lab.run_clones("quiesced", System(), [snapshot], CLONES, body).values()
     drawn = Names()
     for waiting, after, last in answers:
         assert (last["ended"], last["restored"]) == ("unquiesced", True)
