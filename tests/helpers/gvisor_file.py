@@ -66,6 +66,11 @@ class GvisorFile:
         with self.changed:
             assert self.changed.wait_for(lambda: self.waiting or self.polled, 30), "nobody waits"
 
+    def wait_for_nobody(self):
+        """Until all have closed it: the kernel tells of that later."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self.opened, 30), "somebody has it open"
+
     def _reply(self, request, body=b"", error=0):
         with contextlib.suppress(OSError):  # who asked is gone
             os.write(self.fd, struct.pack("<IiQ", 16 + len(body), -error, request) + body)

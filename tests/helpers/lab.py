@@ -5,8 +5,10 @@ import time
 
 from .managed import Manager
 
+# While callbacks run, and a moment longer, they have a thread of their own: CPython says so at a fork.
 STAGE = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading, time, warnings
+warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 import snapsafe_rt
 from announced import *
 from restored import descriptors, read, resident, threads, until

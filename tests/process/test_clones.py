@@ -114,7 +114,7 @@ def test_no_more_than_so_many_live_at_once():
 
     lives = [struct.unpack("qq", clone) for clone in run_clones(30, body, parallel=3)]
     at_once = max(sum(began <= moment < ended for began, ended in lives) for moment, _ in lives)
-    assert at_once == 3
+    assert 1 < at_once <= 3
 
 
 # ---- what goes wrong ----

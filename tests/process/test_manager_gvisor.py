@@ -68,6 +68,7 @@ def test_one_that_starts_anew_counts_what_it_missed(manager, gvisor):
     one = manager(gvisor.path)
     before = one.describe()
     one.end()
+    gvisor.wait_for_nobody()
     assert gvisor.checkpoint(b"restore\n") == 0, "nobody was there to hear of it"
     after = manager(gvisor.path).describe()
     assert after["generation"] > before["generation"]
