@@ -58,6 +58,11 @@ def name(func: object) -> str:
     return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', type(func).__name__)}"
 
 
+def lines(failed: "list[tuple[object, BaseException]]") -> "list[str]":
+    """Who raised what, for people."""
+    return [f"{name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+
+
 # Changed by append() and remove() alone, each one step under the GIL; whoever walks through one makes a copy first.
 before: list[Registration] = []
 after_in_original: list[Registration] = []

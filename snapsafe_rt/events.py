@@ -49,7 +49,7 @@ class Event:
     def finish(self) -> None:
         self.entries = ()
         self.now = ""
-        errors = [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in self.failed]
+        errors = callbacks.lines(self.failed)
         record.event(self.epoch, self.cause, self.started, time.time(), self.callbacks, errors)
 
 

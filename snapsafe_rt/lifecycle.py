@@ -188,7 +188,7 @@ def _before(snapshot: Snapshot) -> bool:
         forget()
         return False
     if failed:
-        snapshot.errors = [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+        snapshot.errors = callbacks.lines(failed)
         _tell(failed)
         _move(LATE, farewell=_announcer.farewell(snapshot.errors))
         _undo(snapshot)
@@ -229,7 +229,7 @@ def _run_original(snapshot: Snapshot, without: "set[object]") -> "list[tuple[obj
             break
         if error is not None:
             failed.append((entry.func, error))
-    snapshot.errors += [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+    snapshot.errors += callbacks.lines(failed)
     return failed
 
 
@@ -258,7 +258,7 @@ def _over() -> None:
         restored = events.pending()
         if restored:
             failed = events.deliver()
-            snapshot.errors += [f"{callbacks.name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+            snapshot.errors += callbacks.lines(failed)
         if events.barrier.mine and not (restored and events.last is not None and events.last.told):
             failed += _run_original(snapshot, set())
         if events.barrier.mine:

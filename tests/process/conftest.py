@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ..conftest import PACKAGE
+from ..conftest import PACKAGE, SourceFile
 from ..helpers.lab import Lab
 from ..helpers.managed import Container, Manager
 from ..helpers.running import EXAMPLES, SNAPSAFE_RUN, Running
@@ -18,6 +18,13 @@ from ..helpers.ways import Stage, make_way
 def machine(compile_native):
     """Clones as a machine's: the kernel, too, gives each of them the same bytes and the same time."""
     return {"LD_PRELOAD": str(compile_native("replay.c"))}
+
+
+@pytest.fixture
+def outer(shm_path):
+    """The source that a manager watches, as a pod's would that is given the machine's file."""
+    (shm_path / "outer").mkdir()
+    return SourceFile(shm_path / "outer" / "vmclock0")
 
 
 @pytest.fixture

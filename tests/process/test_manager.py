@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ..conftest import FOLDER, PACKAGE, SourceFile, layout
+from ..conftest import FOLDER, PACKAGE, layout
 from ..helpers.managed import NOBODY, Client, Manager, python_for
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
@@ -27,13 +27,6 @@ def manager(shm_path):
     yield start
     for one in started:
         one.close()
-
-
-@pytest.fixture
-def outer(shm_path):
-    """The source that the manager watches, as a pod's would that is given the machine's file."""
-    (shm_path / "outer").mkdir()
-    return SourceFile(shm_path / "outer" / "vmclock0")
 
 
 def words(path):

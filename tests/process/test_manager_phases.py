@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from ..conftest import PACKAGE, SourceFile
+from ..conftest import PACKAGE
 from ..helpers.managed import Client, Manager
 from .test_manager_clients import rss, ticks
 
@@ -30,12 +30,6 @@ os.setgroups([]); os.setgid(65534); os.setuid(65534)
 
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-@pytest.fixture
-def outer(shm_path):
-    (shm_path / "outer").mkdir()
-    return SourceFile(shm_path / "outer" / "vmclock0")
 
 
 @pytest.fixture

@@ -9,16 +9,10 @@ import time
 
 import pytest
 
-from ..conftest import PACKAGE, SourceFile
+from ..conftest import PACKAGE
 from ..helpers.managed import NOBODY, Client, Container, Manager, python_for
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
-
-
-@pytest.fixture
-def outer(shm_path):
-    (shm_path / "outer").mkdir()
-    return SourceFile(shm_path / "outer" / "vmclock0")
 
 
 @pytest.fixture
