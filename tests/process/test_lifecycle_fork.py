@@ -1,15 +1,10 @@
 """Announced snapshots across fork, and in clones of a program that stands still."""
 
-import sys
 import time
 
 import pytest
 
 from ..helpers.lab import after
-
-pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 15), reason="some of these hang or warn on 3.15: not yet understood"
-)
 
 
 @pytest.fixture

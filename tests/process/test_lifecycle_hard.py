@@ -1,15 +1,9 @@
 """Programs that are asked before a snapshot, and everything that may come in between."""
 
-import sys
-
 import pytest
 
 from ..helpers.lab import after
 from ..helpers.managed import Client
-
-pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 14), reason="not yet proved there; on 3.15 some of test_lifecycle_fork hang"
-)
 
 
 @pytest.mark.parametrize("forks", ["callback", "thread"])

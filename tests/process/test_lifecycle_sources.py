@@ -1,5 +1,6 @@
 """What a program that stands still watches, and who may tell it to stand still."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -212,7 +213,8 @@ class Peer:
         self.listener.bind(str(path))
         self.listener.listen(100)
         self.count, self.behave, self.kept = 0, behave, []
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
 
     def serve(self):
         while True:
@@ -225,9 +227,13 @@ class Peer:
             self.behave(peer)
 
     def close(self):
-        self.listener.close()
-        for peer in self.kept:
-            peer.close()
+        """Its thread ends as well: another test forks."""
+        for one in (self.listener, *self.kept):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # wakes who waits in it, which close() does not
+        self.thread.join(30)
+        for one in (self.listener, *self.kept):
+            one.close()
 
 
 def send(data):
