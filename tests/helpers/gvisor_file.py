@@ -38,11 +38,14 @@ class GvisorFile:
             code = ctypes.get_errno()
             os.close(self.fd)
             raise OSError(code, os.strerror(code), "fuse")
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
 
     def close(self):
         LIBC.umount2(self.folder.encode(), DETACH)
         self.checkpoint(b"error\n")  # nobody waits for ever
+        self.thread.join(30)  # another test forks
+        os.close(self.fd)
 
     def checkpoint(self, answer):
         """One is over. Returns how many opens it answered."""
