@@ -20,12 +20,12 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
-/* glibc has asked the CPU already: in a guest CPUID is an exit to the hypervisor, some 10 us. */
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+/* glibc has asked the CPU already: in a guest CPUID is an exit to the hypervisor, some 10 us. (musl has no __GLIBC_PREREQ.) */
+#if defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 33)
 #include <sys/platform/x86.h>
 #define CPU_FEATURES_KNOWN 1
-#else
-#define CPU_FEATURES_KNOWN 0
+#endif
 #endif
 #endif
 
@@ -69,7 +69,7 @@ static bool cpu_word_by(int kind, uint64_t *out)
 static int cpu_candidates(int *kinds)
 {
     int count = 0;
-#if CPU_FEATURES_KNOWN
+#ifdef CPU_FEATURES_KNOWN
     if (CPU_FEATURE_PRESENT(RDRAND))
         kinds[count++] = CPU_RDRAND;
     if (CPU_FEATURE_PRESENT(RDSEED))

@@ -118,7 +118,10 @@ def run_python():
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
         folders = [FOLDER] if activated else []
         environment["PYTHONPATH"] = os.pathsep.join(map(str, [*folders, PACKAGE.parent, HELPERS]))
+        preloaded = environment.get("LD_PRELOAD")  # a sanitizer, which must stay the first
         environment.update(env or {})
+        if preloaded and preloaded != environment["LD_PRELOAD"]:
+            environment["LD_PRELOAD"] = f"{preloaded} {environment['LD_PRELOAD']}"
         command = [*under, executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
         try:
             done = subprocess.run(
