@@ -39,6 +39,7 @@ MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
 LENGTH_MOST = 1 << 20
 FENCE_SECONDS = 300  # SS_FENCE_SECONDS in cython/entropy.h
+SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
 
 # struct record and the structs that it leads to; record.c asserts their sizes and offsets.
 _HEADER = struct.Struct("<8sIIIIQII6QII")
@@ -66,10 +67,13 @@ T = TypeVar("T")
 
 def _settled(attempt: Callable[[], T | None]) -> T | None:
     """`attempt` until it returns something: None means that a writer was at work; it may have been stopped."""
-    for number in range(200):
+    until = time.monotonic() + SETTLE_SECONDS
+    number = 0
+    while time.monotonic() < until:
         found = attempt()
         if found is not None:
             return found
+        number += 1
         if number > 20:
             time.sleep(0.0005)
     return None

@@ -1,5 +1,6 @@
 """Programs that are asked before a snapshot and told after it, with the real manager."""
 
+import contextlib
 import os
 import time
 
@@ -250,8 +251,9 @@ def held(pid):
     """What the kernel knows of the process, and of its watcher, whose table is its own."""
     found = set()
     for tid in os.listdir(f"/proc/{pid}/task"):
-        for fd in os.listdir(f"/proc/{pid}/task/{tid}/fd"):
-            found.add(os.readlink(f"/proc/{pid}/task/{tid}/fd/{fd}").partition(":[")[0])
+        with contextlib.suppress(FileNotFoundError):  # a thread that ended, or closed it, meanwhile
+            for fd in os.listdir(f"/proc/{pid}/task/{tid}/fd"):
+                found.add(os.readlink(f"/proc/{pid}/task/{tid}/fd/{fd}").partition(":[")[0])
     return found
 
 
