@@ -210,7 +210,7 @@ def test_next_sitecustomize_of_any_form(run_python, source_file, tmp_path, form)
         script = "import sys; m = sys.modules.get('sitecustomize'); print(m and m.__spec__.origin)"
         done = subprocess.run(
             [sys.executable, "-c", script],
-            env={**source_file.env, **environment},
+            env={**os.environ, **source_file.env, **environment},
             capture_output=True,
             text=True,
             timeout=60,
