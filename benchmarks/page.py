@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.instructions import BOUNDS
 from benchmarks.report import Row
 
 TEXT = """# What it costs
@@ -51,9 +52,11 @@ Made by `make bench`, too ({growth_facts}). Figures of all points: [performance.
 ## Without noise
 
 Time does not tell whether a check of 2 ns became one of 3. `make instructions` counts, by valgrind, the instructions of
-the core's own code on each path, and fails in `.ci/run` when a path got longer than
+the core's own code on each path, and fails in `.ci/run` when on any CPython a path got longer than
 [its bound](../benchmarks/instructions.json). Bounds are for one build of CPython and one compiler; elsewhere it is
 skipped, and says so; `make instructions ARGS=--store` adds the machine's own.
+
+{counts}
 
 ## Again
 
@@ -62,6 +65,7 @@ make bench                          # all, some five minutes, on a machine that 
 make bench ARGS="-k uuid"           # only what has that in its name
 make bench PYTHON=python3.14
 .ci/bench                           # each CPython from 3.11 to 3.15, one after the other
+.ci/bench --instructions            # the counts of each
 ```
 
 One file a path: [benchmarks/paths](../benchmarks/paths); the curves: [growth.py](../benchmarks/growth.py).
@@ -117,6 +121,7 @@ def write(figures: Row, folder: str) -> None:
         growth=report.growth_table(curves),
         slower=report.slower(rows),
         rest=rest(rows),
+        counts=report.counts(json.loads(BOUNDS.read_text())),
     )
     Path(folder, "performance.md").write_text(text)
     Path(folder, "performance.svg").write_text(report.chart(rows, facts))
