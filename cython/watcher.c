@@ -45,6 +45,7 @@ static bool runner_busy;         /* the runner of `number` runs an event */
 static ss_watch_item *next_plan; /* what the watcher is to look at instead; it takes it over, and sets this to NULL */
 static int next_count;
 static int busy;                 /* runners that run one, also of earlier numbers */
+static int calling;              /* callbacks of the program that are being run, by whomever */
 static void (*run_event)(unsigned why);
 static uint64_t delivered, wakeups;     /* atomic */
 static pid_t watcher_tid, runner_tid;   /* atomic */
@@ -119,19 +120,60 @@ static void *runner_main(void *argument)
     return NULL;
 }
 
-bool ss_watcher_quiet(int milliseconds)
+/* For pthread_cond_timedwait(). */
+static struct timespec in_milliseconds(int milliseconds)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
     until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
+    return until;
+}
+
+bool ss_watcher_quiet(int milliseconds)
+{
+    const struct timespec until = in_milliseconds(milliseconds);
     (void)pthread_mutex_lock(&mutex);
     while (busy && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;
     const bool quiet = !busy;
     (void)pthread_mutex_unlock(&mutex);
     return quiet;
+}
+
+void ss_watcher_calling(bool begins)
+{
+    (void)pthread_mutex_lock(&mutex);
+    if (begins)
+        calling++;
+    else if (calling > 0) /* 0 in a child that a callback forked */
+        calling--;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+/* With mutex held: is the runner at work of ours alone, which is short and waits for nobody but the GIL? */
+static bool at_own_work(void)
+{
+    return runner_busy && !calling && __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) != (pid_t)syscall(SYS_gettid);
+}
+
+bool ss_watcher_at_own_work(void)
+{
+    (void)pthread_mutex_lock(&mutex);
+    const bool is = at_own_work();
+    (void)pthread_mutex_unlock(&mutex);
+    return is;
+}
+
+void ss_watcher_let_end(int milliseconds)
+{
+    const struct timespec until = in_milliseconds(milliseconds);
+    (void)pthread_mutex_lock(&mutex);
+    while (at_own_work() && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
+        ;
+    (void)pthread_mutex_unlock(&mutex);
 }
 
 /* ---- the watcher ---- */
@@ -554,7 +596,7 @@ static void after_fork_in_child(void)
     if (busy)
         pending |= SS_WOKE_PATHS; /* perhaps the runner that is not here had taken it */
     alive = runner_busy = false;
-    busy = paused = 0;
+    busy = paused = calling = 0;
     ss_contact_after_fork_in_child();
     set_how(SS_WATCH_OFF);
 }

@@ -110,6 +110,11 @@ def resume_watching():
         ss_watcher_resume()
 
 
+def calling(bint begins):
+    """A callback of the program begins, or has ended."""
+    ss_watcher_calling(begins)
+
+
 def wait_quiet(int milliseconds):
     """Wait until no thread of the watcher runs an event. False if one still does."""
     cdef bint quiet
@@ -278,6 +283,9 @@ def forking():
 # taken, and no warning is given. Both with the GIL; `kind` is for forking().
 cdef void step_back(int kind) noexcept:
     global ss_forking
+    if ss_watcher_at_own_work():
+        with nogil:
+            ss_watcher_let_end(20)
     ss_watcher_pause()
     ss_forking = kind
 

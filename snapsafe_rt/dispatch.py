@@ -18,6 +18,7 @@ _tasks: "set[Any]" = set()  # asyncio holds its tasks weakly
 def run(entry: "Registration", epoch: int) -> "BaseException | None":
     """One callback, to its end. Returns what it raised, of whatever kind: the others have to run."""
     home = entry.home
+    native.calling(True)
     try:
         if home is None or home.is_here():
             settle(entry())
@@ -27,6 +28,8 @@ def run(entry: "Registration", epoch: int) -> "BaseException | None":
             return run_at(home, entry, epoch)
     except BaseException as error:
         return error
+    finally:
+        native.calling(False)
     return None
 
 

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from ..helpers.lab import after
+from ..helpers.managed import Client
 
 
 @pytest.fixture
@@ -189,3 +190,36 @@ def test_clones_of_a_program_that_stands_still(lab, run_python, compile_native, 
         env={**lab.env, "LD_PRELOAD": str(compile_native("wipe_off.c")), "SNAPSAFE_TEST_WIPE": "ignored"},
     )
     assert int(said) == distinct
+
+
+def test_forks_one_after_the_other_draw_no_warning(lab):
+    """Each gives up the lock, and what takes it again is a thread at work for a moment: the next fork waits for that.
+    The twin is a fork beside a callback, for which none may wait: CPython warns of it."""
+    one = lab.program("snapsafe_rt.register_before_snapshot(int); locked()")
+    one("""
+import warnings
+warnings.resetwarnings(); warnings.simplefilter("always")
+said = []
+warnings.showwarning = lambda message, *_: said.append(str(message))
+def fork():
+    pid = os.fork()
+    if pid == 0: os._exit(0)
+    os.waitpid(pid, 0)
+for _ in range(200): fork()
+assert said == [], said
+""")
+    one("""
+inside, forked = threading.Event(), threading.Event()
+def wait(): inside.set(); forked.wait(10)
+snapsafe_rt.register_before_snapshot(wait)
+locked()
+""")
+    with Client(lab.manager.socket) as client:
+        client.send({"method": "org.snapsafe.Manager.Quiesce"})
+        one("""
+assert inside.wait(10)
+fork()
+forked.set()
+assert any("multi-threaded" in text for text in said) == (sys.version_info >= (3, 12)), said
+""")
+        assert client.receive()["parameters"]["late"] == []
