@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
         "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone; 77 if the\n"
-        "process of --pid may not be read."
+        "process of --pid, or one of those of --all, may not be read."
     )
 
 
