@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from snapsafe_rt.settings import VERSION
 
-# Exit codes of the public contract (docs/design.md); 126, 127 and 130 are the shells'.
+# Exit codes of the public contract (docs/command.md); 126, 127 and 130 are the shells'.
 OK, FAILED, USAGE, NOT_PERMITTED, CONFIGURATION = 0, 1, 2, 77, 78
 BEFORE_FAILED, NO_MANAGER, LATE, BLOCKED = 64, 69, 75, 79
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -63,8 +63,9 @@ def seconds(text: str) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line. Returns the exit code; raises SystemExit for usage errors, as argparse does."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a path in no known encoding must not end the command
     name = "snapsafe"
     try:
@@ -81,11 +82,18 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # who read our output has gone
             return BROKEN_PIPE
-        print(f"{name}: {error}", file=sys.stderr)
+        what = f"{error.filename}" if error.filename is not None else "the output cannot be written"
+        print(f"{name}: {what}: {error.strerror or error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+def _open_closed_streams() -> None:
+    """Python has None for a stream that was closed (`>&-`). What `run` starts finds it closed all the same."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 class _Chosen(NamedTuple):

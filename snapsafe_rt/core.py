@@ -27,7 +27,13 @@ elif "t" in getattr(sys, "abiflags", ""):
     MISSING = "the native core was not proved on free-threaded builds yet, so it is not loaded there"
 else:
     try:
-        from snapsafe_rt import _core as native
+        import snapsafe_rt._core as native
+    except ModuleNotFoundError:
+        native = None
+        MISSING = (
+            f"no native core for {PYTHON} on {sys.platform}: this copy of snapsafe_rt was built for another one; "
+            "install snapsafe-rt with this interpreter"
+        )
     except Exception as error:  # an ImportError, or whatever a half-built or half-readable installation raises
         native = None
         MISSING = f"no native core for {PYTHON} on {sys.platform}: {error}"

@@ -84,11 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    if not 2 <= int(text) <= MOST:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if not 2 <= number <= MOST:
         raise argparse.ArgumentTypeError(f"{text}: must be from 2 to {MOST}")
-    return int(text)
+    return number
 
 
 def main(options: argparse.Namespace) -> int:

@@ -99,7 +99,7 @@ def _plain_table(
         return "  ".join(padded).rstrip()
 
     print(line(columns))
-    print("  ".join("-" * min(width, last) for width in widths))
+    print("  ".join("-" * width for width in [*widths[:-1], min(widths[-1], last)]))
     for row in rows:
         texts = [_text(cell) for cell in row]
         for number, piece in enumerate(textwrap.wrap(texts[-1], last, break_on_hyphens=False) or [""]):

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s, which takes root or the manager's user)",
     )
     parser.add_argument("--who", help="named to whoever is refused (default: the command line)")
-    parser.add_argument("--why", default="not told", help="and so is this")
+    parser.add_argument("--why", default="no reason given", help="and so is this")
     parser.add_argument("--socket", metavar="PATH", default=sources.MANAGER, help="(default: %(default)s)")
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.epilog = (

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
         "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone; 77 if the\n"
-        "process of --pid may not be read."
+        "process of --pid, or one of those of --all, may not be read."
     )
 
 
@@ -137,9 +137,9 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
         _show_machine(machine)
     output.say("Never covered: " + "; ".join(data["limits"]) + ".")
     output.say()
-    if by_itself or not status.active:
+    if by_itself or not status.protected:
         _show_verdict(status)
-    else:
+    if not by_itself and status.active:
         output.say("NOT protected by itself: a Python started plainly here is not activated.", "bad")
         output.say("All this is what it would get: start it with `snapsafe run`, or see `snapsafe install --help`.")
 
@@ -176,7 +176,7 @@ def _show_verdict(status: "Status") -> None:
     elif status.source is None and isinstance(status, Outside):
         output.say("NOT protected: it watches no source.", "bad")
     elif status.source is None:
-        output.say("NOT protected: there is no source. To try it with a file:", "bad")
+        output.say("NOT protected: no source; docs/platforms.md tells what to add. To try it with a file:", "bad")
         output.say("  snapsafe trigger --create")
     elif status.source is not None and status.source["deserted"]:
         output.say("NOT protected: the manager that writes the source does not run.", "bad")
@@ -264,7 +264,9 @@ def _show_all(as_json: bool) -> int:
             whose = "1 process" if hidden == 1 else f"{hidden} processes"
             way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
             output.say(f"Not to be read by user {os.geteuid()}: {whose}; {way_out}.", "warn")
-    return OK if all(one.protected for one in found) else FAILED
+    if not all(one.protected for one in found):
+        return FAILED
+    return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
 
 
 def _find() -> tuple[list[Outside], int]:

@@ -66,7 +66,8 @@ def _read_entropy(path: str) -> bytes:
         with open(0 if path == "-" else path, "rb", buffering=ENTROPY_MOST, closefd=path != "-") as file:
             seed = file.read(ENTROPY_MOST)  # from a pipe or socket: until it ends, or there are so many
     except OSError as error:
-        raise _failure(name, error) from None
+        code = NOT_PERMITTED if isinstance(error, PermissionError) else FAILED
+        raise Failure(f"--entropy {name}: cannot be read ({error.strerror}); nothing was done", code) from None
     if len(seed) < ENTROPY_LEAST:
         raise Failure(f"{name}: holds {len(seed)} bytes, at least {ENTROPY_LEAST} are needed; nothing was done")
     return seed
@@ -103,6 +104,8 @@ def _failure(path: str, error: OSError) -> Failure:
             "run this as root, or name a file of your own with --path",
             NOT_PERMITTED,
         )
+    if isinstance(error, IsADirectoryError):
+        return Failure(f"{path}: is a folder; --path takes the file in it, such as {os.path.join(path, 'vmclock0')}")
     if isinstance(error, publish.NotASource):
         return Failure(f"{path}: {error.strerror}")
     return Failure(f"{error.filename or path}: {error.strerror}", FAILED)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="give up after that; 0 looks once")
     parser.add_argument(
         "--since",
-        type=_generation,
+        type=generation,
         metavar="GENERATION",
         help="the generation that is known: return at once if the source shows another one",
     )
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _generation(text: str) -> int:
+def generation(text: str) -> int:
+    """Of --since; argparse names it in what it says. Raises ValueError."""
     value = int(text, 0)
     if not 0 <= value < 1 << 64:
         raise ValueError

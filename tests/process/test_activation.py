@@ -283,6 +283,7 @@ def test_another_python_is_left_alone(run_python, tmp_path):
     line = run_python(script, executable=bare, env={**environment, "SNAPSAFE_STRICT": "1"}, status=78, stream="stderr")
     assert line.count("\n") == 1
     assert "no native core" in line
+    assert "install snapsafe-rt with this interpreter" in line
 
 
 def test_beside_the_folder(run_python, source_file, tmp_path):

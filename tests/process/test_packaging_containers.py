@@ -189,4 +189,8 @@ def test_make_layer_says_what_is_wrong(command, tmp_path):
     done = subprocess.run(arguments, env=command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "is not a wheel" in done.stderr
+    nowhere = command | {"SNAPSAFE_COMMAND": "/no/such"}
+    done = subprocess.run(arguments, env=nowhere, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 127
+    assert "make-layer: /no/such: not found; " in done.stderr
     assert not (tmp_path / "layer.zip").exists()

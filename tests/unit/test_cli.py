@@ -211,6 +211,9 @@ def test_status_where_a_plain_python_is_not_activated(snapsafe, source_file):
     done = snapsafe("status", "--json", env=env)
     assert done.returncode == 1
     assert json.loads(done.stdout)["by_itself"] is False
+    nothing = snapsafe("status", env={**env, "SNAPSAFE_SOURCES": "vmclock:/no/such"}).stdout
+    assert "NOT protected by itself" in nothing
+    assert "NOT protected: no source" in nothing, nothing
     assert snapsafe("run", sys.executable, "-m", "snapsafe_rt", "status", env=env).returncode == 0
 
 
@@ -326,6 +329,8 @@ def test_trigger_with_bad_entropy_does_nothing(snapsafe, source_file, tmp_path, 
     done = snapsafe("trigger", "--path", source_file.path, "--entropy", tmp_path / "seed")
     assert done.returncode == 1
     assert str(tmp_path / "seed") in done.stderr
+    assert "nothing was done" in done.stderr
+    assert "--create" not in done.stderr  # it makes the source, no seed
     assert struct.unpack_from("<Q", source_file.path.read_bytes(), 0x68)[0] == 1
 
 
@@ -360,6 +365,14 @@ def test_a_terminal_of_any_width_holds_the_lines(source_file, tmp_path, columns,
     assert not long, shown
 
 
+def test_a_tables_rule_is_as_wide_as_its_columns_on_a_narrow_terminal(tmp_path):
+    (tmp_path / "rich.py").write_text("raise ImportError('as if it was not installed')")
+    env = {"SNAPSAFE_SOURCES": "vmclock:/no/such/path/at/all", "PYTHONPATH": f"{tmp_path}:{PACKAGE.parent}"}
+    lines = on_terminal(60, "status", env=env).splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("source"))
+    assert lines[head + 1].startswith("-" * len("vmclock:/no/such/path/at/all") + "  ---"), lines[head : head + 3]
+
+
 def test_no_color_is_honoured(source_file):
     pytest.importorskip("rich")
     assert re.search(r"\x1b\[[0-9;]*3[0-9]m", on_terminal(80, "status", env=source_file.env))
@@ -379,7 +392,36 @@ def test_a_full_disk_is_one_line(snapsafe, source_file):
     with open("/dev/full", "w") as full:
         done = snapsafe("status", "--json", env=source_file.env, stdout=full)
     assert done.returncode == 1
-    assert re.fullmatch(r"snapsafe status: .*No space left on device\n", done.stderr)
+    assert re.fullmatch(r"snapsafe status: the output cannot be written: No space left on device\n", done.stderr)
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("words", ["status", "status --all", "trigger --path /no/such", "nonsense"])
+def test_closed_streams_change_neither_the_exit_code_nor_the_other_stream(source_file, closed, words):
+    words = f"{sys.executable} -m snapsafe_rt {words}"
+    closing = " ".join(f"{fd}>&-" for fd in closed)
+    env = environment(**source_file.env)
+    expected = subprocess.run(words, shell=True, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(f"{words} {closing}", shell=True, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == expected.returncode
+    assert "Traceback" not in done.stderr
+    assert bool(done.stdout) == (bool(expected.stdout) and 1 not in closed)
+    assert bool(done.stderr) == (bool(expected.stderr) and 2 not in closed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["wait-restored", "--since", "abc"], "invalid generation value: 'abc'"),
+        (["demo", "--clones", "-3"], "-3: must be from 2 to"),
+        (["demo", "--clones", "many"], "'many' is not a whole number"),
+        (["trigger", "--path", "/dev/shm"], "/dev/shm: is a folder; --path takes the file in it"),
+    ],
+)
+def test_what_is_wrong_with_an_option_is_said(snapsafe, arguments, says):
+    done = snapsafe(*arguments)
+    assert done.returncode in (cli.USAGE, cli.FAILED)
+    assert says in done.stderr
 
 
 def test_ctrl_c_is_130_without_a_traceback(tmp_path):

@@ -79,7 +79,7 @@ class Restores:
     """The other half, with a source that the test moves."""
 
     def __init__(self, state):
-        self.published, self.moved, self.frozen, self.sides = 0, False, False, None
+        self.published, self.moved, self.frozen = 0, False, False
         self.state = state
 
     @property
