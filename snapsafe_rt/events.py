@@ -131,6 +131,8 @@ def run_here(first: "Callable[[], object] | None" = None) -> bool:
 def _wait_for_other(turn: int, until: "float | None") -> bool:
     """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
     event: Event | None = barrier.event
+    if event is not None and dispatch.inside().get() == event.epoch:
+        return False
     greenlet = homes.greenlet()
     if barrier.mine and (greenlet is None or greenlet is barrier.greenlet):
         if barrier.loop is not None and homes.running_loop() is not barrier.loop:
