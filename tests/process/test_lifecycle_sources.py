@@ -67,6 +67,24 @@ def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
     assert mapped(one, device.device.path)
 
 
+def test_nothing_that_is_drawn_while_a_device_is_let_go_of_is_left_in_the_pool(device):
+    """It would be in every process that CRIU makes of it."""
+    one = device.program("""
+import uuid
+from snapsafe_rt import sources
+pair("a")
+locked()
+why_kept = sources.Candidate.why_kept
+def meanwhile(candidate):  # opens a file: others run
+    uuid.uuid4()
+    assert native.pool_left()
+    return why_kept(candidate)
+sources.Candidate.why_kept = meanwhile""")
+    device.quiesce(dump=True)
+    one("phase('quiesced')")
+    assert not one(PICTURE)["pool"]
+
+
 def test_a_device_stays_mapped_in_a_snapshot_of_the_machine(device):
     """A clone has to know before it runs, not when the manager has published."""
     one = device.program("import random; pair('a'); locked()")
