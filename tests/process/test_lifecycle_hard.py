@@ -164,9 +164,12 @@ locked()""")
     assert after(one)[-1].startswith("original")
 
 
-@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()"])
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()", "Wordless()"])
 def test_no_exception_ends_the_program(lab, raised):
-    one = lab.program(f"sys.unraisablehook = lambda args: None; pair('a'); pair('b', {raised}); locked()")
+    one = lab.program("""
+class Wordless(Exception):
+    def __str__(self): raise ValueError""")
+    one(f"sys.unraisablehook = lambda args: None; pair('a'); pair('b', {raised}); locked()")
     assert lab.call("Quiesce")["error"].endswith("CallbackFailed")
     assert after(one) == ["before b", "before a", "original a"]
 
