@@ -12,6 +12,14 @@ SOURCES = {
 }
 
 
+def amount(value: float, unit: str) -> str:
+    if unit == "ns":
+        for scale, name in ((1e6, "ms"), (1e3, "µs")):
+            if abs(value) >= scale:
+                return f"{value / scale:.3g} {name}"
+    return f"{value:.3g} {unit}" if abs(value) < 1000 else f"{value:.0f} {unit}"
+
+
 @dataclass(frozen=True)
 class Case:
     """A statement that is run in turn by a process without and by one with snapsafe_rt.
@@ -46,9 +54,9 @@ class Case:
 
     def bar(self) -> str:
         either = [f"x {self.ratio:g}"] if self.ratio is not None else []
-        either += [f"{self.more:+g} {self.unit}"] if self.more is not None else []
+        either += [f"+{amount(self.more, self.unit)}"] if self.more is not None else []
         words = [" or ".join(either)] if either else []
-        words += [f"{self.most:g} {self.unit}"] if self.most is not None else []
+        words += [amount(self.most, self.unit)] if self.most is not None else []
         return ", ".join(words)
 
     def holds(self, ratio: float, more: float, most: float) -> bool | None:

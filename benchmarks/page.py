@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.instructions import BOUNDS
 from benchmarks.report import Row
 
 TEXT = """# What it costs
@@ -51,9 +52,11 @@ Made by `make bench`, too ({growth_facts}). Figures of all points: [performance.
 ## Without noise
 
 Time does not tell whether a check of 2 ns became one of 3. `make instructions` counts, by valgrind, the instructions of
-the core's own code on each path, and fails in `.ci/run` when a path got longer than
+the core's own code on each path, and fails in `.ci/run` when on any CPython a path got longer than
 [its bound](../benchmarks/instructions.json). Bounds are for one build of CPython and one compiler; elsewhere it is
 skipped, and says so; `make instructions ARGS=--store` adds the machine's own.
+
+{counts}
 
 ## Again
 
@@ -62,6 +65,7 @@ make bench                          # all, some five minutes, on a machine that 
 make bench ARGS="-k uuid"           # only what has that in its name
 make bench PYTHON=python3.14
 .ci/bench                           # each CPython from 3.11 to 3.15, one after the other
+.ci/bench --instructions            # the counts of each
 ```
 
 One file a path: [benchmarks/paths](../benchmarks/paths); the curves: [growth.py](../benchmarks/growth.py).
@@ -117,6 +121,7 @@ def write(figures: Row, folder: str) -> None:
         growth=report.growth_table(curves),
         slower=report.slower(rows),
         rest=rest(rows),
+        counts=report.counts(json.loads(BOUNDS.read_text())),
     )
     Path(folder, "performance.md").write_text(text)
     Path(folder, "performance.svg").write_text(report.chart(rows, facts))
@@ -154,12 +159,12 @@ PARTS = ("an empty sitecustomize", "and the core loaded", "and the package impor
 OF_START = """**A start** takes {:.2f} ms more: {:.2f} ms for any sitecustomize at all, {:.2f} ms to load and begin
 the core (dlopen, its six types and its constants), {:.2f} ms for our Python modules, {:.2f} ms to activate and to
 go on to the next sitecustomize. On a busy machine those differences are rough; by instructions (valgrind, CPython
-3.11.7) a start has 7.1 million more than 39: 0.9 for the core, 4.1 for the modules with their end, 0.7 to
-activate, and the rest for the two files before and for the search after them; before modules were read without a
-search it had 8.6. The modules are nine files, each read once and without a search; what is left there is to
-unmarshal them, to run them, and to take them down at the end. The core alone meets the bar: to meet it as a whole,
-what chooses the source and tells of it would have to be native, too, and there twice, for it is Python's for all
-else."""
+3.11.7) a start has 8.1 million more than 35.6: 0.9 for the core, 4.8 for the modules with their end, 2.4 to
+activate, for the two files before and for the search after them. The modules are nine files, each read once and
+without a search; what is left there is to unmarshal them (290 µs), to make their six classes and to run the rest
+(280 µs), and to take all down at the end. All nine in one file, so read at once, were tried: 0.2 to 0.3 ms less, and
+a file that can be out of date. The core alone meets the bar: to meet it as a whole, what chooses the source and tells
+of it would have to be native, too, and there twice, for it is Python's for all else."""
 OF_MEMORY = """**Memory**: of {:.0f} KiB {:.0f} are the core's code and constants, which all processes of a machine
 share: the kernel maps the whole neighbourhood of a page that is touched. The rest are the modules' code objects,
 functions and names; and with a Python that is one large file, such as Debian's, what more of that file is touched

@@ -3,17 +3,10 @@
 import math
 from typing import Any
 
+from benchmarks.case import amount
 from benchmarks.picture import Picture
 
 Row = dict[str, Any]
-
-
-def amount(value: float, unit: str) -> str:
-    if unit == "ns":
-        for scale, name in ((1e6, "ms"), (1e3, "µs")):
-            if abs(value) >= scale:
-                return f"{value / scale:.3g} {name}"
-    return f"{value:.3g} {unit}" if abs(value) < 1000 else f"{value:.0f} {unit}"
 
 
 def verdict(row: Row) -> str:
@@ -55,6 +48,21 @@ def versions(runs: dict[str, Any]) -> str:
             cells.append(f"{mark}{reached(row)}{mark}" if row else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def counts(stored: dict[str, Any]) -> str:
+    """A row a path, a column a CPython: the bound of the core's own instructions in a call."""
+    columns = {key.split(" (")[0].rpartition(" ")[2]: known for key, known in sorted(stored.items(), key=_by_version)}
+    names = sorted({name for known in columns.values() for name in known})
+    lines = [f"| the core's own instructions | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
+    for name in names:
+        cells = [f"{known[name]['own']:.0f}" if name in known else "" for known in columns.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _by_version(entry: tuple[str, Any]) -> list[int]:
+    return [int(part) for part in entry[0].split(" (")[0].rpartition(" ")[2].split(".")]
 
 
 def spread(runs: dict[str, Any]) -> str:

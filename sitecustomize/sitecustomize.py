@@ -19,6 +19,17 @@ def _place(entry: str) -> object:
     return found.st_dev, found.st_ino
 
 
+def _has_none(entry: str) -> bool:
+    """Of a plain folder that is told without reading it, most of what a search costs. What is none may have a hook."""
+    from _imp import extension_suffixes
+
+    # Two hooks are zipimport's and that of folders. Who puts others than str there is not asked by the importer either.
+    if len(sys.path_hooks) > 2 or not isinstance(entry, str) or not os.access(os.path.join(entry, ""), os.F_OK):
+        return False
+    name = os.path.join(entry, "sitecustomize")
+    return not any(os.access(name + suffix, os.F_OK) for suffix in ("", ".py", ".pyc", *extension_suffixes()))
+
+
 def _chain() -> None:
     """The next sitecustomize takes this module's name, as if ours had not been there.
 
@@ -38,7 +49,7 @@ def _chain() -> None:
         places = [_place(entry) for entry in sys.path]
         first = places.index(ours) if ours in places else len(places)
         behind = [entry for entry, place in list(zip(sys.path, places))[first:] if place != ours]  # noqa: B905
-        spec = PathFinder.find_spec("sitecustomize", behind)
+        spec = PathFinder.find_spec("sitecustomize", [entry for entry in behind if not _has_none(entry)])
     if spec is None or spec.loader is None:
         return
     module = module_from_spec(spec)

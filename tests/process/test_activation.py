@@ -1,7 +1,12 @@
 """Activation through PYTHONPATH and by call: idempotent, exactly undone, silent, and never in the program's way."""
 
+import os
+import py_compile
+import subprocess
 import sys
 import textwrap
+import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
@@ -170,6 +175,75 @@ def test_next_sitecustomize_runs(run_python, source_file, tmp_path):
     assert sys.modules["sitecustomize"].__spec__.name == "sitecustomize"
     """
     run_python(script, tmp_path / "sitecustomize.py", env={**source_file.env, **environment})
+
+
+@pytest.mark.parametrize("form", ["py", "pyc", "package", "namespace", "zip", "extension", "link", "none"])
+def test_next_sitecustomize_of_any_form(run_python, source_file, tmp_path, form):
+    """The twin is the same path without ours at its head. Around it are folders and entries without one."""
+    home = tmp_path / "home"
+    home.mkdir()
+    text = "import sys; print(sys.modules['sitecustomize'].__name__, 'ran')\n"
+    path = [tmp_path / "absent", tmp_path / "empty", home]
+    (tmp_path / "empty").mkdir()
+    if form == "py":
+        (home / "sitecustomize.py").write_text(text)
+    elif form == "pyc":
+        (home / "source.py").write_text(text)
+        py_compile.compile(str(home / "source.py"), str(home / "sitecustomize.pyc"))
+    elif form == "package":
+        (home / "sitecustomize").mkdir()
+        (home / "sitecustomize" / "__init__.py").write_text(text)
+    elif form == "namespace":
+        (home / "sitecustomize").mkdir()
+    elif form == "zip":
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            archive.writestr("sitecustomize.py", text)
+        path[-1] = tmp_path / "all.zip"
+    elif form == "extension":
+        (home / f"sitecustomize{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
+    elif form == "link":
+        (home / "other.py").write_text(text)
+        (home / "sitecustomize.py").symlink_to("other.py")
+    said = []
+    for folders in ([], [FOLDER, PACKAGE.parent]):
+        environment = {"PYTHONPATH": os.pathsep.join(map(str, [*folders, *path]))}
+        script = "import sys; m = sys.modules.get('sitecustomize'); print(m and m.__spec__.origin)"
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, **source_file.env, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        # Where there is none to run, ours keeps the name.
+        out = done.stdout.replace(str(FOLDER / "sitecustomize.py"), "None")
+        said.append((done.returncode, out, done.stderr.count("file too short")))
+    assert said[0] == said[1]
+    assert ("ran" in said[0][1]) == (form not in ("none", "namespace", "extension"))
+
+
+def test_next_sitecustomize_of_a_path_hook(run_python, source_file, tmp_path):
+    """Such as editable installations put there: its folder looks empty."""
+    script = """
+    import runpy, sys
+    from importlib.machinery import ModuleSpec
+    class Hook:
+        def __init__(self, entry):
+            if entry != sys.argv[1]:
+                raise ImportError
+        def find_spec(self, name, target=None):
+            return ModuleSpec(name, self) if name == "sitecustomize" else None
+        def create_module(self, spec):
+            return None
+        def exec_module(self, module):
+            print("ran")
+    sys.path_importer_cache.clear()
+    sys.path_hooks.insert(0, Hook)
+    runpy.run_path(sys.argv[2])
+    """
+    environment = {"PYTHONPATH": f"{FOLDER}:{PACKAGE.parent}:{tmp_path}"}
+    said = run_python(script, tmp_path, FOLDER / "sitecustomize.py", env={**source_file.env, **environment})
+    assert said == "ran\n"
 
 
 def test_next_sitecustomize_raises(run_python, source_file, tmp_path):

@@ -110,7 +110,10 @@ def test_a_counter_that_stands_still_does_not_hide_the_restore(function, synchro
 
 
 def test_an_asynchronous_file_that_has_moved_is_the_same_restore(function, source_file):
-    more = "SETTING = snapsafe_rt.unregister(ours_after)  # no watcher that could be first"
+    more = """
+        for callback in ours_before, ours_after:  # no watcher that could be first
+            snapsafe_rt.unregister(callback)
+    """
     answer, _, _, said = function(env=ACTIVATED | source_file.env, restored=source_file.bump, more=more)
     assert answer["epoch"] == 1, said
 
