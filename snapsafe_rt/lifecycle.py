@@ -59,7 +59,7 @@ class Snapshot:
 
 
 class Calls:
-    """Callbacks that run in the event's turn: what an events.Event is to who waits for that, or checks in one of them."""
+    """Callbacks that run in the event's turn: what an events.Event is to who waits for it, or checks in one of them."""
 
     __slots__ = ("entries", "epoch", "now")
 

@@ -73,6 +73,33 @@ def test_a_socket_without_the_file_beside_it(lab):
     one("snapsafe_rt.unregister(print); from snapsafe_rt import watching; watching.update(); locked()")
 
 
+def test_no_room_for_the_word_that_all_are_ready(lab):
+    """Programs would take it that the time is over for which others are waited, and go on before Unquiesce."""
+    one = lab.program("""
+go = threading.Event()
+pair("a")
+snapsafe_rt.register_before_snapshot(go.wait)
+locked()""")
+    with Client(lab.manager.socket) as client:
+        client.send({"method": "org.snapsafe.Manager.Quiesce"})
+        one("phase('before')")
+        (lab.folder / "socket.state.new").mkdir()
+        one("go.set()")
+        answer = client.receive()
+    assert answer.get("error", "").endswith(".NotPublished"), answer
+    assert "socket.state" in answer["parameters"]["reason"]
+    one("phase('running')")
+    assert one("answer = taken()") == ["before a", "original a"]
+    assert not one("answer = lifecycle()")["lock"]  # it could not be told of the end
+    (lab.folder / "socket.state.new").rmdir()
+    found = lab.call("Describe")["parameters"]
+    assert (found["state"], found["lastSnapshot"]["ended"]) == ("running", "not told")
+    lab.until_locks(1)  # nobody asks the program, which would look
+    assert lab.quiesce()["late"] == []
+    lab.call("Unquiesce")
+    assert after(one) == ["before a", "original a"]
+
+
 def test_a_manager_whose_stderr_nobody_reads_any_more(bare):
     bare.start(under=("bash", "-c", 'exec "$@" 2> >(exec true)', "bash"))
     one = bare.program("go = threading.Event(); snapsafe_rt.register_before_snapshot(go.wait); locked()")

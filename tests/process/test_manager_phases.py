@@ -475,27 +475,6 @@ def test_no_room_for_the_state(start, hold, outer, shm_path):
     (shm_path / "socket.state.new").rmdir()
 
 
-def test_no_room_for_the_word_that_all_are_ready(start, connect, hold, shm_path):
-    """Programs would take it that the time is over for which others are waited, and go on before Unquiesce."""
-    one = start()
-    waiting, asking = hold(one), connect(one)
-    send(asking, "Quiesce")
-    waiting.announced()
-    (shm_path / "socket.state.new").mkdir()
-    waiting.ready()
-    answer = asking.receive()
-    assert "error" in answer, (answer, state(one))
-    assert error(answer) == "NotPublished"
-    assert "socket.state" in answer["parameters"]["reason"]
-    assert not state_file(one).exists()
-    (shm_path / "socket.state.new").rmdir()
-    last = until_state(one, "running")["lastSnapshot"]
-    assert last["ended"] == "not told"
-    assert state(one)["state"] == "running"
-    assert "parameters" in one.call("Quiesce")
-    assert "parameters" in one.call("Unquiesce")
-
-
 # ---- who is not answered, waits, or is a stranger ----
 
 
