@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 
@@ -265,6 +267,20 @@ def send(data):
     return behave
 
 
+def last_words(data):
+    """What is said, and that it was the last, is read at once."""
+
+    def behave(peer):
+        peer.recv(65536)
+        pid = int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+        os.kill(pid, signal.SIGSTOP)
+        peer.sendall(data)
+        peer.close()
+        os.kill(pid, signal.SIGCONT)
+
+    return behave
+
+
 @pytest.mark.parametrize(
     ("behave", "reason", "again"),
     [
@@ -274,6 +290,7 @@ def send(data):
         (send(b"[" * 60000 + b"\0\0"), "not understood", False),
         (send(b"x" * 1000000), "ended", True),
         (lambda peer: (peer.recv(65536), peer.close()), "ended", True),  # sooner it may be a broken pipe
+        (last_words(b'{"parameters":{"error":1}}\0'), "ended", True),
         (lambda peer: None, "not answered", False),
     ],
 )
