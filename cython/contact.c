@@ -25,7 +25,8 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned char *received; /* SS_CONTACT_KEPT bytes, once there was a connection */
 static size_t received_size;
 static int failure;
-static int state = SS_CONTACT_NONE; /* atomic; written by the watcher, and where there is none */
+static int state = SS_CONTACT_NONE; /* atomic; written by the watcher, where there is none, and as in ss_contact_take() */
+static bool over; /* atomic; the connection ended together with what is to be heard */
 
 /* Changed while no watcher runs, but for the farewell: that is set before the watcher is told to end, and read after. */
 static ss_contact_plan plan;
@@ -41,6 +42,8 @@ static void set_state(enum ss_contact_state now, int error)
 {
     (void)pthread_mutex_lock(&mutex);
     failure = error;
+    if (now != SS_CONTACT_HEARD)
+        __atomic_store_n(&over, false, __ATOMIC_RELEASE);
     __atomic_store_n(&state, (int)now, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);
     ss_record_set_contact((uint32_t)now);
@@ -81,7 +84,7 @@ bool ss_contact_stands(const ss_contact_plan *given)
 bool ss_contact_again(void)
 {
     const int now = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
-    return now == SS_CONTACT_FAILED || now == SS_CONTACT_ENDED;
+    return now == SS_CONTACT_FAILED || now == SS_CONTACT_ENDED || __atomic_load_n(&over, __ATOMIC_ACQUIRE);
 }
 
 void ss_contact_fail(int error)
@@ -121,8 +124,8 @@ static int say(int fd, const unsigned char *bytes, size_t size)
 int ss_contact_open(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (!plan.path)
-        return -1;
+    if (!plan.path || __atomic_load_n(&over, __ATOMIC_ACQUIRE))
+        return -1; /* what was heard last is to be taken first */
     const size_t length = strlen(plan.path);
     if (length >= sizeof address.sun_path) {
         set_state(SS_CONTACT_ABSENT, ENAMETOOLONG);
@@ -219,6 +222,7 @@ bool ss_contact_read(int fd, bool *ret_ended)
         }
         (void)pthread_mutex_unlock(&mutex);
     }
+    __atomic_store_n(&over, *ret_ended && heard, __ATOMIC_RELEASE);
     set_state(*ret_ended && !heard ? SS_CONTACT_ENDED : now, 0);
     return heard || (now == SS_CONTACT_HELD && before != SS_CONTACT_HELD);
 }
@@ -268,7 +272,12 @@ size_t ss_contact_take(unsigned char *out, size_t size)
         memmove(received, received + taken, received_size - taken);
         received_size -= taken;
     }
+    const bool ended = taken && !received_size && __atomic_exchange_n(&over, false, __ATOMIC_ACQ_REL);
+    if (ended)
+        __atomic_store_n(&state, SS_CONTACT_ENDED, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);
+    if (ended)
+        ss_record_set_contact(SS_CONTACT_ENDED);
     return taken;
 }
 
@@ -288,6 +297,7 @@ void ss_contact_after_fork_in_child(void)
     received_size = 0;
     passed_count = 0; /* numbers of the watcher's table, which is not here */
     farewell = NULL;
+    over = false;
     __atomic_store_n(&state, SS_CONTACT_NONE, __ATOMIC_RELEASE);
     ss_record_set_contact(SS_CONTACT_NONE);
 }

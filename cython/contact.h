@@ -61,7 +61,8 @@ void ss_contact_close(int fd);
 /* Any thread; no lock but this room's. `ret_error`: for SS_CONTACT_FAILED; may be NULL. */
 enum ss_contact_state ss_contact_inspect(int *ret_error);
 
-/* Moves up to `size` received bytes to `out`. Returns how many. Any thread. */
+/* Moves up to `size` received bytes to `out`. Returns how many. Any thread. With the last of them it shows whether the
+   connection ended since. */
 size_t ss_contact_take(unsigned char *out, size_t size);
 
 /* The fork handlers of watcher.c. A child has no connection, and knows that nothing was heard. */

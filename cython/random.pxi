@@ -266,6 +266,8 @@ cdef class Gauss:
             tries += 1
             if not ours or may_return(<PyObject*>rng, <PyObject*>value, epoch) or tries == SS_DRAW_TRIES:
                 return value
+            # Another thread may have renewed the instance before the second value, of the old state, was left there.
+            forget_gauss_next(<PyObject*>rng)
 
 
 # Guards the type's methods; they are shared by every copy of the type. Called with the GIL, by any interpreter, when

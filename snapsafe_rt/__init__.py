@@ -64,8 +64,10 @@ def _preload() -> None:
                 extension.exec_module(module)
             else:
                 exec(code, vars(module))  # noqa: S102 - as the importer does
-        except Exception:
+        except BaseException as error:
             sys.modules.pop(name, None)
+            if not isinstance(error, Exception):
+                raise  # Ctrl-C: who imports it again finds nothing half-made
             return
         setattr(package, short, module)
 

@@ -194,10 +194,10 @@ def let_go(devices: bool) -> str:
         native.hold_fence(True)
         if not devices:
             return ""
-        native.discard_pool()
         file = next((one for one in state.candidates if one.rank == 2 and _kept_by_somebody(one)), None)
         shown = native.describe_source(file.slot).value if file is not None else 0
         kept = [_let_go(candidate) for candidate in state.candidates if candidate.rank in (0, 1)]
+        native.discard_pool()  # not before: other threads draw meanwhile
         watched = state.watched
         if watched is not None and native.describe_source(watched.slot).let_go:
             native.epoch()  # the device's last word, in the copy

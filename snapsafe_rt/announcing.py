@@ -65,13 +65,15 @@ class Manager:
     def paths(self, phase: str) -> "list[Item]":
         """What has to change for there to be news."""
         if phase == RUNNING:
-            item = entry(sources.MANAGER, look(sources.MANAGER), announcer=True)
+            items = [entry(sources.MANAGER, look(sources.MANAGER), announcer=True)]
+            if self._has_no_state():  # which comes when there is room again
+                items.append(entry(self.state_file, None, announcer=True))
         else:
             if not self._looked:  # else as of when it was read, whoever plans now: what came after that is news
                 self._state = look(self.state_file)
                 self._looked = True
-            item = entry(self.state_file, self._state, phase == QUIESCED, announcer=True)
-        return [item] if item is not None else []
+            items = [entry(self.state_file, self._state, phase == QUIESCED, announcer=True)]
+        return [item for item in items if item is not None]
 
     def _has_no_state(self) -> bool:
         """Then the program would go on as soon as it was asked, and be refused another lock again and again."""

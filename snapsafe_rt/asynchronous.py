@@ -28,6 +28,10 @@ async def acheck(timeout: "float | None" = None) -> int:
     if epoch == events.barrier.delivered:
         return epoch
     loop = asyncio.get_running_loop()
+    if events.barrier.mine and events.barrier.loop is not loop:
+        if events.barrier.loop is not None:
+            raise TimeoutError(events.late_at_rest(events.barrier.event))
+        return epoch  # a callback without a home, on a loop of its own
     until = None if timeout is None else loop.time() + timeout
     while events.barrier.delivered < epoch:
         mine = not events.barrier.taken

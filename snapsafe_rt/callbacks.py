@@ -55,12 +55,22 @@ def _check_callable(func: object) -> None:
 
 def name(func: object) -> str:
     """How messages name a callback."""
-    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', type(func).__name__)}"
+    try:
+        return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', type(func).__name__)}"
+    except Exception:  # an attribute of its own
+        return type(func).__name__
 
 
 def lines(failed: "list[tuple[object, BaseException]]") -> "list[str]":
     """Who raised what, for people."""
-    return [f"{name(who)}: {type(error).__name__}: {error}" for who, error in failed]
+    return [f"{name(who)}: {type(error).__name__}: {_words(error)}" for who, error in failed]
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:
+        return f"its __str__ raised {type(another).__name__}"
 
 
 # Changed by append() and remove() alone, each one step under the GIL; whoever walks through one makes a copy first.

@@ -131,10 +131,12 @@ def run_here(first: "Callable[[], object] | None" = None) -> bool:
 def _wait_for_other(turn: int, until: "float | None") -> bool:
     """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
     event: Event | None = barrier.event
+    if event is not None and dispatch.inside().get() == event.epoch:
+        return False
     greenlet = homes.greenlet()
     if barrier.mine and (greenlet is None or greenlet is barrier.greenlet):
         if barrier.loop is not None and homes.running_loop() is not barrier.loop:
-            raise TimeoutError(f"{late(event)}, on a loop of this thread that does not run at present")
+            raise TimeoutError(late_at_rest(event))
         return False
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:
@@ -159,6 +161,10 @@ def late(event: "Event | None") -> str:
         return "the restore event waits for the end of a snapshot that was announced"
     what = f" in {event.now}" if event and event.now else ""
     return f"the restore event still runs elsewhere{what}"
+
+
+def late_at_rest(event: "Event | None") -> str:
+    return f"{late(event)}, on a loop of this thread that does not run at present"
 
 
 def raise_of_last(epoch: int) -> None:

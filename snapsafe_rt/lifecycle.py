@@ -58,6 +58,19 @@ class Snapshot:
         return str(self.number), repr(self.began), repr(self.ended), self.came_of, self.kept, *errors
 
 
+class Calls:
+    """Callbacks that run in the event's turn: what an events.Event is to who waits for it, or checks in one of them."""
+
+    __slots__ = ("entries", "epoch", "now")
+
+    def __init__(self, entries: "list[Registration]") -> None:
+        self.entries = tuple(entries)
+        self.epoch = -2 - native.epoch()  # no event's, and not -1: see dispatch.inside()
+        self.now = ""
+        events.barrier.event = self
+        events.barrier.advance()  # who waits has to see whether its thread is wanted
+
+
 # ---- what the watcher is to do ----
 
 
@@ -173,10 +186,11 @@ def _before(snapshot: Snapshot) -> bool:
     """Returns whether the program is quiesced now; if not, the turn is to be given back."""
     _move(BEFORE)
     failed: list[tuple[object, BaseException]] = []
-    for entry in reversed(tuple(callbacks.before)):
+    calls = Calls(callbacks.before)
+    for entry in reversed(calls.entries):
         if entry in _done or not entry.live:
             continue
-        error = _run(entry)
+        error = _run(entry, calls)
         if not events.barrier.mine:
             return False  # a callback forked, and this is the child: it is asked by itself
         if error is None:
@@ -195,16 +209,17 @@ def _before(snapshot: Snapshot) -> bool:
         return False
     if _announcer.lets_go:
         snapshot.kept = activation.let_go(devices=_announcer.dump)
+    events.barrier.event = None
     events.barrier.hold()
     _move(QUIESCED, farewell=_announcer.farewell([]))
     return True
 
 
-def _run(entry: "Registration") -> "BaseException | None":
+def _run(entry: "Registration", calls: Calls) -> "BaseException | None":
     global now
-    now = callbacks.name(entry.func)
+    now = calls.now = callbacks.name(entry.func)
     try:
-        return dispatch.run(entry, native.epoch())
+        return dispatch.run(entry, calls.epoch)
     finally:
         now = ""
 
@@ -221,14 +236,16 @@ def _undo(snapshot: Snapshot) -> None:
 
 def _run_original(snapshot: Snapshot, without: "set[object]") -> "list[tuple[object, BaseException]]":
     failed: list[tuple[object, BaseException]] = []
-    for entry in tuple(callbacks.after_in_original):
+    calls = Calls(callbacks.after_in_original)
+    for entry in calls.entries:
         if not entry.live or entry.pair in without:
             continue
-        error = _run(entry)
+        error = _run(entry, calls)
         if not events.barrier.mine:
             break
         if error is not None:
             failed.append((entry.func, error))
+    calls.entries = ()
     snapshot.errors += callbacks.lines(failed)
     return failed
 

@@ -11,7 +11,7 @@ type Inhibitor (what: string, who: string, why: string, mode: string, uid: int, 
 # One that was announced. at: seconds since 1970; the other times in seconds, null while it is not so far. late: who was
 # waited for in vain. restored: a restore was published before the machine ran again. ended: unquiesced, restored (a
 # restore was noticed), overdue (nobody called Unquiesce), failed (a callback did), abandoned (who called Quiesce went),
-# not frozen (the programs of --freeze did not stand still).
+# not frozen (the programs of --freeze did not stand still), not told (programs would have gone on too early).
 type Snapshot (
   number: int,
   at: float,

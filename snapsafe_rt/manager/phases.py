@@ -11,9 +11,9 @@ RUNNING, QUIESCING, QUIESCED, UNQUIESCING = "running", "quiescing", "quiesced", 
 DELAY, BLOCK = "delay", "block"
 
 # How a snapshot ended: by Unquiesce; because a restore was noticed; nobody called Unquiesce in time; a callback before
-# it failed; who called Quiesce went away; the programs could not be stopped.
+# it failed; who called Quiesce went away; the programs could not be stopped, or not be told.
 UNQUIESCED, RESTORED, OVERDUE = "unquiesced", "restored", "overdue"
-FAILED, ABANDONED, NOT_FROZEN = "failed", "abandoned", "not frozen"
+FAILED, ABANDONED, NOT_FROZEN, NOT_TOLD = "failed", "abandoned", "not frozen", "not told"
 
 Client = Any  # a connection: hashable, and nothing else is asked of it
 
@@ -67,8 +67,8 @@ class Actions(Protocol):
     def announce(self, client: Client) -> None:
         """Answer Prepare."""
 
-    def settled(self, client: Client, late: "list[Lock]", failed: "list[Failed]", not_frozen: str) -> None:
-        """Answer Quiesce: quiesced, if nothing failed."""
+    def settled(self, client: Client, late: "list[Lock]", failed: "list[Failed]", reason: str) -> None:
+        """Answer Quiesce: quiesced, if nothing failed. `reason`: why the programs are not stopped, or not told."""
 
     def publish(self) -> None:
         """Look for a restore, and publish it: programs compare when they see the state."""
@@ -186,8 +186,12 @@ class Phases:
         elif reason := self._actions.freeze():
             self._leave(NOT_FROZEN)
         else:
-            self._orchestrator = None
-            self._to(QUIESCED)
+            try:
+                self._to(QUIESCED)
+                self._orchestrator = None
+            except OSError as error:
+                reason = f"{error.filename}: {error.strerror}"
+                self._leave(NOT_TOLD)
         self._actions.settled(client, late, failed, reason)
 
     def unquiesce(self) -> None:

@@ -135,13 +135,14 @@ class Snapshots:
 
     def changed(self) -> None:
         now = time.monotonic()
-        state, took, self._since = self._phases.state, now - self._since, now
+        state, took = self._phases.state, now - self._since
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         stays = {phases.QUIESCING: self._timeout, phases.QUIESCED: self._quiesced_max}.get(state, 0.0)
         self._until = now + stays
         self._tell_state(time.time() + stays if stays else 0)
+        self._since = now
         if state == phases.QUIESCING:
             self._restores.announced()
             self._timer = self._loop.later(stays, self._phases.expire)
@@ -185,7 +186,7 @@ class Snapshots:
         told = {"snapshot": self._phases.snapshot, "seconds": left, "state": self._phases.state}
         return Reply({**told, "dump": self._phases.dump})
 
-    def settled(self, client: Client, late: "list[Lock]", failed: "list[Failed]", not_frozen: str) -> None:
+    def settled(self, client: Client, late: "list[Lock]", failed: "list[Failed]", reason: str) -> None:
         assert self._last is not None
         self._last["late"] = [lock.who for lock in late[:NAMED_MOST]]
         if late:
@@ -197,8 +198,9 @@ class Snapshots:
         if failed:
             told = [{"who": one.lock.who, "pid": one.lock.pid, "errors": one.errors} for one in failed[:FAILED_MOST]]
             outcome = Error(f"{_NAME}CallbackFailed", failed=told)
-        elif not_frozen:
-            outcome = Error(f"{_NAME}NotFrozen", reason=not_frozen)
+        elif reason:
+            name = "NotPublished" if self._phases.ended == phases.NOT_TOLD else "NotFrozen"
+            outcome = Error(f"{_NAME}{name}", reason=reason)
         else:
             outcome = Reply(
                 {
@@ -225,17 +227,16 @@ class Snapshots:
         self._phases.overdue()
 
     def _tell_state(self, until: float) -> None:
-        """Raises OSError if a snapshot must not begin, for programs would not see it."""
+        """Raises OSError if a snapshot must not be taken: programs would not see it, or go on before it is over."""
         self._problem = ""
         try:
             self._write_state(until)
         except OSError as error:
             self._problem = f"{self._path}: {error.strerror}"
-            if self.state == phases.QUIESCING:
+            if self.state in (phases.QUIESCING, phases.QUIESCED):
                 raise
-            if self.state != phases.QUIESCED:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._path)  # without it programs run
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)  # without it programs run
 
     def _write_state(self, until: float) -> None:
         """Replaced as a whole, for programs look at it at any moment. Raises OSError."""

@@ -261,6 +261,7 @@ def test_a_coroutine_callback_without_a_loop_gets_one(run):
     run("""
     async def coroutine():
         await asyncio.sleep(0)
+        assert await snapsafe_rt.acheck() == snapsafe_rt.check() == snapsafe_rt.epoch()
         calls.append(asyncio.get_running_loop())
     register(coroutine)
     assert restore() == [] and len(calls) == 1
@@ -424,6 +425,9 @@ def test_an_event_left_half_way_on_a_loop_at_rest_is_not_called_done(run_python,
     loop.run_until_complete(main())
     told = error(snapsafe_rt.check)
     assert "TimeoutError" in told and "waits" in told and "does not run" in told, told
+    other = asyncio.new_event_loop()
+    assert error(other.run_until_complete, snapsafe_rt.acheck()) == told
+    other.close()
     async def rest():
         go.set()
         return await snapsafe_rt.acheck()

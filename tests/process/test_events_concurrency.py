@@ -66,9 +66,12 @@ def test_a_callback_takes_a_lock_that_another_thread_holds_while_it_draws(run):
     """)
 
 
-@pytest.mark.parametrize("error", ["ValueError('x')", "SystemExit(3)", "KeyboardInterrupt()"])
+@pytest.mark.parametrize("error", ["ValueError('x')", "SystemExit(3)", "KeyboardInterrupt()", "Wordless()"])
 def test_a_callback_raises_and_the_program_lives(run, error):
     run(f"""
+    class Wordless(Exception):
+        def __str__(self): raise ValueError
+    Wordless.__repr__ = Wordless.__str__
     error = {error}
     def fails(): raise error
     register(fails)

@@ -73,6 +73,33 @@ def test_a_socket_without_the_file_beside_it(lab):
     one("snapsafe_rt.unregister(print); from snapsafe_rt import watching; watching.update(); locked()")
 
 
+def test_no_room_for_the_word_that_all_are_ready(lab):
+    """Programs would take it that the time is over for which others are waited, and go on before Unquiesce."""
+    one = lab.program("""
+go = threading.Event()
+pair("a")
+snapsafe_rt.register_before_snapshot(go.wait)
+locked()""")
+    with Client(lab.manager.socket) as client:
+        client.send({"method": "org.snapsafe.Manager.Quiesce"})
+        one("phase('before')")
+        (lab.folder / "socket.state.new").mkdir()
+        one("go.set()")
+        answer = client.receive()
+    assert answer.get("error", "").endswith(".NotPublished"), answer
+    assert "socket.state" in answer["parameters"]["reason"]
+    one("phase('running')")
+    assert one("answer = taken()") == ["before a", "original a"]
+    assert not one("answer = lifecycle()")["lock"]  # it could not be told of the end
+    (lab.folder / "socket.state.new").rmdir()
+    found = lab.call("Describe")["parameters"]
+    assert (found["state"], found["lastSnapshot"]["ended"]) == ("running", "not told")
+    lab.until_locks(1)  # nobody asks the program, which would look
+    assert lab.quiesce()["late"] == []
+    lab.call("Unquiesce")
+    assert after(one) == ["before a", "original a"]
+
+
 def test_a_manager_whose_stderr_nobody_reads_any_more(bare):
     bare.start(under=("bash", "-c", 'exec "$@" 2> >(exec true)', "bash"))
     one = bare.program("go = threading.Event(); snapsafe_rt.register_before_snapshot(go.wait); locked()")
@@ -164,9 +191,12 @@ locked()""")
     assert after(one)[-1].startswith("original")
 
 
-@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()"])
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()", "Wordless()"])
 def test_no_exception_ends_the_program(lab, raised):
-    one = lab.program(f"sys.unraisablehook = lambda args: None; pair('a'); pair('b', {raised}); locked()")
+    one = lab.program("""
+class Wordless(Exception):
+    def __str__(self): raise ValueError""")
+    one(f"sys.unraisablehook = lambda args: None; pair('a'); pair('b', {raised}); locked()")
     assert lab.call("Quiesce")["error"].endswith("CallbackFailed")
     assert after(one) == ["before b", "before a", "original a"]
 
@@ -215,3 +245,77 @@ locked()""")
     one("os.kill(child, signal.SIGCONT)")
     told = one("answer = os.read(reader, 1000).decode(); os.waitpid(child, 0)")
     assert "['before a', 'original a']" in told, told
+
+
+@pytest.mark.parametrize("how", ["request", "check", "acheck"])
+@pytest.mark.parametrize("kind", ["before", "after_in_original"])
+def test_a_check_on_the_loop_that_callbacks_around_a_snapshot_run_on(lab, kind, how):
+    """A restore comes while one of them runs: a clone of a program that was late. Neither waits for the other."""
+    one = lab.program(f"KIND, HOW = {kind!r}, {how!r}")
+    one("""
+import asyncio
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+began, go = threading.Event(), threading.Event()
+async def check():
+    return snapsafe_rt.check()
+async def slow():
+    began.set()
+    while not go.is_set(): await asyncio.sleep(0.001)
+    if HOW == "check": calls.append(snapsafe_rt.check())
+    if HOW == "acheck": calls.append(await snapsafe_rt.acheck())
+    calls.append("slow")
+async def register():
+    snapsafe_rt.register_at_snapshot(**{KIND: slow})
+asyncio.run_coroutine_threadsafe(register(), loop).result()
+pair("a")
+locked()""")
+    with Client(lab.manager.socket) as client:
+        client.send({"method": "org.snapsafe.Manager.Quiesce", "parameters": {"timeout": 0.1, "hold": True}})
+        client.receive()
+        if kind == "after_in_original":
+            lab.call("Unquiesce")
+    one("assert began.wait(20)")
+    lab.device.bump()
+    one("assert until(events.pending)")
+    if how == "request":
+        one("assert asyncio.run_coroutine_threadsafe(check(), loop).result(20) == 1")
+    one("go.set(); assert until(lambda: 'slow' in calls), (calls, lifecycle())")
+    if kind == "before":
+        one("phase('quiesced')")
+        lab.call("Unquiesce")
+    told = [call for call in after(one) if call != "before a"]
+    assert told == ([] if how == "request" else [1]) + (
+        ["slow", "clone a"] if kind == "before" else ["slow", "original a", "clone a"]
+    )
+
+
+@pytest.mark.parametrize("kind", ["before", "after_in_clone"])
+def test_a_check_in_a_callback_on_a_hub(lab, kind):
+    pytest.importorskip("gevent")
+    one = lab.program(f"KIND = {kind!r}")
+    one("""
+from gevent import monkey
+monkey.patch_all()
+import gevent
+def callback():
+    gevent.sleep(0)
+    while not events.pending(): gevent.sleep(0.001)
+    calls.append(snapsafe_rt.check())
+def work():
+    snapsafe_rt.register_at_snapshot(**{KIND: callback})
+    gevent.sleep(3600)
+gevent.spawn(work)
+gevent.sleep(0)
+def called():
+    with gevent.Timeout(20, False):
+        while not calls: gevent.sleep(0.001)
+    return calls
+""")
+    if kind == "before":
+        one("""
+with gevent.Timeout(20):
+    while not lifecycle()["lock"]: gevent.sleep(0.001)""")
+        lab.call("Quiesce", timeout=0)
+    lab.device.bump()
+    assert one("answer = called()") == [1]

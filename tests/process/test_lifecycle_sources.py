@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 
@@ -65,6 +67,24 @@ def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
     assert now["synchronous"]
     assert now["epoch"] == 0
     assert mapped(one, device.device.path)
+
+
+def test_nothing_that_is_drawn_while_a_device_is_let_go_of_is_left_in_the_pool(device):
+    """It would be in every process that CRIU makes of it."""
+    one = device.program("""
+import uuid
+from snapsafe_rt import sources
+pair("a")
+locked()
+why_kept = sources.Candidate.why_kept
+def meanwhile(candidate):  # opens a file: others run
+    uuid.uuid4()
+    assert native.pool_left()
+    return why_kept(candidate)
+sources.Candidate.why_kept = meanwhile""")
+    device.quiesce(dump=True)
+    one("phase('quiesced')")
+    assert not one(PICTURE)["pool"]
 
 
 def test_a_device_stays_mapped_in_a_snapshot_of_the_machine(device):
@@ -247,6 +267,20 @@ def send(data):
     return behave
 
 
+def last_words(data):
+    """What is said, and that it was the last, is read at once."""
+
+    def behave(peer):
+        peer.recv(65536)
+        pid = int.from_bytes(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], sys.byteorder)
+        os.kill(pid, signal.SIGSTOP)
+        peer.sendall(data)
+        peer.close()
+        os.kill(pid, signal.SIGCONT)
+
+    return behave
+
+
 @pytest.mark.parametrize(
     ("behave", "reason", "again"),
     [
@@ -256,6 +290,7 @@ def send(data):
         (send(b"[" * 60000 + b"\0\0"), "not understood", False),
         (send(b"x" * 1000000), "ended", True),
         (lambda peer: (peer.recv(65536), peer.close()), "ended", True),  # sooner it may be a broken pipe
+        (last_words(b'{"parameters":{"error":1}}\0'), "ended", True),
         (lambda peer: None, "not answered", False),
     ],
 )

@@ -88,3 +88,34 @@ def test_bytecode_that_is_not_the_sources_is_not_believed(copied, change):
         compiled.write_bytes(good[:4] + b"\x03\0\0\0" + bytes(8) + good[16:])
     assert before.startswith("The ")
     assert copied()[1].startswith("Now the ")
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_an_import_that_is_interrupted_leaves_nothing_half_made(copied, number):
+    """By Ctrl-C, say: who imports it again gets it whole."""
+    copied()
+    script = f"""
+import sys
+class Interrupt(BaseException):
+    pass
+began = 0
+def interrupt(event, arguments):
+    global began
+    if event == "exec" and "snapsafe_rt/" in getattr(arguments[0], "co_filename", ""):
+        began += 1
+        if began == {number} + 2:  # the first is the package itself
+            raise Interrupt
+sys.addaudithook(interrupt)
+try:
+    import snapsafe_rt
+except Interrupt:
+    pass
+else:
+    raise AssertionError("not interrupted")
+import snapsafe_rt
+assert not snapsafe_rt.status().active
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=copied.folder.parent, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -204,6 +204,43 @@ def test_gauss_of_system_random(run_python, source_file):
     assert "assert rng.gauss(0, 1) != pending" in trace or "AssertionError" in trace
 
 
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "stock"])
+def test_gauss_in_the_middle_of_which_another_thread_draws(run_python, source_file, guarded):
+    """The other one renews the instance before the second value, which is of the old state, is left in it."""
+    script = """
+    class InTheMiddle(random.Random):
+        draws = 0
+        def random(self):
+            value = super().random()
+            self.draws += 1
+            if self.draws == 2:
+                clone()
+            return value
+    rng = InTheMiddle()
+    reader, writer = os.pipe()
+    def clone():
+        for _ in range(3):
+            if os.fork() == 0:
+                os.close(writer)
+                os.read(reader, 1)
+                other = threading.Thread(target=rng.getrandbits, args=(32,))
+                other.start()
+                other.join()
+                return
+        bump()
+        os.close(writer)
+        for _ in range(3):
+            os.wait()
+        os._exit(0)
+    drawn = rng.gauss(0, 1), rng.gauss(0, 1)
+    os.write(1, f"{drawn[0]}\\n{drawn[1]}\\n".encode())
+    os._exit(0)
+    """
+    drawn = run_python(HEAD + script, source_file.path, env=source_file.env | {"SNAPSAFE": str(int(guarded))}).split()
+    assert len(drawn) == 6
+    assert len(set(drawn)) == (6 if guarded else 2), drawn
+
+
 def test_a_thousand_instances(run_python, source_file):
     """Each is renewed by its own next user, also after a second restore, and getstate() of one spoils no other."""
     script = """

@@ -41,15 +41,15 @@ class Recorder:
         self.freezes = self.writable = True
 
     def changed(self):
-        if self.machine.state == QUIESCING and not self.writable:
+        if self.machine.state in (QUIESCING, QUIESCED) and not self.writable:
             raise OSError("full")
         self.log.append(self.machine.state)
 
     def announce(self, client):
         self.log.append(("announce", client))
 
-    def settled(self, client, late, failed, not_frozen):
-        self.log.append(("settled", client, [lock.who for lock in late], [one.lock.who for one in failed], not_frozen))
+    def settled(self, client, late, failed, reason):
+        self.log.append(("settled", client, [lock.who for lock in late], [one.lock.who for one in failed], reason))
 
     def publish(self):
         self.log.append("publish")
@@ -144,11 +144,11 @@ def check(before, name, after, log, refused):
         assert announced == set()
         assert after.snapshot == before.snapshot
     if settled:
-        _, client, late, failed, not_frozen = settled[0]
+        _, client, late, failed, reason = settled[0]
         assert client == (who if QUIESCING in log else before._orchestrator)
         assert late == (list(before._waited) if name == "expire" else [])
-        assert after.state == (RUNNING if failed or not_frozen else QUIESCED)
-        assert bool(not_frozen) == ("freeze" in log and not after._actions.freezes)
+        assert after.state == (RUNNING if failed or reason else QUIESCED)
+        assert bool(reason) == ("freeze" in log and not (after._actions.freezes and after._actions.writable))
     elif before.state == QUIESCING != after.state:
         assert name == "end" or (what == "gone" and who == before._orchestrator)
     if what.startswith("quiesces"):
