@@ -198,9 +198,7 @@ cdef extern from "watcher.h" nogil:
     void ss_watcher_delivered(uint64_t epoch) noexcept
     void ss_watcher_poke() noexcept
     void ss_watcher_calling(bint begins) noexcept
-    bint ss_watcher_at_own_work() noexcept
-    void ss_watcher_let_end(int milliseconds) noexcept
-    bint ss_watcher_quiet(int milliseconds) noexcept
+    bint ss_watcher_quiet(bint own, int milliseconds) noexcept
     void ss_watcher_inspect(ss_watcher_info* ret_info) noexcept
     int ss_watcher_setup() noexcept
 

@@ -120,28 +120,6 @@ static void *runner_main(void *argument)
     return NULL;
 }
 
-/* For pthread_cond_timedwait(). */
-static struct timespec in_milliseconds(int milliseconds)
-{
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return until;
-}
-
-bool ss_watcher_quiet(int milliseconds)
-{
-    const struct timespec until = in_milliseconds(milliseconds);
-    (void)pthread_mutex_lock(&mutex);
-    while (busy && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
-        ;
-    const bool quiet = !busy;
-    (void)pthread_mutex_unlock(&mutex);
-    return quiet;
-}
-
 void ss_watcher_calling(bool begins)
 {
     (void)pthread_mutex_lock(&mutex);
@@ -159,21 +137,19 @@ static bool at_own_work(void)
     return runner_busy && !calling && __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) != (pid_t)syscall(SYS_gettid);
 }
 
-bool ss_watcher_at_own_work(void)
+bool ss_watcher_quiet(bool own, int milliseconds)
 {
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     (void)pthread_mutex_lock(&mutex);
-    const bool is = at_own_work();
-    (void)pthread_mutex_unlock(&mutex);
-    return is;
-}
-
-void ss_watcher_let_end(int milliseconds)
-{
-    const struct timespec until = in_milliseconds(milliseconds);
-    (void)pthread_mutex_lock(&mutex);
-    while (at_own_work() && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
+    while ((own ? at_own_work() : busy > 0) && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;
+    const bool quiet = !(own ? at_own_work() : busy > 0);
     (void)pthread_mutex_unlock(&mutex);
+    return quiet;
 }
 
 /* ---- the watcher ---- */

@@ -54,13 +54,9 @@ void ss_watcher_delivered(uint64_t epoch);
 /* Told when a callback of the program begins and when it has ended. With the GIL; also in a child that it forked. */
 void ss_watcher_calling(bool begins);
 
-/* Is the runner at work of ours alone, so that who forks had better wait for it? And that wait, `milliseconds` at most:
-   without the GIL, which the runner needs. */
-bool ss_watcher_at_own_work(void);
-void ss_watcher_let_end(int milliseconds);
-
-/* Waits until no event is being run by a runner, `milliseconds` at most. False if one still is. Without the GIL. */
-bool ss_watcher_quiet(int milliseconds);
+/* Waits until no runner runs an event, `milliseconds` at most; `own`: or the runner is at a callback of the program, or is
+   who calls. False if it is not so yet. Without the GIL, which a runner needs, unless `milliseconds` is 0. */
+bool ss_watcher_quiet(bool own, int milliseconds);
 
 typedef struct {
     bool running;

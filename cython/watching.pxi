@@ -119,7 +119,7 @@ def wait_quiet(int milliseconds):
     """Wait until no thread of the watcher runs an event. False if one still does."""
     cdef bint quiet
     with nogil:
-        quiet = ss_watcher_quiet(milliseconds)
+        quiet = ss_watcher_quiet(False, milliseconds)
     return quiet
 
 
@@ -283,9 +283,9 @@ def forking():
 # taken, and no warning is given. Both with the GIL; `kind` is for forking().
 cdef void step_back(int kind) noexcept:
     global ss_forking
-    if ss_watcher_at_own_work():
+    if not ss_watcher_quiet(True, 0):
         with nogil:
-            ss_watcher_let_end(20)
+            ss_watcher_quiet(True, 20)
     ss_watcher_pause()
     ss_forking = kind
 
