@@ -6,14 +6,15 @@
 running   a delay lock is held, or asked for; the watcher has the connection (cython/contact.h)
 before    the callbacks run, last-in first-out, on the watcher's runner and on their loops and hubs
 quiesced  inotify and connection are let go of, and for CRIU the device; the event's turn is held by nobody, so that no
-          callback of a restore runs before the snapshot is over
+          callback of a restore runs before the snapshot is over; what only the event renews is renewed at once, for the
+          program's threads go on
 after     the source is looked at again: if it has moved the restore event runs, else after_in_original
 late      no lock is to be had before the present snapshot is over
 """
 
 import time
 
-from snapsafe_rt import activation, announcing, callbacks, dispatch, events, homes, record, watching
+from snapsafe_rt import activation, announcing, callbacks, dispatch, events, homes, patches, record, watching
 from snapsafe_rt.announcing import ERROR_LENGTH, ERRORS_KEPT, LATE, QUIESCED, RUNNING
 from snapsafe_rt.core import native
 
@@ -37,6 +38,7 @@ _done: "list[Registration]" = []  # whose callback before the snapshot was run, 
 _failed: "list[Registration]" = []
 _halfway = False  # a child that was forked while its parent's callbacks ran: it goes on, whoever is asked
 _last: "Snapshot | None" = None
+_renewed = 0  # the epoch of the last restore that was seen while the program stood still
 
 
 class Snapshot:
@@ -250,8 +252,18 @@ def _run_original(snapshot: Snapshot, without: "set[object]") -> "list[tuple[obj
     return failed
 
 
+def _renew() -> None:
+    global _renewed
+    epoch = native.epoch()
+    if epoch not in (_renewed, events.barrier.delivered):
+        _renewed = epoch
+        _tell([(patches.refresh, error) for error in patches.refresh()])
+
+
 def _look() -> None:
     """Is it over?"""
+    if phase == QUIESCED:
+        _renew()
     if phase in (QUIESCED, LATE) and _announcer.still_on():
         watching.update()  # a child's plan may still be its parent's, of a moment before
     elif phase == LATE:

@@ -407,3 +407,23 @@ def test_status_from_outside_tells_the_lock_and_the_last_snapshot(lab):
     os.kill(lab.manager.pid, 9)
     one("assert until(lambda: not lifecycle()['lock'])")
     assert not outside.inspect(one.pid).lifecycle["lock"]
+
+
+def test_what_only_the_event_renews_does_not_wait_for_the_end(lab):
+    """A clone whose orchestrator has more to do first: its threads draw meanwhile. Callbacks wait, as they must."""
+    pytest.importorskip("bson")
+    one = lab.program("""
+from bson import ObjectId
+pair("a"); locked()
+ids = lambda: ObjectId().binary[4:9]
+first = ids()""")
+    lab.quiesce(hold=True)
+    one("phase('quiesced')")
+    assert one("answer = ids() == first")
+    lab.device.bump()
+    one("assert until(lambda: ids() != first); second = ids()")
+    assert one("answer = taken()") == ["before a"]
+    assert one("answer = lifecycle()")["phase"] == "quiesced"
+    lab.call("Unquiesce")
+    assert after(one) == ["clone a"]
+    assert one("answer = ids() != first")
