@@ -235,6 +235,10 @@ void ss_epoch_heed(int index)
 
 bool ss_epoch_reseeded(void)
 {
+    /* Between the fence's rise and the end of a change, what is remembered is of the epoch before. The rise came after the
+       count had become odd, so whoever judges a raised fence sees that. */
+    if (__atomic_load_n(&ss_cold.sequence, __ATOMIC_ACQUIRE) & 1)
+        return false;
     const ss_source *source = __atomic_load_n(&ss_epoch_source, __ATOMIC_ACQUIRE);
     const uint64_t now = __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
     /* What was written for a generation that has seen a restore since tells of a reseed before that. */
