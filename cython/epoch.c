@@ -176,11 +176,13 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     ss_source *source;
     uint64_t value;
     (void)pthread_mutex_lock(&mutex);
+    /* One restore is one epoch: what the source shows by now belongs to the restore we were told of. What it shows from
+       the new epoch on does not: states may be of that, and the next restore would be taken for the one told of. */
+    source = ss_source_at(ss_cold.watched);
+    const bool shown = source && ss_source_read(source, &value) != SS_READ_LOST;
     change_begins();
     uint64_t epoch = advance(cause);
-    /* One restore is one epoch: what the source shows now belongs to the restore we were told of. */
-    source = ss_source_at(ss_cold.watched);
-    if (source && ss_source_read(source, &value) != SS_READ_LOST) {
+    if (shown) {
         if (value == ss_hot.remembered)
             __atomic_store_n(&ss_cold.outlived, value, __ATOMIC_RELEASE);
         __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);

@@ -301,3 +301,15 @@ def test_other_thread_asks_while_a_restore_is_noted(run_python, source_file, com
     """
     preload = " ".join(str(compile_native(name)) for name in ("fence_seam.c", "replay.c"))
     assert int(run_python(HEAD + script, source_file.path, told, env=source_file.env | {"LD_PRELOAD": preload})) == 10
+
+
+def test_restored_while_another_restore_is_noted(run_python, source_file, replayed):
+    """The second comes when states may be of the first one's epoch already: it is not taken for the first."""
+    script = """
+    import ctypes
+    armed = ctypes.c_ulong.in_dll(ctypes.CDLL(None), "replay_armed")
+    armed.value = 2
+    assert native.advance() == 1 and armed.value == 0
+    assert snapsafe_rt.epoch() == 2
+    """
+    run_python(HEAD + script, env=source_file.env | replayed | {"SNAPSAFE_TEST_BUMP": str(source_file.path)})
