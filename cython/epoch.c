@@ -176,11 +176,13 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     ss_source *source;
     uint64_t value;
     (void)pthread_mutex_lock(&mutex);
+    /* One restore is one epoch: what the source shows by now belongs to the restore we were told of. What it shows from
+       the new epoch on does not: states may be of that, and the next restore would be taken for the one told of. */
+    source = ss_source_at(ss_cold.watched);
+    const bool shown = source && ss_source_read(source, &value) != SS_READ_LOST;
     change_begins();
     uint64_t epoch = advance(cause);
-    /* One restore is one epoch: what the source shows now belongs to the restore we were told of. */
-    source = ss_source_at(ss_cold.watched);
-    if (source && ss_source_read(source, &value) != SS_READ_LOST) {
+    if (shown) {
         if (value == ss_hot.remembered)
             __atomic_store_n(&ss_cold.outlived, value, __ATOMIC_RELEASE);
         __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
@@ -235,6 +237,10 @@ void ss_epoch_heed(int index)
 
 bool ss_epoch_reseeded(void)
 {
+    /* Between the fence's rise and the end of a change, what is remembered is of the epoch before. The rise came after the
+       count had become odd, so whoever judges a raised fence sees that. */
+    if (__atomic_load_n(&ss_cold.sequence, __ATOMIC_ACQUIRE) & 1)
+        return false;
     const ss_source *source = __atomic_load_n(&ss_epoch_source, __ATOMIC_ACQUIRE);
     const uint64_t now = __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
     /* What was written for a generation that has seen a restore since tells of a reseed before that. */

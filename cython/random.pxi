@@ -56,22 +56,28 @@ cdef inline bint is_stale(uint32_t tag, uint64_t epoch) noexcept:
     return (tag ^ <uint32_t>(epoch << 2)) > KIND_MASK
 
 
-# Forgets gauss()'s pending second value: it was drawn from the state that is being renewed. Not through __setattr__,
-# which a subclass may have redefined.
-cdef void forget_gauss_next(PyObject* self) noexcept:
+# gauss()'s pending second value, past what a subclass may have redefined: a new reference, or NULL with no exception set.
+cdef PyObject* gauss_next_of(PyObject* self) noexcept:
     cdef PyObject* name = raw_str("gauss_next")
-    cdef PyObject* value
-    if name == NULL:
+    cdef PyObject* value = NULL
+    if name != NULL:
+        value = raw_generic_getattr(self, name)
+    if value == NULL:
         raw_error_clear()
-        return
-    value = raw_generic_getattr(self, name)
-    if value != NULL:
-        if value != RAW_NONE and raw_generic_setattr(self, name, RAW_NONE) != 0:
+    raw_xdecref(name)
+    return value
+
+
+# Forgets it: it was drawn from the state that is being renewed.
+cdef void forget_gauss_next(PyObject* self) noexcept:
+    cdef PyObject* value = gauss_next_of(self)
+    cdef PyObject* name
+    if value != NULL and value != RAW_NONE:
+        name = raw_str("gauss_next")
+        if name == NULL or raw_generic_setattr(self, name, RAW_NONE) != 0:
             raw_error_clear()
-        raw_decref(value)
-    else:
-        raw_error_clear()
-    raw_decref(name)
+        raw_xdecref(name)
+    raw_xdecref(value)
 
 
 # Seeds the instance as seed(None) does (Modules/_randommodule.c: 624 words of the system's entropy through
@@ -249,6 +255,7 @@ cdef void exchange_init(type cls, initproc from_, initproc to):
 cdef class Gauss:
     cdef object function
     cdef type base
+    cdef Py_ssize_t inside      # calls of the function that did not end yet, of all threads
 
     def __init__(self, function, type base not None):
         self.function = function
@@ -258,16 +265,39 @@ cdef class Gauss:
         cdef uint64_t epoch
         cdef int tries = 0
         cdef bint ours = isinstance(rng, self.base)
+        cdef bint alone
         while True:
             epoch = ss_look()
             if ours and is_stale(ss_load_u32(tag_of(<PyObject*>rng)), epoch):
                 settle(<PyObject*>rng, epoch)
-            value = self.function(rng, mu, sigma)
+            alone = self.inside == 0
+            self.inside += 1
+            try:
+                value = self.function(rng, mu, sigma)
+            except BaseException:
+                self.inside -= 1
+                if ours and not may_return(<PyObject*>rng, <PyObject*>rng, epoch):
+                    forget_gauss_next(<PyObject*>rng)
+                raise
+            self.inside -= 1
             tries += 1
-            if not ours or may_return(<PyObject*>rng, <PyObject*>value, epoch) or tries == SS_DRAW_TRIES:
+            if not ours or tries == SS_DRAW_TRIES or (
+                    may_return(<PyObject*>rng, <PyObject*>value, epoch)
+                    and (SS_LIKELY(alone) or drew_itself(<PyObject*>rng))):
                 return value
             # Another thread may have renewed the instance before the second value, of the old state, was left there.
             forget_gauss_next(<PyObject*>rng)
+
+
+# Was the value drawn by the call itself, and not left behind by a call of another thread that began before the restore
+# and did not end yet? Who draws leaves a second value. A chosen sequence is not to be skipped.
+cdef bint drew_itself(PyObject* self) noexcept:
+    cdef PyObject* value
+    if (ss_load_u32(tag_of(self)) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept:
+        return True
+    value = gauss_next_of(self)
+    raw_xdecref(value)
+    return value != NULL and value != RAW_NONE
 
 
 # Guards the type's methods; they are shared by every copy of the type. Called with the GIL, by any interpreter, when

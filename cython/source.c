@@ -16,6 +16,7 @@
 
 static ss_source sources[SS_SOURCE_MAX];
 static int source_count; /* atomic: the SIGBUS handler reads it */
+static uint64_t last_read[SS_SOURCE_MAX]; /* atomic; by slot: what its word was, for the SIGBUS handler */
 
 static struct sigaction previous_sigbus;
 static int sigbus_installed;
@@ -30,9 +31,20 @@ static inline uint64_t load64(const ss_source *source, size_t offset)
     return __atomic_load_n((const volatile uint64_t *)(source->page + offset), __ATOMIC_ACQUIRE);
 }
 
+/* In one step for whoever reads the page meanwhile. Returns 0 or an errno. */
+static int put_in_place(void *page, ss_source *source)
+{
+    if (mremap(page, source->length, source->length, MREMAP_MAYMOVE | MREMAP_FIXED, source->page) != MAP_FAILED)
+        return 0;
+    const int error = errno;
+    (void)munmap(page, source->length);
+    return error;
+}
+
 /* Truncating a file under a mapping makes the next load raise SIGBUS. As systemd's src/basic/sigbus.c does, the hole is
-   filled with memory, here of ones, which is no generation anybody remembers; so the load goes on, the guards see a
-   change, and the slow path finds the source lost. Any other SIGBUS goes where it went before.
+   filled with memory, here with what differs from the word last read in each bit; so the load goes on, the guards see a
+   change, and the slow path finds the source lost. Any other SIGBUS goes where it went before. The hole is made ready
+   elsewhere: several threads may fault at once, and one would make read-only what another is still filling.
    Async-signal-safe; runs with whatever locks the faulting thread holds and takes none. */
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
@@ -42,13 +54,15 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         ss_source *source = &sources[i];
         if (info->si_code <= 0 || fault < source->page || fault >= source->page + source->length)
             continue;
-        void *hole = mmap(source->page, source->length, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        uint64_t *hole = mmap(NULL, source->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (hole == MAP_FAILED)
             break;
-        memset(hole, 0xff, source->length);
+        for (size_t word = 0; word < source->length / sizeof *hole; word++)
+            hole[word] = ~__atomic_load_n(&last_read[i], __ATOMIC_ACQUIRE);
         (void)mprotect(hole, source->length, PROT_READ);
-        __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE); /* before anybody can take the hole for a generation */
+        if (put_in_place(hole, source))
+            break;
         errno = saved_errno;
         return;
     }
@@ -187,16 +201,6 @@ static int check_file(int fd, const struct stat *st, enum ss_source_kind kind)
     if (!trusted_owner(st->st_uid))
         return SS_SOURCE_OWNER;
     return SS_SOURCE_OK;
-}
-
-/* In one step for whoever reads the page meanwhile. Returns 0 or an errno. */
-static int put_in_place(void *page, ss_source *source)
-{
-    if (mremap(page, source->length, source->length, MREMAP_MAYMOVE | MREMAP_FIXED, source->page) != MAP_FAILED)
-        return 0;
-    const int error = errno;
-    (void)munmap(page, source->length);
-    return error;
 }
 
 int ss_source_let_go(ss_source *source)
@@ -402,6 +406,7 @@ int ss_source_read(ss_source *source, uint64_t *ret_value)
         return SS_READ_LOST;
     }
     __atomic_store_n(&source->stuck, outcome == SS_READ_STUCK, __ATOMIC_RELEASE);
+    __atomic_store_n(&last_read[source - sources], value, __ATOMIC_RELEASE);
     *ret_value = value;
     return outcome;
 }

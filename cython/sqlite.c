@@ -5,6 +5,7 @@
 #include "libraries.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
 #include <string.h>
@@ -93,11 +94,11 @@ static bool fence(library *lib)
    else; every function that would answer more directly would initialise it. */
 static bool in_use(const library *lib) { return lib->config(-1) == SQLITE_MISUSE; }
 
-/* Does a thread, perhaps this one, stay in the generator? */
-static bool is_busy(const library *lib)
+/* Does a thread, perhaps this one, stay in the generator? Tries so often, yielding in between. */
+static bool is_busy(const library *lib, int tries)
 {
     sqlite3_mutex *mutex = lib->mutex && lib->try_mutex && lib->leave_mutex ? lib->mutex(SQLITE_MUTEX_STATIC_PRNG) : NULL;
-    for (int i = 0; mutex && i < 1000; i++) {
+    for (int i = 0; mutex && i < tries; i++) {
         if (lib->try_mutex(mutex) == SQLITE_OK) {
             lib->leave_mutex(mutex);
             return false;
@@ -114,13 +115,22 @@ static bool is_busy(const library *lib)
 static bool reset(library *lib, bool patient)
 {
     sqlite3_vfs *vfs = lib->find_vfs(NULL);
-    if (vfs && vfs->xRandomness != fenced_randomness && (!patient || is_busy(lib))) {
+    if (vfs && vfs->xRandomness != fenced_randomness && (!patient || is_busy(lib, 1000))) {
         __atomic_add_fetch(&lib->delays, 1, __ATOMIC_RELAXED);
         return false;
     }
     lib->randomness(0, NULL);
     __atomic_add_fetch(&lib->resets, 1, __ATOMIC_RELAXED);
     return true;
+}
+
+/* The child has one thread: if the generator's mutex cannot be had now, it is another thread's, which is in the parent. A
+   reset would wait for it, and with it the draw of any subsystem that notices a restore. */
+static void after_fork_in_child(void)
+{
+    for (int i = 0; i < SS_SQLITE_MAX; i++)
+        if (libraries[i].state == SS_SQLITE_READY && is_busy(&libraries[i], 1))
+            __atomic_store_n(&libraries[i].state, SS_SQLITE_HELD, __ATOMIC_RELEASE);
 }
 
 static void settle(uint64_t epoch, bool patient)
@@ -201,6 +211,8 @@ static bool take(const char *path, void *handle, bool used)
             /* Of what epoch its generator is is not known, so the first statement resets it. */
             __atomic_store_n(&lib->tag, NEVER, __ATOMIC_RELEASE);
             __atomic_store_n(&lib->state, SS_SQLITE_SEEN, __ATOMIC_RELEASE);
+            if (!ss_epoch_heard)
+                (void)pthread_atfork(NULL, NULL, after_fork_in_child);
             ss_epoch_heard = heard;
         } else {
             __atomic_store_n(&lib->state, SS_SQLITE_SYMBOLS, __ATOMIC_RELEASE);

@@ -21,7 +21,8 @@ enum ss_sqlite_state {
     SS_SQLITE_READY,      /* in use, and reset with each epoch */
     SS_SQLITE_SYMBOLS,    /* lacks a function that is needed */
     SS_SQLITE_FULL,       /* more than SS_SQLITE_MAX are loaded */
-    SS_SQLITE_RELEASED    /* deactivated */
+    SS_SQLITE_RELEASED,   /* deactivated */
+    SS_SQLITE_HELD        /* forked while a thread that this process lacks had the generator: whoever draws waits for ever */
 };
 
 /* Notes each loaded libsqlite3. Initialises none: a program may still want to configure it. Any thread. */

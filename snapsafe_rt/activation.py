@@ -145,7 +145,10 @@ def _watch_first() -> None:
         return
     _heed()
     seen = (slot, native.describe_source(slot).value) if state.watched else (-1, 0)
-    native.watch(slot, certain=state.left is None or state.left == seen)
+    if state.watched and state.left == seen:
+        native.watch_since(slot, seen[1], -1)  # what moves between this look and the watch is a restore
+    else:
+        native.watch(slot, certain=state.left is None or state.left == seen)
     state.probed_epoch = native.epoch()
 
 

@@ -16,7 +16,11 @@ COVERS = ("randomblob()", "random()", "temporary file names", "journal nonces")
 
 # enum ss_sqlite_state in cython/sqlite.h: why a library is not reset. One loaded but not in use is in no danger.
 _READY = 2
-REASONS = {3: "lacks a function that is needed to reset it", 4: "is one too many: no place is left"}
+REASONS = {
+    3: "lacks a function that is needed to reset it",
+    4: "is one too many: no place is left",
+    6: "was drawn from by another thread when this process was forked: what draws from it here waits for ever",
+}
 
 _types: list[type] = []
 

@@ -1,8 +1,8 @@
 /* LD_PRELOAD: a machine that was restored and has not noticed. Kernel bytes and the clock go on from state in this process's
    memory, so every clone of the process is given the same ones; and nobody may reseed the kernel.
 
-   SNAPSAFE_TEST_BUMP=PATH: the generation in that source moves during the next draw of more than 256 bytes after the test
-   set replay_armed, once. */
+   SNAPSAFE_TEST_BUMP=PATH: the generation in that source moves once after the test set replay_armed: to 1 during the next draw
+   of more than 256 bytes, to 2 when the time of a restore is noted. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,11 +24,11 @@ unsigned long replay_large_draws, replay_armed;
 static uint64_t state = 1;
 static uint64_t unix_ns = UINT64_C(1700000000000000000);
 
-static void bump_once(void)
+static void bump_once(unsigned long when)
 {
     const char *path = getenv("SNAPSAFE_TEST_BUMP");
     uint64_t generation = 1000;
-    if (!path || !replay_armed)
+    if (!path || replay_armed != when)
         return;
     replay_armed = 0;
     int fd = open(path, O_RDWR);
@@ -47,7 +47,7 @@ ssize_t getrandom(void *out, size_t size, unsigned flags)
     }
     if (size > 256) {
         replay_large_draws++;
-        bump_once();
+        bump_once(1);
     }
     return (ssize_t)size;
 }
@@ -79,6 +79,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 {
     if (clock != CLOCK_REALTIME)
         return (int)syscall(SYS_clock_gettime, clock, now);
+    bump_once(2);
     unix_ns += 100; /* a millisecond lasts ten thousand looks */
     now->tv_sec = (time_t)(unix_ns / 1000000000);
     now->tv_nsec = (long)(unix_ns % 1000000000);

@@ -73,6 +73,28 @@ def test_undone_is_unguarded(run_python, source_file):
     run_python(UNDONE + script, source_file.uri, activated=False)
 
 
+def test_restored_while_activating_again(run_python, source_file):
+    """The restore comes after the source was found to show the number that was left, and before it is watched."""
+    script = """
+    import os, struct
+    from snapsafe_rt.core import native
+    snapsafe_rt.activate(sys.argv[1])
+    snapsafe_rt.deactivate()
+    look = native.describe_source
+    def restored(slot):
+        seen = look(slot)
+        if sys._getframe(1).f_code.co_name == "_watch_first":
+            fd = os.open(sys.argv[1].partition(":")[2], os.O_WRONLY)
+            os.pwrite(fd, struct.pack("<Q", 77), 0x68)
+            os.close(fd)
+        return seen
+    native.describe_source = restored
+    snapsafe_rt.activate(sys.argv[1])
+    assert snapsafe_rt.epoch() == 1
+    """
+    run_python(UNDONE + script, source_file.uri, activated=False)
+
+
 def test_nothing_heavy_is_imported(run_python, source_file):
     """What start-up pays for: our own modules, and no library that the program did not ask for."""
     script = """

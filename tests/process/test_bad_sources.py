@@ -198,6 +198,33 @@ def test_truncated_while_mapped(run_python, source_file, size):
     assert run_python(WATCHED + script, source_file.path, env=source_file.env).strip() == "alive"
 
 
+def test_two_threads_find_it_truncated(run_python, source_file, compile_native):
+    """Each makes the hole; neither may take from the other what it is still writing to."""
+    script = """
+    import ctypes, ssl
+    from snapsafe_rt.core import native
+    seams = ctypes.CDLL(None)
+    [library] = native.libcryptos()
+    rand_bytes = ctypes.cast(ctypes.CDLL(library.path).RAND_bytes, ctypes.c_void_p)
+    os.truncate(path, 0)
+    assert seams.sigbus_draw_twice(rand_bytes) == 2
+    assert snapsafe_rt.epoch() == 1 and snapsafe_rt.status().source is None
+    """
+    env = source_file.env | {"LD_PRELOAD": str(compile_native("sigbus_seam.c"))}
+    run_python(WATCHED + script, source_file.path, env=env)
+
+
+def test_truncated_where_every_bit_is_set(run_python, source_file):
+    """The hole differs from each generation, from the highest too."""
+    source_file.bump(2**64 - 1)
+    script = """
+    os.truncate(path, 0)
+    assert renewed()
+    assert snapsafe_rt.epoch() == 1 and snapsafe_rt.status().source is None
+    """
+    run_python(WATCHED + script, source_file.path, env=source_file.env)
+
+
 def test_truncation_kills_without_us(run_python, source_file):
     """The twin: the same load, from a mapping of the program's own."""
     script = """

@@ -264,3 +264,52 @@ def test_source_without_a_source(run_python, shm_path):
     assert snapsafe_rt.notify_restored() == 1 and random.getstate() != state
     """
     run_python(HEAD + script, env={"SNAPSAFE_SOURCES": f"vmclock:{path}"})
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["noticed", "notified"])
+def test_other_thread_asks_while_a_restore_is_noted(run_python, source_file, compile_native, told):
+    """What the file says of the generation before does not lower the fence for the one that comes."""
+    script = """
+    import ctypes, sqlite3
+    from drawing import distinct, source
+
+    with open(sys.argv[1], "r+b", buffering=0) as file:     # the kernel was reseeded for what is shown before the snapshot
+        os.pwrite(file.fileno(), source.generation.to_bytes(8, "little"), 0x800)
+    seams = ctypes.CDLL(None)
+    asked = ctypes.c_ulong.in_dll(seams, "fence_asked")
+    sqlite3.connect(":memory:").execute("SELECT random()").fetchone()
+    path, = [library.path for library in native.libsqlites() if library.state == 2]
+    randomness = ctypes.c_void_p.in_dll(seams, "fence_randomness")
+    at = ctypes.cast(ctypes.CDLL(path).sqlite3_randomness, ctypes.c_void_p).value
+
+    def prepare():
+        os.urandom(1)
+        assert fence() == "down"
+        randomness.value = at
+
+    def draw():
+        if sys.argv[2] == "True":
+            native.advance()
+        else:
+            os.urandom(1)
+        assert asked.value == 1
+        return os.urandom(16)
+
+    if sys.argv[2] == "True":
+        source.bump = lambda *arguments: source.generation      # a restore that the file does not show
+    print(distinct(draw, prepare, count=10))
+    """
+    preload = " ".join(str(compile_native(name)) for name in ("fence_seam.c", "replay.c"))
+    assert int(run_python(HEAD + script, source_file.path, told, env=source_file.env | {"LD_PRELOAD": preload})) == 10
+
+
+def test_restored_while_another_restore_is_noted(run_python, source_file, replayed):
+    """The second comes when states may be of the first one's epoch already: it is not taken for the first."""
+    script = """
+    import ctypes
+    armed = ctypes.c_ulong.in_dll(ctypes.CDLL(None), "replay_armed")
+    armed.value = 2
+    assert native.advance() == 1 and armed.value == 0
+    assert snapsafe_rt.epoch() == 2
+    """
+    run_python(HEAD + script, env=source_file.env | replayed | {"SNAPSAFE_TEST_BUMP": str(source_file.path)})

@@ -221,3 +221,46 @@ def test_without_a_restore_nothing_differs(run_python, source_file):
     """
     activated = run_python(HEAD + script, source_file.path, env=source_file.env)
     assert activated == run_python(HEAD + script, source_file.path, activated=False)
+
+
+@pytest.mark.parametrize("drawing", [True, False])
+def test_fork_while_another_thread_draws(run_python, source_file, drawing):
+    """The child lacks the thread that has the generator's mutex. What notices a restore there does not wait for it."""
+    script = """
+    import ctypes, signal, snapsafe_rt
+    from snapsafe_rt.core import native
+    connection.execute("SELECT random()").fetchone()
+    path, = [library.path for library in native.libsqlites() if library.state == 2]
+    library = ctypes.CDLL(path)
+    library.sqlite3_mutex_alloc.restype = ctypes.c_void_p
+    mutex = ctypes.c_void_p(library.sqlite3_mutex_alloc(5))     # SQLITE_MUTEX_STATIC_PRNG
+    holds, done = threading.Event(), threading.Event()
+
+    def draw():
+        if sys.argv[2] == "True":
+            library.sqlite3_mutex_enter(mutex)
+        holds.set()
+        done.wait()
+        if sys.argv[2] == "True":
+            library.sqlite3_mutex_leave(mutex)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    holds.wait()
+    warnings = __import__("warnings")
+    warnings.simplefilter("ignore", DeprecationWarning)     # of the other thread, from 3.12 on
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        source.bump(1000)
+        os.urandom(4)
+        assert snapsafe_rt.epoch() == 1
+        row = next(row for row in snapsafe_rt.status().rows if row.name == "sqlite3")
+        print(row.protection, "for ever" in row.note, flush=True)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    done.set()
+    thread.join()
+    """
+    told = run_python(HEAD + script, source_file.path, drawing, env=source_file.env).split()
+    assert told == (["unprotected", "True"] if drawing else ["refreshed", "False"])
