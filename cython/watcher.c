@@ -137,19 +137,26 @@ static bool at_own_work(void)
     return runner_busy && !calling && __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) != (pid_t)syscall(SYS_gettid);
 }
 
+static bool quiet(bool own)
+{
+    return own ? !at_own_work() : !busy;
+}
+
 bool ss_watcher_quiet(bool own, int milliseconds)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = {0};
+    if (milliseconds) {
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+        until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+    }
     (void)pthread_mutex_lock(&mutex);
-    while ((own ? at_own_work() : busy > 0) && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
+    while (!quiet(own) && milliseconds && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;
-    const bool quiet = !(own ? at_own_work() : busy > 0);
+    const bool is = quiet(own);
     (void)pthread_mutex_unlock(&mutex);
-    return quiet;
+    return is;
 }
 
 /* ---- the watcher ---- */

@@ -273,7 +273,8 @@ def test_other_thread_asks_while_a_restore_is_noted(run_python, source_file, com
     import ctypes, sqlite3
     from drawing import distinct, source
 
-    with open(sys.argv[1], "r+b", buffering=0) as file:     # the kernel was reseeded for what is shown before the snapshot
+    # The kernel was reseeded for what is shown before the snapshot.
+    with open(sys.argv[1], "r+b", buffering=0) as file:
         os.pwrite(file.fileno(), source.generation.to_bytes(8, "little"), 0x800)
     seams = ctypes.CDLL(None)
     asked = ctypes.c_ulong.in_dll(seams, "fence_asked")

@@ -262,8 +262,8 @@ IN_THE_MIDDLE = """
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "stock"])
 @pytest.mark.parametrize("how", ["ends", "raises", "goes on"])
 def test_gauss_in_the_middle_of_which_another_thread_draws(run_python, source_file, guarded, how):
-    """The other one renews the instance before the second value, which is of the old state, is left in it; there it is found
-    by the next call, while the first still goes on or when it has ended."""
+    """The other one renews the instance before the second value, which is of the old state, is left in it; there it is
+    found by the next call, while the first still goes on or when it has ended."""
     env = source_file.env | {"SNAPSAFE": str(int(guarded))}
     drawn = run_python(HEAD + IN_THE_MIDDLE, source_file.path, how, env=env).split()
     assert len(drawn) == 6
