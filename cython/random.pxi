@@ -56,7 +56,7 @@ cdef inline bint is_stale(uint32_t tag, uint64_t epoch) noexcept:
     return (tag ^ <uint32_t>(epoch << 2)) > KIND_MASK
 
 
-# gauss()'s pending second value, past what a subclass may have redefined: a new reference, or NULL without an exception.
+# gauss()'s pending second value, past what a subclass may redefine: a new reference, or NULL without an exception.
 cdef PyObject* gauss_next_of(PyObject* self) noexcept:
     cdef PyObject* name = raw_str("gauss_next")
     cdef PyObject* value = NULL

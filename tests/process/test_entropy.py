@@ -270,7 +270,7 @@ def test_source_without_a_source(run_python, shm_path):
 def test_other_thread_asks_while_a_restore_is_noted(run_python, source_file, compile_native, told):
     """What the file says of the generation before does not lower the fence for the one that comes."""
     script = """
-    import ctypes, sqlite3
+    import contextlib, ctypes, sqlite3
     from drawing import distinct, source
 
     # The kernel was reseeded for what is shown before the snapshot.
@@ -278,7 +278,8 @@ def test_other_thread_asks_while_a_restore_is_noted(run_python, source_file, com
         os.pwrite(file.fileno(), source.generation.to_bytes(8, "little"), 0x800)
     seams = ctypes.CDLL(None)
     asked = ctypes.c_ulong.in_dll(seams, "fence_asked")
-    sqlite3.connect(":memory:").execute("SELECT random()").fetchone()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("SELECT random()").fetchone()
     path, = [library.path for library in native.libsqlites() if library.state == 2]
     randomness = ctypes.c_void_p.in_dll(seams, "fence_randomness")
     at = ctypes.cast(ctypes.CDLL(path).sqlite3_randomness, ctypes.c_void_p).value

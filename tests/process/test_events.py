@@ -71,28 +71,35 @@ def test_no_thread_and_no_descriptor_but_while_something_is_registered(run_pytho
         STAGE
         + """
     def threads(): return len(os.listdir("/proc/self/task"))
-    def descriptors(): return sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
-                                     if os.path.exists(f"/proc/self/fd/{fd}"))
-    before = threads(), descriptors()
+    def descriptors():
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                yield os.readlink(f"/proc/self/fd/{fd}")
+            except FileNotFoundError:
+                pass
+    def seen(): return threads(), sorted(descriptors())
+    def wait_for(state):  # the runner reads files and imports when first woken, and a thread may be about to end
+        while seen() != state: os.sched_yield()
+    before = seen()
     assert before[0] == 1
+    watched = (3, before[1])
     a, b = note("a"), note("b")
     snapsafe_rt.register_after_restore(a)
     snapsafe_rt.register_after_restore(b)
     assert threads() == 3
-    assert descriptors() == before[1]
+    wait_for(watched)
     bump()
     snapsafe_rt.check()
     snapsafe_rt.unregister(a)
     assert threads() == 3
     snapsafe_rt.unregister(b)
-    while threads() > 1:  # one that came for the event, and found it run, is about to end
-        os.sched_yield()
-    assert (threads(), descriptors()) == before
+    wait_for(before)
     snapsafe_rt.register_before_snapshot(a)
-    assert (threads(), descriptors()) == (3, before[1])
+    assert threads() == 3
+    wait_for(watched)
     snapsafe_rt.register_after_restore(a)
     snapsafe_rt.deactivate()
-    assert (threads(), descriptors()) == before
+    assert seen() == before
     """
     )
     run_python(script, source_file.path, env=source_file.env)
