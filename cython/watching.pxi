@@ -280,12 +280,13 @@ def forking():
 
 
 # The threads are gone before the original begins: it finds one thread where the program has one, no lock of theirs is
-# taken, and no warning is given. Both with the GIL; `kind` is for forking().
+# taken, and no warning is given; on a machine with much to do, work of a millisecond may take a hundred. Both with the
+# GIL; `kind` is for forking().
 cdef void step_back(int kind) noexcept:
     global ss_forking
     if not ss_watcher_quiet(True, 0):
         with nogil:
-            ss_watcher_quiet(True, 20)
+            ss_watcher_quiet(True, 100)
     ss_watcher_pause()
     ss_forking = kind
 

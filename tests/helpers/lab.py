@@ -11,7 +11,7 @@ import os, signal, sys, threading, time, warnings
 warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 import snapsafe_rt
 from announced import *
-from restored import descriptors, read, resident, threads, until
+from restored import at_rest, descriptors, read, resident, switches, threads, until
 from snapsafe_rt import activation, announcing, events
 from snapsafe_rt.core import native
 """

@@ -31,6 +31,25 @@ def until(condition, seconds=SECONDS):
     return True
 
 
+def at_rest(state):
+    """Waits until it is the same a while later, and returns it: what was begun has come to its end."""
+    while True:
+        found = state()
+        time.sleep(0.3)
+        if state() == found:
+            return found
+
+
+def switches():
+    """How often each thread but main was given the CPU."""
+    main = str(os.getpid())
+    return {
+        tid: [line for line in read(f"/proc/self/task/{tid}/status").splitlines() if "ctxt" in line]
+        for tid in os.listdir("/proc/self/task")
+        if tid != main
+    }
+
+
 def restore():
     """Moves the source and returns what callbacks raised, after the event."""
     bump()

@@ -6,6 +6,7 @@ import pytest
 STAGE = """
     import os, sys, threading
     import snapsafe_rt
+    from restored import until
     from stage import bump
     calls = []
     def note(name):
@@ -79,27 +80,25 @@ def test_no_thread_and_no_descriptor_but_while_something_is_registered(run_pytho
                 pass
     def seen(): return threads(), sorted(descriptors())
     def wait_for(state):  # the runner reads files and imports when first woken, and a thread may be about to end
-        while seen() != state: os.sched_yield()
+        assert until(lambda: seen() == state), (state, seen())
     before = seen()
     assert before[0] == 1
     watched = (3, before[1])
     a, b = note("a"), note("b")
     snapsafe_rt.register_after_restore(a)
     snapsafe_rt.register_after_restore(b)
-    assert threads() == 3
     wait_for(watched)
     bump()
     snapsafe_rt.check()
     snapsafe_rt.unregister(a)
-    assert threads() == 3
+    wait_for(watched)
     snapsafe_rt.unregister(b)
     wait_for(before)
     snapsafe_rt.register_before_snapshot(a)
-    assert threads() == 3
     wait_for(watched)
     snapsafe_rt.register_after_restore(a)
     snapsafe_rt.deactivate()
-    assert seen() == before
+    wait_for(before)
     """
     )
     run_python(script, source_file.path, env=source_file.env)

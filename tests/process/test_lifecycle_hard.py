@@ -65,7 +65,7 @@ def test_a_socket_without_the_file_beside_it(lab):
     one(f"assert until(lambda: {said!r} in lifecycle()['reason']), lifecycle()")
     assert [lock["pid"] for lock in lab.inhibitors()] == [asked.pid]
     lab.quiesce()
-    begin = one("time.sleep(0.2); answer = native.inspect_watcher().wakeups, len(threads())")
+    begin = one("answer = at_rest(lambda: [native.inspect_watcher().wakeups, len(threads())])")
     assert one("time.sleep(1); answer = native.inspect_watcher().wakeups, len(threads())") == begin
     assert one("answer = taken()") == []
     lab.call("Unquiesce")
@@ -284,6 +284,7 @@ locked()""")
     if kind == "before":
         one("phase('quiesced')")
         lab.call("Unquiesce")
+    one("assert until(lambda: not events.pending()), lifecycle()")
     told = [call for call in after(one) if call != "before a"]
     assert told == ([] if how == "request" else [1]) + (
         ["slow", "clone a"] if kind == "before" else ["slow", "original a", "clone a"]
