@@ -17,6 +17,24 @@ SNAPSAFE_RUN = [sys.executable, "-m", "snapsafe_rt", "run"]
 SECONDS = 30  # for whatever is waited for
 
 
+def wait_asleep(process):
+    """Waits until its main thread sleeps, or it has ended. A signal that comes between CPython's last look for one and
+    the system call that sleeps is lost until the sleep is over: one of some 2,000 sent about then, also without us.
+    """
+
+    def look():
+        text = Path(f"/proc/{process.pid}/status").read_text()
+        return re.findall(r"^(?:State|\w+ctxt_switches):\s+(\w+)", text, re.MULTILINE)
+
+    until = time.monotonic() + SECONDS
+    while process.poll() is None:
+        found = look()
+        time.sleep(0.05)  # who waits for the GIL is given the CPU meanwhile
+        if found[0] == "S" and look() == found:
+            return
+        assert time.monotonic() < until, f"it never slept: {found}"
+
+
 class Running:
     """In a session of its own, with Ctrl-C not ignored. `merged`: its log on stderr is read among the lines."""
 
@@ -66,6 +84,7 @@ class Running:
 
     def interrupt(self, status):
         """Ctrl-C, which a terminal sends to the whole group. Returns what it said then, and all it said on stderr."""
+        wait_asleep(self.process)
         os.killpg(self.process.pid, signal.SIGINT)
         try:
             rest, _ = self.process.communicate(timeout=20)

@@ -11,6 +11,7 @@ import pytest
 
 from ..conftest import PACKAGE
 from ..helpers.managed import NOBODY, Client, Container, Manager, python_for
+from ..helpers.running import wait_asleep
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -173,6 +174,7 @@ def test_interrupted(manager):
     with hold(manager):
         asking = subprocess.Popen(command(manager.socket, "quiesce"), env=ENVIRONMENT)
         manager.until(lambda now: now["state"] == "quiescing")
+        wait_asleep(asking)
         asking.send_signal(signal.SIGINT)
         assert asking.wait(60) == 130
         assert manager.until(lambda now: now["state"] == "running")["lastSnapshot"]["ended"] == "abandoned"
