@@ -277,7 +277,7 @@ def test_forks_registrations_checks_and_restores_at_the_same_time(run):
         snapsafe_rt.check(timeout=20)
         assert snapsafe_rt.unregister(callback)
     def forks():
-        assert children_end([in_child(lambda: snapsafe_rt.check(timeout=5))]) == [0]
+        assert children_end([in_child(lambda: snapsafe_rt.check(timeout=20))]) == [0]
     def moves():
         bump()
         time.sleep(0.0005)

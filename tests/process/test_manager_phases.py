@@ -248,7 +248,7 @@ def test_who_hangs_is_named(manager, connect, hold):
     answer = asking.receive()["parameters"]
     assert [one["who"] for one in answer["late"]] == ["hangs\\n\\x1b[31m"]
     assert 0.5 <= time.monotonic() - began < 5
-    assert answer["seconds"] == pytest.approx(0.5, abs=0.4)
+    assert 0.5 <= answer["seconds"] < 5
     assert manager.describe()["lastSnapshot"]["late"] == ["hangs\\n\\x1b[31m"]
     assert "parameters" in manager.call("Unquiesce")
     code, _, said = manager.end()

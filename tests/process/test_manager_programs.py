@@ -233,11 +233,11 @@ def test_a_manager_that_hangs(machine, living):
     timed += "answer = time.monotonic() - began, snapsafe_rt.status().source['source']"
     one = program(living, machine, activated=False)
     took, source = one(timed)
-    assert 0.15 < took < 1
+    assert 0.15 < took < 5
     assert source == "vmclock:/run/snapsafe/vmclock0"
     assert one("answer = snapsafe_rt.status().candidates[0]['reason']").endswith("could not be asked (timed out)")
     again = "began = time.monotonic(); [snapsafe_rt.status() for _ in range(5)]; answer = time.monotonic() - began"
-    assert one(again) < 0.15 * 5
+    assert one(again) < 0.2 * 5
 
 
 def test_in_a_user_namespace(machine, living):

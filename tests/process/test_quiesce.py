@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -248,7 +247,7 @@ def test_inhibit_passes_sigterm_on(manager, tmp_path):
         command(manager.socket, "inhibit", "sh", "-c", script), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
     )
     gate.read_text()
-    time.sleep(0.1)  # for the handler, a moment after the start
+    wait_asleep(holding)  # its handler stands a moment after the start
     holding.terminate()
     assert holding.communicate(timeout=60)[0] == "asked\n"
     assert holding.returncode == 5

@@ -17,14 +17,21 @@ from snapsafe_rt.commands import wait_restored
 
 from ..conftest import PACKAGE, layout
 
+# Of a timer of ten minutes nothing is seen here: what wakes is the watch.
+WITHOUT_TIMER = """import sys
+from snapsafe_rt import cli
+from snapsafe_rt.commands import wait_restored
+wait_restored.BACKSTOP_SECONDS = 600
+sys.exit(cli.main())"""
+
 
 class Waiting:
     """The command, asleep."""
 
-    def __init__(self, *arguments, sources):
+    def __init__(self, *arguments, sources, program=("-m", "snapsafe_rt")):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "snapsafe_rt", "wait-restored", *map(str, arguments)],
+            [sys.executable, *program, "wait-restored", *map(str, arguments)],
             env={**environment, "PYTHONPATH": str(PACKAGE.parent), "SNAPSAFE_SOURCES": sources},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -55,8 +62,8 @@ class Waiting:
 def waiting():
     started = []
 
-    def start(*arguments, sources):
-        started.append(Waiting(*arguments, sources=sources))
+    def start(*arguments, **options):
+        started.append(Waiting(*arguments, **options))
         return started[-1]
 
     yield start
@@ -88,12 +95,10 @@ WAYS = {"written": lambda source: source.bump(), "stored": store, "replaced": re
 
 @pytest.mark.parametrize("way", WAYS)
 def test_wakes(waiting, source_file, way):
-    one = waiting(sources=source_file.uri).asleep()
-    began = time.monotonic()
+    program = ("-m", "snapsafe_rt") if way == "stored" else ("-c", WITHOUT_TIMER)
+    one = waiting(sources=source_file.uri, program=program).asleep()
     WAYS[way](source_file)
     assert one.end() == (0, "1 -> 2\n", "")
-    if way != "stored":
-        assert time.monotonic() - began < wait_restored.BACKSTOP_SECONDS  # the watch, not the timer
 
 
 def test_a_folder_that_goes_and_comes_again(waiting, source_file):
@@ -194,7 +199,7 @@ def test_without_inotify_the_timer_does(source_file, monkeypatch, capsys):
     watch.arm()
     began = time.monotonic()
     watch.wait(0.05)
-    assert 0.05 <= time.monotonic() - began < 1
+    assert 0.05 <= time.monotonic() - began < 5
     watch.close()
 
 
