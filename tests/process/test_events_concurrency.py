@@ -392,7 +392,7 @@ def test_a_draw_that_notices_first_does_not_eat_the_event(run):
 def test_events_and_registrations_leave_nothing_behind(run):
     run("""
     import gc, resource
-    from restored import descriptors, resident, threads
+    from restored import at_rest, descriptors, resident, threads
     register(lambda: None)
     def many(events, registrations):
         for _ in range(events): snapsafe_rt.notify_restored()
@@ -402,11 +402,10 @@ def test_events_and_registrations_leave_nothing_behind(run):
             snapsafe_rt.unregister(callback)
     many(4000, 400)
     gc.collect()
-    before = len(threads()), descriptors(), resident()
+    before = *at_rest(lambda: (len(threads()), descriptors())), resident()
     many(20000, 2000)
     gc.collect()
-    assert until(lambda: len(threads()) == before[0])
-    assert descriptors() == before[1]
+    assert until(lambda: (len(threads()), descriptors()) == before[:2]), (threads(), descriptors(), before)
     assert resident() - before[2] < 2000, (before[2], resident())
     """)
 
@@ -415,16 +414,16 @@ def test_the_watcher_started_and_stopped_300_times_leaves_nothing_behind(run_pyt
     run_python(
         STAGE
         + """
-    from restored import descriptors, resident, threads
+    from restored import at_rest, descriptors, resident, threads
     def callback(): pass
     def many(count):
         for _ in range(count):
             register(callback)
             snapsafe_rt.unregister(callback)
     many(50)
-    before = threads(), descriptors(), resident()
+    before = *at_rest(lambda: (threads(), descriptors())), resident()
     many(300)
-    assert (threads(), descriptors()) == before[:2]
+    assert until(lambda: (threads(), descriptors()) == before[:2]), (threads(), descriptors(), before)
     assert resident() - before[2] < 2000, (before[2], resident())
     """,
         source_file.path,
