@@ -265,14 +265,16 @@ size_t ss_contact_take(unsigned char *out, size_t size)
     (void)pthread_mutex_lock(&mutex);
     size_t taken = 0;
     /* Else what is there belongs to a connection that was made since. */
-    if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) == SS_CONTACT_HEARD)
+    const bool heard = __atomic_load_n(&state, __ATOMIC_ACQUIRE) == SS_CONTACT_HEARD;
+    if (heard)
         taken = received_size < size ? received_size : size;
     if (taken) {
         memcpy(out, received, taken);
         memmove(received, received + taken, received_size - taken);
         received_size -= taken;
     }
-    const bool ended = taken && !received_size && __atomic_exchange_n(&over, false, __ATOMIC_ACQ_REL);
+    /* Also where nothing was left: its end came after its last words were taken. */
+    const bool ended = heard && !received_size && __atomic_exchange_n(&over, false, __ATOMIC_ACQ_REL);
     if (ended)
         __atomic_store_n(&state, SS_CONTACT_ENDED, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);

@@ -168,6 +168,8 @@ def probe(now: bool = False) -> None:
     if not now and time.monotonic() - state.probed < PROBE_SECONDS:
         return
     with _lock:
+        if not state.active or state.quiesced:
+            return  # another thread saw to that since we looked
         state.probed = time.monotonic()
         epoch = native.epoch()  # the old source's last word
         old = state.watched
@@ -181,8 +183,9 @@ def probe(now: bool = False) -> None:
         state.watched = sources.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
         _heed()
-        if slot != old_slot or gone or moved:
+        if slot != old_slot or moved or (gone and slot >= 0):  # a loss that was noticed is counted
             native.watch(slot, certain=False)
+        if slot != old_slot or moved or gone:
             record.write()
         state.probed_epoch = native.epoch()
     _tell_watching()

@@ -14,7 +14,7 @@ from snapsafe_rt.core import native
 from snapsafe_rt.sources import MANAGER
 
 SECONDS = 0.2  # in all, for a manager that hangs
-AGAIN_SECONDS = 60.0  # one that gave nothing is asked again then, or when it is another one
+SOON_SECONDS, AGAIN_SECONDS = 3.0, 60.0  # when one is asked again that was silent for the first time, or gave nothing
 NAMES = {"snapsafe": "vmclock", "snapsafe-sysgenid": "sysgenid"}  # what OpenFile= calls the descriptor: the kind
 _REQUEST = b'{"method":"org.snapsafe.Manager.GetSource"}\0'
 _ANSWER_MOST = 4096
@@ -25,7 +25,7 @@ problem = ""
 """Why the manager gave nothing, when it was asked last."""
 
 _asked: "tuple[int, int, int] | None" = None  # the socket that was asked last: device, inode, ctime
-_asked_at = 0.0
+_again_at = 0.0
 
 
 def from_systemd(kind: str) -> "int | None":
@@ -45,17 +45,18 @@ def from_manager() -> "tuple[str, int] | None":
     """The manager's device: its name as in SNAPSAFE_SOURCES, and a descriptor, the caller's to close.
 
     None where there is no manager, or none to be trusted, or it has no device, or does not answer within SECONDS; then
-    it is left alone for AGAIN_SECONDS. Raises nothing. Any thread.
+    it is left alone for AGAIN_SECONDS, after its first silence for SOON_SECONDS. Raises nothing. Any thread.
     """
-    global problem, _asked, _asked_at
+    global problem, _asked, _again_at
     try:
         there = os.stat(MANAGER)
     except OSError:
         problem = ""
         return None
     identity = there.st_dev, there.st_ino, there.st_ctime_ns
-    if identity == _asked and time.monotonic() - _asked_at < AGAIN_SECONDS:
+    if identity == _asked and time.monotonic() < _again_at:
         return None
+    pause = AGAIN_SECONDS
     received: list[int] = []
     try:
         name = _ask(received)
@@ -63,7 +64,9 @@ def from_manager() -> "tuple[str, int] | None":
     except OSError as error:
         name = None
         problem = f"the manager could not be asked ({error.strerror or error})"
-    _asked, _asked_at = identity, time.monotonic()
+        if isinstance(error, TimeoutError) and identity != _asked:
+            pause = SOON_SECONDS
+    _asked, _again_at = identity, time.monotonic() + pause
     while len(received) > (1 if name else 0):
         os.close(received.pop())
     return (name, received[0]) if name and received else None
@@ -94,8 +97,10 @@ def _ask(received: "list[int]") -> "str | None":
                 if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
                     received += memoryview(data[: len(data) // 4 * 4]).cast("i")
             answer += part
-            if not part or len(answer) > _ANSWER_MOST or time.monotonic() > until:
+            if not part or len(answer) > _ANSWER_MOST:
                 return None
+            if not answer.endswith(b"\0") and time.monotonic() > until:
+                raise TimeoutError("timed out")
     finally:
         peer.close()
     return _name(answer)

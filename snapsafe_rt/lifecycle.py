@@ -262,15 +262,21 @@ def _renew() -> None:
 
 def _look() -> None:
     """Is it over?"""
+    seen = _last
     if phase == QUIESCED:
         _renew()
+    if phase == LATE and _failed:
+        return  # who undoes what was done looks then
     if phase in (QUIESCED, LATE) and _announcer.still_on():
         watching.update()  # a child's plan may still be its parent's, of a moment before
     elif phase == LATE:
         _announcer.over()
         _move(RUNNING, again=True)
     elif phase == QUIESCED and (events.barrier.resume() or events.barrier.claim()):
-        _over()
+        if _last is seen:
+            _over()
+        else:  # over it was, for another thread as well, and this is the next one
+            events.barrier.hold()
 
 
 def _over() -> None:
@@ -319,6 +325,7 @@ def after_fork_in_child() -> None:
     """A child takes a lock of its own. One that was forked while its parent stood still does so as well; what was run
     in the parent, before the snapshot, is not run again."""
     global phase, _halfway
+    _failed.clear()
     if phase == QUIESCED:
         events.barrier.hold()
     elif phase in (BEFORE, LATE):

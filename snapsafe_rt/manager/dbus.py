@@ -221,12 +221,16 @@ class Facade(ServiceInterface):
             if old.alive:
                 continue
             link = await Link.open(self._path)
-            with contextlib.suppress(DBusError):
-                await link.call("Inhibit", **asked)
-                if fd in self._locks:
-                    self._locks[fd] = asked, link
-                    continue
-            link.close()
+            held = False
+            try:
+                with contextlib.suppress(DBusError):
+                    await link.call("Inhibit", **asked)
+                    held = self._locks.get(fd, (None, None))[1] is old  # else released, and the number is another's
+                    if held:
+                        self._locks[fd] = asked, link
+            finally:
+                if not held:
+                    link.close()
 
     # ---- states ----
 

@@ -40,9 +40,9 @@ class Loop:
         self._woken: Callable[[], None] = lambda: None
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.watch(self._pipe[0], READ, self._drain)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # the pipe has its number: see signal.set_wakeup_fd()
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # the pipe has its number
 
     def watch(self, file: "HasFileno | int", mask: int, ready: Callable[[int], None]) -> None:
         """Call ready(mask) whenever the file is; in place of what was said of it before."""

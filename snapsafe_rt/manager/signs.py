@@ -20,7 +20,7 @@ MESSAGE = b"random: crng reseeded due to virtual machine fork"
 # Of Seen; a device's is its number, st_rdev.
 ORIGIN_LOG, ORIGIN_GVISOR, ORIGIN_FILE = sources.NO_DEVICE, sources.NO_DEVICE | 1, sources.NO_DEVICE << 1
 DRIVERS = ("/sys/bus/platform/drivers/vmgenid", "/sys/bus/acpi/drivers/vmgenid")  # since Linux 6.10; 5.18 to 6.9
-START_SECONDS = 1.0  # who is told that we are ready may take a snapshot
+START_SECONDS = 10.0  # who is told that we are ready may take a snapshot
 SAME_RESTORE_SECONDS = 5.0  # what source and kernel tell within that is one restore
 
 

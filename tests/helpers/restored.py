@@ -32,22 +32,27 @@ def until(condition, seconds=SECONDS):
 
 
 def at_rest(state):
-    """Waits until it is the same a while later, and returns it: what was begun has come to its end."""
+    """Waits until it is the same a while later, and every other thread sleeps, and returns it: what was begun has come
+    to its end."""
     while True:
         found = state()
         time.sleep(0.3)
-        if state() == found:
+        if state() == found and all(lines[0].split()[1] == "S" for lines in others("State:").values()):
             return found
+
+
+def others(word):
+    """Of each thread but main: the lines of its status with that word."""
+    found = {}
+    for tid in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:
+        with contextlib.suppress(OSError):  # it has just ended
+            found[tid] = [line for line in read(f"/proc/self/task/{tid}/status").splitlines() if word in line]
+    return found
 
 
 def switches():
     """How often each thread but main was given the CPU."""
-    main = str(os.getpid())
-    return {
-        tid: [line for line in read(f"/proc/self/task/{tid}/status").splitlines() if "ctxt" in line]
-        for tid in os.listdir("/proc/self/task")
-        if tid != main
-    }
+    return others("ctxt")
 
 
 def restore():

@@ -130,4 +130,4 @@ if clone is not None:
 service.finish()
 os.close(told_writer)
 with open(told_reader) as told:
-    sys.stdout.write(told.read())
+    sys.stdout.write(f"\n{told.read()}")  # a callback of the original may be in the middle of a line

@@ -431,3 +431,25 @@ def test_fork_where_two_interpreters_imported_the_core(run_python, source_file):
     """
     )
     run_python(script, env=source_file.env, timeout=20)
+
+
+def test_who_looks_for_a_source_while_another_thread_deactivates(run_python, source_file):
+    """The lock is another's at first, and when it is free there is nothing to look for."""
+    script = """
+    import snapsafe_rt
+    from snapsafe_rt import activation
+    from snapsafe_rt.core import native
+    class Late:
+        def __enter__(self):
+            activation._lock = lock
+            snapsafe_rt.deactivate()
+            lock.acquire()
+        def __exit__(self, *_):
+            lock.release()
+    lock = activation._lock
+    activation._lock = Late()
+    activation.probe(now=True)
+    assert activation._lock is lock and activation.state.watched is None
+    assert native.epoch() == 0 and native.inspect_epoch().source == -1
+    """
+    run_python(script, env=source_file.env)

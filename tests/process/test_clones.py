@@ -18,6 +18,7 @@ from snapsafe_rt.testing import clones
 from snapsafe_rt.testing.clones import CloneError, run_clones
 
 from ..conftest import PACKAGE
+from ..helpers.running import wait_asleep
 
 WAYS = list(clones.WAYS)
 
@@ -95,7 +96,7 @@ def test_a_thousand_take_seconds():
     began = time.monotonic()
     made = run_clones(1000, lambda number: b"%d" % os.getpid())
     assert len(made) == 1000
-    assert time.monotonic() - began < 30  # about one second on two idle cores
+    assert time.monotonic() - began < 100  # about one second on two idle cores
 
 
 def test_pipes_are_drained_beyond_what_they_hold():
@@ -151,8 +152,8 @@ def test_leaving_early_is_a_failure(leave):
 
 def test_a_clone_that_hangs_is_ended_in_time(way):
     began = time.monotonic()
-    with pytest.raises(CloneError, match="did not finish in time"):
-        run_clones(3, lambda number: time.sleep(60) or b"", timeout=0.5, isolation=way)
+    with pytest.raises(CloneError, match=r"^clone \d did not finish in time"):
+        run_clones(3, lambda number: time.sleep(60) or b"", timeout=3, isolation=way)
     assert time.monotonic() - began < 20
 
 
@@ -264,8 +265,9 @@ run_clones(3, body, isolation={way!r}, parallel=3)
             time.sleep(0.01)
         pids = [path.read_text() for path in tmp_path.glob("*.pid")]
         assert all(os.path.exists(f"/proc/{pid}") for pid in pids)
+        wait_asleep(caller)
         caller.send_signal(number)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while any(os.path.exists(f"/proc/{pid}") for pid in pids):
         assert time.monotonic() < until, "a clone lives on"
         time.sleep(0.01)

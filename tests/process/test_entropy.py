@@ -243,6 +243,7 @@ def test_per_generation(run_python, source_file):
     import warnings
     warnings.simplefilter("ignore", DeprecationWarning)     # forking with threads is the point
     if (child := os.fork()) == 0:
+        go = threading.Event()  # the other thread may have held its lock
         go.set()
         slow()
         os._exit(0)

@@ -421,6 +421,7 @@ def test_the_watcher_started_and_stopped_300_times_leaves_nothing_behind(run_pyt
             register(callback)
             snapsafe_rt.unregister(callback)
     many(50)
+    assert until(lambda: len(threads()) == 1), threads()
     before = *at_rest(lambda: (threads(), descriptors())), resident()
     many(300)
     assert until(lambda: (threads(), descriptors()) == before[:2]), (threads(), descriptors(), before)

@@ -235,6 +235,7 @@ def forks():
         until(lambda: len(calls) == 2)
         os.write(writer, repr((calls, lifecycle()["phase"])).encode())
         os._exit(0)
+    os.waitpid(child, os.WUNTRACED)
     stops = False
 snapsafe_rt.register_before_snapshot(forks)
 pair("a")

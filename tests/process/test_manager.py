@@ -350,3 +350,17 @@ def test_files_for_the_system(name):
     if name.endswith(".service"):
         [start] = [line for line in done.stdout.splitlines() if line.startswith("ExecStart=")]
         assert os.access(start.removeprefix("ExecStart=").split()[0], os.X_OK)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_as_its_loop_is_made(run_python, number):
+    run_python(f"""
+    import os, signal
+    from snapsafe_rt.manager.loop import Loop
+    install = signal.signal
+    def early(number, handler):
+        install(number, handler)
+        if number == {int(number)}: os.kill(os.getpid(), number)
+    signal.signal = early
+    Loop().run()
+    """)

@@ -397,6 +397,7 @@ def test_the_process_is_not_stopped_nor_told(activated):
             return file.read().rsplit(")", 1)[1].split()[11:13]
 
     os.kill(activated.pid, signal.SIGSTOP)
+    os.waitpid(activated.pid, os.WUNTRACED)
     before = used()
     for _ in range(50):
         assert outside.inspect(activated.pid).protected

@@ -99,7 +99,7 @@ SCRIPT = """
 def drawn(run_python, source, machine, count, *, activated):
     environment = source.env | machine
     text = run_python(
-        SCRIPT, source.path, count, activated, env=environment, activated=activated, dev=False, timeout=300
+        SCRIPT, source.path, count, activated, env=environment, activated=activated, dev=False, timeout=900
     )
     same_pid, clones = json.loads(text)
     if not same_pid:
@@ -114,7 +114,7 @@ def machine(compile_native):
     return {"LD_PRELOAD": libraries, "SNAPSAFE_TEST_WIPE": "ignored"}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 def test_nothing_is_drawn_twice(run_python, synchronous_source, machine):
     clones = drawn(run_python, synchronous_source, machine, CLONES, activated=True)
     assert len(clones) == CLONES

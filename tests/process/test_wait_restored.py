@@ -115,7 +115,7 @@ def test_a_folder_that_goes_and_comes_again(waiting, source_file):
 
 @pytest.mark.parametrize("noise", ["touched", "beside", "the same again", "gone"])
 def test_what_is_no_restore_does_not_wake(waiting, source_file, noise):
-    one = waiting("--timeout", 1, sources=source_file.uri).asleep()
+    one = waiting("--timeout", 4, sources=source_file.uri).asleep()
     if noise == "touched":
         os.utime(source_file.path)
     elif noise == "beside":
@@ -207,7 +207,7 @@ def test_a_device_without_poll_is_asked_now_and_then():
     """/dev/zero is always ready, as a driver is that has no poll."""
     watch = wait_restored._Device("/dev/zero")
     began = time.monotonic()
-    for _ in range(4):
+    for _ in range(5):  # the first, and one that was held off the CPU, cost none
         watch.arm()
         watch.wait(None)
     watch.close()

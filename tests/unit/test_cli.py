@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -434,7 +435,9 @@ def test_ctrl_c_is_130_without_a_traceback(tmp_path):
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as child:
-        time.sleep(2)
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+        while child.poll() is None and not children.read_text():  # it is at work
+            time.sleep(0.01)
         os.killpg(child.pid, signal.SIGINT)
         out, err = child.communicate(timeout=30)
     assert child.returncode == 130

@@ -184,7 +184,7 @@ def told(guest, last):
         found = [line.split(":")[1:] for line in lines if line.startswith("phases:")]
         return found if found and found[-1][0] == last else None
 
-    return list(zip(*guest.until(look, 60), strict=True))
+    return list(zip(*guest.until(look), strict=True))
 
 
 def suspend(guest):
