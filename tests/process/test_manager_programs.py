@@ -298,7 +298,7 @@ def test_managers_of_another_kind(machine, living, how):
         os._exit(0)
     listener.close()
     try:
-        one = program(living, machine)
+        one = program(living, machine, seconds=2)
         status = one(STATUS)
         assert status["source"] is None
         if how == "null":
