@@ -183,9 +183,10 @@ def probe(now: bool = False) -> None:
         state.watched = sources.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
         _heed()
-        if slot != old_slot or moved or (gone and slot >= 0):  # a loss that was noticed is counted
+        changed = slot != old_slot or moved
+        if changed or (gone and slot >= 0):  # a loss that was noticed is counted
             native.watch(slot, certain=False)
-        if slot != old_slot or moved or gone:
+        if changed or gone:
             record.write()
         state.probed_epoch = native.epoch()
     _tell_watching()
