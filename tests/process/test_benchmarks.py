@@ -16,13 +16,13 @@ def measured(case, *, active):
     with pairs.environments(case.source) as both:
         worker = pairs.Worker(case, both[active], case.setup, expected=True)
         try:
-            return worker.measure(100)
+            return min(worker.measure(100) for _ in range(3))  # one of them not held off the CPU
         finally:
             worker.close()
 
 
 def test_an_activated_process_is_measured():
-    assert 0 < measured(CASE, active=True) < 1e9
+    assert 0 < measured(CASE, active=True) < 1e6
 
 
 def test_a_process_that_is_not_activated_is_not_taken_for_one():

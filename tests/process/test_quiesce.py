@@ -266,7 +266,7 @@ class Popen(subprocess.Popen):
         if {when!r} == "after": os.kill(os.getpid(), signal.SIGTERM)
 subprocess.Popen = Popen
 sys.exit(cli.main())"""
-    arguments = ["inhibit", "--socket", manager.socket, "sleep", "3600"]
+    arguments = ["inhibit", "--socket", manager.socket, "sleep", "60"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], env=ENVIRONMENT, check=False, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM
     manager.until(lambda now: now["inhibitors"] == 0)

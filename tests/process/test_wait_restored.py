@@ -16,6 +16,7 @@ import pytest
 from snapsafe_rt.commands import wait_restored
 
 from ..conftest import PACKAGE, layout
+from ..helpers.running import wait_asleep
 
 # Of a timer of ten minutes nothing is seen here: what wakes is the watch.
 WITHOUT_TIMER = """import sys
@@ -46,9 +47,8 @@ class Waiting:
             with contextlib.suppress(OSError):
                 folder = f"/proc/{self.process.pid}/fd/"
                 names = [os.readlink(folder + name) for name in os.listdir(folder)]
-                with open(f"/proc/{self.process.pid}/stat") as file:
-                    sleeping = file.read().rpartition(")")[2].split()[0] == "S"
-                if sleeping and any("inotify" in name for name in names):
+                if any("inotify" in name for name in names):
+                    wait_asleep(self.process)
                     return self
             os.sched_yield()
         raise AssertionError("it never slept")
@@ -73,9 +73,11 @@ def waiting():
 
 
 def store(source):
-    """As a hypervisor: to a mapping, past inotify."""
-    with source.path.open("r+b") as file, mmap.mmap(file.fileno(), 4096) as page:
-        page[0x68:0x70] = struct.pack("<Q", 2)
+    """As a hypervisor: to a mapping, past inotify, which tells only of its end. Returns it."""
+    with source.path.open("r+b") as file:
+        page = mmap.mmap(file.fileno(), 4096)
+    page[0x68:0x70] = struct.pack("<Q", 2)
+    return page
 
 
 def replace(source):
@@ -97,7 +99,17 @@ WAYS = {"written": lambda source: source.bump(), "stored": store, "replaced": re
 def test_wakes(waiting, source_file, way):
     program = ("-m", "snapsafe_rt") if way == "stored" else ("-c", WITHOUT_TIMER)
     one = waiting(sources=source_file.uri, program=program).asleep()
-    WAYS[way](source_file)
+    kept = WAYS[way](source_file)
+    assert one.end() == (0, "1 -> 2\n", ""), kept
+
+
+def test_without_its_timer_it_sees_no_store(waiting, source_file):
+    """The twin: in test_wakes() it was the watch."""
+    one = waiting(sources=source_file.uri, program=("-c", WITHOUT_TIMER)).asleep()
+    kept = store(source_file)
+    with pytest.raises(subprocess.TimeoutExpired):
+        one.process.wait(1.5 * wait_restored.BACKSTOP_SECONDS)
+    kept.close()
     assert one.end() == (0, "1 -> 2\n", "")
 
 
