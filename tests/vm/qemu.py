@@ -141,7 +141,13 @@ class Guest:
         except (Trouble, OSError) as error:
             self.kill()
             self.lab.failed = True
-            raise Trouble(f"guest {self.name} {what}: {error}; logs: {self.folder}") from None
+            raise Trouble(f"guest {self.name} {what}: {error}; logs: {self.folder}{self._console()}") from None
+
+    def _console(self):
+        """Its last lines, indented: only that is left where a machine goes after a failure."""
+        console = self.folder / "console"
+        lines = console.read_text(errors="replace").splitlines() if console.exists() else []
+        return "".join(f"\n    console: {line[:200]!r}" for line in lines[-20:])
 
     def message(self, seconds=ANSWER):
         """The next report of the guest's program: a dictionary, its bytes under "blob"."""
