@@ -3,8 +3,16 @@
 import glob
 import os
 import platform
+import sys
 
 from setuptools import Extension, setup
+
+# The package itself, for what it owns; without a core, for one that lies there is of older sources.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.modules["snapsafe_rt._core"] = None  # type: ignore[assignment]
+
+from snapsafe_rt import settings  # noqa: E402
+from snapsafe_rt.guards import table  # noqa: E402
 
 # SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" the
 # sanitizers. For a user's build none is set.
@@ -28,15 +36,27 @@ extensions = []
 if supported and platform.python_implementation() == "CPython":
     from Cython.Build import cythonize
 
+    # What a start needs before Python is loaded; the modules named above own it.
+    told = {
+        "SS_VERSION": settings.VERSION,
+        "SS_DEFAULT_SOURCES": settings.DEFAULT_SOURCES,
+        "SS_MANAGER": settings.MANAGER,
+        "SS_WATCHED_MODULES": ",".join(sorted({*table.TRIGGERS, *table.LIBRARIES})),
+    }
+
     extensions = cythonize(  # type: ignore[no-untyped-call]
         Extension(
             "snapsafe_rt._core",
             ["cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],
             include_dirs=["cython"],
-            depends=glob.glob("cython/*.[hp]*"),
+            depends=[*glob.glob("cython/*.[hp]*"), "snapsafe_rt/settings.py", "snapsafe_rt/guards/table.py"],
             # Types of each interpreter's own; static ones would be shared, and visited by the collector before they are
             # ready (a crash at import, on 3.11).
-            define_macros=[("CYTHON_USE_MODULE_STATE", "1"), ("CYTHON_USE_TYPE_SPECS", "1")],
+            define_macros=[
+                ("CYTHON_USE_MODULE_STATE", "1"),
+                ("CYTHON_USE_TYPE_SPECS", "1"),
+                *((name, f'"{value}"') for name, value in told.items()),
+            ],
             extra_compile_args=flags,
             extra_link_args=link,
             libraries=["dl", "pthread"],

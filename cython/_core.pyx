@@ -10,7 +10,7 @@ from cython cimport critical_section
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno, ETIMEDOUT
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, strcmp
+from libc.string cimport memcpy, strcmp, strncmp
 
 from native cimport *
 
@@ -28,6 +28,7 @@ include "loading.pxi"
 include "generation.pxi"
 include "watching.pxi"
 include "uuid.pxi"
+include "start.pxi"
 
 
 from sys import implementation as _implementation
@@ -175,22 +176,10 @@ def inspect_epoch():
     )
 
 
-# ---- the record that is read from outside ----
+# ---- the status page ----
 
-def record_room():
-    """Bytes that the record's text may have."""
-    return SS_RECORD_ROOM
-
-
-def record_store(bytes text not None):
-    """Replace the record's text, as one step for whoever reads it from outside. Raises OSError."""
-    cdef int error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept)
-    if error:
-        raise OSError(error, "memfd_create(2) or mmap(2) was refused")
-
-
-def record_callbacks(uint32_t count):
-    """Say in the record how many callbacks are registered. Nothing where there is no record yet."""
+def page_callbacks(uint32_t count):
+    """Say on the status page how many callbacks are registered. Nothing where there is no page yet."""
     ss_record_set_callbacks(count)
 
 
@@ -277,6 +266,11 @@ def in_main_interpreter():
     return bool(ss_in_main_interpreter())
 
 
+def active():
+    """Is the main interpreter activated? What is process-wide is its own."""
+    return bool(ss_main_active)
+
+
 def owned_elsewhere():
     """Is this a subinterpreter of a process whose main interpreter is activated?"""
     return bool(ss_main_active and not ss_in_main_interpreter())
@@ -327,6 +321,7 @@ def remove():
     global ss_main_active
     cdef int i
     ss_main_active = False
+    forget_start()
     for i in range(SS_GUARD_COUNT):
         ss_guard_remove(&ss_guards[i])
     ss_openssl_release()

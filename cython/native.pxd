@@ -57,6 +57,7 @@ cdef extern from "source.h" nogil:
         uint64_t rdev
         int lost
         int stuck
+    enum: SS_SOURCE_LOST, SS_KIND_VMCLOCK, SS_KIND_SYSGENID
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
     int ss_source_let_go(ss_source* source) noexcept

@@ -42,8 +42,8 @@ print(json.dumps({"version": list(sys.version_info[:2]), "suffix": _imp.extensio
 """
 _CHECK = """
 import sys
-room = sys.modules.get("snapsafe_rt.state")
-print("yes" if room and room.state.active else room.state.why_not if room else "it was not run")
+core, room = sys.modules.get("snapsafe_rt._core"), sys.modules.get("snapsafe_rt.state")
+print("yes" if core and core.active() else room.state.why_not if room else "it was not run")
 """
 
 

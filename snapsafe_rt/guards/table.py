@@ -111,6 +111,10 @@ def remove() -> None:
     _installed.clear()
     _failed.clear()
     _noted.clear()
+    from snapsafe_rt.core import native
+
+    native.page_put("row", [])
+    native.page_put("library", [])
 
 
 def _ask(name: str, question: str = "protection") -> tuple[str, str]:
@@ -148,6 +152,14 @@ def noted() -> list[tuple[str, str, str]]:
             level = "guarded" if good else "unprotected"
         found.append((name, level, note))
     return found
+
+
+def publish() -> None:
+    """Have the status page say what is known of each row, and which libraries are loaded."""
+    from snapsafe_rt.core import native
+
+    native.page_put("row", [(name, level, note, str(int(needs_event(name)))) for name, level, note in noted()])
+    native.page_put("library", [(module,) for module in LIBRARIES if module in sys.modules])
 
 
 # ---- refreshers ----

@@ -4,7 +4,7 @@ It takes what reading /proc/PID/mem takes: the process's own user and no Yama in
 read is the word of that process, so nothing in it is trusted: sizes are bounded, addresses lead into its own memory.
 
 Two kinds of facts. The native words are those that the guards compare: never out of date. The text was written at a
-moment (snapsafe_rt/report/page.py); where anything else shows that more was loaded since, the row is unprotected.
+moment (cython/start.pxi); where anything else shows that more was loaded since, the row is unprotected.
 """
 
 import os
@@ -296,7 +296,9 @@ class Outside(status.Status):
                     rows.append((known.name, "unprotected", known.note, False) if known else _unknown(fields[0]))
                 elif kind == "source":
                     slot, rank = int(fields[0]), int(fields[1])
-                    self.candidates.append({"source": fields[2], "usable": slot >= 0, "reason": fields[3]})
+                    # The core's own start has the numbers for which the sentence stands.
+                    reason = fields[3] or (selection.sentence(int(fields[5]), int(fields[6])) if fields[5:] else "")
+                    self.candidates.append({"source": fields[2], "usable": slot >= 0, "reason": reason})
                     if slot >= 0:
                         self._slots[slot] = (fields[2], rank)
                         self._via[fields[2]] = fields[4]
@@ -314,8 +316,12 @@ class Outside(status.Status):
                     rows.append(("record", "unprotected", "says more than fits into it", False))
             except (IndexError, ValueError):
                 rows.append(("record", "unprotected", f"has a line that is not understood: {kind[:40]}", False))
-        if self.active and not {"os", "random"} <= {row[0] for row in rows}:
+        if self.active and "os" not in {row[0] for row in rows}:
             rows.append(("record", "unprotected", "lacks rows", False))
+        elif self.active:  # the core's own start knows of its own row alone
+            told = {row[0] for row in rows}
+            count = len(told & set(TABLE))
+            rows[count:count] = [(name, "not loaded", "", False) for name in TABLE if name not in told]
         return rows
 
     def _take_source(self, record: Record, words: Words) -> None:

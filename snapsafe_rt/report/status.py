@@ -2,10 +2,9 @@
 
 import os
 
-from snapsafe_rt import hooks, settings
+from snapsafe_rt import settings
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import libraries, table
-from snapsafe_rt.report import page
 from snapsafe_rt.restore import callbacks, watcher
 from snapsafe_rt.restore.generation import CAUSES
 from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
@@ -33,7 +32,7 @@ LET_GO = (
 
 
 def event_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
-    """A restore event, from the fields that snapsafe_rt.report.page notes of it. Raises IndexError, ValueError."""
+    """A restore event, from the fields that the status page has of it. Raises IndexError, ValueError."""
     epoch, cause, began, ended, callbacks, *errors = fields
     return {
         "epoch": int(epoch),
@@ -62,8 +61,8 @@ def snapshot_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
 
 
 def _fact(kind: str, read: "Callable[[Sequence[str]], dict[str, Any]]") -> "dict[str, Any] | None":
-    fields = hooks.facts[kind]() if kind in hooks.facts else None
-    return read(fields) if fields is not None else None
+    lines = native.page_lines(kind) if native is not None else []
+    return read(lines[0]) if lines else None
 
 
 class Row:
@@ -119,9 +118,9 @@ class Status:
             status._read_source()
             status.rows = [status._row(*line) for line in table.report()]
             status.rows += [Row(name, covers, "unprotected", note) for name, covers, note in libraries.report()]
-            page.write()
-            if page.problem:
-                status.problems.append(page.problem)
+            table.publish()
+            if native.page_problem():
+                status.problems.append(native.page_problem())
         return status
 
     def _read_epoch(self) -> None:
@@ -153,8 +152,7 @@ class Status:
         self.watching = watcher.describe()
         if watcher.phases is not None:
             self.lifecycle |= watcher.phases.describe()
-        last = hooks.facts.get("snapshot")
-        self._take_snapshot(last() if last is not None else None)
+        self._take_snapshot(next(iter(native.page_lines("snapshot")), None))
 
     def _take_snapshot(self, fields: "Sequence[str] | None") -> None:
         if fields is not None:

@@ -7,7 +7,6 @@ and notify_restored(), or, if nobody calls those, on a thread of the watcher (sn
 import sys
 import time
 
-from snapsafe_rt import hooks
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import affinity, callbacks, dispatch, generation
@@ -57,18 +56,14 @@ class Event:
 
 ERRORS_KEPT, ERROR_LENGTH = 8, 300
 
-_noted: "tuple[str, ...] | None" = None
-
 
 def note(epoch: int, cause: str, began: float, ended: float, ran: int, errors: "list[str]") -> None:
     """Have the status page tell of a restore event that is over: times in seconds since 1970, how many callbacks ran,
     what they raised."""
-    global _noted
     kept = [text[:ERROR_LENGTH] for text in errors[:ERRORS_KEPT]]
     if len(errors) > ERRORS_KEPT:
         kept.append(f"{len(errors) - ERRORS_KEPT} more")
-    _noted = (str(epoch), cause, repr(began), repr(ended), str(ran), *kept)
-    hooks.facts_changed()
+    native.page_put("event", [(str(epoch), cause, repr(began), repr(ended), str(ran), *kept)])
 
 
 last: Event | None = None
@@ -245,5 +240,4 @@ def _run_after(first: "Callable[[], object]") -> int:
     return check()
 
 
-hooks.facts["event"] = lambda: _noted
 generation.run_event = _run_after

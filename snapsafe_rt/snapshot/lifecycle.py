@@ -131,7 +131,7 @@ def woken(heard: bool) -> None:
             _ended_for_parent()
         elif heard:  # it has come, or gone, or given the lock, or refused it
             watcher.update()
-            hooks.facts_changed()
+            publish()
     elif phase in (QUIESCED, LATE):
         _look()
     elif not events.barrier.taken:  # a child that was forked in the middle
@@ -146,7 +146,7 @@ def _move(to: str, farewell: "bytes | None" = None, again: bool = False) -> None
     global phase
     phase = to
     watcher.update(again=again, farewell=farewell)
-    hooks.facts_changed()
+    publish()
 
 
 def _announced() -> None:
@@ -382,6 +382,12 @@ def describe() -> "dict[str, Any]":
     return {"kind": state.settings.lifecycle, "lock": lock, "phase": phase, "reason": reason}
 
 
+def publish() -> None:
+    """Have the status page say what the program is at."""
+    native.page_put("lifecycle", [fields()])
+    native.page_put("snapshot", [_last.fields()] if _last is not None else [])
+
+
 def fields() -> "tuple[str, str, str]":
     """For the record."""
     told = describe()
@@ -408,5 +414,4 @@ def attach() -> None:
     if watcher.phases is None:
         watcher.phases = _Phases()
         hooks.forked.add(after_fork_in_child)
-        hooks.facts["lifecycle"] = fields
-        hooks.facts["snapshot"] = last
+        publish()

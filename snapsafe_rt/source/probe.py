@@ -65,7 +65,7 @@ def probe(now: bool = False) -> None:
         if changed or (gone and slot >= 0):  # a loss that was noticed is counted
             native.watch(slot, certain=False)
         if changed or gone:
-            hooks.facts_changed()
+            publish()
         state.probed_epoch = native.epoch()
     hooks.source_changed()
 
@@ -130,3 +130,38 @@ def reattach() -> None:
                 native.watch_since(slot, value, file)
             state.probed_epoch = native.epoch()
         native.hold_fence(False)
+
+
+def publish() -> None:
+    """Have the status page say which sources there are. As source_lines() of cython/start.pxi."""
+    native.page_put(
+        "source",
+        [
+            (str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.why_not, one.via)
+            for one in state.candidates
+        ],
+    )
+
+
+def _go_on() -> None:
+    """Take over what the core's start did without Python."""
+    started = native.started() if native is not None else None
+    if started is None or native.owned_elsewhere():
+        return
+    found, failed = started
+    state.candidates = [selection.found_at_start(*one) for one in found]
+    slot = native.inspect_epoch().source
+    state.watched = next((one for one in state.candidates if one.rank is not None and one.slot == slot), None)
+    state.probed = time.monotonic()
+    state.problems += [f"{name} cannot be guarded here" for name in failed]
+    state.active, state.why_not = True, ""
+
+
+def _look_in_child() -> None:
+    """A child may live where a source is that its parent could not see."""
+    if state.active and state.watched is None:
+        probe(now=True)
+
+
+_go_on()
+hooks.forked.add(_look_in_child)

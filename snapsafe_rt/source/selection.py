@@ -69,11 +69,17 @@ class Candidate:
             status = 0
         self._judge(status, error)
 
+    def take(self, slot: int, status: int, error: int) -> None:
+        """What the core's start found of it."""
+        self.found = self._look()
+        self.slot = slot
+        self._judge(status, error)
+
     def borrow(self, who: str, fd: int) -> None:
         """Map the device that `who` opened. `fd` stays open."""
         status, error, slot = native.map_descriptor(_KINDS[self.kind], fd)
         if status:
-            self.refused = f"what {who} passed {_sentence(status, error)}"
+            self.refused = f"what {who} passed {sentence(status, error)}"
             return
         self.lent = self.via, self.slot = who, slot
         self._judge(0, 0)
@@ -91,7 +97,7 @@ class Candidate:
 
     def _judge(self, status: int, error: int) -> None:
         if status:
-            self.reason = _sentence(status, error)
+            self.reason = sentence(status, error)
             return
         state = native.describe_source(self.slot)
         if state.lost:
@@ -159,6 +165,12 @@ def parse(text: "str | list[str] | tuple[str, ...]") -> tuple[list[Candidate], l
     return found, problems
 
 
+def found_at_start(kind: int, path: str, slot: int, status: int, error: int) -> Candidate:
+    candidate = Candidate(next(name for name, number in _KINDS.items() if number == kind), path)
+    candidate.take(slot, status, error)
+    return candidate
+
+
 def best(candidates: list[Candidate], ask_again: bool = False) -> "Candidate | None":
     """Examine all and return the best usable one; the first of equals.
 
@@ -200,5 +212,5 @@ def _borrow(barred: list[Candidate], none_to_pass: bool, ask_again: bool) -> Non
             os.close(found[1])
 
 
-def _sentence(status: int, error: int) -> str:
+def sentence(status: int, error: int) -> str:
     return _REASONS[status].format(error=os.strerror(error) if error else "")

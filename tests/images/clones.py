@@ -11,8 +11,8 @@ import os
 import runpy
 import sys
 
-room = sys.modules.get("snapsafe_rt.state")
-active = room is not None and room.state.active
+core = sys.modules.get("snapsafe_rt._core")
+active = core is not None and core.active()
 
 order = runpy.run_path(sys.argv[1])["order"]
 COUNT = int(sys.argv[2])

@@ -164,7 +164,7 @@ def test_many_processes(living, source_file):
 STORM = (
     POKE
     + """
-import threading, snapsafe_rt
+import random, threading, snapsafe_rt
 from snapsafe_rt.restore import events
 from snapsafe_rt.core import native
 from snapsafe_rt.state import state
@@ -280,11 +280,9 @@ events.note(3, "generation", 10.5, 11.5, 4, [*errors, *map(str, range(9))])
 def test_more_than_fits_is_no_protection(living, source_file):
     one = living(env=source_file.env)
     one("""
-from snapsafe_rt.state import state
-from snapsafe_rt.report import page
-state.problems.extend(["x" * 1000] * 40)
-page.write()
-answer = page.problem
+from snapsafe_rt.core import native
+native.page_put("problem", [("x" * 1000,)] * 40)
+answer = native.page_problem()
 """)
     status = remote.inspect(one.pid)
     assert "says more than fits" in next(row.note for row in status.rows if row.name == "record")
@@ -296,14 +294,14 @@ def test_no_mapping_no_harm(run_python, source_file):
     script = """
     import os, resource, sys
     import snapsafe_rt, snapsafe_rt.report.status
-    from snapsafe_rt.report import page
+    from snapsafe_rt.core import native
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-    page.write()
+    native.page_put("problem", [])
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert "memfd_create" in page.problem, page.problem
+    assert "memfd_create" in native.page_problem(), native.page_problem()
     snapsafe_rt.activate(sys.argv[1])
-    assert not page.problem and snapsafe_rt.status().protected
+    assert not native.page_problem() and snapsafe_rt.status().protected
     """
     run_python(script, source_file.uri, activated=False)
 
