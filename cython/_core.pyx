@@ -287,8 +287,6 @@ def install(bint reseed_kept):
 
     Returns the names that could not be guarded. `reseed_kept`: SNAPSAFE_SEEDED=reseed.
     """
-    import _imp
-    import posix
     import sys
     global ss_reseed_kept, ss_main_active
     failed = []
@@ -296,22 +294,9 @@ def install(bint reseed_kept):
         return failed
     ss_reseed_kept = reseed_kept
     ss_main_active = ss_in_main_interpreter()
-    for owner, name, number, flags, pointer in (
-        (posix, "urandom", SS_GUARD_URANDOM, METH_O, <size_t>&guard_urandom),
-        (posix, "getrandom", SS_GUARD_GETRANDOM, METH_FASTCALL | METH_KEYWORDS, <size_t>&guard_getrandom),
-        (_imp, "create_dynamic", SS_GUARD_CREATE_DYNAMIC, METH_FASTCALL, <size_t>&guard_create_dynamic),
-        (_imp, "exec_dynamic", SS_GUARD_EXEC_DYNAMIC, METH_O, <size_t>&guard_exec_dynamic),
-        (_imp, "create_builtin", SS_GUARD_CREATE_BUILTIN, METH_O, <size_t>&guard_create_builtin),
-        (_imp, "exec_builtin", SS_GUARD_EXEC_BUILTIN, METH_O, <size_t>&guard_exec_builtin),
-        (posix, "fork", SS_GUARD_FORK, METH_NOARGS, <size_t>&guard_fork),
-        (posix, "forkpty", SS_GUARD_FORKPTY, METH_NOARGS, <size_t>&guard_forkpty),
-        (posix, "unshare", SS_GUARD_UNSHARE, METH_FASTCALL | METH_KEYWORDS, <size_t>&guard_unshare),
-    ):
-        function = getattr(owner, name, None)
-        if function is None:
-            continue  # os.getrandom and os.unshare are not in every build
-        if ss_guard_install(&ss_guards[<int>number], <PyObject*>function, flags, <void*><size_t>pointer) != 0:
-            failed.append(name)
+    for name in ("posix", "_imp"):
+        module = sys.modules[name]
+        ss_guard_module(name.encode(), <PyObject*>module, <PyObject*>failed)
     # Not only if libraries were loaded since: it may be the second activation.
     ss_openssl_scan()
     ss_sqlite_scan()
@@ -328,18 +313,18 @@ def remove():
     cdef int i
     ss_main_active = False
     for i in range(SS_GUARD_COUNT):
-        ss_guard_remove(&ss_guards[i])
+        ss_guard_remove(i)
     ss_openssl_release()
     ss_sqlite_release()
     ss_source_release_sigbus()
 
 
-def guarded(str name):
-    """Is the guard of this name ("urandom", "random", ...) in place?"""
-    return bool(ss_guard_active(&ss_guards[{
-        "urandom": SS_GUARD_URANDOM, "getrandom": SS_GUARD_GETRANDOM, "random": SS_GUARD_RANDOM,
-        "getrandbits": SS_GUARD_GETRANDBITS, "seed": SS_GUARD_SEED, "getstate": SS_GUARD_GETSTATE,
-        "setstate": SS_GUARD_SETSTATE, "execute": SS_GUARD_CURSOR_EXECUTE}[name]]))
+def guarded(str name not None):
+    """Is the guard of "module.method" in place, or are all of "module.Type"? Raises KeyError where guard.h lists none."""
+    cdef int outcome = ss_guarded(name.encode())
+    if outcome < 0:
+        raise KeyError(name)
+    return bool(outcome)
 
 
 def hook_init(type cls not None, bint hooked):
@@ -405,7 +390,7 @@ def ssl_hooked(module not None):
 
 def ssl_feeds():
     """How often RAND_add was fed through the guards of _ssl's methods; None where they are not in place."""
-    return ss_ssl_feeds if ss_guard_active(&ss_guards[SS_GUARD_SSL_RAND_BYTES]) else None
+    return ss_ssl_feeds if ss_guard_active(SS_GUARD_SSL_RAND_BYTES) else None
 
 
 def libsqlites():

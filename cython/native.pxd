@@ -42,8 +42,6 @@ cdef extern from "compat.h":
     void raw_decref "Py_DECREF"(PyObject*) noexcept
     void raw_xdecref "Py_XDECREF"(PyObject*) noexcept
     PyObject* RAW_NONE "Py_None"
-    int METH_NOARGS, METH_O, METH_FASTCALL, METH_KEYWORDS, METH_VARARGS
-    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*) noexcept
 
 
 cdef extern from "source.h" nogil:
@@ -209,27 +207,23 @@ cdef extern from "turn.h" nogil:
 
 
 cdef extern from "guard.h":
-    ctypedef PyObject* (*ss_fast)(PyObject*, PyObject**, Py_ssize_t) noexcept
-    ctypedef PyObject* (*ss_fast_keywords)(PyObject*, PyObject**, Py_ssize_t, PyObject*) noexcept
     ctypedef struct ss_guard:
-        void* original
-    enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM
-    enum: SS_GUARD_RANDOM, SS_GUARD_GETRANDBITS, SS_GUARD_SEED, SS_GUARD_GETSTATE, SS_GUARD_SETSTATE
-    enum: SS_GUARD_CREATE_DYNAMIC, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_CREATE_BUILTIN, SS_GUARD_EXEC_BUILTIN
-    enum: SS_GUARD_DLOPEN, SS_GUARD_FORK, SS_GUARD_FORKPTY, SS_GUARD_FORK_EXEC, SS_GUARD_UNSHARE
-    enum: SS_GUARD_SSL_RAND_ADD, SS_GUARD_SSL_RAND_BYTES, SS_GUARD_SSL_RAND_PSEUDO_BYTES, SS_GUARD_SSL_DO_HANDSHAKE
-    enum: SS_GUARD_SSL_READ, SS_GUARD_SSL_WRITE, SS_GUARD_SSL_SHUTDOWN, SS_GUARD_SSL_POST_HANDSHAKE
-    enum: SS_GUARD_SSL_SENDFILE
-    enum: SS_GUARD_CURSOR_EXECUTE, SS_GUARD_CURSOR_EXECUTEMANY, SS_GUARD_CURSOR_EXECUTESCRIPT
-    enum: SS_GUARD_CURSOR_FETCHONE, SS_GUARD_CURSOR_FETCHMANY, SS_GUARD_CURSOR_FETCHALL
-    enum: SS_GUARD_CONNECTION_EXECUTE, SS_GUARD_CONNECTION_EXECUTEMANY, SS_GUARD_CONNECTION_EXECUTESCRIPT
-    enum: SS_GUARD_CONNECTION_COMMIT, SS_GUARD_CONNECTION_ROLLBACK, SS_GUARD_CONNECTION_EXIT, SS_GUARD_CONNECTION_CLOSE
-    enum: SS_GUARD_CONNECTION_BACKUP, SS_GUARD_CONNECTION_BLOBOPEN, SS_GUARD_BLOB_WRITE
-    enum: SS_GUARD_COUNT
+        pass
+    # Only those that the code names; the list itself is SS_FOR_EACH_GUARD.
+    enum: SS_GUARD_SEED, SS_GUARD_SSL_RAND_ADD, SS_GUARD_SSL_RAND_BYTES, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_COUNT
     ss_guard* ss_guards
-    int ss_guard_install(ss_guard* guard, PyObject* callable, int flags, void* replacement) noexcept
-    void ss_guard_remove(ss_guard* guard) noexcept
-    int ss_guard_active(const ss_guard* guard) noexcept
+    PyObject* ss_call(ss_guard*, PyObject*, PyObject*) noexcept
+    PyObject* ss_call_fast(ss_guard*, PyObject*, PyObject**, Py_ssize_t) noexcept
+    PyObject* ss_call_keywords(ss_guard*, PyObject*, PyObject**, Py_ssize_t, PyObject*) noexcept
+    int ss_guard_method(int id_, PyObject* owner) noexcept
+    int ss_guard_module(const char* name, PyObject* module, PyObject* failed) noexcept
+    void ss_guard_remove(int id_) noexcept
+    bint ss_guard_active(int id_) noexcept
+    int ss_guarded(const char* name) noexcept
+
+
+cdef extern from "entries.h":
+    pass
 
 
 cdef extern from *:

@@ -298,54 +298,49 @@ cdef void come_back() noexcept:
 
 
 # Returns what the original does.
-cdef PyObject* alone(int number, PyObject* module, PyObject* args, int kind) noexcept:
+cdef PyObject* alone(PyObject* module, PyObject* args, ss_guard* guard, int kind) noexcept:
     cdef uint64_t process = ss_process_token()
     cdef PyObject* value
     step_back(kind)
-    value = (<PyCFunction>ss_guards[number].original)(module, args)
+    value = ss_call(guard, module, args)
     if ss_process_token() != process:
         ss_keep_thread_state()
     come_back()
     return value
 
 
-cdef PyObject* guard_fork(PyObject* module, PyObject* nothing) noexcept:
-    return alone(SS_GUARD_FORK, module, nothing, 1)
+cdef PyObject* guard_fork "guard_fork"(PyObject* module, PyObject* nothing, ss_guard* guard) noexcept:
+    return alone(module, nothing, guard, 1)
 
 
-cdef PyObject* guard_forkpty(PyObject* module, PyObject* nothing) noexcept:
-    return alone(SS_GUARD_FORKPTY, module, nothing, 1)
-
-
-# Only where the child runs Python before it executes the program: preexec_fn is the last argument or the one before.
-cdef PyObject* guard_fork_exec(PyObject* module, PyObject* args) noexcept:
-    cdef Py_ssize_t count = raw_tuple_size(args)
-    if count > 1 and (raw_callable(raw_tuple_item(args, count - 1)) or raw_callable(raw_tuple_item(args, count - 2))):
-        return alone(SS_GUARD_FORK_EXEC, module, args, 2)
-    return (<PyCFunction>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args)
-
-
-cdef PyObject* guard_fork_exec_fast(PyObject* module, PyObject** args, Py_ssize_t count) noexcept:
+# The threads step back only where the child runs Python before it executes the program: preexec_fn is the last argument or
+# the one before.
+cdef PyObject* guard_fork_exec "guard_fork_exec"(PyObject* module, PyObject** args, Py_ssize_t count,
+                                                 ss_guard* guard) noexcept:
     cdef PyObject* value
     cdef bint python = count > 1 and (raw_callable(args[count - 1]) or raw_callable(args[count - 2]))
     if python:
         step_back(2)
-    value = (<ss_fast>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args, count)
+    value = ss_call_fast(guard, module, args, count)
     if python:
         come_back()
     return value
 
 
+# The same up to 3.11.
+cdef PyObject* guard_fork_exec_311 "guard_fork_exec_311"(PyObject* module, PyObject* args,
+                                                         ss_guard* guard) noexcept:
+    cdef Py_ssize_t count = raw_tuple_size(args)
+    if count > 1 and (raw_callable(raw_tuple_item(args, count - 1)) or raw_callable(raw_tuple_item(args, count - 2))):
+        return alone(module, args, guard, 2)
+    return ss_call(guard, module, args)
+
+
 # A process with several threads cannot enter a user namespace.
-cdef PyObject* guard_unshare(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names) noexcept:
+cdef PyObject* guard_unshare "guard_unshare"(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names,
+                                             ss_guard* guard) noexcept:
     cdef PyObject* value
     step_back(0)
-    value = (<ss_fast_keywords>ss_guards[SS_GUARD_UNSHARE].original)(module, args, count, names)
+    value = ss_call_keywords(guard, module, args, count, names)
     come_back()
     return value
-
-
-# _posixsubprocess: METH_VARARGS up to 3.11, METH_FASTCALL since.
-cdef void guard_subprocess(PyObject* module) noexcept:
-    if guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_FASTCALL, <void*>&guard_fork_exec_fast) != 0:
-        guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_VARARGS, <void*>&guard_fork_exec)

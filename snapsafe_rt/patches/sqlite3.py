@@ -57,7 +57,7 @@ def _judge(resets: "Callable[[ModuleType, list[native.LibsqliteState]], bool]") 
         if used:
             return "refreshed", f"{used[0].path} is reset when a restore is noticed by a draw of another subsystem"
         return "not loaded", "guarded as soon as it is imported"
-    if not native.guarded("execute"):
+    if not native.guarded("_sqlite3.Cursor"):
         return "unprotected", "this build's sqlite3 has an unknown calling convention"
     if not resets(module, libraries):
         return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
