@@ -30,12 +30,6 @@ include "watching.pxi"
 include "uuid.pxi"
 
 
-from sys import implementation as _implementation
-
-# What inspections return: a type that is there already, where one for each would cost every start.
-_State = type(_implementation)
-
-
 cdef int set_up() except -1:
     cdef int error = ss_epoch_setup() or ss_watcher_setup()
     if error:
@@ -47,25 +41,44 @@ set_up()
 
 # ---- sources ----
 
-def map_source(int kind, path):
-    """Map `path`. Returns (enum ss_source_status, errno or 0, slot or -1); source.h lists them."""
+cdef int kind_of(str word) except -1:
+    cdef int kind = ss_kind_of(word.encode())
+    if kind < 0:
+        raise ValueError(word)
+    return kind
+
+
+def words():
+    """The words for states, by what they are for; each at the place of its number. See shown.h."""
+    return ss_words()
+
+
+def numbers():
+    """The core's constants by name, and where the fields lie that are read from outside. See shown.h."""
+    return ss_numbers()
+
+
+def map_source(str kind not None, path, /):
+    """Map `path`. Returns ("" or the word for enum ss_source_status, errno or 0, slot or -1)."""
+    cdef int number = kind_of(kind)
     cdef bytes name = path.encode("utf-8", "surrogateescape")
     cdef const char* text = name
     cdef int status, index, error
     with nogil:
-        status = ss_source_map(kind, text, &index, &error)
-    return status, error, index
+        status = ss_source_map(number, text, &index, &error)
+    return ss_source_word(status), error, index
 
 
-def map_descriptor(int kind, int fd):
+def map_descriptor(str kind not None, int fd, /):
     """The same of a device that somebody else opened; `fd` stays open."""
+    cdef int number = kind_of(kind)
     cdef int status, index, error
     with nogil:
-        status = ss_source_map_fd(kind, fd, &index, &error)
-    return status, error, index
+        status = ss_source_map_fd(number, fd, &index, &error)
+    return ss_source_word(status), error, index
 
 
-def let_go(int index):
+def let_go(int index, /):
     """Keep a copy in the place of a mapped device until it is mapped again (source.h). Returns 0 or an errno. Raises
     IndexError."""
     cdef ss_source* source = ss_source_at(index)
@@ -74,7 +87,7 @@ def let_go(int index):
     return ss_source_let_go(source)
 
 
-def identify_source(int index):
+def identify_source(int index, /):
     """(device, inode) of the file that a mapped slot is of now, looked up anew. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
     if source == NULL:
@@ -88,22 +101,17 @@ def in_user_namespace():
     return bool(ss_source_in_user_namespace())
 
 
-def describe_source(int index):
+def describe_source(int index, /):
     """A mapped slot (ss_source in source.h), freshly read. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
     cdef uint64_t value
     if source == NULL:
         raise IndexError(index)
     ss_source_read(source, &value)
-    return _State(
-        kind=source.kind, word=source.word, device=<bint>source.device, let_go=<bint>source.let_go, dev=source.dev,
-        ino=source.ino, rdev=source.rdev, lost=<bint>source.lost, stuck=<bint>source.stuck, value=value,
-        synchronous=<bint>ss_source_synchronous(source), reseeded=ss_source_reseeded(source),
-        origin=ss_source_origin(source),
-    )
+    return ss_show_SourceState(globals(), source, value)
 
 
-def deserted(path):
+def deserted(path, /):
     """Was the file kept by a manager that does not any more? See source.h."""
     cdef bytes name = path.encode("utf-8", "surrogateescape")
     cdef const char* text = name
@@ -113,19 +121,19 @@ def deserted(path):
     return bool(found)
 
 
-def watch(int index, bint certain):
+def watch(int index, bint certain, /):
     """Watch a mapped slot, or nothing (-1). Without `certain` the epoch advances: unknown counts as changed."""
     with nogil:
         ss_epoch_watch(index, certain)
 
 
-def watch_since(int index, uint64_t value, int file):
+def watch_since(int index, uint64_t value, int file, /):
     """Watch a device that was let go of when it showed `value`, and is mapped again; see epoch.h."""
     with nogil:
         ss_epoch_watch_since(index, value, file)
 
 
-def heed(int index):
+def heed(int index, /):
     """The manager's word in this mapped file (-1: none) lowers the fence while a device is watched."""
     ss_epoch_heed(index)
 
@@ -169,10 +177,7 @@ def inspect_epoch():
     """ss_epoch_info of epoch.h."""
     cdef ss_epoch_info info
     ss_epoch_inspect(&info)
-    return _State(
-        epoch=info.epoch, generation=info.generation, restores=info.restores, cause=info.cause, source=info.source,
-        last_ns=info.last_ns, last_certain=info.last_certain, synchronous=<bint>info.synchronous,
-    )
+    return ss_show_EpochState(globals(), &info)
 
 
 # ---- the record that is read from outside ----
@@ -182,21 +187,21 @@ def record_room():
     return SS_RECORD_ROOM
 
 
-def record_store(bytes text not None):
+def record_store(bytes text not None, /):
     """Replace the record's text, as one step for whoever reads it from outside. Raises OSError."""
     cdef int error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept)
     if error:
         raise OSError(error, "memfd_create(2) or mmap(2) was refused")
 
 
-def record_callbacks(uint32_t count):
+def record_callbacks(uint32_t count, /):
     """Say in the record how many callbacks are registered. Nothing where there is no record yet."""
     ss_record_set_callbacks(count)
 
 
 # ---- entropy ----
 
-def entropy(Py_ssize_t n):
+def entropy(Py_ssize_t n, /):
     """n bytes of fenced entropy, drawn wholly within one epoch. Raises ValueError, MemoryError, OSError."""
     cdef uint64_t began
     cdef int failed, tries = 0
@@ -228,19 +233,19 @@ def raise_fence():
     ss_entropy_raise()
 
 
-def hold_fence(bint held):
+def hold_fence(bint held, /):
     """Raise the fence and keep it up, while any moment may be the first one in a clone; or end that."""
     ss_entropy_hold(held)
 
 
-def host_entropy(bytes stream not None, uint64_t epoch):
+def host_entropy(bytes stream not None, uint64_t epoch, /):
     """Mix this stream into the entropy of `epoch`, each byte once."""
     cdef int error = ss_entropy_host(PyBytes_AS_STRING(stream), len(stream), epoch)
     if error:
         raise OSError(error, "no memory for the host's entropy")
 
 
-def reseed_kernel(bytes seed not None, int credit):
+def reseed_kernel(bytes seed not None, int credit, /):
     """RNDADDENTROPY and RNDRESEEDCRNG. Raises OSError (EPERM without CAP_SYS_ADMIN)."""
     cdef int error = ss_entropy_reseed_kernel(PyBytes_AS_STRING(seed), len(seed), credit)
     if error:
@@ -251,13 +256,10 @@ def inspect_entropy():
     """ss_entropy_info of entropy.h."""
     cdef ss_entropy_info info
     ss_entropy_inspect(&info)
-    return _State(
-        fence=info.fence, seconds_left=info.seconds_left, cpu=<bint>info.cpu, hash=<bint>info.hash,
-        kernel_reseeded=<bint>info.privileged, host_left=info.host_left, failures=info.failures,
-    )
+    return ss_show_EntropyState(globals(), &info)
 
 
-def disable_cpu_for_testing(bint disabled):
+def disable_cpu_for_testing(bint disabled, /):
     """As if this CPU had no random instruction."""
     ss_entropy_disable_cpu_for_testing(disabled)
 
@@ -282,7 +284,7 @@ def owned_elsewhere():
     return bool(ss_main_active and not ss_in_main_interpreter())
 
 
-def install(bint reseed_kept):
+def install(bint reseed_kept, /):
     """Exchange what is shared by the whole process: os.urandom, os.getrandom and the doors of extension modules.
 
     Returns the names that could not be guarded. `reseed_kept`: SNAPSAFE_SEEDED=reseed.
@@ -319,15 +321,15 @@ def remove():
     ss_source_release_sigbus()
 
 
-def guarded(str name not None):
-    """Is the guard of "module.method" in place, or are all of "module.Type"? Raises KeyError where guard.h lists none."""
+def guarded(str name not None, /):
+    """Is the guard of "module.method" in place, or are all of "module.Type"? Raises KeyError for what guard.h lacks."""
     cdef int outcome = ss_guarded(name.encode())
     if outcome < 0:
         raise KeyError(name)
     return bool(outcome)
 
 
-def hook_init(type cls not None, bint hooked):
+def hook_init(type cls not None, bint hooked, /):
     """Exchange tp_init of `_random.Random` and of the subclasses that inherited it, or put it back.
 
     `cls` is _random.Random itself. Returns False where this version seeds elsewhere (3.10: in tp_new).
@@ -354,15 +356,12 @@ def libcryptos():
         with nogil:
             known = ss_openssl_inspect(i, &info)
         if known:
-            found.append(_State(
-                path=PyUnicode_DecodeFSDefault(info.path), version=info.version, state=info.state, calls=info.calls,
-                reseeds=info.reseeds, failures=info.failures, failing=<bint>info.failing,
-            ))
+            found.append(ss_show_LibcryptoState(globals(), &info))
     return found
 
 
 def libcrypto_states():
-    """(path, enum ss_openssl_state) as of the last draw or scan. Asks no OpenSSL: that could load its configuration."""
+    """(path, state) as of the last draw or scan. Asks no OpenSSL: that could load its configuration."""
     cdef ss_library_table table = ss_openssl_table()
     cdef const char* entry
     cdef uint32_t i, state
@@ -371,11 +370,11 @@ def libcrypto_states():
         entry = <const char*><size_t>table.address + <size_t>i * table.entry
         state = ss_load_u32(<uint32_t*>(entry + table.state))
         if state != SS_OPENSSL_NONE and state != SS_OPENSSL_RELEASED:
-            found.append((PyUnicode_DecodeFSDefault(entry + table.path), state))
+            found.append((PyUnicode_DecodeFSDefault(entry + table.path), ss_openssl_word(state)))
     return found
 
 
-def provider(str path not None, str symbol not None):
+def provider(str path not None, str symbol not None, /):
     """Path of the library whose `symbol` the loaded extension module at `path` calls; None if that cannot be told."""
     cdef char found[4096]  # PATH_MAX
     if ss_libraries_provider(path.encode("utf-8", "surrogateescape"), symbol.encode(), found):
@@ -383,7 +382,7 @@ def provider(str path not None, str symbol not None):
     return None
 
 
-def ssl_hooked(module not None):
+def ssl_hooked(module not None, /):
     """Does a draw by this `_ssl` reach a hook? Tried."""
     return bool(ssl_is_hooked(<PyObject*>module))
 
@@ -404,10 +403,7 @@ def libsqlites():
         with nogil:
             known = ss_sqlite_inspect(i, &info)
         if known:
-            found.append(_State(
-                path=PyUnicode_DecodeFSDefault(info.path), version=info.version.decode(), state=info.state,
-                fenced=<bint>info.fenced, resets=info.resets, delays=info.delays,
-            ))
+            found.append(ss_show_LibsqliteState(globals(), &info))
     return found
 
 
@@ -426,6 +422,6 @@ def reset_sqlite():
     ss_sqlite_forget()
 
 
-def hook_next(type cls not None, bint hooked):
+def hook_next(type cls not None, bint hooked, /):
     """Exchange tp_iternext of `_sqlite3.Cursor` and of the subclasses that inherited it, or put it back."""
     exchange_next(cls, hooked)

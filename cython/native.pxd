@@ -46,15 +46,8 @@ cdef extern from "compat.h":
 
 cdef extern from "source.h" nogil:
     ctypedef struct ss_source:
-        int kind
-        int word
-        bint device
-        bint let_go
         uint64_t dev
         uint64_t ino
-        uint64_t rdev
-        int lost
-        int stuck
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
     int ss_source_let_go(ss_source* source) noexcept
@@ -62,9 +55,6 @@ cdef extern from "source.h" nogil:
     ss_source* ss_source_at(int index) noexcept
     void ss_source_identify(ss_source* source) noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
-    bint ss_source_synchronous(const ss_source* source) noexcept
-    uint64_t ss_source_reseeded(const ss_source* source) noexcept
-    uint64_t ss_source_origin(const ss_source* source) noexcept
     bint ss_source_deserted(const char* path) noexcept
     void ss_source_release_sigbus() noexcept
     int ss_source_sigbus_state() noexcept
@@ -74,14 +64,7 @@ cdef extern from "epoch.h" nogil:
     enum: SS_DRAW_TRIES
     enum: SS_CAUSE_NOTIFIED
     ctypedef struct ss_epoch_info:
-        uint64_t epoch
-        uint64_t generation
-        uint64_t restores
-        int cause
-        uint64_t last_certain
-        int64_t last_ns
-        int source
-        bint synchronous
+        pass
     bint SS_LIKELY(bint) noexcept
     bint SS_UNLIKELY(bint) noexcept
     bint ss_unchanged() noexcept
@@ -98,13 +81,7 @@ cdef extern from "epoch.h" nogil:
 
 cdef extern from "entropy.h" nogil:
     ctypedef struct ss_entropy_info:
-        int fence
-        double seconds_left
-        bint cpu
-        bint hash
-        bint privileged
-        size_t host_left
-        uint64_t failures
+        pass
     int ss_entropy_fill(void* out, size_t size) noexcept
     void ss_entropy_mix_up(void* inout, size_t size) noexcept
     void ss_entropy_raise() noexcept
@@ -174,7 +151,7 @@ cdef extern from "contact.h" nogil:
 
 
 cdef extern from "watcher.h" nogil:
-    enum: SS_WATCH_ITEMS, SS_WOKE_PATHS
+    enum: SS_WATCH_ITEMS
     ctypedef struct ss_watch_item:
         char* path
         char* name
@@ -185,10 +162,7 @@ cdef extern from "watcher.h" nogil:
         uint64_t dev
         uint64_t ino
     ctypedef struct ss_watcher_info:
-        bint running
-        int how
-        int error
-        uint64_t wakeups
+        pass
     int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, void (*run)(unsigned int) noexcept, int every_ms,
                         const ss_contact_plan* link, const unsigned char* farewell, size_t farewell_size) noexcept
     void ss_watcher_pause() noexcept
@@ -224,6 +198,19 @@ cdef extern from "guard.h":
 
 cdef extern from "entries.h":
     pass
+
+
+cdef extern from "shown.h":
+    object ss_source_word(int status)
+    object ss_contact_word(int state)
+    object ss_openssl_word(int state)
+    int ss_kind_of(const char* word) noexcept
+    object ss_show_SourceState(object names, const ss_source*, uint64_t value)
+    object ss_show_EpochState(object names, const ss_epoch_info*)
+    object ss_show_EntropyState(object names, const ss_entropy_info*)
+    object ss_show_WatcherState(object names, const ss_watcher_info*)
+    object ss_words()
+    object ss_numbers()
 
 
 cdef extern from *:

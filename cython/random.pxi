@@ -129,8 +129,8 @@ cdef inline PyObject* draw_once(PyObject* self, PyObject* argument, ss_guard* gu
     return ss_call(guard, self, argument)
 
 
-# Draws again while the generation moved during the draw. Out of line, so that draw() saves no registers for a retry that
-# almost never happens.
+# Draws again while the generation moved during the draw. Out of line, so that draw() saves no registers for a retry
+# that almost never happens.
 cdef PyObject* draw_again(PyObject* self, PyObject* argument, ss_guard* guard, PyObject* value,
                           uint64_t epoch) noexcept:
     cdef int tries = 1
@@ -293,8 +293,8 @@ cdef bint drew_itself(PyObject* self) noexcept:
 
 
 # Guards the type's methods, which every copy of the type shares; when _random was executed. None where this build's
-# layout is unknown, or seed() is not as known: the others reseed through its original. With the GIL and no exception set;
-# leaves none.
+# layout is unknown, or seed() is not as known: the others reseed through its original. With the GIL and no exception
+# set; leaves none.
 cdef void guard_random(PyObject* module) noexcept:
     cdef PyObject* type_ = raw_getattr(module, "Random")
     if type_ == NULL:

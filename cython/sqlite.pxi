@@ -8,12 +8,7 @@
 cdef extern from "sqlite.h" nogil:
     enum: SS_SQLITE_MAX
     ctypedef struct ss_sqlite_info:
-        char path[1]
-        const char* version
-        int state
-        bint fenced
-        uint64_t resets
-        uint64_t delays
+        pass
     uint64_t ss_sqlite_seeds
     void ss_sqlite_scan() noexcept
     bint ss_sqlite_consider(const char* path) noexcept
@@ -22,6 +17,9 @@ cdef extern from "sqlite.h" nogil:
     void ss_sqlite_settle(uint64_t epoch) noexcept
     void ss_sqlite_forget() noexcept
     bint ss_sqlite_inspect(int index, ss_sqlite_info* ret_info) noexcept
+
+cdef extern from "shown.h":
+    object ss_show_LibsqliteState(object names, const ss_sqlite_info*)
 
 cdef extern from *:
     """

@@ -10,19 +10,16 @@ cdef extern from "openssl.h" nogil:
     enum: SS_OPENSSL_MAX, SS_OPENSSL_NONE, SS_OPENSSL_RELEASED
     ss_library_table ss_openssl_table() noexcept
     ctypedef struct ss_openssl_info:
-        char path[1]
-        unsigned long version
-        int state
-        uint64_t calls
-        uint64_t reseeds
-        uint64_t failures
-        bint failing
+        pass
     void ss_openssl_scan() noexcept
     void ss_openssl_consider(const char* path) noexcept
     void ss_openssl_release() noexcept
     void ss_openssl_probe_begin() noexcept
     bint ss_openssl_probe_end() noexcept
     bint ss_openssl_inspect(int index, ss_openssl_info* ret_info) noexcept
+
+cdef extern from "shown.h":
+    object ss_show_LibcryptoState(object names, const ss_openssl_info*)
 
 cdef extern from *:
     """

@@ -17,11 +17,11 @@ cdef extern from *:
         PyObject *function = ss_event_function;
         if (function) {
             Py_INCREF(function);
-            PyObject *bits = PyLong_FromUnsignedLong(why);
-            PyObject *result = bits ? PyObject_CallOneArg(function, bits) : NULL;
+            PyObject *paths = why & SS_WOKE_PATHS ? Py_True : Py_False;
+            PyObject *heard = why & SS_WOKE_HEARD ? Py_True : Py_False;
+            PyObject *result = PyObject_CallFunctionObjArgs(function, paths, heard, NULL);
             if (!result)
                 PyErr_WriteUnraisable(function);
-            Py_XDECREF(bits);
             Py_XDECREF(result);
             Py_DECREF(function);
         }
@@ -56,12 +56,13 @@ cdef extern from *:
     char* strdup(const char*) nogil
 
 
-def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None):
+def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None, /):
     """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
 
     An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or
-    (address, greeting, is it Varlink) as in contact.h. `function` is called with SS_WOKE_ bits. Raises OSError where no
-    thread could be started, ValueError for more than SS_WATCH_ITEMS items.
+    (address, greeting, is it Varlink) as in contact.h. `function` is called with two answers: did a path lead somewhere
+    else (SS_WOKE_PATHS), has who announces snapshots said something (SS_WOKE_HEARD)? Raises OSError where no thread
+    could be started, ValueError for more than SS_WATCH_ITEMS items.
     """
     cdef ss_watch_item plan[SS_WATCH_ITEMS]
     cdef ss_contact_plan link_plan
@@ -110,12 +111,12 @@ def resume_watching():
         ss_watcher_resume()
 
 
-def calling(bint begins):
+def calling(bint begins, /):
     """A callback of the program begins, or has ended."""
     ss_watcher_calling(begins)
 
 
-def wait_quiet(int milliseconds):
+def wait_quiet(int milliseconds, /):
     """Wait until no thread of the watcher runs an event. False if one still does."""
     cdef bint quiet
     with nogil:
@@ -124,10 +125,10 @@ def wait_quiet(int milliseconds):
 
 
 def contact_state():
-    """(enum ss_contact_state, errno or 0)."""
+    """(state, errno or 0)."""
     cdef int error
     cdef int state = ss_contact_inspect(&error)
-    return state, error
+    return ss_contact_word(state), error
 
 
 def contact_take():
@@ -145,10 +146,10 @@ def inspect_watcher():
     """ss_watcher_info of watcher.h."""
     cdef ss_watcher_info info
     ss_watcher_inspect(&info)
-    return _State(running=<bint>info.running, how=info.how, error=info.error, wakeups=info.wakeups)
+    return ss_show_WatcherState(globals(), &info)
 
 
-def report_unraisable(error, source):
+def report_unraisable(error, source, /):
     """To sys.unraisablehook, as os.register_at_fork's callbacks do."""
     PyErr_SetObject(type(error), error)
     PyErr_WriteUnraisable(source)
@@ -313,8 +314,8 @@ cdef PyObject* guard_fork "guard_fork"(PyObject* module, PyObject* nothing, ss_g
     return alone(module, nothing, guard, 1)
 
 
-# The threads step back only where the child runs Python before it executes the program: preexec_fn is the last argument or
-# the one before.
+# The threads step back only where the child runs Python before it executes the program: preexec_fn is the last argument
+# or the one before.
 cdef PyObject* guard_fork_exec "guard_fork_exec"(PyObject* module, PyObject** args, Py_ssize_t count,
                                                  ss_guard* guard) noexcept:
     cdef PyObject* value

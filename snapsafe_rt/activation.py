@@ -148,13 +148,13 @@ def _watch_first() -> None:
     if state.watched and state.left == seen:
         native.watch_since(slot, seen[1], -1)  # what moves between this look and the watch is a restore
     else:
-        native.watch(slot, certain=state.left is None or state.left == seen)
+        native.watch(slot, state.left is None or state.left == seen)
     state.probed_epoch = native.epoch()
 
 
 def _heed() -> None:
     """While a device is watched, the manager's word in its file says when the kernel was reseeded."""
-    files = [candidate.slot for candidate in state.candidates if candidate.rank == 2]
+    files = [candidate.slot for candidate in state.candidates if candidate.rank == sources.FILE]
     native.heed(files[0] if files else -1)
 
 
@@ -174,7 +174,7 @@ def probe(now: bool = False) -> None:
         epoch = native.epoch()  # the old source's last word
         old = state.watched
         known = old.identity if old else None
-        if old and old.rank == 0 and not native.describe_source(old.slot).lost:
+        if old and old.rank == sources.BEST and not native.describe_source(old.slot).lost:
             return
         gone = old is not None and (native.describe_source(old.slot).lost or old.replaced())
         # Another file at the same place of our memory: CRIU restored us elsewhere; its generation told, or should have.
@@ -185,7 +185,7 @@ def probe(now: bool = False) -> None:
         _heed()
         changed = slot != old_slot or moved
         if changed or (gone and slot >= 0):  # a loss that was noticed is counted
-            native.watch(slot, certain=False)
+            native.watch(slot, False)
         if changed or gone:
             record.write()
         state.probed_epoch = native.epoch()
@@ -201,9 +201,9 @@ def let_go(devices: bool) -> str:
         native.hold_fence(True)
         if not devices:
             return ""
-        file = next((one for one in state.candidates if one.rank == 2 and _kept_by_somebody(one)), None)
+        file = next((one for one in state.candidates if one.rank == sources.FILE and _kept_by_somebody(one)), None)
         shown = native.describe_source(file.slot).value if file is not None else 0
-        kept = [_let_go(candidate) for candidate in state.candidates if candidate.rank in (0, 1)]
+        kept = [_let_go(candidate) for candidate in state.candidates if candidate.rank not in (None, sources.FILE)]
         native.discard_pool()  # not before: other threads draw meanwhile
         watched = state.watched
         if watched is not None and native.describe_source(watched.slot).let_go:
@@ -248,7 +248,7 @@ def take_again() -> None:
             _heed()
             state.probed = time.monotonic()
             if state.watched is None or state.watched.slot != slot:
-                native.watch(state.watched.slot if state.watched else -1, certain=False)
+                native.watch(state.watched.slot if state.watched else -1, False)
             elif file != slot:
                 native.watch_since(slot, value, file)
             state.probed_epoch = native.epoch()
@@ -270,7 +270,7 @@ def deactivate() -> None:
             native.epoch()
             info = native.inspect_epoch()
             state.left = (info.source, info.generation) if info.source >= 0 else (-1, 0)
-            native.watch(-1, certain=True)
+            native.watch(-1, True)
             native.remove()
             native.hold_fence(False)  # the process' own, like the guards
         state.active = state.quiesced = False
@@ -320,7 +320,7 @@ def _check_strict() -> None:
     if state.watched is None and not native.owned_elsewhere():
         reasons = "; ".join(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)
         settings.die(f"no usable source: {reasons}")
-    if state.watched is not None and state.watched.rank == 2 and native.deserted(state.watched.path):
+    if state.watched is not None and state.watched.rank == sources.FILE and native.deserted(state.watched.path):
         settings.die(f"{state.watched.name} is kept by a manager that does not run")
     if not native.inspect_entropy().cpu:
         settings.die("this CPU has no random instruction to fence the kernel's entropy with")

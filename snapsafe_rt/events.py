@@ -9,7 +9,6 @@ import time
 
 from snapsafe_rt import activation, callbacks, dispatch, homes, patches, record
 from snapsafe_rt.core import native
-from snapsafe_rt.generation import CAUSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.callbacks import Registration
 
-PATHS, HEARD = 2, 4  # SS_WOKE_ in cython/watcher.h
 PASSES = 16  # events in one turn; only a source that is rewritten without pause brings so many
 
 
@@ -29,7 +27,7 @@ class Event:
     def __init__(self, epoch: int, delivered: int) -> None:
         info = native.inspect_epoch()
         self.epoch = epoch
-        self.cause = CAUSES[info.cause]
+        self.cause = info.cause
         # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
         self.told = activation.state.settings.disruption == "event" or info.last_certain > delivered
         self.entries = tuple(callbacks.after) if self.told else ()
@@ -72,7 +70,7 @@ def cause() -> str:
     "notified": by notify_restored(); "source": the source itself was lost, replaced or found late, which counts as a
     restore.
     """
-    return CAUSES[native.inspect_epoch().cause] if native is not None else ""
+    return native.inspect_epoch().cause if native is not None else ""
 
 
 def check(timeout: "float | None" = None) -> int:
@@ -221,15 +219,15 @@ def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list
     return failed
 
 
-def woken(why: int) -> None:
+def woken(paths: bool, heard: bool) -> None:
     """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
 
-    `why`: PATHS, a source came, went or was replaced; HEARD, who announces snapshots has said something.
+    `paths`: a source came, went or was replaced. `heard`: who announces snapshots has said something.
     """
     lifecycle = sys.modules.get("snapsafe_rt.lifecycle")
     if lifecycle is not None:
-        lifecycle.woken(bool(why & HEARD))
-    if why & PATHS and not activation.state.quiesced:
+        lifecycle.woken(heard)
+    if paths and not activation.state.quiesced:
         activation.probe(now=True)
         from snapsafe_rt import watching
 

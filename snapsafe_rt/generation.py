@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
-
 _HOST_STREAM = 65536  # bytes made of the host's; a Random instance takes 2,496 of them, a DRBG 48
 
 

@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from snapsafe_rt import report, sources
+from snapsafe_rt import publish, report, sources
 from snapsafe_rt.core import native
-from snapsafe_rt.generation import CAUSES
 from snapsafe_rt.patches import LEVELS, TABLE, libraries, openssl, renewed, sqlite3
 from snapsafe_rt.procfs import (
     Gone,
@@ -31,15 +30,20 @@ from snapsafe_rt.procfs import (
     own_id,
     printable,
 )
-from snapsafe_rt.watching import HOW
-
-HELD, HEARD = 6, 7  # enum ss_contact_state in cython/contact.h
 
 MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
 LENGTH_MOST = 1 << 20
-FENCE_SECONDS = 300  # SS_FENCE_SECONDS in cython/entropy.h
 SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
+
+# The core's own words and numbers, repeated here, for this must work where there is no core for the interpreter; a test
+# compares all of it, down to _SOURCE (tests/unit/test_native_facts.py).
+HOW = ("off", "poll", "inotify", "timer", "starting")
+CAUSES = ("", "generation", "disruption", "notified", "source")
+CONTACT = ("none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard")
+OPENSSL = ("none", "guarded", "displaced", "ineffective", "fips", "symbols", "full", "released")
+SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
+FENCE_SECONDS = 300
 
 # struct record and the structs that it leads to; record.c asserts their sizes and offsets.
 _HEADER = struct.Struct("<8sIIIIQII6QII")
@@ -49,7 +53,6 @@ _COLD = struct.Struct("<IiQQqQI4x")  # sequence, watched, outlived, restores, la
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
 _SOURCE = struct.Struct("<QQii??6xQQii")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck
 _CONTACT_AT = 0xA0
-_RESEEDED_AT, _FROZEN_AT = 0x800, 0x808
 _PATH_MOST = 4096
 
 # Beginnings of the names of mapped files, and the row that must have noticed them.
@@ -148,9 +151,10 @@ class Record:
             return None
         return self.memory.unpack(_SOURCE, self.sources + index * self.source_size)
 
-    def libraries(self, number: int) -> list[tuple[str, int, bool]]:
+    def libraries(self, number: int) -> list[tuple[str, str, bool]]:
         """(path, state, failing) of each libcrypto (0) or SQLite (1) that the core knows."""
         address, entry, count, state_at, failing_at, path_at, _ = self.tables[number]
+        words = (OPENSSL, SQLITE)[number]
         found = []
         for index in range(min(count, 64)):
             at = address + index * entry
@@ -158,8 +162,13 @@ class Record:
             if state:
                 path = self.memory.read(at + path_at, _PATH_MOST).partition(b"\0")[0].decode(errors="surrogateescape")
                 failing = failing_at < entry and bool(self.memory.number(at + failing_at, 4))
-                found.append((path, state, failing))
+                found.append((path, _word(words, state), failing))
         return found
+
+
+def _word(words: tuple[str, ...], number: int) -> str:
+    """ "" for a number that this version does not know."""
+    return words[number] if number < len(words) else ""
 
 
 def _unescaped(field: str) -> str:
@@ -236,7 +245,7 @@ class Outside(report.Status):
         self.candidates = []
         self.written: float | None = None
         self.kept: int | None = None
-        self.watching = {"how": HOW[0], "reason": ""}
+        self.watching = {"how": "off", "reason": ""}
         self.settings: dict[str, str] = {}
         self.last_event = None
         self._slots: dict[int, tuple[str, int]] = {}
@@ -256,7 +265,7 @@ class Outside(report.Status):
         # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
         if record.pid == own_id(self.pid) and record.watcher < len(HOW):
             self.watching["how"] = HOW[record.watcher]
-            self._take_contact(record.contact)
+            self._take_contact(_word(CONTACT, record.contact))
         self.callbacks = record.callbacks
         self.epoch = words.epoch
         self.restores["count"] = words.restores
@@ -324,7 +333,7 @@ class Outside(report.Status):
         if let_go:
             self.problems.append(report.LET_GO)
             return
-        name, rank = self._slots.get(words.watched, ("a source that its record does not name", 2))
+        name, rank = self._slots.get(words.watched, ("a source that its record does not name", sources.FILE))
         if lost:
             self.problems.append(f"{name} was truncated or overwritten: nothing is watched")
             return
@@ -345,7 +354,7 @@ class Outside(report.Status):
         if replaced:
             self.problems.append(f"{name} was replaced or removed: what is watched is not what is written")
             return
-        frozen = record.memory.number(page + _FROZEN_AT, 4) if kind == 0 and not device else 0
+        frozen = record.memory.number(page + publish.OFF_SYNCHRONOUS, 4) if kind == 0 and not device else 0
         self.source = {
             "source": name,
             "what": sources.RANKS[rank] if 0 <= rank < len(sources.RANKS) else "",
@@ -360,14 +369,14 @@ class Outside(report.Status):
         if stuck:
             self.problems.append(f"{name}: its writer died half-way, the sequence count is odd")
 
-    def _take_contact(self, contact: int) -> None:
+    def _take_contact(self, contact: str) -> None:
         """What the watcher itself says of the connection, newer than the text."""
         lifecycle = self.lifecycle
         if lifecycle["phase"] in ("running", "before"):
             # Of D-Bus the watcher knows only that there is a connection.
-            told = contact == HEARD and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
+            told = contact == "heard" and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
             refused = lifecycle["phase"] == "running" and lifecycle["reason"]
-            lifecycle["lock"] = contact == HELD or (told and not refused)
+            lifecycle["lock"] = contact == "held" or (told and not refused)
             if lifecycle["lock"] and lifecycle["phase"] == "running":
                 lifecycle["reason"] = ""
             elif not lifecycle["reason"]:
@@ -383,7 +392,7 @@ class Outside(report.Status):
                 left = float(FENCE_SECONDS)
             source = record.source(words.watched)
             if source is not None and source[2] == 0 and not source[4]:
-                told = record.memory.number(source[0] + _RESEEDED_AT, 8)
+                told = record.memory.number(source[0] + publish.OFF_RESEEDED, 8)
                 if told and told == words.remembered != words.outlived:
                     left = 0.0
             left = max(left, 1.0) if held else left
@@ -427,7 +436,7 @@ class Outside(report.Status):
         for name, level, note, needs_event in rows:
             row = level, note
             if needs_event:
-                row = renewed(row, self.watching["how"] != HOW[0])
+                row = renewed(row, self.watching["how"] != "off")
             elif name == "openssl":
                 row = _openssl(row, crypto)
             elif name == "sqlite3":
@@ -474,24 +483,24 @@ def _late(path: str) -> tuple[str, str]:
     return "unprotected", f"the record does not know {path}: loaded since, or by a subinterpreter"
 
 
-def _openssl(row: tuple[str, str], known: list[tuple[str, int, bool]]) -> tuple[str, str]:
+def _openssl(row: tuple[str, str], known: list[tuple[str, str, bool]]) -> tuple[str, str]:
     """The row, corrected by the state that the core itself has for each libcrypto."""
     for path, state, failing in known:
-        fed = state == 3 and row[0] == "refreshed"
+        fed = state == "ineffective" and row[0] == "refreshed"
         if state in openssl.REASONS and not fed:
             return "unprotected", f"{path} {openssl.REASONS[state]}"
         if failing:
             return "unprotected", f"{path} could not be reseeded"
-    if row[0] == "not loaded" and any(state == 1 for _, state, _ in known):
+    if row[0] == "not loaded" and any(state == "guarded" for _, state, _ in known):
         return "guarded", f"{known[0][0]}: hook seen to run"
     return row
 
 
-def _sqlite(row: tuple[str, str], known: list[tuple[str, int, bool]]) -> tuple[str, str]:
+def _sqlite(row: tuple[str, str], known: list[tuple[str, str, bool]]) -> tuple[str, str]:
     for path, state, _ in known:
         if state in sqlite3.REASONS:
             return "unprotected", f"{path} {sqlite3.REASONS[state]}"
-    if row[0] == "not loaded" and any(state == 2 for _, state, _ in known):
+    if row[0] == "not loaded" and any(state == "ready" for _, state, _ in known):
         return "refreshed", f"{known[0][0]} is reset when a restore is noticed by a draw of another subsystem"
     return row
 

@@ -5,15 +5,12 @@ import sys
 
 from snapsafe_rt import activation, patches, record, settings, sources
 from snapsafe_rt.core import native
-from snapsafe_rt.generation import CAUSES
 from snapsafe_rt.patches import libraries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-_FENCES = ("down", "cpu", "host", "degraded")  # enum ss_fence in cython/entropy.h
 
 LIMITS = (
     "a value drawn before the snapshot and kept (a variable, a socket buffer) is in every clone",
@@ -119,13 +116,13 @@ class Status:
         info = native.inspect_epoch()
         self.restores["count"] = info.restores
         if info.restores:
-            self.restores["last_cause"] = CAUSES[info.cause]
+            self.restores["last_cause"] = info.cause
             self.restores["last_time"] = info.last_ns / 1e9
 
     def _read_fence(self) -> None:
         info = native.inspect_entropy()
         self.fence = {
-            "state": _FENCES[info.fence],
+            "state": info.fence,
             "seconds_left": round(info.seconds_left, 1),
             "cpu": info.cpu,
             "kernel_reseeded": info.kernel_reseeded,
@@ -170,7 +167,7 @@ class Status:
             "value": info.value,
             "stuck": info.stuck,
             "via": watched.via,
-            "deserted": watched.rank == 2 and native.deserted(watched.path),
+            "deserted": watched.rank == sources.FILE and native.deserted(watched.path),
             "check_ns": round(native.read_cost(), 1),
         }
         self._report_desertion()

@@ -4,7 +4,7 @@ import os
 import stat
 import sys
 
-from snapsafe_rt import activation, callbacks, patches
+from snapsafe_rt import activation, callbacks, patches, sources
 from snapsafe_rt.core import native
 
 TYPE_CHECKING = False
@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     Item = tuple[str, str | None, int, bool, bool, bool, int, int]
     # Is a thread wanted; what it watches; the connection that it holds; how often it looks instead, in ms
     Plan = tuple[bool, list[Item], tuple[str, bytes, bool] | None, int]
-
-HOW = ("off", "poll", "inotify", "timer", "starting")  # enum ss_watch_how in cython/watcher.h
-
-ITEMS = 12  # SS_WATCH_ITEMS in cython/watcher.h
 
 # inotify(7); linux/inotify.h
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_TO, CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
@@ -44,7 +40,7 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
         plan = _NOTHING
         if state.active and state.settings.watch and (callbacks.after or patches.refreshers() or asked):
             contact, paths, look_ms = lifecycle.plan() if lifecycle is not None and asked else (None, [], 0)
-            items = paths if look_ms else [*_items()[: ITEMS - len(paths)], *paths]
+            items = paths if look_ms else [*_items()[: _most() - len(paths)], *paths]
             plan = (True, items, contact, look_ms)
         elif lifecycle is not None:
             lifecycle.forget()
@@ -68,18 +64,22 @@ def _items() -> "list[Item]":
     watched = state.watched
     items: list[Item] = []
     if watched is not None:
-        device = watched.rank != 2
+        device = watched.rank != sources.FILE
         mask = 0 if device else MODIFY | ATTRIB | DELETE_SELF | MOVE_SELF
         # A device that was replaced stays mapped, and is not news each time.
         leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
         items.append((watched.path, None, mask, device, watched.kind == "sysgenid", False, *leads_to))
     for candidate in state.candidates:
-        if watched is not None and watched.rank == 0:
+        if watched is not None and watched.rank == sources.BEST:
             break  # nothing is better
         item = entry(candidate.path, candidate.found, candidate is not watched)
         if item is not None and item not in items:
             items.append(item)
-    return items[:ITEMS]  # check() looks at the rest
+    return items[: _most()]  # check() looks at the rest
+
+
+def _most() -> int:
+    return native.numbers()["WATCH_ITEMS"]
 
 
 def entry(path: str, found: "os.stat_result | None", written: bool = False, announcer: bool = False) -> "Item | None":
@@ -123,9 +123,10 @@ def _obstacle(path: str) -> "tuple[int, int]":
 
 
 def describe() -> "dict[str, str]":
-    """`how` a restore is noticed that nobody draws or checks for, a word of HOW; and why no better, or not at all."""
+    """`how` a restore is noticed that nobody draws or checks for, in the core's words; and why no better, or not at
+    all."""
     if not native.in_main_interpreter():
-        return {"how": HOW[0], "reason": _why_off()}
+        return {"how": "off", "reason": _why_off()}
     info = native.inspect_watcher()
     reason = ""
     watched = activation.state.watched
@@ -135,7 +136,7 @@ def describe() -> "dict[str, str]":
         reason = os.strerror(info.error)
     elif not info.running:
         reason = _why_off()
-    return {"how": HOW[info.how], "reason": reason}
+    return {"how": info.how, "reason": reason}
 
 
 def _why_off() -> str:
