@@ -1,5 +1,5 @@
 # cython: language_level=3str, embedsignature=True, embedsignature.format=clinic, binding=False
-# cython: subinterpreters_compatible=shared_gil, auto_pickle=False
+# cython: subinterpreters_compatible=shared_gil, auto_pickle=False, autotestdict=False
 """The native core: detects restores, counts them, and guards what draws randomness.
 
 Python decides and reports (snapsafe_rt.activation, .sources, .status); this module is private to the package. The rooms
@@ -13,6 +13,12 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strcmp
 
 from native cimport *
+
+cdef extern from *:
+    """
+    /* Cython leaves a static function behind that it does not call while names are not compressed (setup.py). */
+    #pragma GCC diagnostic ignored "-Wunused-function"
+    """
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeFSDefault(const char*)

@@ -55,7 +55,9 @@ static inline void nothing(PyObject *self)
 SS_FOR_EACH_GUARD(SS_ENTRY)
 
 #define SS_ROW(id, module, type, method, convention, role, function)                                                   \
-    [SS_GUARD_##id] = {(void *)entry_##id, module, type, method, SS_FLAGS_##convention},
+    [SS_GUARD_##id] = {module, type, method, SS_FLAGS_##convention},
 const ss_guard_row ss_guard_rows[SS_GUARD_COUNT] = {SS_FOR_EACH_GUARD(SS_ROW)};
+#define SS_ENTRY_OF(id, ...) [SS_GUARD_##id] = (void *)entry_##id,
+void *const ss_guard_entries[SS_GUARD_COUNT] = {SS_FOR_EACH_GUARD(SS_ENTRY_OF)};
 
 #endif

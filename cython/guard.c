@@ -17,19 +17,19 @@ static PyMethodDef *definition(PyObject *callable)
 /* Needs the GIL. 0, or -1 with no exception set. */
 static int exchange(enum ss_guard_id id, PyObject *callable)
 {
-    const ss_guard_row *row = &ss_guard_rows[id];
+    void *entry = ss_guard_entries[id];
     ss_guard *guard = &ss_guards[id];
     PyMethodDef *def = definition(callable);
     const int conventions = METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD;
-    if (!def || (def->ml_flags & conventions) != row->flags)
+    if (!def || (def->ml_flags & conventions) != ss_guard_rows[id].flags)
         return -1;
     void *now = (void *)__atomic_load_n(&def->ml_meth, __ATOMIC_ACQUIRE);
-    if (now != row->replacement) {
+    if (now != entry) {
         if (guard->def && guard->def != def && ss_guard_active(id))
             return -1; /* another copy of the extension; its original may be another function */
         guard->def = def;
         __atomic_store_n(&guard->original, now, __ATOMIC_RELEASE);
-        __atomic_store_n(&def->ml_meth, (PyCFunction)row->replacement, __ATOMIC_RELEASE);
+        __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
     }
     /* A JIT trace compiled before the exchange has the old pointer in it (CPython 3.15, PYTHON_JIT=1). */
     if (Py_IS_TYPE(callable, &PyMethodDescr_Type))

@@ -71,13 +71,14 @@ enum ss_guard_id {
     SS_GUARD_COUNT
 };
 
-/* What stands in a row. Texts and not pointers to them: nothing to relocate at each start. */
+/* What stands in a row, and the function made of it (entries.h). Texts and not pointers to them, and the functions apart: a
+   start relocates what holds an address. */
 typedef struct {
-    void *replacement;
     char module[20], type[12], method[32];
     int flags; /* METH_ flags of the convention */
 } ss_guard_row;
-extern const ss_guard_row ss_guard_rows[SS_GUARD_COUNT]; /* entries.h */
+extern const ss_guard_row ss_guard_rows[SS_GUARD_COUNT];
+extern void *const ss_guard_entries[SS_GUARD_COUNT];
 
 typedef struct {
     PyMethodDef *def;
@@ -117,7 +118,7 @@ void ss_guard_remove(enum ss_guard_id id);
 
 static inline int ss_guard_active(enum ss_guard_id id)
 {
-    return ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guard_rows[id].replacement;
+    return ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guard_entries[id];
 }
 
 /* Is the guard of "module.method" in place, or are all of "module.Type"? -1: no row has that name. */
