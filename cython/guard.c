@@ -86,8 +86,11 @@ int ss_guarded(const char *name)
         const ss_guard_row *row = &ss_guard_rows[id];
         const size_t length = strlen(row->module);
         if (strncmp(name, row->module, length) == 0 && name[length] == '.' &&
-            strcmp(name + length + 1, row->type[0] ? row->type : row->method) == 0)
-            outcome = outcome != 0 && ss_guard_active(id);
+            strcmp(name + length + 1, row->type[0] ? row->type : row->method) == 0) {
+            const int active = ss_guard_active(id);
+            /* A function has a row for each convention that it ever had; of a type's methods none may be missing. */
+            outcome = outcome < 0 ? active : row->type[0] ? outcome && active : outcome || active;
+        }
     }
     return outcome;
 }

@@ -24,7 +24,7 @@
     X(GETRANDOM, "posix", "", "getrandom", KEYWORDS, REPLACED, guard_getrandom)                                        \
     X(FORK, "posix", "", "fork", NOARGS, REPLACED, guard_fork)                                                         \
     X(FORKPTY, "posix", "", "forkpty", NOARGS, REPLACED, guard_fork)                                                   \
-    X(UNSHARE, "posix", "", "unshare", KEYWORDS, REPLACED, guard_unshare)                                              \
+    X(UNSHARE, "posix", "", "unshare", KEYWORDS, REPLACED, guard_unshare) /* from 3.12 on */                           \
     X(CREATE_DYNAMIC, "_imp", "", "create_dynamic", FASTCALL, REPLACED, guard_create_dynamic)                          \
     X(EXEC_DYNAMIC, "_imp", "", "exec_dynamic", O, REPLACED, guard_exec)                                               \
     X(CREATE_BUILTIN, "_imp", "", "create_builtin", O, REPLACED, guard_create_builtin)                                 \
