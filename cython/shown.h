@@ -220,23 +220,10 @@ SS_SHOW(SS_WATCHER_FIELDS, WatcherState, const ss_watcher_info *info)
 /* ---- numbers ---- */
 
 #define SS_NUMBERS(X)                                                                                                  \
-    X(WATCH_ITEMS, SS_WATCH_ITEMS)                                                                                     \
-    X(FENCE_SECONDS, SS_FENCE_SECONDS)                                                                                 \
-    X(RECORD_VERSION, SS_RECORD_VERSION)                                                                               \
-    X(RECORD_TEXT, SS_RECORD_TEXT)                                                                                     \
-    X(RECORD_ROOM, SS_RECORD_ROOM)                                                                                     \
-    X(VMCLOCK_MAGIC, SS_VMCLOCK_MAGIC)                                                                                 \
-    X(VMCLOCK_SIZE, SS_VMCLOCK_SIZE)                                                                                   \
-    X(VMCLOCK_OFF_VERSION, SS_VMCLOCK_OFF_VERSION)                                                                     \
-    X(VMCLOCK_OFF_SEQ, SS_VMCLOCK_OFF_SEQ)                                                                             \
-    X(VMCLOCK_OFF_FLAGS, SS_VMCLOCK_OFF_FLAGS)                                                                         \
-    X(VMCLOCK_OFF_GENERATION, SS_VMCLOCK_OFF_GENERATION)                                                               \
-    X(VMCLOCK_FLAG_GENERATION, SS_VMCLOCK_FLAG_GENERATION)                                                             \
-    X(FILE_OFF_RESEEDED, SS_FILE_OFF_RESEEDED)                                                                         \
-    X(FILE_OFF_FROZEN, SS_FILE_OFF_FROZEN)                                                                             \
-    X(FILE_OFF_MANAGED, SS_FILE_OFF_MANAGED)                                                                           \
-    X(FILE_OFF_ORIGIN, SS_FILE_OFF_ORIGIN)                                                                             \
-    X(FILE_OFF_SEEN, SS_FILE_OFF_SEEN)
+    X(WATCH_ITEMS) X(FENCE_SECONDS) X(RECORD_VERSION) X(RECORD_TEXT) X(RECORD_ROOM) X(VMCLOCK_MAGIC)                   \
+    X(VMCLOCK_SIZE) X(VMCLOCK_OFF_VERSION) X(VMCLOCK_OFF_SEQ) X(VMCLOCK_OFF_FLAGS) X(VMCLOCK_OFF_GENERATION)           \
+    X(VMCLOCK_FLAG_GENERATION) X(FILE_OFF_RESEEDED) X(FILE_OFF_FROZEN) X(FILE_OFF_MANAGED) X(FILE_OFF_ORIGIN)          \
+    X(FILE_OFF_SEEN)
 
 /* Of what the status page leads to (record.h): where each field lies that is read from outside. */
 #define SS_OFFSETS(X)                                                                                                  \
@@ -245,11 +232,10 @@ SS_SHOW(SS_WATCHER_FIELDS, WatcherState, const ss_watcher_info *info)
     X(ss_epoch_cold, last_ns) X(ss_epoch_cold, last_certain) X(ss_epoch_cold, last_cause)                              \
     X(ss_fence_state, started_ns) X(ss_fence_state, failures) X(ss_fence_state, host_epoch)                            \
     X(ss_fence_state, host_size) X(ss_fence_state, host_used) X(ss_fence_state, kernel_reseeded)                       \
-    X(ss_fence_state, cpu) X(ss_fence_state, hash) X(ss_fence_state, held)                                             \
-    X(ss_source, page) X(ss_source, length) X(ss_source, kind) X(ss_source, word) X(ss_source, device)                 \
-    X(ss_source, let_go) X(ss_source, dev) X(ss_source, ino) X(ss_source, lost) X(ss_source, stuck)                    \
-    X(ss_library_table, address) X(ss_library_table, entry) X(ss_library_table, count) X(ss_library_table, state)      \
-    X(ss_library_table, failing) X(ss_library_table, path)
+    X(ss_fence_state, cpu) X(ss_fence_state, hash) X(ss_fence_state, held) X(ss_source, page) X(ss_source, length)     \
+    X(ss_source, kind) X(ss_source, word) X(ss_source, device) X(ss_source, let_go) X(ss_source, dev)                  \
+    X(ss_source, ino) X(ss_source, lost) X(ss_source, stuck) X(ss_library_table, address) X(ss_library_table, entry)   \
+    X(ss_library_table, count) X(ss_library_table, state) X(ss_library_table, failing) X(ss_library_table, path)
 
 /* {name: number}, with "struct.field": its offset among them. */
 static PyObject *ss_numbers(void)
@@ -259,7 +245,7 @@ static PyObject *ss_numbers(void)
         const char *name;
         long long number;
     } each[] = {
-#define SS_EACH(name, number) {#name, number},
+#define SS_EACH(name) {#name, SS_##name},
         SS_NUMBERS(SS_EACH)
 #undef SS_EACH
 #define SS_EACH(type, field) {#type "." #field, offsetof(type, field)},

@@ -1,131 +1,74 @@
 # The native core's face, checked against the built module by stubtest (.ci/lint). Docstrings are in cython/.
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any, Generic, Literal, TypeVar, final, type_check_only
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, final, type_check_only
 from uuid import UUID
 
 _T = TypeVar("_T")
 
-# The words of words(), compared with it by tests/unit/test_native_facts.py.
+# From words(), compared with it by tests/unit/test_native_facts.py.
 _Cause = Literal["", "generation", "disruption", "notified", "source"]
 _Fence = Literal["down", "cpu", "host", "degraded"]
 _How = Literal["off", "poll", "inotify", "timer", "starting"]
 _Contact = Literal["none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard"]
 _Openssl = Literal["none", "guarded", "displaced", "ineffective", "fips", "symbols", "full", "released"]
 _Sqlite = Literal["none", "seen", "ready", "symbols", "full", "released", "held"]
-_Kind = Literal["vmclock", "sysgenid"]
 _Word = Literal["none", "generation", "disruption"]
-_Source = Literal[
-    "",
-    "missing",
-    "forbidden",
-    "system",
-    "not a file",
-    "filesystem",
-    "writable",
-    "owner",
-    "short",
-    "magic",
-    "version",
-    "no generation",
-    "full",
-    "lost",
-]
 
 @type_check_only  # a struct sequence, made when it is first shown
-class SourceState:
-    @property
-    def word(self) -> _Word: ...
-    @property
-    def device(self) -> bool: ...
-    @property
-    def let_go(self) -> bool: ...
-    @property
-    def synchronous(self) -> bool: ...
-    @property
-    def lost(self) -> bool: ...
-    @property
-    def stuck(self) -> bool: ...
-    @property
-    def dev(self) -> int: ...
-    @property
-    def ino(self) -> int: ...
-    @property
-    def rdev(self) -> int: ...
-    @property
-    def value(self) -> int: ...
-    @property
-    def reseeded(self) -> int: ...
-    @property
-    def origin(self) -> int: ...
+class SourceState(NamedTuple):
+    word: _Word
+    device: bool
+    let_go: bool
+    synchronous: bool
+    lost: bool
+    stuck: bool
+    dev: int
+    ino: int
+    rdev: int
+    value: int
+    reseeded: int
+    origin: int
 
 @type_check_only  # a struct sequence, made when it is first shown
-class EpochState:
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def generation(self) -> int: ...
-    @property
-    def restores(self) -> int: ...
-    @property
-    def cause(self) -> _Cause: ...
-    @property
-    def last_certain(self) -> int: ...
-    @property
-    def source(self) -> int: ...
-    @property
-    def last_ns(self) -> int: ...
-    @property
-    def synchronous(self) -> bool: ...
+class EpochState(NamedTuple):
+    epoch: int
+    generation: int
+    restores: int
+    cause: _Cause
+    last_certain: int
+    source: int
+    last_ns: int
+    synchronous: bool
 
 @type_check_only  # a struct sequence, made when it is first shown
-class EntropyState:
-    @property
-    def fence(self) -> _Fence: ...
-    @property
-    def seconds_left(self) -> float: ...
-    @property
-    def cpu(self) -> bool: ...
-    @property
-    def hash(self) -> bool: ...
-    @property
-    def kernel_reseeded(self) -> bool: ...
-    @property
-    def host_left(self) -> int: ...
-    @property
-    def failures(self) -> int: ...
+class EntropyState(NamedTuple):
+    fence: _Fence
+    seconds_left: float
+    cpu: bool
+    hash: bool
+    kernel_reseeded: bool
+    host_left: int
+    failures: int
 
 @type_check_only  # a struct sequence, made when it is first shown
-class LibcryptoState:
-    @property
-    def path(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def state(self) -> _Openssl: ...
-    @property
-    def calls(self) -> int: ...
-    @property
-    def reseeds(self) -> int: ...
-    @property
-    def failures(self) -> int: ...
-    @property
-    def failing(self) -> bool: ...
+class LibcryptoState(NamedTuple):
+    path: str
+    version: int
+    state: _Openssl
+    calls: int
+    reseeds: int
+    failures: int
+    failing: bool
 
 @type_check_only  # a struct sequence, made when it is first shown
-class LibsqliteState:
-    @property
-    def path(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def state(self) -> _Sqlite: ...
-    @property
-    def fenced(self) -> bool: ...
-    @property
-    def resets(self) -> int: ...
-    @property
-    def delays(self) -> int: ...
+class LibsqliteState(NamedTuple):
+    path: str
+    version: str
+    state: _Sqlite
+    fenced: bool
+    resets: int
+    delays: int
 
 class PerGeneration(Generic[_T]):
     def __init__(self, factory: Callable[[], _T]) -> None: ...
@@ -153,9 +96,9 @@ class Uuid:
 
 def words() -> dict[str, tuple[str, ...]]: ...
 def numbers() -> dict[str, int]: ...
-def map_source(kind: str, path: str, /) -> tuple[_Source, int, int]: ...
+def map_source(kind: str, path: str, /) -> tuple[str, int, int]: ...
 def in_user_namespace() -> bool: ...
-def map_descriptor(kind: str, fd: int, /) -> tuple[_Source, int, int]: ...
+def map_descriptor(kind: str, fd: int, /) -> tuple[str, int, int]: ...
 def let_go(index: int, /) -> int: ...
 def identify_source(index: int, /) -> tuple[int, int]: ...
 def describe_source(index: int, /) -> SourceState: ...
@@ -199,15 +142,11 @@ def discard_pool() -> None: ...
 def pool_left() -> int: ...
 
 @type_check_only  # a struct sequence, made when it is first shown
-class WatcherState:
-    @property
-    def running(self) -> bool: ...
-    @property
-    def how(self) -> _How: ...
-    @property
-    def error(self) -> int: ...
-    @property
-    def wakeups(self) -> int: ...
+class WatcherState(NamedTuple):
+    running: bool
+    how: _How
+    error: int
+    wakeups: int
 
 class Turn:
     @property
