@@ -11,14 +11,14 @@ import os
 import runpy
 import sys
 
-activation = sys.modules.get("snapsafe_rt.activation")
-active = activation is not None and activation.state.active
+room = sys.modules.get("snapsafe_rt.state")
+active = room is not None and room.state.active
 
 order = runpy.run_path(sys.argv[1])["order"]
 COUNT = int(sys.argv[2])
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-from snapsafe_rt.publish import FileSource  # noqa: E402
+from snapsafe_rt.source.vmclock_file import FileSource  # noqa: E402
 
 SOURCE = FileSource("/run/snapsafe/vmclock0")
 

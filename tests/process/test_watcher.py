@@ -156,7 +156,7 @@ def test_a_truncated_source_is_lost_and_kills_nobody(run):
     def callback(): calls.append(snapsafe_rt.cause())
     asleep("inotify")
     os.truncate(path, 0)
-    assert until(lambda: calls and native.epoch() == snapsafe_rt.events.barrier.delivered), calls
+    assert until(lambda: calls and native.epoch() == snapsafe_rt.restore.events.barrier.delivered), calls
     assert set(calls) == {"source"} and snapsafe_rt.status().source is None
     """)
 
@@ -202,7 +202,7 @@ def test_a_source_that_is_replaced(run_python, source_file, shm_path, change):
     asleep("inotify")
     {change}
     inode = os.stat(path).st_ino
-    assert until(lambda: getattr(snapsafe_rt.activation.state.watched, "identity", (0, 0))[1] == inode)
+    assert until(lambda: getattr(snapsafe_rt.state.state.watched, "identity", (0, 0))[1] == inode)
     assert settle() == [] and calls and set(calls) == {{"source"}}, calls
     asleep("inotify")
     assert restore() == [] and calls[-1] == "generation", calls
@@ -388,7 +388,7 @@ def test_nothing_starts_again_at_exit(run):
     import atexit
     def late():
         snapsafe_rt.register_after_restore(calls.append, 2)
-        snapsafe_rt.activation.probe(now=True)
+        snapsafe_rt.source.probe.probe(now=True)
         bump()
         snapsafe_rt.check()
         assert until(lambda: len(threads()) == 1), threads()

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from snapsafe_rt import announcing, outside, publish, sources
 from snapsafe_rt.core import native
-from snapsafe_rt.patches import openssl, sqlite3
+from snapsafe_rt.guards import openssl, sqlite3
+from snapsafe_rt.report import remote
+from snapsafe_rt.snapshot import announcers
+from snapsafe_rt.source import selection, vmclock_file
 
 ROOT = Path(__file__).parents[2]
 STUB = ast.parse((ROOT / "snapsafe_rt/_core.pyi").read_text())
@@ -22,8 +24,8 @@ def shown():
     import sqlite3  # noqa: F401
     import ssl  # noqa: F401
 
-    kind, path = next(("vmclock", path) for path in publish.private_folders())
-    file = publish.FileSource(f"{path}/snapsafe-facts").create()
+    kind, path = next(("vmclock", path) for path in vmclock_file.private_folders())
+    file = vmclock_file.FileSource(f"{path}/snapsafe-facts").create()
     _, _, slot = native.map_source(kind, file.path)
     Path(file.path).unlink()
     yield "SourceState", native.describe_source(slot)
@@ -71,28 +73,28 @@ def test_words_are_as_the_stub_says():
 
 def test_words_without_a_core():
     words = native.words()
-    assert words["how"] == outside.HOW
-    assert words["cause"] == outside.CAUSES
-    assert words["contact"] == outside.CONTACT
-    assert words["openssl"] == outside.OPENSSL
-    assert words["sqlite"] == outside.SQLITE
-    assert words["kind"] == sources._KINDS
-    assert words["source"] == ("", *sources._REASONS)
-    assert {"none", *sources._RANK_OF} == set(words["word"])
+    assert words["how"] == remote.HOW
+    assert words["cause"] == remote.CAUSES
+    assert words["contact"] == remote.CONTACT
+    assert words["openssl"] == remote.OPENSSL
+    assert words["sqlite"] == remote.SQLITE
+    assert words["kind"] == selection._KINDS
+    assert words["source"] == ("", *selection._REASONS)
+    assert {"none", *selection._RANK_OF} == set(words["word"])
     assert set(openssl.REASONS) == set(words["openssl"]) - {"none", "guarded", "released"}
     assert set(sqlite3.REASONS) == set(words["sqlite"]) - {"none", "seen", "ready", "released"}
-    states = announcing.ABSENT, announcing.UNTRUSTED, announcing.FAILED, announcing.ENDED
-    assert ("none", *states, announcing.ASKED, announcing.HELD, announcing.HEARD) == words["contact"]
+    states = announcers.ABSENT, announcers.UNTRUSTED, announcers.FAILED, announcers.ENDED
+    assert ("none", *states, announcers.ASKED, announcers.HELD, announcers.HEARD) == words["contact"]
 
 
 @pytest.mark.parametrize(
     ("name", "layout"),
     [
-        ("ss_hot_state", outside._HOT),
-        ("ss_epoch_cold", outside._COLD),
-        ("ss_fence_state", outside._FENCE),
-        ("ss_source", outside._SOURCE),
-        ("ss_library_table", outside._LIBRARIES),
+        ("ss_hot_state", remote._HOT),
+        ("ss_epoch_cold", remote._COLD),
+        ("ss_fence_state", remote._FENCE),
+        ("ss_source", remote._SOURCE),
+        ("ss_library_table", remote._LIBRARIES),
     ],
 )
 def test_structs_that_are_read_from_outside(name, layout):
@@ -111,12 +113,12 @@ def test_structs_that_are_read_from_outside(name, layout):
 
 def test_numbers_without_a_core():
     numbers = native.numbers()
-    assert numbers["FENCE_SECONDS"] == outside.FENCE_SECONDS
-    assert (numbers["RECORD_VERSION"], numbers["RECORD_TEXT"]) == (outside.VERSION, outside.TEXT_AT)
+    assert numbers["FENCE_SECONDS"] == remote.FENCE_SECONDS
+    assert (numbers["RECORD_VERSION"], numbers["RECORD_TEXT"]) == (remote.VERSION, remote.TEXT_AT)
     assert native.record_room() == numbers["RECORD_ROOM"]
-    assert numbers["VMCLOCK_MAGIC"] == publish.MAGIC
-    assert numbers["VMCLOCK_SIZE"] == publish.LAYOUT
-    assert numbers["VMCLOCK_FLAG_GENERATION"] == publish.HAS_GENERATION
+    assert numbers["VMCLOCK_MAGIC"] == vmclock_file.MAGIC
+    assert numbers["VMCLOCK_SIZE"] == vmclock_file.LAYOUT
+    assert numbers["VMCLOCK_FLAG_GENERATION"] == vmclock_file.HAS_GENERATION
     for ours, theirs in (
         ("SEQ", "VMCLOCK_OFF_SEQ"),
         ("FLAGS", "VMCLOCK_OFF_FLAGS"),
@@ -127,12 +129,12 @@ def test_numbers_without_a_core():
         ("ORIGIN", "FILE_OFF_ORIGIN"),
         ("SEEN", "FILE_OFF_SEEN"),
     ):
-        assert getattr(publish, f"OFF_{ours}") == numbers[theirs], ours
+        assert getattr(vmclock_file, f"OFF_{ours}") == numbers[theirs], ours
 
 
 def test_unreliable_filesystems():
     """The core knows them by number, Python by the name that mountinfo has."""
     function = re.search(r"unreliable_filesystem\(int fd\)\n\{(.*?)\n\}", (ROOT / "cython/source.c").read_text(), re.S)
     named = {name for found in re.findall(r"/\* (.*?) \*/", function[1]) for name in found.split(", ")}
-    assert all(name.startswith(publish.UNRELIABLE) for name in named)
-    assert all(any(name.startswith(known) for name in named) for known in publish.UNRELIABLE)
+    assert all(name.startswith(vmclock_file.UNRELIABLE) for name in named)
+    assert all(any(name.startswith(known) for name in named) for known in vmclock_file.UNRELIABLE)
