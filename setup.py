@@ -50,11 +50,13 @@ if supported and platform.python_implementation() == "CPython":
             ["cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],
             include_dirs=["cython"],
             depends=[*glob.glob("cython/*.[hp]*"), "snapsafe_rt/settings.py", "snapsafe_rt/guards/table.py"],
-            # Types of each interpreter's own; static ones would be shared, and visited by the collector before they are
-            # ready (a crash at import, on 3.11).
             define_macros=[
+                # Types of each interpreter's own; static ones would be shared, and visited by the collector before they
+                # are ready (a crash at import, on 3.11).
                 ("CYTHON_USE_MODULE_STATE", "1"),
                 ("CYTHON_USE_TYPE_SPECS", "1"),
+                # To unpack 2 KB of names takes each start longer than to map them.
+                ("CYTHON_COMPRESS_STRINGS", "0"),
                 *((name, f'"{value}"') for name, value in told.items()),
             ],
             extra_compile_args=flags,

@@ -22,7 +22,7 @@ def restore(times: int = 1) -> None:
 def fence() -> bool | None:
     """Is the fence up? None where nothing is activated."""
     core = sys.modules.get("snapsafe_rt._core")
-    return bool(core.inspect_entropy().fence) if core is not None and activated() else None
+    return core.inspect_entropy().fence != "down" if core is not None and activated() else None
 
 
 def activated() -> bool:

@@ -484,7 +484,7 @@ void ss_entropy_inspect(ss_entropy_info *ret_info)
     ret_info->host_left = host_left();
     ret_info->cpu = cpu_kind() != CPU_NONE;
     ret_info->hash = __atomic_load_n(&degraded_sha512, __ATOMIC_ACQUIRE) != NULL;
-    ret_info->privileged = __atomic_load_n(&ss_fence.kernel_reseeded, __ATOMIC_ACQUIRE);
+    ret_info->kernel_reseeded = __atomic_load_n(&ss_fence.kernel_reseeded, __ATOMIC_ACQUIRE);
     ret_info->failures = __atomic_load_n(&ss_fence.failures, __ATOMIC_RELAXED);
     ret_info->fence = !ss_fence_up()        ? SS_FENCE_DOWN
                       : ret_info->cpu       ? SS_FENCE_CPU

@@ -84,7 +84,7 @@ typedef struct {
     double seconds_left;
     bool cpu;                /* a CPU stream is there */
     bool hash;               /* degraded entropy has a hash to condition it with */
-    bool privileged;         /* the last restore's reseed of the kernel was permitted and done */
+    bool kernel_reseeded;    /* the last restore's reseed of the kernel was permitted and done */
     size_t host_left;        /* bytes of the host's stream not used yet */
     uint64_t failures;       /* fills that got no entropy from anywhere */
 } ss_entropy_info;

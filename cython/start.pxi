@@ -103,6 +103,10 @@ cdef int rank_of(int index) noexcept:
     return (source.word - 1) if source.device else 2
 
 
+cdef str kind_word(int kind):
+    return "vmclock" if kind == SS_KIND_VMCLOCK else "sysgenid"
+
+
 cdef bint is_barred(ss_start_candidate* one) noexcept:
     return one.status != 0 and strncmp(one.path, "/dev/", 5) == 0 and strncmp(one.path, "/dev/shm/", 9) != 0
 
@@ -140,10 +144,11 @@ cdef void forget_start() noexcept:
     ss_started_count = -1
 
 
-def start(str root not None, bint elsewhere):
+def start(str root not None, /):
     """Activate this process, if that takes nothing but what is done here. Returns whether it did; else Python activates.
 
-    `root`: the package's folder; `elsewhere`: nothing on sys.path has the package, so it is imported from `root`.
+    `root`: the folder of the package that this core is of. `import snapsafe_rt` finds that one from here on, whatever
+    sys.path says later.
     """
     global ss_started_count, _root
     cdef int count, slot
@@ -167,11 +172,11 @@ def start(str root not None, bint elsewhere):
     raise_fence()
     with nogil:
         ss_epoch_watch(slot, True)
-    _root = root if elsewhere else None
+    _root = root
     install_finder()
     register_fork()
     _page.clear()
-    _page["row"] = [("os", "guarded" if guarded("urandom") and guarded("getrandom") else "unprotected", "", "0")]
+    _page["row"] = [("os", "guarded" if guarded("posix.urandom") and guarded("posix.getrandom") else "unprotected", "", "0")]
     _page["source"] = source_lines()
     if getenv("SNAPSAFE_SOURCES") == text:
         _page["setting"] = [("SNAPSAFE_SOURCES", PyUnicode_DecodeFSDefault(text))]
@@ -188,8 +193,8 @@ def started():
     activated this process, or nobody did."""
     if ss_started_count < 0:
         return None
-    return [(ss_started[i].kind, PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
-             ss_started[i].status, ss_started[i].error) for i in range(ss_started_count)], list(_failed)
+    return [(kind_word(ss_started[i].kind), PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
+             ss_source_word(ss_started[i].status), ss_started[i].error) for i in range(ss_started_count)], list(_failed)
 
 
 # ---- the package, imported when the first module of the table is ----
@@ -267,7 +272,7 @@ def register_fork():
         _fork_registered = True
 
 
-def on_fork(function):
+def on_fork(function, /):
     """Call `function` in a child that goes on with the same program."""
     global _forked
     _forked = function
@@ -301,7 +306,7 @@ _page_active, _page_why_not = "0", ""
 _page_problem = ""
 
 
-def page_put(str kind not None, lines not None):
+def page_put(str kind not None, lines not None, /):
     """Replace the lines of one kind: each a tuple of str. Never raises; page_problem() says why nothing is shown.
 
     A subinterpreter of an activated process writes nothing: the page is the process's.
@@ -315,7 +320,7 @@ def page_put(str kind not None, lines not None):
     page_write()
 
 
-def page_header(bint active, str why_not not None):
+def page_header(bint active, str why_not not None, /):
     """Say whether the process is active, and if not, why."""
     global _page_active, _page_why_not
     if owned_elsewhere():
@@ -324,7 +329,7 @@ def page_header(bint active, str why_not not None):
     page_write()
 
 
-def page_lines(str kind not None):
+def page_lines(str kind not None, /):
     """What was put last."""
     return _page.get(kind, [])
 
@@ -348,7 +353,7 @@ cdef void page_write() noexcept:
     cdef long long now = ss_start_now_us()
     try:
         python = Py_GetVersion().split()[0].decode()
-        head = ("snapsafe", SS_VERSION.decode(), f"{_implementation.name} {python}", f"{now // 1000000}.{now % 1000000:06}",
+        head = ("snapsafe", SS_VERSION.decode(), f"cpython {python}", f"{now // 1000000}.{now % 1000000:06}",
                 _page_active, _page_why_not)
         lines = ["\t".join([escaped(field) for field in head])]
         for kind, entries in _page.items():
@@ -373,7 +378,7 @@ cdef list source_lines():
     for i in range(ss_started_count):
         one = ss_started[i]
         usable = one.status == 0
-        name = ("vmclock:" if one.kind == 0 else "sysgenid:") + PyUnicode_DecodeFSDefault(one.path)
+        name = f"{kind_word(one.kind)}:{PyUnicode_DecodeFSDefault(one.path)}"
         lines.append((str(one.slot if usable else -1), str(rank_of(one.slot) if usable else 0), name, "", "",
-                      str(one.status), str(one.error)))
+                      ss_source_word(one.status), str(one.error)))
     return lines

@@ -254,8 +254,8 @@ cdef class Uuid:
         return stands_for(self.names, self.key_last, self.last_object) and stands_for(
             self.names, self.key_counter, self.counter_object)
 
-    # Shows the state in the module's globals. The state is ahead of them for a moment: what is drawn meanwhile goes by
-    # it.
+    # Writes the state into the module's globals, where the module's own code reads it. Another thread may draw before
+    # that is done: it goes by the state, which moved first.
     cdef int mirror(self, uint64_t last, uint64_t counter, bint moved) except -1:
         self.mirroring += 1
         try:

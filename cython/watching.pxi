@@ -17,11 +17,11 @@ cdef extern from *:
         PyObject *function = ss_event_function;
         if (function) {
             Py_INCREF(function);
-            PyObject *bits = PyLong_FromUnsignedLong(why);
-            PyObject *result = bits ? PyObject_CallOneArg(function, bits) : NULL;
+            PyObject *paths = why & SS_WOKE_PATHS ? Py_True : Py_False;
+            PyObject *heard = why & SS_WOKE_HEARD ? Py_True : Py_False;
+            PyObject *result = PyObject_CallFunctionObjArgs(function, paths, heard, NULL);
             if (!result)
                 PyErr_WriteUnraisable(function);
-            Py_XDECREF(bits);
             Py_XDECREF(result);
             Py_DECREF(function);
         }
@@ -56,12 +56,13 @@ cdef extern from *:
     char* strdup(const char*) nogil
 
 
-def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None):
+def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None, /):
     """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
 
     An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or
-    (address, greeting, is it Varlink) as in contact.h. `function` is called with SS_WOKE_ bits. Raises OSError where no
-    thread could be started, ValueError for more than SS_WATCH_ITEMS items.
+    (address, greeting, is it Varlink) as in contact.h. `function` is called with two answers: did a path lead somewhere
+    else (SS_WOKE_PATHS), has who announces snapshots said something (SS_WOKE_HEARD)? Raises OSError where no thread
+    could be started, ValueError for more than SS_WATCH_ITEMS items.
     """
     cdef ss_watch_item plan[SS_WATCH_ITEMS]
     cdef ss_contact_plan link_plan
@@ -110,12 +111,12 @@ def resume_watching():
         ss_watcher_resume()
 
 
-def calling(bint begins):
+def calling(bint begins, /):
     """A callback of the program begins, or has ended."""
     ss_watcher_calling(begins)
 
 
-def wait_quiet(int milliseconds):
+def wait_quiet(int milliseconds, /):
     """Wait until no thread of the watcher runs an event. False if one still does."""
     cdef bint quiet
     with nogil:
@@ -124,10 +125,10 @@ def wait_quiet(int milliseconds):
 
 
 def contact_state():
-    """(enum ss_contact_state, errno or 0)."""
+    """(state, errno or 0)."""
     cdef int error
     cdef int state = ss_contact_inspect(&error)
-    return state, error
+    return ss_contact_word(state), error
 
 
 def contact_take():
@@ -145,10 +146,10 @@ def inspect_watcher():
     """ss_watcher_info of watcher.h."""
     cdef ss_watcher_info info
     ss_watcher_inspect(&info)
-    return _State(running=<bint>info.running, how=info.how, error=info.error, wakeups=info.wakeups)
+    return ss_show_WatcherState(globals(), &info)
 
 
-def report_unraisable(error, source):
+def report_unraisable(error, source, /):
     """To sys.unraisablehook, as os.register_at_fork's callbacks do."""
     PyErr_SetObject(type(error), error)
     PyErr_WriteUnraisable(source)
@@ -298,54 +299,49 @@ cdef void come_back() noexcept:
 
 
 # Returns what the original does.
-cdef PyObject* alone(int number, PyObject* module, PyObject* args, int kind) noexcept:
+cdef PyObject* alone(PyObject* module, PyObject* args, ss_guard* guard, int kind) noexcept:
     cdef uint64_t process = ss_process_token()
     cdef PyObject* value
     step_back(kind)
-    value = (<PyCFunction>ss_guards[number].original)(module, args)
+    value = ss_call(guard, module, args)
     if ss_process_token() != process:
         ss_keep_thread_state()
     come_back()
     return value
 
 
-cdef PyObject* guard_fork(PyObject* module, PyObject* nothing) noexcept:
-    return alone(SS_GUARD_FORK, module, nothing, 1)
+cdef PyObject* guard_fork "guard_fork"(PyObject* module, PyObject* nothing, ss_guard* guard) noexcept:
+    return alone(module, nothing, guard, 1)
 
 
-cdef PyObject* guard_forkpty(PyObject* module, PyObject* nothing) noexcept:
-    return alone(SS_GUARD_FORKPTY, module, nothing, 1)
-
-
-# Only where the child runs Python before it executes the program: preexec_fn is the last argument or the one before.
-cdef PyObject* guard_fork_exec(PyObject* module, PyObject* args) noexcept:
-    cdef Py_ssize_t count = raw_tuple_size(args)
-    if count > 1 and (raw_callable(raw_tuple_item(args, count - 1)) or raw_callable(raw_tuple_item(args, count - 2))):
-        return alone(SS_GUARD_FORK_EXEC, module, args, 2)
-    return (<PyCFunction>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args)
-
-
-cdef PyObject* guard_fork_exec_fast(PyObject* module, PyObject** args, Py_ssize_t count) noexcept:
+# The threads step back only where the child runs Python before it executes the program: preexec_fn is the last argument
+# or the one before.
+cdef PyObject* guard_fork_exec "guard_fork_exec"(PyObject* module, PyObject** args, Py_ssize_t count,
+                                                 ss_guard* guard) noexcept:
     cdef PyObject* value
     cdef bint python = count > 1 and (raw_callable(args[count - 1]) or raw_callable(args[count - 2]))
     if python:
         step_back(2)
-    value = (<ss_fast>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args, count)
+    value = ss_call_fast(guard, module, args, count)
     if python:
         come_back()
     return value
 
 
+# The same up to 3.11.
+cdef PyObject* guard_fork_exec_311 "guard_fork_exec_311"(PyObject* module, PyObject* args,
+                                                         ss_guard* guard) noexcept:
+    cdef Py_ssize_t count = raw_tuple_size(args)
+    if count > 1 and (raw_callable(raw_tuple_item(args, count - 1)) or raw_callable(raw_tuple_item(args, count - 2))):
+        return alone(module, args, guard, 2)
+    return ss_call(guard, module, args)
+
+
 # A process with several threads cannot enter a user namespace.
-cdef PyObject* guard_unshare(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names) noexcept:
+cdef PyObject* guard_unshare "guard_unshare"(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names,
+                                             ss_guard* guard) noexcept:
     cdef PyObject* value
     step_back(0)
-    value = (<ss_fast_keywords>ss_guards[SS_GUARD_UNSHARE].original)(module, args, count, names)
+    value = ss_call_keywords(guard, module, args, count, names)
     come_back()
     return value
-
-
-# _posixsubprocess: METH_VARARGS up to 3.11, METH_FASTCALL since.
-cdef void guard_subprocess(PyObject* module) noexcept:
-    if guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_FASTCALL, <void*>&guard_fork_exec_fast) != 0:
-        guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_VARARGS, <void*>&guard_fork_exec)

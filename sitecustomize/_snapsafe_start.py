@@ -67,7 +67,7 @@ def _start() -> bool:
         except BaseException:
             del sys.modules[name]
             raise
-    started: bool = sys.modules[name].start(root, first is None)
+    started: bool = sys.modules[name].start(root)
     return started
 
 

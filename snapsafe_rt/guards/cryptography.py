@@ -33,7 +33,7 @@ def protection() -> tuple[str, str]:
     if module is None:
         return "not loaded", "renewed as soon as it is imported"
     provider = native.provider(module.__file__, "RAND_bytes") if module.__file__ else None
-    if provider and (provider, 1) in native.libcrypto_states():
+    if provider and (provider, "guarded") in native.libcrypto_states():
         # Hooked. What else may be wrong with it, the row openssl tells.
         return "guarded", f"draws through {provider}, which is guarded"
     rust = module.openssl

@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 
 COVERS = ("ssl.RAND_bytes", "TLS handshakes and records", "keys made by the same libcrypto", "session tickets")
 
-# enum ss_openssl_state in cython/openssl.h: why a library is not guarded.
-_GUARDED = 1
+# Why a library is not guarded: for words of native.words()["openssl"].
 REASONS = {
-    2: "draws by the program's own RAND_METHOD or ENGINE, which is left alone",
-    3: "ignores RAND_METHOD: AWS-LC and BoringSSL do",
-    4: "has the FIPS provider loaded, which draws past every hook",
-    5: "has no RAND_METHOD: only OpenSSL 1.1.0 and later can be hooked",
-    6: "is one too many: no hook is left",
+    "displaced": "draws by the program's own RAND_METHOD or ENGINE, which is left alone",
+    "ineffective": "ignores RAND_METHOD: AWS-LC and BoringSSL do",
+    "fips": "has the FIPS provider loaded, which draws past every hook",
+    "symbols": "has no RAND_METHOD: only OpenSSL 1.1.0 and later can be hooked",
+    "full": "is one too many: no hook is left",
 }
 
 
@@ -39,7 +38,7 @@ def protection() -> tuple[str, str]:
     hooked = ssl is None or native.ssl_hooked(ssl)
     for library in libraries:
         # One that ignores hooks may still be fed through _ssl, if it is _ssl's: that is judged below.
-        if library.state != _GUARDED and not (library.state == 3 and not hooked):
+        if library.state != "guarded" and not (library.state == "ineffective" and not hooked):
             return "unprotected", f"{_name(library)} {REASONS[library.state]}"
         if library.failing:
             return "unprotected", f"{_name(library)} could not be reseeded, {library.failures} times so far"
@@ -57,7 +56,7 @@ def glance() -> tuple[str, str]:
     hooked = ssl is None or native.ssl_hooked(ssl)
     libraries = native.libcrypto_states()
     for path, state in libraries:
-        if state != _GUARDED and not (state == 3 and not hooked):
+        if state != "guarded" and not (state == "ineffective" and not hooked):
             return "unprotected", f"{path} {REASONS[state]}"
     if not hooked:
         return _fed(ssl)

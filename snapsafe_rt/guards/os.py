@@ -18,7 +18,7 @@ def remove() -> None:
 
 
 def protection() -> tuple[str, str]:
-    missing = [name for name in ("urandom", "getrandom") if not native.guarded(name)]
+    missing = [name for name in ("urandom", "getrandom") if not native.guarded(f"posix.{name}")]
     if missing:
         return "unprotected", f"os.{missing[0]} has an unknown calling convention"
     return "guarded", "kernel bytes, mixed with an independent stream while the kernel may still repeat itself"

@@ -20,8 +20,6 @@ COVERS = (
     "email ids",
 )
 
-_METHODS = ("random", "getrandbits", "seed", "getstate", "setstate")
-
 _types: list[type] = []
 _functions: list[Exchanged] = []
 
@@ -49,7 +47,7 @@ def remove() -> None:
 def protection() -> tuple[str, str]:
     if "_random" not in sys.modules:
         return "not loaded", "guarded as soon as it is imported"
-    if not all(map(native.guarded, _METHODS)):
+    if not native.guarded("_random.Random"):
         return "unprotected", "this build's _random.Random has an unknown layout or calling convention"
     renewed, kept = native.random_counters()
     return "guarded", f"{renewed} times an instance renewed, {kept} times one kept that the program had seeded"

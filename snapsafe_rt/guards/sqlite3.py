@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 COVERS = ("randomblob()", "random()", "temporary file names", "journal nonces")
 
-# enum ss_sqlite_state in cython/sqlite.h: why a library is not reset. One loaded but not in use is in no danger.
-_READY = 2
+# Why a library is not reset: for words of native.words()["sqlite"]. One loaded but not in use is in no danger.
 REASONS = {
-    3: "lacks a function that is needed to reset it",
-    4: "is one too many: no place is left",
-    6: "was drawn from by another thread when this process was forked: what draws from it here waits for ever",
+    "symbols": "lacks a function that is needed to reset it",
+    "full": "is one too many: no place is left",
+    "held": "was drawn from by another thread when this process was forked: what draws from it here waits for ever",
 }
 
 _types: list[type] = []
@@ -43,7 +42,7 @@ def protection() -> tuple[str, str]:
 
 def glance() -> tuple[str, str]:
     """protection() without trying anything: audit hooks would see a connection made during the import."""
-    return _judge(lambda module, libraries: native.sqlite_reached() and any(one.state == _READY for one in libraries))
+    return _judge(lambda module, libraries: native.sqlite_reached() and any(one.state == "ready" for one in libraries))
 
 
 def _judge(resets: "Callable[[ModuleType, list[native.LibsqliteState]], bool]") -> tuple[str, str]:
@@ -53,11 +52,11 @@ def _judge(resets: "Callable[[ModuleType, list[native.LibsqliteState]], bool]") 
         if library.state in REASONS:
             return "unprotected", f"{library.path} {REASONS[library.state]}"
     if module is None:
-        used = [library for library in libraries if library.state == _READY]
+        used = [library for library in libraries if library.state == "ready"]
         if used:
             return "refreshed", f"{used[0].path} is reset when a restore is noticed by a draw of another subsystem"
         return "not loaded", "guarded as soon as it is imported"
-    if not native.guarded("execute"):
+    if not native.guarded("_sqlite3.Cursor"):
         return "unprotected", "this build's sqlite3 has an unknown calling convention"
     if not resets(module, libraries):
         return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
@@ -68,7 +67,7 @@ def _judge(resets: "Callable[[ModuleType, list[native.LibsqliteState]], bool]") 
 
 def _seen_to_reset(module: "ModuleType", libraries: "list[native.LibsqliteState]") -> bool:
     """Does the SQLite of this module take its seed from us? Seen by making it draw one number after a reset."""
-    own = [library for library in libraries if library.state == _READY]
+    own = [library for library in libraries if library.state == "ready"]
     if not any(library.fenced for library in own):
         return bool(own)  # a VFS of the program's own gives the seed: asked again at each reset
     before = native.sqlite_seeds()

@@ -148,7 +148,7 @@ def noted() -> list[tuple[str, str, str]]:
         elif not triggers:  # the native core's alone
             from snapsafe_rt.core import native
 
-            good = native.guarded("urandom") and native.guarded("getrandom")
+            good = native.guarded("posix.urandom") and native.guarded("posix.getrandom")
             level = "guarded" if good else "unprotected"
         found.append((name, level, note))
     return found

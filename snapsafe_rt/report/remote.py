@@ -31,17 +31,21 @@ from snapsafe_rt.report.procfs import (
     own_id,
     printable,
 )
-from snapsafe_rt.restore.generation import CAUSES
-from snapsafe_rt.restore.watcher import HOW
-from snapsafe_rt.source import selection
-
-HELD, HEARD = 6, 7  # enum ss_contact_state in cython/contact.h
+from snapsafe_rt.source import selection, vmclock_file
 
 MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
 LENGTH_MOST = 1 << 20
-FENCE_SECONDS = 300  # SS_FENCE_SECONDS in cython/entropy.h
 SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
+
+# The core's own words and numbers, repeated here, for this must work where there is no core for the interpreter; a test
+# compares all of it, down to _SOURCE (tests/unit/test_native_facts.py).
+HOW = ("off", "poll", "inotify", "timer", "starting")
+CAUSES = ("", "generation", "disruption", "notified", "source")
+CONTACT = ("none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard")
+OPENSSL = ("none", "guarded", "displaced", "ineffective", "fips", "symbols", "full", "released")
+SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
+FENCE_SECONDS = 300
 
 # struct record and the structs that it leads to; record.c asserts their sizes and offsets.
 _HEADER = struct.Struct("<8sIIIIQII6QII")
@@ -51,7 +55,6 @@ _COLD = struct.Struct("<IiQQqQI4x")  # sequence, watched, outlived, restores, la
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
 _SOURCE = struct.Struct("<QQii??6xQQii")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck
 _CONTACT_AT = 0xA0
-_RESEEDED_AT, _FROZEN_AT = 0x800, 0x808
 _PATH_MOST = 4096
 
 # Beginnings of the names of mapped files, and the row that must have noticed them.
@@ -150,9 +153,10 @@ class Record:
             return None
         return self.memory.unpack(_SOURCE, self.sources + index * self.source_size)
 
-    def libraries(self, number: int) -> list[tuple[str, int, bool]]:
+    def libraries(self, number: int) -> list[tuple[str, str, bool]]:
         """(path, state, failing) of each libcrypto (0) or SQLite (1) that the core knows."""
         address, entry, count, state_at, failing_at, path_at, _ = self.tables[number]
+        words = (OPENSSL, SQLITE)[number]
         found = []
         for index in range(min(count, 64)):
             at = address + index * entry
@@ -160,8 +164,13 @@ class Record:
             if state:
                 path = self.memory.read(at + path_at, _PATH_MOST).partition(b"\0")[0].decode(errors="surrogateescape")
                 failing = failing_at < entry and bool(self.memory.number(at + failing_at, 4))
-                found.append((path, state, failing))
+                found.append((path, _word(words, state), failing))
         return found
+
+
+def _word(words: tuple[str, ...], number: int) -> str:
+    """ "" for a number that this version does not know."""
+    return words[number] if number < len(words) else ""
 
 
 def _unescaped(field: str) -> str:
@@ -238,7 +247,7 @@ class Outside(status.Status):
         self.candidates = []
         self.written: float | None = None
         self.kept: int | None = None
-        self.watching = {"how": HOW[0], "reason": ""}
+        self.watching = {"how": "off", "reason": ""}
         self.settings: dict[str, str] = {}
         self.last_event = None
         self._slots: dict[int, tuple[str, int]] = {}
@@ -258,7 +267,7 @@ class Outside(status.Status):
         # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
         if record.pid == own_id(self.pid) and record.watcher < len(HOW):
             self.watching["how"] = HOW[record.watcher]
-            self._take_contact(record.contact)
+            self._take_contact(_word(CONTACT, record.contact))
         self.callbacks = record.callbacks
         self.epoch = words.epoch
         self.restores["count"] = words.restores
@@ -296,8 +305,10 @@ class Outside(status.Status):
                     rows.append((known.name, "unprotected", known.note, False) if known else _unknown(fields[0]))
                 elif kind == "source":
                     slot, rank = int(fields[0]), int(fields[1])
-                    # The core's own start has the numbers for which the sentence stands.
-                    reason = fields[3] or (selection.sentence(int(fields[5]), int(fields[6])) if fields[5:] else "")
+                    # The core's own start has the word for which the sentence stands.
+                    reason = fields[3] or (
+                        selection.sentence(fields[5], int(fields[6])) if fields[5:] and fields[5] else ""
+                    )
                     self.candidates.append({"source": fields[2], "usable": slot >= 0, "reason": reason})
                     if slot >= 0:
                         self._slots[slot] = (fields[2], rank)
@@ -332,7 +343,7 @@ class Outside(status.Status):
         if let_go:
             self.problems.append(status.LET_GO)
             return
-        name, rank = self._slots.get(words.watched, ("a source that its record does not name", 2))
+        name, rank = self._slots.get(words.watched, ("a source that its record does not name", selection.FILE))
         if lost:
             self.problems.append(f"{name} was truncated or overwritten: nothing is watched")
             return
@@ -353,7 +364,7 @@ class Outside(status.Status):
         if replaced:
             self.problems.append(f"{name} was replaced or removed: what is watched is not what is written")
             return
-        frozen = record.memory.number(page + _FROZEN_AT, 4) if kind == 0 and not device else 0
+        frozen = record.memory.number(page + vmclock_file.OFF_SYNCHRONOUS, 4) if kind == 0 and not device else 0
         self.source = {
             "source": name,
             "what": selection.RANKS[rank] if 0 <= rank < len(selection.RANKS) else "",
@@ -368,14 +379,14 @@ class Outside(status.Status):
         if stuck:
             self.problems.append(f"{name}: its writer died half-way, the sequence count is odd")
 
-    def _take_contact(self, contact: int) -> None:
+    def _take_contact(self, contact: str) -> None:
         """What the watcher itself says of the connection, newer than the text."""
         lifecycle = self.lifecycle
         if lifecycle["phase"] in ("running", "before"):
             # Of D-Bus the watcher knows only that there is a connection.
-            told = contact == HEARD and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
+            told = contact == "heard" and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
             refused = lifecycle["phase"] == "running" and lifecycle["reason"]
-            lifecycle["lock"] = contact == HELD or (told and not refused)
+            lifecycle["lock"] = contact == "held" or (told and not refused)
             if lifecycle["lock"] and lifecycle["phase"] == "running":
                 lifecycle["reason"] = ""
             elif not lifecycle["reason"]:
@@ -391,7 +402,7 @@ class Outside(status.Status):
                 left = float(FENCE_SECONDS)
             source = record.source(words.watched)
             if source is not None and source[2] == 0 and not source[4]:
-                told = record.memory.number(source[0] + _RESEEDED_AT, 8)
+                told = record.memory.number(source[0] + vmclock_file.OFF_RESEEDED, 8)
                 if told and told == words.remembered != words.outlived:
                     left = 0.0
             left = max(left, 1.0) if held else left
@@ -435,7 +446,7 @@ class Outside(status.Status):
         for name, level, note, needs_event in rows:
             row = level, note
             if needs_event:
-                row = renewed(row, self.watching["how"] != HOW[0])
+                row = renewed(row, self.watching["how"] != "off")
             elif name == "openssl":
                 row = _openssl(row, crypto)
             elif name == "sqlite3":
@@ -482,24 +493,24 @@ def _late(path: str) -> tuple[str, str]:
     return "unprotected", f"the record does not know {path}: loaded since, or by a subinterpreter"
 
 
-def _openssl(row: tuple[str, str], known: list[tuple[str, int, bool]]) -> tuple[str, str]:
+def _openssl(row: tuple[str, str], known: list[tuple[str, str, bool]]) -> tuple[str, str]:
     """The row, corrected by the state that the core itself has for each libcrypto."""
     for path, state, failing in known:
-        fed = state == 3 and row[0] == "refreshed"
+        fed = state == "ineffective" and row[0] == "refreshed"
         if state in openssl.REASONS and not fed:
             return "unprotected", f"{path} {openssl.REASONS[state]}"
         if failing:
             return "unprotected", f"{path} could not be reseeded"
-    if row[0] == "not loaded" and any(state == 1 for _, state, _ in known):
+    if row[0] == "not loaded" and any(state == "guarded" for _, state, _ in known):
         return "guarded", f"{known[0][0]}: hook seen to run"
     return row
 
 
-def _sqlite(row: tuple[str, str], known: list[tuple[str, int, bool]]) -> tuple[str, str]:
+def _sqlite(row: tuple[str, str], known: list[tuple[str, str, bool]]) -> tuple[str, str]:
     for path, state, _ in known:
         if state in sqlite3.REASONS:
             return "unprotected", f"{path} {sqlite3.REASONS[state]}"
-    if row[0] == "not loaded" and any(state == 2 for _, state, _ in known):
+    if row[0] == "not loaded" and any(state == "ready" for _, state, _ in known):
         return "refreshed", f"{known[0][0]} is reset when a restore is noticed by a draw of another subsystem"
     return row
 

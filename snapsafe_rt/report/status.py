@@ -6,7 +6,6 @@ from snapsafe_rt import settings
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import libraries, table
 from snapsafe_rt.restore import callbacks, watcher
-from snapsafe_rt.restore.generation import CAUSES
 from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
 from snapsafe_rt.source import probe, selection
 from snapsafe_rt.state import state
@@ -15,8 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
-
-_FENCES = ("down", "cpu", "host", "degraded")  # enum ss_fence in cython/entropy.h
 
 LIMITS = (
     "a value drawn before the snapshot and kept (a variable, a socket buffer) is in every clone",
@@ -128,13 +125,13 @@ class Status:
         info = native.inspect_epoch()
         self.restores["count"] = info.restores
         if info.restores:
-            self.restores["last_cause"] = CAUSES[info.cause]
+            self.restores["last_cause"] = info.cause
             self.restores["last_time"] = info.last_ns / 1e9
 
     def _read_fence(self) -> None:
         info = native.inspect_entropy()
         self.fence = {
-            "state": _FENCES[info.fence],
+            "state": info.fence,
             "seconds_left": round(info.seconds_left, 1),
             "cpu": info.cpu,
             "kernel_reseeded": info.kernel_reseeded,
@@ -176,7 +173,7 @@ class Status:
             "value": info.value,
             "stuck": info.stuck,
             "via": watched.via,
-            "deserted": watched.rank == 2 and native.deserted(watched.path),
+            "deserted": watched.rank == selection.FILE and native.deserted(watched.path),
             "check_ns": round(native.read_cost(), 1),
         }
         self._report_desertion()

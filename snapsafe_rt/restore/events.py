@@ -10,7 +10,6 @@ import time
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import affinity, callbacks, dispatch, generation
-from snapsafe_rt.restore.generation import CAUSES
 from snapsafe_rt.source import probe
 from snapsafe_rt.state import state
 
@@ -31,7 +30,7 @@ class Event:
     def __init__(self, epoch: int, delivered: int) -> None:
         info = native.inspect_epoch()
         self.epoch = epoch
-        self.cause = CAUSES[info.cause]
+        self.cause = info.cause
         # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
         self.told = state.settings.disruption == "event" or info.last_certain > delivered
         self.entries = tuple(callbacks.after) if self.told else ()
@@ -85,7 +84,7 @@ def cause() -> str:
     "notified": by notify_restored(); "source": the source itself was lost, replaced or found late, which counts as a
     restore.
     """
-    return CAUSES[native.inspect_epoch().cause] if native is not None else ""
+    return native.inspect_epoch().cause if native is not None else ""
 
 
 def check(timeout: "float | None" = None) -> int:

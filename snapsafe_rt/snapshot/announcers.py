@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 RUNNING, LATE, QUIESCED = "running", "late", "quiesced"  # what the program is at; see snapsafe_rt.snapshot.lifecycle
 
-NONE, ABSENT, UNTRUSTED, FAILED, ENDED, ASKED, HELD, HEARD = range(8)  # enum ss_contact_state in cython/contact.h
+# States of the connection; native.words()["contact"] has them all.
+ABSENT, UNTRUSTED, FAILED, ENDED = "absent", "untrusted", "failed", "ended"
+ASKED, HELD, HEARD = "asked", "held", "heard"
 LOOK_MS = 50  # how often a program that stands still looks whether the snapshot is over
 GRACE_SECONDS = 5.0  # how long a manager may be late with what it says that it will do
 QUIESCING_SECONDS = 60.0  # as long is believed that others are waited for; logind's limit is 5 by default
@@ -140,7 +142,7 @@ class Manager:
         self._limit = None
         self._looked = False
 
-    def reason(self, state: int, error: int) -> str:
+    def reason(self, state: str, error: int) -> str:
         """Why there is no lock, by the state of the connection; "" where there is one."""
         if state == HELD:
             return ""

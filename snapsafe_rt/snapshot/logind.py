@@ -161,7 +161,7 @@ class Logind:
     def over(self) -> None:
         self._on = True
 
-    def reason(self, state: int, error: int) -> str:
+    def reason(self, state: str, error: int) -> str:
         if state == HEARD and self._held:
             return ""
         refused = self._no_bus or self._refused()

@@ -26,13 +26,13 @@ def watch_first() -> None:
     if state.watched and state.left == seen:
         native.watch_since(slot, seen[1], -1)  # what moves between this look and the watch is a restore
     else:
-        native.watch(slot, certain=state.left is None or state.left == seen)
+        native.watch(slot, state.left is None or state.left == seen)
     state.probed_epoch = native.epoch()
 
 
 def _heed() -> None:
     """While a device is watched, the manager's word in its file says when the kernel was reseeded."""
-    files = [candidate.slot for candidate in state.candidates if candidate.rank == 2]
+    files = [candidate.slot for candidate in state.candidates if candidate.rank == selection.FILE]
     native.heed(files[0] if files else -1)
 
 
@@ -52,7 +52,7 @@ def probe(now: bool = False) -> None:
         epoch = native.epoch()  # the old source's last word
         old = state.watched
         known = old.identity if old else None
-        if old and old.rank == 0 and not native.describe_source(old.slot).lost:
+        if old and old.rank == selection.BEST and not native.describe_source(old.slot).lost:
             return
         gone = old is not None and (native.describe_source(old.slot).lost or old.replaced())
         # Another file at the same place of our memory: CRIU restored us elsewhere; its generation told, or should have.
@@ -63,7 +63,7 @@ def probe(now: bool = False) -> None:
         _heed()
         changed = slot != old_slot or moved
         if changed or (gone and slot >= 0):  # a loss that was noticed is counted
-            native.watch(slot, certain=False)
+            native.watch(slot, False)
         if changed or gone:
             publish()
         state.probed_epoch = native.epoch()
@@ -79,9 +79,9 @@ def detach(devices: bool) -> str:
         native.hold_fence(True)
         if not devices:
             return ""
-        file = next((one for one in state.candidates if one.rank == 2 and _kept_by_somebody(one)), None)
+        file = next((one for one in state.candidates if one.rank == selection.FILE and _kept_by_somebody(one)), None)
         shown = native.describe_source(file.slot).value if file is not None else 0
-        kept = [_detach(candidate) for candidate in state.candidates if candidate.rank in (0, 1)]
+        kept = [_detach(candidate) for candidate in state.candidates if candidate.rank not in (None, selection.FILE)]
         native.discard_pool()  # not before: other threads draw meanwhile
         watched = state.watched
         if watched is not None and native.describe_source(watched.slot).let_go:
@@ -125,7 +125,7 @@ def reattach() -> None:
             _heed()
             state.probed = time.monotonic()
             if state.watched is None or state.watched.slot != slot:
-                native.watch(state.watched.slot if state.watched else -1, certain=False)
+                native.watch(state.watched.slot if state.watched else -1, False)
             elif file != slot:
                 native.watch_since(slot, value, file)
             state.probed_epoch = native.epoch()

@@ -281,7 +281,7 @@ def test_other_thread_asks_while_a_restore_is_noted(run_python, source_file, com
     asked = ctypes.c_ulong.in_dll(seams, "fence_asked")
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("SELECT random()").fetchone()
-    path, = [library.path for library in native.libsqlites() if library.state == 2]
+    path, = [library.path for library in native.libsqlites() if library.state == "ready"]
     randomness = ctypes.c_void_p.in_dll(seams, "fence_randomness")
     at = ctypes.cast(ctypes.CDLL(path).sqlite3_randomness, ctypes.c_void_p).value
 

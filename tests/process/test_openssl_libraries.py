@@ -65,7 +65,7 @@ def test_with_whatever_name_begins_with_libcrypto(run_python, source_file, fake,
     for path in sys.argv[2:]:
         libcrypto.random_bytes(1, path)
         found = state(path)
-        assert found.state == 1 and found.calls == found.reseeds == 1, (path, found and found.state)
+        assert found.state == "guarded" and found.calls == found.reseeds == 1, (path, found and found.state)
     assert row().protection == "guarded" and "libcrypto-1234abcd" in row().note, row().note
     """
     paths = fake("libcrypto-fake.so"), real_copy("libcrypto-1234abcd.so.3")
@@ -90,7 +90,7 @@ def test_below_an_extension_module(run_python, source_file, fake, tmp_path):
     import carrier
     assert carrier.draw() == 1
     found = state(sys.argv[2])
-    assert found.state == 1 and found.calls == found.reseeds == 1
+    assert found.state == "guarded" and found.calls == found.reseeds == 1
     """
     run_python(HEAD + script, source_file.path, library, env=source_file.env)
 
@@ -101,7 +101,7 @@ def test_past_every_door_of_python(run_python, source_file, fake):
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype = ctypes.c_void_p
     assert dlopen(sys.argv[2].encode(), 2)
-    assert state(sys.argv[2]).state == 1
+    assert state(sys.argv[2]).state == "guarded"
     snapsafe_rt.deactivate()
     assert dlopen(sys.argv[3].encode(), 2)
     assert _core.libcryptos() == []
@@ -255,7 +255,7 @@ def test_more_than_there_are_places(run_python, source_file, fake):
     for path in sys.argv[2:]:
         ctypes.CDLL(path)
     states = [found.state for found in _core.libcryptos()]
-    assert states == [1] * 8 + [6], states
+    assert states == ["guarded"] * 8 + ["full"], states
     assert row().protection == "unprotected" and "no hook is left" in row().note, row().note
     """
     copies = [fake(f"libcrypto-{number}.so") for number in range(8)]
@@ -266,7 +266,7 @@ def test_without_the_functions(run_python, source_file, tmp_path):
     library = compiled(tmp_path / "libcrypto-other.so", "int RAND_bytes(unsigned char *o, int n) { return o && n; }\n")
     script = """
     ctypes.CDLL(sys.argv[2])
-    assert state(sys.argv[2]).state == 5
+    assert state(sys.argv[2]).state == "symbols"
     assert row().protection == "unprotected" and "1.1.0" in row().note, row().note
     """
     run_python(WITH_SSL + script, source_file.path, library, env=source_file.env)
@@ -277,7 +277,7 @@ def test_an_inert_one_beside_that_of_ssl(run_python, source_file, compile_native
     script = """
     assert row().protection == "guarded"
     ctypes.CDLL(sys.argv[2])
-    assert state(sys.argv[2]).state == 3
+    assert state(sys.argv[2]).state == "ineffective"
     assert row().protection == "unprotected" and "AWS-LC" in row().note, row().note
     """
     library = compile_native("libcrypto_fake.c", "-DINERT")
@@ -316,7 +316,7 @@ def test_what_was_hooked_can_be_unloaded(run_python, source_file, fake):
     import _ctypes
     handle = _ctypes.dlopen(sys.argv[2], os.RTLD_NOW)
     for _ in range(3):
-        assert state(sys.argv[2]).state == 1
+        assert state(sys.argv[2]).state == "guarded"
         snapsafe_rt.deactivate()
         snapsafe_rt.activate()
     _ctypes.dlclose(handle)

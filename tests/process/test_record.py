@@ -106,7 +106,7 @@ def test_watcher_and_callbacks(living, source_file):
 import ctypes, os, snapsafe_rt
 from snapsafe_rt.core import native
 snapsafe_rt.register_after_restore(int)
-while native.inspect_watcher().how != 2:
+while native.inspect_watcher().how != "inotify":
     os.sched_yield()
 down = os.pipe()
 answer = ctypes.PyDLL(None).fork()

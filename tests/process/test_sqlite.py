@@ -230,7 +230,7 @@ def test_fork_while_another_thread_draws(run_python, source_file, drawing):
     import ctypes, signal, snapsafe_rt
     from snapsafe_rt.core import native
     connection.execute("SELECT random()").fetchone()
-    path, = [library.path for library in native.libsqlites() if library.state == 2]
+    path, = [library.path for library in native.libsqlites() if library.state == "ready"]
     library = ctypes.CDLL(path)
     library.sqlite3_mutex_alloc.restype = ctypes.c_void_p
     mutex = ctypes.c_void_p(library.sqlite3_mutex_alloc(5))     # SQLITE_MUTEX_STATIC_PRNG

@@ -104,11 +104,11 @@ def test_a_library_that_is_not_in_use_stays_so(run_python, source_file, real_cop
         used()
         assert row().protection == "refreshed", row().note
         assert own.sqlite3_config(SQLITE_CONFIG_SERIALIZED) == 0
-        assert (states()[name].state, states()[name].resets) == (1, 0)
+        assert (states()[name].state, states()[name].resets) == ("seen", 0)
     stock = at(own.sqlite3_vfs_find(None) + RANDOMNESS)     # initialises it
     source.bump()
     used()
-    assert (states()[name].state, states()[name].resets, states()[name].fenced) == (2, 1, True)
+    assert (states()[name].state, states()[name].resets, states()[name].fenced) == ("ready", 1, True)
     seeds = _core.sqlite_seeds()
     randomness(own)
     assert _core.sqlite_seeds() == seeds + 1

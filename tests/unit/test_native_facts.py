@@ -1,0 +1,140 @@
+"""What the core says of itself: the stub, and what Python repeats for the case that there is no core, agree with it."""
+
+import ast
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from snapsafe_rt.core import native
+from snapsafe_rt.guards import openssl, sqlite3
+from snapsafe_rt.report import remote
+from snapsafe_rt.snapshot import announcers
+from snapsafe_rt.source import selection, vmclock_file
+
+ROOT = Path(__file__).parents[2]
+STUB = ast.parse((ROOT / "snapsafe_rt/_core.pyi").read_text())
+PYTHON_TYPES = {"int": int, "bool": bool, "float": float, "str": str}
+
+
+def shown():
+    """One of each struct; a program of a few lines loads what they are of."""
+    native.install(False)
+    import sqlite3  # noqa: F401
+    import ssl  # noqa: F401
+
+    kind, path = next(("vmclock", path) for path in vmclock_file.private_folders())
+    file = vmclock_file.FileSource(f"{path}/snapsafe-facts").create()
+    _, _, slot = native.map_source(kind, file.path)
+    Path(file.path).unlink()
+    yield "SourceState", native.describe_source(slot)
+    yield "EpochState", native.inspect_epoch()
+    yield "EntropyState", native.inspect_entropy()
+    yield "WatcherState", native.inspect_watcher()
+    yield "LibcryptoState", native.libcryptos()[0]
+    yield "LibsqliteState", native.libsqlites()[0]
+
+
+def literals():
+    return {
+        node.targets[0].id: ast.literal_eval(node.value.slice)
+        for node in STUB.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+    }
+
+
+def stub_of(name):
+    [cls] = [node for node in STUB.body if isinstance(node, ast.ClassDef) and node.name == name]
+    return {node.target.id: node.annotation.id for node in cls.body}
+
+
+def test_structs_are_as_the_stub_says():
+    seen = set()
+    try:
+        for name, value in shown():
+            types = stub_of(name)
+            assert set(value.__match_args__) == set(types), name
+            for field, told in types.items():
+                if told in PYTHON_TYPES:
+                    assert type(getattr(value, field)) is PYTHON_TYPES[told], (name, field)
+                else:
+                    assert getattr(value, field) in literals()[told], (name, field)
+            seen.add(name)
+    finally:
+        native.remove()
+    assert seen == {node.name for node in STUB.body if isinstance(node, ast.ClassDef) and node.name.endswith("State")}
+
+
+def test_words_are_as_the_stub_says():
+    words = {f"_{name.capitalize()}": words for name, words in native.words().items()}
+    assert {name: words[name] for name in literals()} == literals()
+
+
+def test_words_without_a_core():
+    words = native.words()
+    assert words["how"] == remote.HOW
+    assert words["cause"] == remote.CAUSES
+    assert words["contact"] == remote.CONTACT
+    assert words["openssl"] == remote.OPENSSL
+    assert words["sqlite"] == remote.SQLITE
+    assert words["kind"] == selection._KINDS
+    assert words["source"] == ("", *selection._REASONS)
+    assert {"none", *selection._RANK_OF} == set(words["word"])
+    assert set(openssl.REASONS) == set(words["openssl"]) - {"none", "guarded", "released"}
+    assert set(sqlite3.REASONS) == set(words["sqlite"]) - {"none", "seen", "ready", "released"}
+    states = announcers.ABSENT, announcers.UNTRUSTED, announcers.FAILED, announcers.ENDED
+    assert ("none", *states, announcers.ASKED, announcers.HELD, announcers.HEARD) == words["contact"]
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("ss_hot_state", remote._HOT),
+        ("ss_epoch_cold", remote._COLD),
+        ("ss_fence_state", remote._FENCE),
+        ("ss_source", remote._SOURCE),
+        ("ss_library_table", remote._LIBRARIES),
+    ],
+)
+def test_structs_that_are_read_from_outside(name, layout):
+    tokens = re.findall(r"(\d*)([a-zA-Z?])", layout.format)
+    offsets, at = [], 0
+    for count, code in tokens:
+        for _ in range(1 if code == "x" else int(count or 1)):
+            size = struct.calcsize(f"<{count}x") if code == "x" else struct.calcsize(f"<{code}")
+            if code != "x":
+                offsets.append(at)
+            at += size
+    fields = sorted(at for field, at in native.numbers().items() if field.startswith(f"{name}."))
+    assert offsets[: len(fields)] == fields
+    assert len(offsets) - len(fields) <= (name == "ss_library_table")  # its last word is reserved
+
+
+def test_numbers_without_a_core():
+    numbers = native.numbers()
+    assert numbers["FENCE_SECONDS"] == remote.FENCE_SECONDS
+    assert (numbers["RECORD_VERSION"], numbers["RECORD_TEXT"]) == (remote.VERSION, remote.TEXT_AT)
+    assert native.record_room() == numbers["RECORD_ROOM"]
+    assert numbers["VMCLOCK_MAGIC"] == vmclock_file.MAGIC
+    assert numbers["VMCLOCK_SIZE"] == vmclock_file.LAYOUT
+    assert numbers["VMCLOCK_FLAG_GENERATION"] == vmclock_file.HAS_GENERATION
+    for ours, theirs in (
+        ("SEQ", "VMCLOCK_OFF_SEQ"),
+        ("FLAGS", "VMCLOCK_OFF_FLAGS"),
+        ("GENERATION", "VMCLOCK_OFF_GENERATION"),
+        ("RESEEDED", "FILE_OFF_RESEEDED"),
+        ("SYNCHRONOUS", "FILE_OFF_FROZEN"),
+        ("MANAGED", "FILE_OFF_MANAGED"),
+        ("ORIGIN", "FILE_OFF_ORIGIN"),
+        ("SEEN", "FILE_OFF_SEEN"),
+    ):
+        assert getattr(vmclock_file, f"OFF_{ours}") == numbers[theirs], ours
+
+
+def test_unreliable_filesystems():
+    """The core knows them by number, Python by the name that mountinfo has."""
+    function = re.search(r"unreliable_filesystem\(int fd\)\n\{(.*?)\n\}", (ROOT / "cython/source.c").read_text(), re.S)
+    named = {name for found in re.findall(r"/\* (.*?) \*/", function[1]) for name in found.split(", ")}
+    assert all(name.startswith(vmclock_file.UNRELIABLE) for name in named)
+    assert all(any(name.startswith(known) for name in named) for known in vmclock_file.UNRELIABLE)
