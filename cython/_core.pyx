@@ -177,6 +177,12 @@ def inspect_epoch():
 
 # ---- the record that is read from outside ----
 
+cdef extern from *:
+    """
+    static uint32_t ss_callbacks; /* atomic; registered for the time after a restore */
+    """
+    uint32_t ss_callbacks
+
 def record_room():
     """Bytes that the record's text may have."""
     return SS_RECORD_ROOM
@@ -184,14 +190,14 @@ def record_room():
 
 def record_store(bytes text not None):
     """Replace the record's text, as one step for whoever reads it from outside. Raises OSError."""
-    cdef int error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept)
+    cdef int error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept, &ss_callbacks)
     if error:
         raise OSError(error, "memfd_create(2) or mmap(2) was refused")
 
 
 def record_callbacks(uint32_t count):
-    """Say in the record how many callbacks are registered. Nothing where there is no record yet."""
-    ss_record_set_callbacks(count)
+    """Say in the record how many callbacks are registered."""
+    ss_store_u32(&ss_callbacks, count)
 
 
 # ---- entropy ----

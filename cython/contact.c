@@ -1,13 +1,11 @@
 #define _GNU_SOURCE
 #include "contact.h"
 
-#include "record.h"
 #include "source.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,12 +18,14 @@
 #define REFUSED_MOST 5 /* a socket that is bound already may be listened on in a moment; or nobody has it any more */
 #define OVERFLOW_UID 65534 /* root of outside, in a user namespace; Documentation/admin-guide/sysctl/fs.rst */
 
+/* Written by the watcher; where there is none; and by ss_contact_take(). */
+uint32_t ss_contact_now;
+
 /* Guards what the watcher and Python share; nothing is waited for under it. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned char *received; /* SS_CONTACT_KEPT bytes, once there was a connection */
 static size_t received_size;
 static int failure;
-static int state = SS_CONTACT_NONE; /* atomic; written by the watcher, where there is none, and as in ss_contact_take() */
 static bool over; /* atomic; the connection ended together with what is to be heard */
 
 /* Changed while no watcher runs, but for the farewell: that is set before the watcher is told to end, and read after. */
@@ -44,9 +44,8 @@ static void set_state(enum ss_contact_state now, int error)
     failure = error;
     if (now != SS_CONTACT_HEARD)
         __atomic_store_n(&over, false, __ATOMIC_RELEASE);
-    __atomic_store_n(&state, (int)now, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_contact_now, now, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);
-    ss_record_set_contact((uint32_t)now);
 }
 
 void ss_contact_set(const ss_contact_plan *given)
@@ -71,7 +70,7 @@ bool ss_contact_wanted(void)
 
 bool ss_contact_stands(const ss_contact_plan *given)
 {
-    const int now = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    const uint32_t now = __atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
     if ((now != SS_CONTACT_ASKED && now != SS_CONTACT_HELD && now != SS_CONTACT_HEARD) || !plan.path || !given->path ||
         strcmp(plan.path, given->path) != 0 || plan.varlink != given->varlink ||
         plan.greeting_size != given->greeting_size || memcmp(plan.greeting, given->greeting, plan.greeting_size) != 0)
@@ -83,7 +82,7 @@ bool ss_contact_stands(const ss_contact_plan *given)
 
 bool ss_contact_again(void)
 {
-    const int now = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    const uint32_t now = __atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
     return now == SS_CONTACT_FAILED || now == SS_CONTACT_ENDED || __atomic_load_n(&over, __ATOMIC_ACQUIRE);
 }
 
@@ -187,7 +186,7 @@ bool ss_contact_read(int fd, bool *ret_ended)
 {
     unsigned char part[4096];
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(PASSED_MOST * sizeof(int))];
-    const enum ss_contact_state before = (enum ss_contact_state)__atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    const enum ss_contact_state before = (enum ss_contact_state)__atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
     enum ss_contact_state now = before;
     bool heard = false;
     *ret_ended = false;
@@ -257,7 +256,7 @@ enum ss_contact_state ss_contact_inspect(int *ret_error)
     if (ret_error)
         *ret_error = failure;
     (void)pthread_mutex_unlock(&mutex);
-    return (enum ss_contact_state)__atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    return (enum ss_contact_state)__atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
 }
 
 size_t ss_contact_take(unsigned char *out, size_t size)
@@ -265,7 +264,7 @@ size_t ss_contact_take(unsigned char *out, size_t size)
     (void)pthread_mutex_lock(&mutex);
     size_t taken = 0;
     /* Else what is there belongs to a connection that was made since. */
-    const bool heard = __atomic_load_n(&state, __ATOMIC_ACQUIRE) == SS_CONTACT_HEARD;
+    const bool heard = __atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE) == SS_CONTACT_HEARD;
     if (heard)
         taken = received_size < size ? received_size : size;
     if (taken) {
@@ -276,10 +275,8 @@ size_t ss_contact_take(unsigned char *out, size_t size)
     /* Also where nothing was left: its end came after its last words were taken. */
     const bool ended = heard && !received_size && __atomic_exchange_n(&over, false, __ATOMIC_ACQ_REL);
     if (ended)
-        __atomic_store_n(&state, SS_CONTACT_ENDED, __ATOMIC_RELEASE);
+        __atomic_store_n(&ss_contact_now, SS_CONTACT_ENDED, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);
-    if (ended)
-        ss_record_set_contact(SS_CONTACT_ENDED);
     return taken;
 }
 
@@ -300,6 +297,5 @@ void ss_contact_after_fork_in_child(void)
     passed_count = 0; /* numbers of the watcher's table, which is not here */
     farewell = NULL;
     over = false;
-    __atomic_store_n(&state, SS_CONTACT_NONE, __ATOMIC_RELEASE);
-    ss_record_set_contact(SS_CONTACT_NONE);
+    __atomic_store_n(&ss_contact_now, SS_CONTACT_NONE, __ATOMIC_RELEASE);
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum ss_contact_state {
     SS_CONTACT_NONE = 0,  /* none is wanted, or the watcher did not come to it yet */
@@ -17,6 +18,8 @@ enum ss_contact_state {
     SS_CONTACT_HELD,      /* the first answer is no error */
     SS_CONTACT_HEARD      /* there is something that Python has to see */
 };
+
+extern uint32_t ss_contact_now; /* atomic; enum ss_contact_state; the status page has its address */
 
 /* What was received and not taken: a peer that sends more is let go of. */
 #define SS_CONTACT_KEPT 65536

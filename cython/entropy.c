@@ -1,8 +1,7 @@
 #define _GNU_SOURCE
 #include "entropy.h"
 
-#include "epoch.h"
-#include "source.h"
+#include "epoch_state.h"
 
 #include <dlfcn.h>
 #include <errno.h>

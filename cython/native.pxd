@@ -94,8 +94,11 @@ cdef extern from "epoch.h" nogil:
     void ss_epoch_heed(int index) noexcept
     void ss_epoch_watch(int index, bint certain) noexcept
     void ss_epoch_watch_since(int index, uint64_t value, int file) noexcept
-    uint64_t ss_process_token() noexcept
     int ss_epoch_setup() noexcept
+
+
+cdef extern from "process.h" nogil:
+    uint64_t ss_process_token() noexcept
 
 
 cdef extern from "entropy.h" nogil:
@@ -122,8 +125,7 @@ cdef extern from "entropy.h" nogil:
 
 cdef extern from "record.h" nogil:
     enum: SS_RECORD_ROOM
-    int ss_record_store(const void* text, size_t size, const uint64_t* kept) noexcept
-    void ss_record_set_callbacks(uint32_t count) noexcept
+    int ss_record_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks) noexcept
 
 
 cdef extern from "libraries.h" nogil:

@@ -1,7 +1,7 @@
 #include "node.h"
 
 #include "entropy.h"
-#include "epoch.h"
+#include "process.h"
 
 #include <stdlib.h>
 

@@ -4,6 +4,7 @@
 #include "entropy.h"
 #include "epoch.h"
 #include "libraries.h"
+#include "process.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -180,9 +181,8 @@ _Static_assert(sizeof trampolines / sizeof *trampolines == SS_OPENSSL_MAX, "a tr
 
 /* ---- installing ---- */
 
-/* One thread at a time changes the table; no hook waits for it. */
-static uint64_t claimed;
-
+/* Of ss_process_trylock(): one thread at a time changes the table, and no hook waits for it. */
+static uint64_t table_lock;
 
 /* Resolves what is used of a library. False where the indispensable is missing. */
 static bool resolve(library *lib, void *handle)
@@ -229,7 +229,7 @@ static bool reaches_hook(const library *lib)
     return ss_openssl_probe_end();
 }
 
-/* With the claim. Installs the hook of a slot whose library is open at `handle`; returns its new state. */
+/* With the table lock. Installs the hook of a slot whose library is open at `handle`; returns its new state. */
 static enum ss_openssl_state hook(library *lib, void *handle, int (*trampoline)(unsigned char *, int))
 {
     if (!resolve(lib, handle))
@@ -250,7 +250,7 @@ static enum ss_openssl_state hook(library *lib, void *handle, int (*trampoline)(
     return SS_OPENSSL_INEFFECTIVE;
 }
 
-/* With the claim. The slot of this path, or a free one; NULL if there is none. */
+/* With the table lock. The slot of this path, or a free one; NULL if there is none. */
 static library *slot_of(const char *path)
 {
     for (int i = 0; i < SS_OPENSSL_MAX; i++)
@@ -259,7 +259,7 @@ static library *slot_of(const char *path)
     return NULL;
 }
 
-/* With the claim. `handle` is given away. */
+/* With the table lock. `handle` is given away. */
 static void take(const char *path, void *handle)
 {
     library *lib = slot_of(path);
@@ -296,10 +296,10 @@ static void visit(const char *path, void *data)
 
 void ss_openssl_scan(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     ss_libraries_visit("libcrypto", visit, NULL);
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 void ss_openssl_consider(const char *path)
@@ -309,9 +309,9 @@ void ss_openssl_consider(const char *path)
     if (!handle)
         return;
     void *symbol = dlsym(handle, "RAND_set_rand_method");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_claim(&claimed)) {
+    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_process_trylock(&table_lock)) {
         take(info.dli_fname, handle);
-        ss_claim_end(&claimed);
+        ss_process_unlock(&table_lock);
     } else {
         (void)dlclose(handle);
     }
@@ -319,7 +319,7 @@ void ss_openssl_consider(const char *path)
 
 void ss_openssl_release(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     for (int i = 0; i <= SS_OPENSSL_MAX; i++) {
         library *lib = &libraries[i];
@@ -332,7 +332,7 @@ void ss_openssl_release(void)
         if (lib->state != SS_OPENSSL_NONE)
             __atomic_store_n(&lib->state, SS_OPENSSL_RELEASED, __ATOMIC_RELEASE);
     }
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 ss_library_table ss_openssl_table(void)

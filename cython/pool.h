@@ -10,13 +10,14 @@
 #define SNAPSAFE_POOL_H
 
 #include "compat.h"
-#include "epoch.h"
+#include "epoch_state.h"
+#include "process.h"
 
 #define SS_POOL_SIZE 4096u
 
 /* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK): were the position or the epoch kept
    elsewhere, a child would hand out the zeroes. A zeroed pool has no token, so it is none. Where the kernel does not know
-   the advice (gVisor: EINVAL) the process token tells the child, by the pid and the fork handler of epoch.c. */
+   the advice (gVisor: EINVAL) the process token tells the child, by the pid and the fork handler of process.c. */
 typedef struct {
     uint64_t token; /* of the process that filled it; 0: there is nothing in it */
     uint64_t epoch;

@@ -3,6 +3,7 @@
 
 #include "entropy.h"
 #include "libraries.h"
+#include "process.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -25,7 +26,7 @@ struct sqlite3_vfs {
 typedef struct sqlite3_mutex sqlite3_mutex;
 enum { SQLITE_OK = 0, SQLITE_MISUSE = 21, SQLITE_MUTEX_STATIC_PRNG = 5 };
 
-/* One library. All but the atomics is written with the claim. */
+/* One library. All but the atomics is written with the table lock. */
 typedef struct {
     int state;                  /* atomic, enum ss_sqlite_state */
     uint64_t tag;               /* atomic; the epoch it was reset for */
@@ -54,9 +55,8 @@ uint64_t ss_sqlite_seeds;
 /* The last one only tells of a library that found no place. */
 static library libraries[SS_SQLITE_MAX + 1];
 
-/* One thread at a time changes the table, and nobody waits long. */
-static uint64_t claimed;
-
+/* Of ss_process_trylock(): one thread at a time changes the table, and nobody waits long. */
+static uint64_t table_lock;
 
 /* In the place of the VFS's xRandomness. SQLite calls it with its generator's mutex held, so it looks at no epoch: what
    notices a restore resets the generator, and would wait for that mutex. Returns the bytes written. */
@@ -73,7 +73,7 @@ static int fenced_randomness(sqlite3_vfs *vfs, int size, char *out)
     return 0;
 }
 
-/* With the claim. Exchanges xRandomness of the library's own VFS: the default one, or the one below a program's shim. A
+/* With the table lock. Exchanges xRandomness of the library's own VFS: the default one, or the one below a program's shim. A
    program's own is left alone. True if it is done, or was before. */
 static bool fence(library *lib)
 {
@@ -139,13 +139,13 @@ static void settle(uint64_t epoch, bool patient)
     for (int i = 0; i < SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
         int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
-        if (state == SS_SQLITE_SEEN && in_use(lib) && ss_claim(&claimed)) {
+        if (state == SS_SQLITE_SEEN && in_use(lib) && ss_process_trylock(&table_lock)) {
             if (lib->state == SS_SQLITE_SEEN) {
                 (void)fence(lib);
                 __atomic_store_n(&lib->state, SS_SQLITE_READY, __ATOMIC_RELEASE);
             }
             state = lib->state;
-            ss_claim_end(&claimed);
+            ss_process_unlock(&table_lock);
         }
         if (state != SS_SQLITE_READY || __atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) == epoch)
             continue;
@@ -169,6 +169,16 @@ void ss_sqlite_forget(void)
 
 static void heard(uint64_t epoch) { settle(epoch, false); }
 
+/* With the table lock. */
+static void follow_epoch(void)
+{
+    static bool done;
+    if (!done)
+        (void)pthread_atfork(NULL, NULL, after_fork_in_child);
+    done = true;
+    ss_epoch_observe(SS_OBSERVER_RENEWS, heard);
+}
+
 static bool resolve(library *lib, void *handle)
 {
     const struct {
@@ -185,7 +195,7 @@ static bool resolve(library *lib, void *handle)
     return lib->randomness && lib->find_vfs && lib->config && lib->version;
 }
 
-/* With the claim. The slot of this path, or a free one; NULL if there is none. */
+/* With the table lock. The slot of this path, or a free one; NULL if there is none. */
 static library *slot_of(const char *path)
 {
     for (int i = 0; i < SS_SQLITE_MAX; i++)
@@ -194,7 +204,7 @@ static library *slot_of(const char *path)
     return NULL;
 }
 
-/* With the claim. `handle` is given away. `used`: somebody initialised it. Returns whether it is or will be reset. */
+/* With the table lock. `handle` is given away. `used`: somebody initialised it. Returns whether it is or will be reset. */
 static bool take(const char *path, void *handle, bool used)
 {
     library *lib = slot_of(path);
@@ -211,9 +221,7 @@ static bool take(const char *path, void *handle, bool used)
             /* Of what epoch its generator is is not known, so the first statement resets it. */
             __atomic_store_n(&lib->tag, NEVER, __ATOMIC_RELEASE);
             __atomic_store_n(&lib->state, SS_SQLITE_SEEN, __ATOMIC_RELEASE);
-            if (!ss_epoch_heard)
-                (void)pthread_atfork(NULL, NULL, after_fork_in_child);
-            ss_epoch_heard = heard;
+            follow_epoch();
         } else {
             __atomic_store_n(&lib->state, SS_SQLITE_SYMBOLS, __ATOMIC_RELEASE);
         }
@@ -238,10 +246,10 @@ static void visit(const char *path, void *data)
 
 void ss_sqlite_scan(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     ss_libraries_visit("libsqlite3", visit, NULL);
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 bool ss_sqlite_consider(const char *path)
@@ -252,9 +260,9 @@ bool ss_sqlite_consider(const char *path)
     if (!handle)
         return false;
     void *symbol = dlsym(handle, "sqlite3_randomness");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_claim(&claimed)) {
+    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_process_trylock(&table_lock)) {
         done = take(info.dli_fname, handle, true);
-        ss_claim_end(&claimed);
+        ss_process_unlock(&table_lock);
     } else {
         (void)dlclose(handle);
     }
@@ -263,7 +271,7 @@ bool ss_sqlite_consider(const char *path)
 
 void ss_sqlite_release(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     for (int i = 0; i <= SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
@@ -275,7 +283,7 @@ void ss_sqlite_release(void)
             (void)dlclose(lib->handle);
         lib->handle = NULL;
     }
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 ss_library_table ss_sqlite_table(void)

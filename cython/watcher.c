@@ -3,7 +3,6 @@
 
 #include "epoch.h"
 #include "mask.h"
-#include "record.h"
 #include "table.h"
 
 #include <errno.h>
@@ -49,17 +48,18 @@ static int calling;              /* callbacks of the program that are being run,
 static void (*run_event)(unsigned why);
 static uint64_t delivered, wakeups;     /* atomic */
 static pid_t watcher_tid, runner_tid;   /* atomic */
-static int how, start_error, how_error; /* atomic */
+static int start_error, how_error;      /* atomic */
+
+uint32_t ss_watcher_how;
 
 void ss_watcher_delivered(uint64_t epoch)
 {
     __atomic_store_n(&delivered, epoch, __ATOMIC_RELEASE);
 }
 
-static void set_how(int now)
+static void set_how(enum ss_watch_how now)
 {
-    __atomic_store_n(&how, now, __ATOMIC_RELEASE);
-    ss_record_set_watcher((uint32_t)now);
+    __atomic_store_n(&ss_watcher_how, now, __ATOMIC_RELEASE);
 }
 
 static bool is_current(uint64_t mine)
@@ -79,8 +79,14 @@ static void post(unsigned why)
 
 void ss_watcher_poke(void)
 {
-    if (__atomic_load_n(&how, __ATOMIC_ACQUIRE) != SS_WATCH_OFF)
+    if (__atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE) != SS_WATCH_OFF)
         post(SS_WOKE_LOOK);
+}
+
+static void on_advance(uint64_t epoch)
+{
+    (void)epoch;
+    ss_watcher_poke();
 }
 
 /* ---- the runner ---- */
@@ -179,7 +185,8 @@ static void connect_again(holdings *h)
 /* Opens what the plan names, as well as can be; sets how and how_error. A connection that stands is left as it is. */
 static void open_all(holdings *h)
 {
-    int best = SS_WATCH_TIMER, error = 0;
+    enum ss_watch_how best = SS_WATCH_TIMER;
+    int error = 0;
     h->signals = h->inotify = -1;
     h->tick = true;
     for (int i = 0; i < plan_count; i++)
@@ -537,7 +544,7 @@ void ss_watcher_resume(void)
 
 void ss_watcher_inspect(ss_watcher_info *ret_info)
 {
-    ret_info->how = (enum ss_watch_how)__atomic_load_n(&how, __ATOMIC_ACQUIRE);
+    ret_info->how = (enum ss_watch_how)__atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE);
     ret_info->running = ret_info->how != SS_WATCH_OFF;
     ret_info->error = ret_info->running ? __atomic_load_n(&how_error, __ATOMIC_ACQUIRE)
                                         : __atomic_load_n(&start_error, __ATOMIC_ACQUIRE);
@@ -594,6 +601,7 @@ int ss_watcher_setup(void)
         error = pthread_key_create(&at_thread_end, on_thread_end);
         if (!error)
             error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        ss_epoch_observe(SS_OBSERVER_WAKES, on_advance);
     }
     done = !error;
     return error;

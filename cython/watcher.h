@@ -28,6 +28,8 @@ enum ss_watch_how {
     SS_WATCH_STARTING
 };
 
+extern uint32_t ss_watcher_how; /* atomic; enum ss_watch_how; the status page has its address */
+
 #define SS_WATCH_TICK_MS 1000
 #define SS_WATCH_ITEMS 12
 
@@ -45,7 +47,7 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(un
 void ss_watcher_pause(void);
 void ss_watcher_resume(void);
 
-/* Wakes the runner if there is one. Any thread that holds none of the locks of this file. */
+/* Wakes the runner if there is one; each advance of the epoch does. Any thread that holds none of the locks of this file. */
 void ss_watcher_poke(void);
 
 /* The epoch whose event was run (or begun afresh) last. */

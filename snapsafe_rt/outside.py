@@ -36,19 +36,19 @@ from snapsafe_rt.watching import HOW
 HELD, HEARD = 6, 7  # enum ss_contact_state in cython/contact.h
 
 MAPPING = "/memfd:snapsafe (deleted)"
-MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
+MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 2, 0x100
 LENGTH_MOST = 1 << 20
 FENCE_SECONDS = 300  # SS_FENCE_SECONDS in cython/entropy.h
 SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
 
 # struct record and the structs that it leads to; record.c asserts their sizes and offsets.
-_HEADER = struct.Struct("<8sIIIIQII6QII")
+_HEADER = struct.Struct("<8sIIIIQ8x6QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
 _COLD = struct.Struct("<IiQQqQI4x")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
 _SOURCE = struct.Struct("<QQii??6xQQii")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck
-_CONTACT_AT = 0xA0
+_COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
 _RESEEDED_AT, _FROZEN_AT = 0x800, 0x808
 _PATH_MOST = 4096
 
@@ -103,11 +103,12 @@ class Record:
         self.problems: list[str] = []
         header = memory.unpack(_HEADER, start)
         self.magic, self.version, self.length = header[0], header[1], header[2]
-        self.pid, self.watcher, self.callbacks = header[5:8]
-        self.contact = int.from_bytes(memory.read(start + _CONTACT_AT, 4), "little")
-        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[8:14]
-        self.source_size, self.source_count = header[14:16]
+        self.pid = header[5]
+        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[6:12]
+        self.source_size, self.source_count = header[12:14]
         self.tables = [memory.unpack(_LIBRARIES, start + _HEADER.size + n * _LIBRARIES.size) for n in range(2)]
+        counters = memory.unpack(_COUNTERS, start + _HEADER.size + 2 * _LIBRARIES.size)
+        self.watcher_at, self.contact_at, self.callbacks_at = counters
 
     @property
     def understood(self) -> bool:
@@ -142,6 +143,9 @@ class Record:
 
     def _read_words(self) -> Words:
         return Words._make((*self.memory.unpack(_HOT, self.hot), *self.memory.unpack(_COLD, self.cold)[1:]))
+
+    def word(self, at: int) -> int:
+        return int.from_bytes(self.memory.read(at, 4), "little")
 
     def source(self, index: int) -> tuple[Any, ...] | None:
         if not 0 <= index < min(self.source_count, 256) or self.source_size < _SOURCE.size:
@@ -254,10 +258,13 @@ class Outside(report.Status):
         rows = self._read_lines(record.lines())
         words = record.words()
         # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
-        if record.pid == own_id(self.pid) and record.watcher < len(HOW):
-            self.watching["how"] = HOW[record.watcher]
-            self._take_contact(record.contact)
-        self.callbacks = record.callbacks
+        watcher, contact, callbacks = (
+            record.word(at) for at in (record.watcher_at, record.contact_at, record.callbacks_at)
+        )
+        if record.pid == own_id(self.pid) and watcher < len(HOW):
+            self.watching["how"] = HOW[watcher]
+            self._take_contact(contact)
+        self.callbacks = callbacks
         self.epoch = words.epoch
         self.restores["count"] = words.restores
         if words.restores:

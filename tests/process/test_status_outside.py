@@ -329,7 +329,7 @@ def test_a_record_of_another_version(activated, status, offset):
     assert ("has version 99" if offset == 0x08 else "record") in done.stdout
 
 
-@pytest.mark.parametrize("offset", [0x28, 0x30, 0x38, 0x40, 0x50, 0x60, 0x80])
+@pytest.mark.parametrize("offset", [0x28, 0x30, 0x38, 0x40, 0x50, 0x60, 0x80, 0xA0, 0xA8, 0xB0])
 def test_a_record_that_leads_nowhere(activated, status, offset):
     """Whatever of it was read before that shows."""
     activated(POKE + f"poke({offset}, 4096, 8)")
