@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 #include "contact.h"
 
-#include "source.h"
+#include "process.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,7 +16,6 @@
 #define FAREWELL_MS 1000
 #define PASSED_MOST 8
 #define REFUSED_MOST 5 /* a socket that is bound already may be listened on in a moment; or nobody has it any more */
-#define OVERFLOW_UID 65534 /* root of outside, in a user namespace; Documentation/admin-guide/sysctl/fs.rst */
 
 /* Written by the watcher; where there is none; and by ss_contact_take(). */
 uint32_t ss_contact_now;
@@ -96,11 +95,7 @@ static bool trusted(int fd)
 {
     struct ucred peer;
     socklen_t size = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
-        return false;
-    if (peer.uid == OVERFLOW_UID)
-        return ss_source_in_user_namespace();
-    return peer.uid == 0 || peer.uid == geteuid();
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && ss_process_trusts(peer.uid);
 }
 
 /* Sends all of it, waiting for a moment where the other side reads slowly. Returns 0 or an errno. */

@@ -17,10 +17,10 @@ bool ss_epoch_reseeded(void)
     /* What was written for a generation that has seen a restore since tells of a reseed before that. */
     if (!source || now == __atomic_load_n(&ss_cold.outlived, __ATOMIC_ACQUIRE))
         return false;
-    if (!source->device) {
-        const uint64_t reseeded = ss_source_reseeded(source);
-        return reseeded != 0 && reseeded == now;
-    }
-    const ss_source *attestor = ss_source_at(__atomic_load_n(&ss_cold.attestor, __ATOMIC_ACQUIRE));
-    return attestor && ss_source_vouched(attestor, source, now);
+    ss_file_words words;
+    const ss_source *file = source->device ? ss_source_at(__atomic_load_n(&ss_cold.attestor, __ATOMIC_ACQUIRE)) : source;
+    if (!file)
+        return false;
+    ss_source_read_words(file, &words);
+    return ss_file_attests(&words, !source->device, source->rdev, now);
 }

@@ -60,7 +60,6 @@ cdef extern from "source.h" nogil:
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
     int ss_source_let_go(ss_source* source) noexcept
-    bint ss_source_in_user_namespace() noexcept
     ss_source* ss_source_at(int index) noexcept
     void ss_source_identify(ss_source* source) noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
@@ -68,6 +67,9 @@ cdef extern from "source.h" nogil:
     uint64_t ss_source_reseeded(const ss_source* source) noexcept
     uint64_t ss_source_origin(const ss_source* source) noexcept
     bint ss_source_deserted(const char* path) noexcept
+    ctypedef struct ss_file_words:
+        uint64_t origin, seen, reseeded, generation
+    bint ss_file_attests(const ss_file_words* file, bint own, uint64_t device, uint64_t shown) noexcept
     void ss_source_release_sigbus() noexcept
     int ss_source_sigbus_state() noexcept
 
@@ -98,6 +100,7 @@ cdef extern from "epoch.h" nogil:
 
 
 cdef extern from "process.h" nogil:
+    bint ss_process_trusts(uint32_t user) noexcept
     uint64_t ss_process_token() noexcept
 
 

@@ -1,5 +1,5 @@
-/* The process room: tells this process from its parent and its children, and a lock that no child inherits. Nothing here
-   touches a Python object or needs the GIL. */
+/* The process room: tells this process from its parent and its children, whom it trusts, and a lock that no child inherits.
+   Nothing here touches a Python object or needs the GIL. */
 #ifndef SNAPSAFE_PROCESS_H
 #define SNAPSAFE_PROCESS_H
 
@@ -26,6 +26,11 @@ static inline uint64_t ss_process_token(void)
     const uint64_t token = __atomic_load_n(&ss_process->token, __ATOMIC_ACQUIRE);
     return __builtin_expect(token != 0 && ss_process->wiped, 1) ? token : ss_process_token_made();
 }
+
+/* May this user decide what this process takes for true: by a file that it reads, by a socket that it connects to? Root and
+   its own user may. In a user namespace the real root shows as the overflow uid, and is trusted by that number there; where
+   nobody says whether this is one, it is not. Needs a descriptor for a moment, in that case only. */
+bool ss_process_trusts(uid_t user);
 
 /* A lock for what a hook must never wait for long. *lock is 0 while it is free, else the token of the process whose thread
    holds it: so a forked child finds free what a thread held that it lacks. Tries for a moment, yielding. False if another

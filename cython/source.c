@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "source.h"
 
+#include "process.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -113,45 +115,20 @@ void ss_source_release_sigbus(void)
     sigbus_installed = 0;
 }
 
-/* In a user namespace the files of the real root show the overflow uid, 65534 (Documentation/admin-guide/sysctl/fs.rst);
-   outside of one that number is an ordinary user, "nobody". */
-bool ss_source_in_user_namespace(void)
-{
-    static const char initial[] = "         0          0 4294967295\n"; /* user_namespaces(7) */
-    char text[sizeof initial + 1];
-    int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t length = read(fd, text, sizeof text);
-    close(fd);
-    return length > 0 && ((size_t)length != sizeof initial - 1 || memcmp(text, initial, sizeof initial - 1) != 0);
-}
+#define NAME(magic, name) name,
+const char *const ss_unreliable_file_systems[] = {SS_UNRELIABLE_FILE_SYSTEMS(NAME) NULL};
 
-static bool trusted_owner(uid_t owner)
+static bool on_unreliable_file_system(int fd)
 {
-    return owner == 0 || owner == geteuid() || (owner == 65534 && ss_source_in_user_namespace());
-}
-
-/* Filesystems where a mapping may not see what another process, container or host writes (linux/magic.h). On overlayfs
-   the first write copies the file up and leaves every older mapping on the lower one. */
-static bool unreliable_filesystem(int fd)
-{
+#define MAGIC(magic, name) magic,
+    static const uint32_t magics[] = {SS_UNRELIABLE_FILE_SYSTEMS(MAGIC)};
     struct statfs fs;
-    if (fstatfs(fd, &fs) != 0)
-        return false;
-    switch ((unsigned long)fs.f_type & 0xffffffffUL) {
-    case 0x794c7630: /* overlayfs */
-    case 0x6969:     /* nfs */
-    case 0x517b:     /* smb */
-    case 0xff534d42: /* cifs */
-    case 0xfe534d42: /* smb2 */
-    case 0x01021997: /* 9p */
-    case 0x00c36400: /* ceph */
-    case 0x65735546: /* fuse, virtiofs */
-        return true;
-    default:
-        return false;
+    bool found = false;
+    if (fstatfs(fd, &fs) == 0) {
+        for (size_t i = 0; i < sizeof magics / sizeof *magics; i++)
+            found |= magics[i] == (uint32_t)fs.f_type;
     }
+    return found;
 }
 
 /* The word of the page to watch; sets *ret_status where it is no source. */
@@ -162,7 +139,7 @@ static enum ss_source_word judge(const ss_source *source, int *ret_status)
         return SS_WORD_GENERATION;
     if (load32(source, 0) != SS_VMCLOCK_MAGIC) {
         *ret_status = SS_SOURCE_MAGIC;
-    } else if ((load32(source, SS_VMCLOCK_OFF_VERSION) & 0xffff) != 1) {
+    } else if ((load32(source, SS_VMCLOCK_OFF_VERSION) & 0xffff) != SS_VMCLOCK_VERSION) {
         *ret_status = SS_SOURCE_VERSION;
     } else if (load64(source, SS_VMCLOCK_OFF_FLAGS) & SS_VMCLOCK_FLAG_GENERATION) {
         return SS_WORD_GENERATION;
@@ -194,11 +171,11 @@ static int check_file(int fd, const struct stat *st, enum ss_source_kind kind)
 {
     if (st->st_size < (kind == SS_KIND_VMCLOCK ? SS_VMCLOCK_SIZE : 4))
         return SS_SOURCE_SHORT;
-    if (unreliable_filesystem(fd))
+    if (on_unreliable_file_system(fd))
         return SS_SOURCE_FILESYSTEM;
     if (st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0))
         return SS_SOURCE_WRITABLE;
-    if (!trusted_owner(st->st_uid))
+    if (!ss_process_trusts(st->st_uid))
         return SS_SOURCE_OWNER;
     return SS_SOURCE_OK;
 }
@@ -432,13 +409,17 @@ bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t val
     return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value;
 }
 
-bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value)
+void ss_source_read_words(const ss_source *file, ss_file_words *ret_words)
 {
-    /* publish() writes the claim before what it is for, and a new generation before either (snapsafe_rt/publish.py). */
-    const uint64_t origin = ss_source_origin(file);
-    return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value &&
-           load64(file, SS_FILE_OFF_RESEEDED) != 0 &&
-           load64(file, SS_FILE_OFF_RESEEDED) == load64(file, SS_VMCLOCK_OFF_GENERATION);
+    memset(ret_words, 0, sizeof *ret_words);
+    if (file->device || file->kind != SS_KIND_VMCLOCK || __atomic_load_n(&file->lost, __ATOMIC_ACQUIRE))
+        return;
+    /* In this order: publish() writes a new generation first, then the claim, and last what the claim is for. So words that
+       agree are of one publication. */
+    ret_words->origin = load64(file, SS_FILE_OFF_ORIGIN);
+    ret_words->seen = load64(file, SS_FILE_OFF_SEEN);
+    ret_words->reseeded = load64(file, SS_FILE_OFF_RESEEDED);
+    ret_words->generation = load64(file, SS_VMCLOCK_OFF_GENERATION);
 }
 
 bool ss_source_deserted(const char *path)

@@ -39,23 +39,50 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 #define SS_SOURCE_MAX 16          /* pages that one process ever maps; an inode mapped before is reused */
 #define SS_SEQLOCK_TRIES 1024     /* as AWS-LC: a hypervisor that stopped mid-update must not hang us */
 
+/* VMClock's layout, little-endian: magic u32, version u16, counter's kind u8, sequence u32, disruption marker u64, flags u64,
+   generation u64. */
 #define SS_VMCLOCK_MAGIC 0x4b4c4356u
+#define SS_VMCLOCK_VERSION 1
 #define SS_VMCLOCK_SIZE 112
 #define SS_VMCLOCK_OFF_VERSION 0x08
+#define SS_VMCLOCK_OFF_COUNTER 0x0a
 #define SS_VMCLOCK_OFF_SEQ 0x0c
 #define SS_VMCLOCK_OFF_DISRUPTION 0x10
 #define SS_VMCLOCK_OFF_FLAGS 0x18
 #define SS_VMCLOCK_OFF_GENERATION 0x68
 #define SS_VMCLOCK_FLAG_GENERATION 0x100u
-/* Ours, in files only (design.md section 8): written by `snapsafe trigger --entropy` and by the manager. */
+
+/* Ours, beyond it and in files only, for a page of SS_FILE_SIZE. snapsafe_rt/publish.py writes them, for the manager and for
+   `snapsafe trigger`.
+   RESEEDED  u64: the kernel was reseeded for this generation.
+   FROZEN    u32: 1 if the writer keeps the processes frozen until it has written.
+   MANAGED   u32: 1 if a manager keeps the file; it holds an OFD lock on this word while it does.
+   ORIGIN    u64: st_rdev of the device that the manager saw; without a device a pseudo-id of SS_FILE_NO_DEVICE or more.
+   SEEN      u64: what that device showed when the manager wrote the generation. */
+#define SS_FILE_SIZE 4096
 #define SS_FILE_OFF_RESEEDED 0x800
 #define SS_FILE_OFF_FROZEN 0x808
-/* 1 if a manager keeps the file; it holds an OFD lock on this word while it does. */
 #define SS_FILE_OFF_MANAGED 0x80c
-/* What the manager had seen when it wrote the generation: st_rdev of the device (above all those: it has none), and its
-   number. */
 #define SS_FILE_OFF_ORIGIN 0x810
 #define SS_FILE_OFF_SEEN 0x818
+#define SS_FILE_NO_DEVICE (UINT64_C(1) << 62) /* st_rdev is a 32-bit number */
+
+/* File systems where a mapping may not follow what another process, container or host writes: the magic that statfs(2) shows
+   (linux/magic.h), and how names of the type begin in /proc/PID/mountinfo. On overlayfs the first write copies the file up and
+   leaves every older mapping on the lower one. */
+#define SS_UNRELIABLE_FILE_SYSTEMS(X) \
+    X(0x794c7630, "overlay") \
+    X(0x6969, "nfs") \
+    X(0x517b, "smb") \
+    X(0xff534d42, "cifs") \
+    X(0xfe534d42, "smb3") \
+    X(0x01021997, "9p") \
+    X(0x00c36400, "ceph") \
+    X(0x65735546, "fuse") \
+    X(0x65735546, "virtiofs")
+
+/* Their names, with a NULL at the end. */
+extern const char *const ss_unreliable_file_systems[];
 
 typedef struct {
     unsigned char *page;      /* never unmapped once mapped: a thread without the GIL may be reading it */
@@ -78,9 +105,6 @@ int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, in
 /* The same of a device that somebody else opened. `fd` stays open, and the caller's; what is no character device is
    SS_SOURCE_NOT_A_FILE. */
 int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_errno);
-
-/* Is this process in a user namespace? False where nobody says. Needs a descriptor for a moment. */
-bool ss_source_in_user_namespace(void);
 
 /* Puts a copy of what a device shows now where it is mapped: CRIU dumps no process that maps a device. It never changes, and
    is not synchronous; mapping the device again ends that, and what changed meanwhile shows then. Returns 0 or an errno, and
@@ -125,11 +149,27 @@ uint64_t ss_source_reseeded(const ss_source *source);
    manager wrote. */
 uint64_t ss_source_origin(const ss_source *source);
 
+/* What the writer of a file says besides its generation. */
+typedef struct {
+    uint64_t origin, seen, reseeded, generation;
+} ss_file_words;
+
+/* The one rule by which a file attests that the kernel was reseeded after the restore that began an epoch. `shown`: what the
+   watched word shows since then. `own`: that word is the file's generation; else it is a device's, with the st_rdev `device`,
+   and the manager must have seen that device show it and claim the reseed for its newest generation. */
+static inline bool ss_file_attests(const ss_file_words *file, bool own, uint64_t device, uint64_t shown)
+{
+    if (file->reseeded == 0)
+        return false;
+    return own ? file->reseeded == shown
+               : device != 0 && file->origin == device && file->seen == shown && file->reseeded == file->generation;
+}
+
+/* Reads a file's words as ss_file_attests() takes them; zeros for a device, SysGenID and a lost file. */
+void ss_source_read_words(const ss_source *file, ss_file_words *ret_words);
+
 /* True where `file`, which a manager writes, tells of the restore in which `device` changed to `value`. */
 bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value);
-
-/* True where `file`, which a manager writes, says that the kernel was reseeded after `device` had changed to `value`. */
-bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value);
 
 /* True where the file at `path` was kept by a manager that does not any more: no restore is written into it. False for a
    file that no manager ever kept, and where that cannot be told. Takes no lock; needs a descriptor for a moment. */

@@ -45,11 +45,11 @@ SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wai
 _HEADER = struct.Struct("<8sIIIIQ8x6QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
-_COLD = struct.Struct("<IiQQqQI4x")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause
+_COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause, attestor
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
-_SOURCE = struct.Struct("<QQii??6xQQii")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck
+_SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck, rdev
 _COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
-_RESEEDED_AT, _FROZEN_AT = 0x800, 0x808
+_GENERATION_AT, _RESEEDED_AT, _FROZEN_AT, _ORIGIN_AT, _SEEN_AT = 0x68, 0x800, 0x808, 0x810, 0x818
 _PATH_MOST = 4096
 
 # Beginnings of the names of mapped files, and the row that must have noticed them.
@@ -92,6 +92,7 @@ class Words(NamedTuple):
     last_ns: int
     last_certain: int
     cause: int
+    attestor: int
 
 
 class Record:
@@ -327,7 +328,7 @@ class Outside(report.Status):
         source = record.source(words.watched)
         if source is None:
             return
-        page, _, kind, _, device, let_go, dev, ino, lost, stuck = source
+        page, _, kind, _, device, let_go, dev, ino, lost, stuck, _ = source
         if let_go:
             self.problems.append(report.LET_GO)
             return
@@ -388,11 +389,8 @@ class Outside(report.Status):
             left = FENCE_SECONDS - (time.monotonic_ns() - started) / 1e9
             if not self._same_clock():
                 left = float(FENCE_SECONDS)
-            source = record.source(words.watched)
-            if source is not None and source[2] == 0 and not source[4]:
-                told = record.memory.number(source[0] + _RESEEDED_AT, 8)
-                if told and told == words.remembered != words.outlived:
-                    left = 0.0
+            if _attested(record, words):
+                left = 0.0
             left = max(left, 1.0) if held else left
         left = min(max(left, 0.0), float(FENCE_SECONDS))
         state = "down"
@@ -471,6 +469,20 @@ class Outside(report.Status):
             except OSError:
                 pass
         return False
+
+
+def _attested(record: Record, words: Words) -> bool:
+    """ss_epoch_reseeded() in cython/epoch_state.c; where there is no core to ask, the fence counts as up."""
+    source = record.source(words.watched)
+    if source is None or words.remembered == words.outlived:
+        return False
+    device, rdev = source[4], source[10]
+    file = record.source(words.attestor) if device else source
+    if file is None or file[2] != 0 or file[4] or file[8] or native is None:
+        return False
+    places = (_ORIGIN_AT, _SEEN_AT, _RESEEDED_AT, _GENERATION_AT)  # in the order in which the core reads them
+    origin, seen, reseeded, generation = (record.memory.number(file[0] + at, 8) or 0 for at in places)
+    return native.attests((origin, seen, reseeded, generation), not device, rdev, words.remembered)
 
 
 def _unknown(module: str) -> tuple[str, str, str, bool]:

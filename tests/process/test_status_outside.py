@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from snapsafe_rt import outside, procfs
+from snapsafe_rt import outside, procfs, publish
 
-from ..conftest import PACKAGE
+from ..conftest import PACKAGE, layout
 from .test_record import POKE, rows
 
 NOBODY = 65534
@@ -386,6 +386,23 @@ native.raise_fence()
     found = outside.inspect(activated.pid)
     assert found.fence["state"] == "degraded"
     assert not found.protected
+
+
+@pytest.mark.parametrize(("seen", "state"), [(5, "down"), (4, "up")])
+def test_the_fence_by_a_managers_word_beside_a_device(living, shm_path, compile_native, seen, state):
+    """As the process itself would judge it, that draws nothing meanwhile: by what the device showed to the manager."""
+    device, file = shm_path / "device", shm_path / "file"
+    device.write_bytes(layout(5))
+    found = device.stat()
+    publish.create(str(file), generation=9, reseeded=True, seen=publish.Seen(os.makedev(10, 99), seen))
+    standin = {"LD_PRELOAD": str(compile_native("device.c")), "STANDIN_DEVICE": f"{found.st_dev}:{found.st_ino}"}
+    one = living(env={**standin, "SNAPSAFE_SOURCES": f"vmclock:{device},vmclock:{file}"})
+    one("from snapsafe_rt.core import native; native.raise_fence()")
+    told = outside.inspect(one.pid)
+    assert told.source["source"] == f"vmclock:{device}"
+    assert (told.fence["state"] == "down") == (state == "down"), told.fence
+    inside = one("import os, snapsafe_rt; os.urandom(8); answer = snapsafe_rt.status().fence['state']")
+    assert (inside == "down") == (state == "down"), inside
 
 
 def test_the_process_is_not_stopped_nor_told(activated):
