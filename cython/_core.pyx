@@ -191,6 +191,7 @@ cdef extern from *:
     """
     uint32_t ss_callbacks
 
+
 def record_room():
     """Bytes that the record's text may have."""
     return SS_RECORD_ROOM
