@@ -15,7 +15,7 @@
 
 #define FAREWELL_MS 1000
 #define PASSED_MOST 8
-#define REFUSED_MOST 5 /* a socket that is bound already may be listened on in a moment; or nobody has it any more */
+#define REFUSED_MOST 5 /* tries: somebody may have bound the socket and listen in a moment; after these, nobody does */
 
 /* Written by the watcher; where there is none; and by ss_contact_take(). */
 uint32_t ss_contact_now;
@@ -25,9 +25,9 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned char *received; /* SS_CONTACT_KEPT bytes, once there was a connection */
 static size_t received_size;
 static int failure;
-static bool over; /* atomic; the connection ended together with what is to be heard */
+static bool over; /* atomic; the connection ended, and Python has not taken yet what it received last */
 
-/* Changed while no watcher runs, but for the farewell: that is set before the watcher is told to end, and read after. */
+/* Changed while no watcher runs. Only the farewell is set while one does: before it is told to end, and it reads it after. */
 static ss_contact_plan plan;
 static const unsigned char *farewell;
 static size_t farewell_size;
@@ -90,7 +90,7 @@ void ss_contact_fail(int error)
     set_state(error ? SS_CONTACT_FAILED : SS_CONTACT_NONE, error);
 }
 
-/* Who listens may hold up nothing, but could tell us of snapshots that are none. */
+/* A stranger who listens could announce snapshots that never come. */
 static bool trusted(int fd)
 {
     struct ucred peer;
@@ -119,7 +119,7 @@ int ss_contact_open(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (!plan.path || __atomic_load_n(&over, __ATOMIC_ACQUIRE))
-        return -1; /* what was heard last is to be taken first */
+        return -1; /* Python takes first what the last connection received */
     const size_t length = strlen(plan.path);
     if (length >= sizeof address.sun_path) {
         set_state(SS_CONTACT_ABSENT, ENAMETOOLONG);
@@ -163,7 +163,8 @@ int ss_contact_open(void)
     return -1;
 }
 
-/* With the mutex held. Of the answers to "give me a lock" and "tell me when": the first is of interest if it is an error. */
+/* With the mutex held. Varlink's first answer is to "give me a lock": Python has to see it if it is an error. All others are
+   to "tell me when": Python has to see them. */
 static enum ss_contact_state judge(void)
 {
     const unsigned char *end = memchr(received, '\0', received_size);
@@ -226,7 +227,7 @@ void ss_contact_close(int fd)
     unsigned char answer[256];
     const unsigned char *last = __atomic_load_n(&farewell, __ATOMIC_ACQUIRE);
     if (fd >= 0 && last && say(fd, last, farewell_size) == 0) {
-        /* Not before it was read, lest it be lost with the connection. */
+        /* Closed only after the other side has answered: it may drop what it has not read when the connection ends. */
         struct timespec until, now;
         int left = FAREWELL_MS;
         (void)clock_gettime(CLOCK_MONOTONIC, &until);
@@ -258,7 +259,7 @@ size_t ss_contact_take(unsigned char *out, size_t size)
 {
     (void)pthread_mutex_lock(&mutex);
     size_t taken = 0;
-    /* Else what is there belongs to a connection that was made since. */
+    /* In another state, what is there belongs to a connection that was made since. */
     const bool heard = __atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE) == SS_CONTACT_HEARD;
     if (heard)
         taken = received_size < size ? received_size : size;
@@ -267,7 +268,7 @@ size_t ss_contact_take(unsigned char *out, size_t size)
         memmove(received, received + taken, received_size - taken);
         received_size -= taken;
     }
-    /* Also where nothing was left: its end came after its last words were taken. */
+    /* Even if nothing was taken: the end may come after the last bytes were. */
     const bool ended = heard && !received_size && __atomic_exchange_n(&over, false, __ATOMIC_ACQ_REL);
     if (ended)
         __atomic_store_n(&ss_contact_now, SS_CONTACT_ENDED, __ATOMIC_RELEASE);

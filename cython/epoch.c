@@ -14,7 +14,8 @@ static void (*observers[SS_EPOCH_OBSERVERS])(uint64_t epoch); /* atomic */
 /* Guards every write to the words of epoch_state.h. Held for microseconds; never across a call into a library. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-/* With the mutex held, around every change of ss_hot and ss_cold. A clone(2) of a thread in between leaves it odd. */
+/* With the mutex held, around every change of ss_hot and ss_cold. Sets the lowest bit rather than adding 1: a child of clone(2)
+   may have inherited an odd count. */
 static void change_begins(void)
 {
     __atomic_store_n(&ss_cold.sequence, (ss_cold.sequence + 1) | 1, __ATOMIC_RELAXED);
@@ -26,7 +27,7 @@ static void change_ends(void)
     __atomic_store_n(&ss_cold.sequence, ss_cold.sequence + 1, __ATOMIC_RELEASE);
 }
 
-/* Fork safety. A child must not inherit the mutex held by a thread it does not have. */
+/* A child must not inherit a mutex that is held by a thread that it does not have. */
 static void before_fork(void)
 {
     (void)pthread_mutex_lock(&mutex);
@@ -63,8 +64,9 @@ void ss_epoch_observe(enum ss_epoch_observer place, void (*told)(uint64_t epoch)
     __atomic_store_n(&observers[place], told, __ATOMIC_RELEASE);
 }
 
-/* With the mutex held. The fence rises before anybody can see the new epoch; the epoch moves before the remembered
-   word does, so that a draw which began before fails one of the two comparisons of ss_stands(). */
+/* With the mutex held, between change_begins() and change_ends(). The fence rises before anybody can see the new epoch. The
+   epoch moves before the caller moves the remembered word: so a draw that began earlier fails one of the two comparisons of
+   ss_stands(). */
 static uint64_t advance(enum ss_cause cause)
 {
     struct timespec now;
@@ -90,8 +92,8 @@ static void tell(uint64_t epoch)
     }
 }
 
-/* With the mutex held. Between these stores a reader may compare an old word with a new number: a difference sends it
-   to the mutex, and equality is the truth about a source that was watched at that instant. */
+/* With the mutex held, as advance(). Between these stores a reader may compare the old source's word with the new number. If
+   they differ it comes to the mutex and looks again; if they are equal, the source that it read had not moved. */
 static void watch(ss_source *source, int index, uint64_t value)
 {
     __atomic_store_n(&ss_cold.watched, index, __ATOMIC_RELEASE);
@@ -114,7 +116,7 @@ void ss_epoch_catch_up(void)
             advanced = advance(SS_CAUSE_SOURCE);
             watch(NULL, -1, 0);
         } else if (value != ss_hot.remembered) {
-            /* A stuck source's raw word counts as a change once: it is remembered like any other. */
+            /* The raw word of a stuck source counts as one change: it is remembered like any other. */
             advanced = advance(source->word == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
             __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
         }
@@ -129,8 +131,8 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     ss_source *source;
     uint64_t value;
     (void)pthread_mutex_lock(&mutex);
-    /* One restore is one epoch: what the source shows by now belongs to the restore we were told of. What it shows from
-       the new epoch on does not: states may be of that, and the next restore would be taken for the one told of. */
+    /* Count this as one epoch: absorb the counter's current value, or the move that we were just notified of would be counted
+       again. Later moves are not absorbed: they belong to the next restore. */
     source = ss_source_at(ss_cold.watched);
     const bool shown = source && ss_source_read(source, &value) != SS_READ_LOST;
     change_begins();
@@ -170,7 +172,8 @@ void ss_epoch_watch_since(int index, uint64_t value, int file)
     (void)pthread_mutex_lock(&mutex);
     ss_source *source = ss_source_at(index), *instead = ss_source_at(file);
     uint64_t now, shown;
-    /* The word that tells for what is read first, and the number second: publish() writes them the other way round. */
+    /* Which device's number the file is for is read first, and the file's own number second: publish() writes them the other
+       way round. */
     if (source && instead && ss_source_read(source, &now) != SS_READ_LOST && ss_source_told(instead, source, now) &&
         ss_source_read(instead, &shown) == SS_READ_OK && ss_cold.watched == file && shown == ss_hot.remembered)
         value = now;

@@ -17,8 +17,8 @@
 #error "snapsafe_rt's native core supports Linux on x86-64 and arm64"
 #endif
 
-/* How often a draw is made again because the generation moved during it. Reached only by a source that is rewritten
-   without pause; the value of the last try is then given out, freshly reseeded. */
+/* How often a draw is repeated because the generation moved during it. Only a source that is rewritten without pause makes a
+   draw reach this; then the value of the last try, freshly reseeded, is given out. */
 #define SS_DRAW_TRIES 1024
 
 /* The slow path of ss_look: advances the epoch if the source really changed. Takes the native mutex. */
@@ -61,21 +61,21 @@ enum ss_epoch_observer { SS_OBSERVER_RENEWS = 0, SS_OBSERVER_WAKES, SS_EPOCH_OBS
    locks its caller holds, but none of the epoch's. Any thread; takes no lock. */
 void ss_epoch_observe(enum ss_epoch_observer place, void (*told)(uint64_t epoch));
 
-/* Watches slot `index` (-1: nothing). `certain`: the program is known not to have been restored since the previous
-   source was last looked at; without it the epoch advances, for unknown counts as changed. */
+/* Watches slot `index` (-1: nothing). `certain`: the caller knows that there was no restore since the previous source was last
+   looked at. If it does not know, the epoch advances. */
 void ss_epoch_watch(int index, bool certain);
 
-/* Watches slot `index`, a device that was let go of and shows again what is true, as if it had been watched since it showed
-   `value`: what changed meanwhile is a restore, of its own kind. Unless the file watched instead, slot `file` (-1: none),
-   tells that it was the one that was counted already. */
+/* Watches slot `index`, a device that was let go of when it showed `value` and is mapped again. If it shows another value now,
+   that is a restore; but not if the file that was watched meanwhile, slot `file` (-1: none), says that it was written for
+   this very restore, which was counted then. */
 void ss_epoch_watch_since(int index, uint64_t value, int file);
 
 /* Names the slot of the file in which a manager attests, while a device is watched, that the kernel was reseeded: -1 if there
    is none. Takes no lock. */
 void ss_epoch_heed(int index);
 
-/* Registers the fork handlers, once for the process however many interpreters import the core. Returns 0 or an errno.
-   With the GIL. */
+/* Prepares the process room and registers the fork handlers: once for the process, however many interpreters import the core.
+   Returns 0 or an errno. With the GIL. */
 int ss_epoch_setup(void);
 
 #endif

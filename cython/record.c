@@ -35,11 +35,14 @@ _Static_assert(offsetof(struct record, hot) == 0x28 && offsetof(struct record, l
                    sizeof(struct record) <= SS_RECORD_TEXT,
                "record.h says so");
 /* What outside.py takes these for. */
-_Static_assert(offsetof(ss_hot_state, epoch) == 24 && sizeof(ss_epoch_cold) == 48 && offsetof(ss_epoch_cold, attestor) == 44, "outside.py reads it");
+_Static_assert(offsetof(ss_hot_state, epoch) == 24 && sizeof(ss_epoch_cold) == 48 &&
+                   offsetof(ss_epoch_cold, attestor) == 44,
+               "outside.py reads it");
 _Static_assert(sizeof(ss_fence_state) == 56, "outside.py reads it");
 _Static_assert(offsetof(ss_source, kind) == 16 && offsetof(ss_source, device) == 24 &&
                    offsetof(ss_source, let_go) == 25 && offsetof(ss_source, dev) == 32 &&
-                   offsetof(ss_source, lost) == 48 && offsetof(ss_source, stuck) == 52 && offsetof(ss_source, rdev) == 56,
+                   offsetof(ss_source, lost) == 48 && offsetof(ss_source, stuck) == 52 &&
+                   offsetof(ss_source, rdev) == 56,
                "outside.py reads it");
 
 static struct record *record; /* atomic; never unmapped */
@@ -95,12 +98,12 @@ int ss_record_store(const void *text, size_t size, const uint64_t *kept, const u
         if (error)
             return error;
     }
-    uint32_t odd = (record->sequence + 1) | 1; /* whatever a clone of a thread in here has inherited */
+    uint32_t odd = (record->sequence + 1) | 1; /* also in a child of clone(2) that inherited an odd count */
     __atomic_store_n(&record->sequence, odd, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     record->text_length = (uint32_t)size;
     memcpy((char *)record + SS_RECORD_TEXT, text, size);
-    /* Only now is it a record: a reader that comes before finds none. */
+    /* A reader that comes before this finds no record, rather than an empty one. */
     memcpy(record->magic, "SNAPSAFE", sizeof record->magic);
     __atomic_store_n(&record->sequence, odd + 1, __ATOMIC_RELEASE);
     return 0;

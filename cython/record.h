@@ -1,4 +1,4 @@
-/* The record room: what a process lets `snapsafe status --pid` see of it, without running anything for it.
+/* The status page: what a process lets `snapsafe status --pid` see of it, without running anything for it.
 
    One private mapping of a memfd, named so that /proc/PID/maps shows "/memfd:snapsafe (deleted)"; the descriptor is closed
    at once. A reader finds it there and reads it through /proc/PID/mem, as it may read any memory of a process that it may
@@ -11,8 +11,8 @@
      0x10  u32      sequence count of the text: odd while it is written
      0x14  u32      length of the text
      0x18  u64      id of the process (in its own namespace) whose record this is
-     0x28  u64[6]   addresses in this process: ss_hot, ss_cold (epoch_state.h), ss_fence_flag and ss_fence (entropy.h), the count
-                    of kept instances met, the table of sources (source.h)
+     0x28  u64[6]   addresses in this process: ss_hot, ss_cold (epoch_state.h), ss_fence_flag and ss_fence (entropy.h), the
+                    count of kept instances met, the table of sources (source.h)
      0x58  u32[2]   bytes of an entry of that table, entries
      0x60  2 x 32   ss_library_table (libraries.h) of the libcryptos, and of the SQLites
      0xa0  u64[3]   addresses in this process: enum ss_watch_how (watcher.h), enum ss_contact_state (contact.h), how many

@@ -33,7 +33,8 @@ static inline uint64_t load64(const ss_source *source, size_t offset)
     return __atomic_load_n((const volatile uint64_t *)(source->page + offset), __ATOMIC_ACQUIRE);
 }
 
-/* In one step for whoever reads the page meanwhile. Returns 0 or an errno. */
+/* Moves `page` to where the source is mapped: in one step, as a thread that reads the source sees it. Returns 0, or an errno
+   after it has unmapped `page`. */
 static int put_in_place(void *page, ss_source *source)
 {
     if (mremap(page, source->length, source->length, MREMAP_MAYMOVE | MREMAP_FIXED, source->page) != MAP_FAILED)
@@ -43,11 +44,11 @@ static int put_in_place(void *page, ss_source *source)
     return error;
 }
 
-/* Truncating a file under a mapping makes the next load raise SIGBUS. As systemd's src/basic/sigbus.c does, the hole is
-   filled with memory, here with what differs from the word last read in each bit; so the load goes on, the guards see a
-   change, and the slow path finds the source lost. Any other SIGBUS goes where it went before. The hole is made ready
-   elsewhere: several threads may fault at once, and one would make read-only what another is still filling.
-   Async-signal-safe; runs with whatever locks the faulting thread holds and takes none. */
+/* A load from a file that was truncated under its mapping raises SIGBUS. As systemd's src/basic/sigbus.c does, this fills the
+   hole with memory: here with words that differ from the one last read in every bit. So the load goes on, the guards see a
+   change, and the slow path finds the source lost. The memory is filled elsewhere and then moved, for several threads may
+   fault at once. Any other SIGBUS goes where it went before. Async-signal-safe; runs with whatever locks the faulting thread
+   holds, and takes none. */
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     const unsigned char *fault = info->si_addr;
@@ -195,14 +196,14 @@ int ss_source_let_go(ss_source *source)
             break;
     }
     (void)mprotect(copy, source->length, PROT_READ);
-    __atomic_store_n(&source->let_go, true, __ATOMIC_RELEASE); /* before it is true: nothing may be drawn ahead any more */
+    __atomic_store_n(&source->let_go, true, __ATOMIC_RELEASE); /* before the copy is there: from now on no pool draws ahead */
     const int error = put_in_place(copy, source);
     if (error)
         __atomic_store_n(&source->let_go, false, __ATOMIC_RELEASE);
     return error;
 }
 
-/* The end of let_go. Returns 0 or an errno. */
+/* Maps the device in the place of its copy. Returns 0 or an errno. */
 static int take_again(ss_source *source, int fd)
 {
     void *page = mmap(NULL, source->length, PROT_READ, MAP_SHARED, fd, 0);
@@ -258,7 +259,7 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
         status = SS_SOURCE_SHORT;
     *ret_index = count;
     if (status != SS_SOURCE_OK && !source->lost) {
-        /* Nobody watches it yet, so it may go. */
+        /* Nobody watches it yet: it may be unmapped. */
         __atomic_store_n(&source_count, count, __ATOMIC_RELEASE);
         (void)munmap(page, length);
         source->page = NULL;
@@ -309,7 +310,7 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
         *ret_errno = errno;
         return SS_SOURCE_SYSTEM;
     }
-    /* Of a file by descriptor nobody could tell that its path leads to another one by now. */
+    /* A file is refused: nobody could tell whether its path leads to another file by now. */
     return S_ISCHR(st.st_mode) ? map_descriptor(fd, &st, kind, ret_index, ret_errno) : SS_SOURCE_NOT_A_FILE;
 }
 
@@ -404,7 +405,7 @@ uint64_t ss_source_origin(const ss_source *source)
 
 bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value)
 {
-    /* publish() moves the generation first, and says for what it did afterwards. */
+    /* publish() moves the generation first, and writes which number of the device it is for afterwards. */
     const uint64_t origin = ss_source_origin(file);
     return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value;
 }

@@ -102,21 +102,21 @@ typedef struct {
    *ret_errno holds errno or 0. Blocks no longer than open(2) of a device does (FIFOs are never waited for). */
 int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, int *ret_errno);
 
-/* The same of a device that somebody else opened. `fd` stays open, and the caller's; what is no character device is
-   SS_SOURCE_NOT_A_FILE. */
+/* Checks and maps a device that somebody else opened. `fd` stays open, and the caller's. SS_SOURCE_NOT_A_FILE if it is no
+   character device. Else as ss_source_map(). */
 int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_errno);
 
-/* Puts a copy of what a device shows now where it is mapped: CRIU dumps no process that maps a device. It never changes, and
-   is not synchronous; mapping the device again ends that, and what changed meanwhile shows then. Returns 0 or an errno, and
-   the device stays mapped. Serialised as mapping is. */
+/* Unmaps a device and puts a copy of what it shows in its place: CRIU dumps no process that maps a device. The copy never
+   changes, so it is not synchronous. Mapping the device again replaces the copy, and what changed meanwhile shows then.
+   Returns 0, or an errno and the device stays mapped. Serialised as mapping is. */
 int ss_source_let_go(ss_source *source);
 
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
 
-/* Looks up which file the slot's page is of: CRIU maps by path again, so after a restore on another host it is another one.
-   With the GIL held: source->dev and ->ino are written, which only mapping and this do. Without /proc they stay; on btrfs
-   they become such as stat(2) never shows, so that the file counts as replaced. */
+/* Looks up which file the slot's page is of now, and writes source->dev and ->ino: CRIU maps by path, so a process restored on
+   another host has another file mapped. Without /proc they stay. On btrfs they become numbers that stat(2) never shows, so
+   the file counts as replaced. With the GIL, as mapping writes them too. */
 void ss_source_identify(ss_source *source);
 
 /* The first of the SS_SOURCE_MAX slots, for record.c. */
@@ -132,8 +132,8 @@ uint64_t ss_source_mask(const ss_source *source);
 
 /* True while the generation is sure to change before any process of the clone runs: VMClock's device, or a file whose
    writer keeps the processes frozen until it has written. Never SysGenID: its driver moves when user space says so
-   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. The file's word lies beyond VMClock's layout, as our
-   others do, and files may be shorter than that: the rest of the page a short file is mapped on reads as zeros. */
+   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. A file may be shorter than SS_FILE_SIZE: the rest of its page
+   reads as zeros. */
 static inline bool ss_source_synchronous(const ss_source *source)
 {
     if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE) ||
@@ -145,7 +145,7 @@ static inline bool ss_source_synchronous(const ss_source *source)
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
 uint64_t ss_source_reseeded(const ss_source *source);
 
-/* Where the manager that writes this file has its signs from (SS_FILE_OFF_ORIGIN); 0 for devices, SysGenID, and where no
+/* The file's word at SS_FILE_OFF_ORIGIN: which device signals restores to its manager. 0 for devices, SysGenID, and where no
    manager wrote. */
 uint64_t ss_source_origin(const ss_source *source);
 
@@ -168,11 +168,11 @@ static inline bool ss_file_attests(const ss_file_words *file, bool own, uint64_t
 /* Reads a file's words as ss_file_attests() takes them; zeros for a device, SysGenID and a lost file. */
 void ss_source_read_words(const ss_source *file, ss_file_words *ret_words);
 
-/* True where `file`, which a manager writes, tells of the restore in which `device` changed to `value`. */
+/* True where a manager wrote `file` for the restore in which `device` changed to `value`. */
 bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value);
 
-/* True where the file at `path` was kept by a manager that does not any more: no restore is written into it. False for a
-   file that no manager ever kept, and where that cannot be told. Takes no lock; needs a descriptor for a moment. */
+/* True where a manager kept the file at `path` and is gone: no restore will be written into it. False for a file that no
+   manager ever kept, and where it cannot be looked at. Takes no lock; needs a descriptor for a moment. */
 bool ss_source_deserted(const char *path);
 
 /* Puts the process's SIGBUS handler back if ours is still installed. */
