@@ -415,8 +415,8 @@ void ss_source_read_words(const ss_source *file, ss_file_words *ret_words)
     memset(ret_words, 0, sizeof *ret_words);
     if (file->device || file->kind != SS_KIND_VMCLOCK || __atomic_load_n(&file->lost, __ATOMIC_ACQUIRE))
         return;
-    /* In this order: publish() writes a new generation first, then the claim, and last what the claim is for. So words that
-       agree are of one publication. */
+    /* publish() writes them in the opposite order: the claim, the generation, and last what both are for. So where that is to
+       be seen, they are. */
     ret_words->origin = load64(file, SS_FILE_OFF_ORIGIN);
     ret_words->seen = load64(file, SS_FILE_OFF_SEEN);
     ret_words->reseeded = load64(file, SS_FILE_OFF_RESEEDED);

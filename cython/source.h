@@ -16,7 +16,7 @@ enum ss_source_kind { SS_KIND_VMCLOCK = 0, SS_KIND_SYSGENID = 1 };
 /* Which word of the page is watched; also the order of preference within one kind of file. */
 enum ss_source_word { SS_WORD_NONE = 0, SS_WORD_GENERATION = 1, SS_WORD_DISRUPTION = 2 };
 
-/* Why a path is not a source. SS_SOURCE_OK is 0; sources.py holds the sentence for each. */
+/* Why a path is not a source. SS_SOURCE_OK is 0; source/selection.py holds the sentence for each. */
 enum ss_source_status {
     SS_SOURCE_OK = 0,
     SS_SOURCE_MISSING,        /* ENOENT, ENOTDIR, ENXIO, ENODEV */
@@ -52,7 +52,7 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 #define SS_VMCLOCK_OFF_GENERATION 0x68
 #define SS_VMCLOCK_FLAG_GENERATION 0x100u
 
-/* Ours, beyond it and in files only, for a page of SS_FILE_SIZE. snapsafe_rt/publish.py writes them, for the manager and for
+/* Ours, beyond it and in files only, for a page of SS_FILE_SIZE. snapsafe_rt/source/vmclock_file.py writes them, for the manager and for
    `snapsafe trigger`.
    RESEEDED  u64: the kernel was reseeded for this generation.
    FROZEN    u32: 1 if the writer keeps the processes frozen until it has written.
