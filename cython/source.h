@@ -52,8 +52,8 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 #define SS_VMCLOCK_OFF_GENERATION 0x68
 #define SS_VMCLOCK_FLAG_GENERATION 0x100u
 
-/* Ours, beyond it and in files only, for a page of SS_FILE_SIZE. snapsafe_rt/source/vmclock_file.py writes them, for the manager and for
-   `snapsafe trigger`.
+/* Ours, beyond it and in files only, for a page of SS_FILE_SIZE. snapsafe_rt/source/vmclock_file.py writes them, for the
+   manager and for `snapsafe trigger`.
    RESEEDED  u64: the kernel was reseeded for this generation.
    FROZEN    u32: 1 if the writer keeps the processes frozen until it has written.
    MANAGED   u32: 1 if a manager keeps the file; it holds an OFD lock on this word while it does.
