@@ -103,9 +103,17 @@ def identify_source(int index, /):
     return source.dev, source.ino
 
 
-def in_user_namespace():
-    """Does the real root show as the overflow uid here?"""
-    return bool(ss_source_in_user_namespace())
+def trusts(uint32_t user, /):
+    """May this user decide what this process takes for true? See process.h."""
+    return bool(ss_process_trusts(user))
+
+
+def attests(file, bint own, uint64_t device, uint64_t shown, /):
+    """Does a file with these words (origin, seen, reseeded, generation) attest that the kernel was reseeded? See
+    ss_file_attests in source.h."""
+    cdef ss_file_words words
+    words.origin, words.seen, words.reseeded, words.generation = file
+    return bool(ss_file_attests(&words, own, device, shown))
 
 
 def describe_source(int index, /):
@@ -189,9 +197,16 @@ def inspect_epoch():
 
 # ---- the status page ----
 
+cdef extern from *:
+    """
+    static uint32_t ss_callbacks; /* atomic; registered for the time after a restore */
+    """
+    uint32_t ss_callbacks
+
+
 def page_callbacks(uint32_t count, /):
-    """Say on the status page how many callbacks are registered. Nothing where there is no page yet."""
-    ss_record_set_callbacks(count)
+    """Say on the status page how many callbacks are registered."""
+    ss_store_u32(&ss_callbacks, count)
 
 
 # ---- entropy ----

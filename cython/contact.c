@@ -1,13 +1,11 @@
 #define _GNU_SOURCE
 #include "contact.h"
 
-#include "record.h"
-#include "source.h"
+#include "process.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,18 +15,19 @@
 
 #define FAREWELL_MS 1000
 #define PASSED_MOST 8
-#define REFUSED_MOST 5 /* a socket that is bound already may be listened on in a moment; or nobody has it any more */
-#define OVERFLOW_UID 65534 /* root of outside, in a user namespace; Documentation/admin-guide/sysctl/fs.rst */
+#define REFUSED_MOST 5 /* tries: somebody may have bound the socket and listen in a moment; after these, nobody does */
+
+/* Written by the watcher; where there is none; and by ss_contact_take(). */
+uint32_t ss_contact_now;
 
 /* Guards what the watcher and Python share; nothing is waited for under it. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static unsigned char *received; /* SS_CONTACT_KEPT bytes, once there was a connection */
 static size_t received_size;
 static int failure;
-static int state = SS_CONTACT_NONE; /* atomic; written by the watcher, where there is none, and as in ss_contact_take() */
-static bool over; /* atomic; the connection ended together with what is to be heard */
+static bool over; /* atomic; the connection ended, and Python has not taken yet what it received last */
 
-/* Changed while no watcher runs, but for the farewell: that is set before the watcher is told to end, and read after. */
+/* Changed while no watcher runs. Only the farewell is set while one does: before it is told to end, and it reads it after. */
 static ss_contact_plan plan;
 static const unsigned char *farewell;
 static size_t farewell_size;
@@ -44,9 +43,8 @@ static void set_state(enum ss_contact_state now, int error)
     failure = error;
     if (now != SS_CONTACT_HEARD)
         __atomic_store_n(&over, false, __ATOMIC_RELEASE);
-    __atomic_store_n(&state, (int)now, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_contact_now, now, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);
-    ss_record_set_contact((uint32_t)now);
 }
 
 void ss_contact_set(const ss_contact_plan *given)
@@ -71,7 +69,7 @@ bool ss_contact_wanted(void)
 
 bool ss_contact_stands(const ss_contact_plan *given)
 {
-    const int now = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    const uint32_t now = __atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
     if ((now != SS_CONTACT_ASKED && now != SS_CONTACT_HELD && now != SS_CONTACT_HEARD) || !plan.path || !given->path ||
         strcmp(plan.path, given->path) != 0 || plan.varlink != given->varlink ||
         plan.greeting_size != given->greeting_size || memcmp(plan.greeting, given->greeting, plan.greeting_size) != 0)
@@ -83,7 +81,7 @@ bool ss_contact_stands(const ss_contact_plan *given)
 
 bool ss_contact_again(void)
 {
-    const int now = __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    const uint32_t now = __atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
     return now == SS_CONTACT_FAILED || now == SS_CONTACT_ENDED || __atomic_load_n(&over, __ATOMIC_ACQUIRE);
 }
 
@@ -92,16 +90,12 @@ void ss_contact_fail(int error)
     set_state(error ? SS_CONTACT_FAILED : SS_CONTACT_NONE, error);
 }
 
-/* Who listens may hold up nothing, but could tell us of snapshots that are none. */
+/* A stranger who listens could announce snapshots that never come. */
 static bool trusted(int fd)
 {
     struct ucred peer;
     socklen_t size = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
-        return false;
-    if (peer.uid == OVERFLOW_UID)
-        return ss_source_in_user_namespace();
-    return peer.uid == 0 || peer.uid == geteuid();
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && ss_process_trusts(peer.uid);
 }
 
 /* Sends all of it, waiting for a moment where the other side reads slowly. Returns 0 or an errno. */
@@ -125,7 +119,7 @@ int ss_contact_open(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (!plan.path || __atomic_load_n(&over, __ATOMIC_ACQUIRE))
-        return -1; /* what was heard last is to be taken first */
+        return -1; /* Python takes first what the last connection received */
     const size_t length = strlen(plan.path);
     if (length >= sizeof address.sun_path) {
         set_state(SS_CONTACT_ABSENT, ENAMETOOLONG);
@@ -169,7 +163,8 @@ int ss_contact_open(void)
     return -1;
 }
 
-/* With the mutex held. Of the answers to "give me a lock" and "tell me when": the first is of interest if it is an error. */
+/* With the mutex held. Varlink's first answer is to "give me a lock": Python has to see it if it is an error. All others are
+   to "tell me when": Python has to see them. */
 static enum ss_contact_state judge(void)
 {
     const unsigned char *end = memchr(received, '\0', received_size);
@@ -187,7 +182,7 @@ bool ss_contact_read(int fd, bool *ret_ended)
 {
     unsigned char part[4096];
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(PASSED_MOST * sizeof(int))];
-    const enum ss_contact_state before = (enum ss_contact_state)__atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    const enum ss_contact_state before = (enum ss_contact_state)__atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
     enum ss_contact_state now = before;
     bool heard = false;
     *ret_ended = false;
@@ -232,7 +227,7 @@ void ss_contact_close(int fd)
     unsigned char answer[256];
     const unsigned char *last = __atomic_load_n(&farewell, __ATOMIC_ACQUIRE);
     if (fd >= 0 && last && say(fd, last, farewell_size) == 0) {
-        /* Not before it was read, lest it be lost with the connection. */
+        /* Closed only after the other side has answered: it may drop what it has not read when the connection ends. */
         struct timespec until, now;
         int left = FAREWELL_MS;
         (void)clock_gettime(CLOCK_MONOTONIC, &until);
@@ -257,15 +252,15 @@ enum ss_contact_state ss_contact_inspect(int *ret_error)
     if (ret_error)
         *ret_error = failure;
     (void)pthread_mutex_unlock(&mutex);
-    return (enum ss_contact_state)__atomic_load_n(&state, __ATOMIC_ACQUIRE);
+    return (enum ss_contact_state)__atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE);
 }
 
 size_t ss_contact_take(unsigned char *out, size_t size)
 {
     (void)pthread_mutex_lock(&mutex);
     size_t taken = 0;
-    /* Else what is there belongs to a connection that was made since. */
-    const bool heard = __atomic_load_n(&state, __ATOMIC_ACQUIRE) == SS_CONTACT_HEARD;
+    /* In another state, what is there belongs to a connection that was made since. */
+    const bool heard = __atomic_load_n(&ss_contact_now, __ATOMIC_ACQUIRE) == SS_CONTACT_HEARD;
     if (heard)
         taken = received_size < size ? received_size : size;
     if (taken) {
@@ -273,13 +268,11 @@ size_t ss_contact_take(unsigned char *out, size_t size)
         memmove(received, received + taken, received_size - taken);
         received_size -= taken;
     }
-    /* Also where nothing was left: its end came after its last words were taken. */
+    /* Even if nothing was taken: the end may come after the last bytes were. */
     const bool ended = heard && !received_size && __atomic_exchange_n(&over, false, __ATOMIC_ACQ_REL);
     if (ended)
-        __atomic_store_n(&state, SS_CONTACT_ENDED, __ATOMIC_RELEASE);
+        __atomic_store_n(&ss_contact_now, SS_CONTACT_ENDED, __ATOMIC_RELEASE);
     (void)pthread_mutex_unlock(&mutex);
-    if (ended)
-        ss_record_set_contact(SS_CONTACT_ENDED);
     return taken;
 }
 
@@ -300,6 +293,5 @@ void ss_contact_after_fork_in_child(void)
     passed_count = 0; /* numbers of the watcher's table, which is not here */
     farewell = NULL;
     over = false;
-    __atomic_store_n(&state, SS_CONTACT_NONE, __ATOMIC_RELEASE);
-    ss_record_set_contact(SS_CONTACT_NONE);
+    __atomic_store_n(&ss_contact_now, SS_CONTACT_NONE, __ATOMIC_RELEASE);
 }

@@ -2,8 +2,8 @@
 
 #if SS_FOLLOWS_BY_WATCHER
 
-/* The dicts followed, all of the main interpreter: watchers are an interpreter's own, and scarce (8 of them). A dict that
-   finds no room here makes every version 0 until it leaves: a number that is not followed everywhere tells nothing. */
+/* The dicts that are followed, all of the main interpreter: a dict watcher belongs to one interpreter, which has eight. One
+   number serves all of these dicts. So while a dict found no place here, the number is 0, for it would not tell of it. */
 #define FOLLOWED 16
 
 uint64_t ss_names_changes;

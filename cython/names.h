@@ -1,18 +1,19 @@
-/* The names room: may a name of a module stand for something else by now?
+/* The names room: was a name of a module rebound since it was looked up?
 
    A native path asks this on every call, so it must cost less than looking the names up. Names that begin with an
-   underscore are left out, for modules keep their state in those. Needs the GIL. */
+   underscore do not count, for modules keep their state in those. Needs the GIL. */
 #ifndef SNAPSAFE_NAMES_H
 #define SNAPSAFE_NAMES_H
 
 #include "compat.h"
 
-/* Begins, or ends, to follow a module's dict. What does not work is not followed: then ss_names_version() is 0. Leaves no
-   exception set. Begin and end nest. */
+/* Begins, or ends, to follow a module's dict; they nest. Where a dict cannot be followed, ss_names_version() is 0. Leaves no
+   exception set. */
 void ss_names_follow(PyObject *dict);
 void ss_names_leave(PyObject *dict);
 
-/* A number, equal to an earlier one only if nothing was stored in `dict` in between; or 0: unknown, look for yourself. */
+/* A number that is equal to an earlier one only if nothing was stored in `dict` in between; or 0: unknown, so look the names
+   up. */
 #if SS_FOLLOWS_BY_WATCHER
 extern uint64_t ss_names_changes;
 static inline uint64_t ss_names_version(PyObject *dict)

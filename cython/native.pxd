@@ -55,11 +55,13 @@ cdef extern from "source.h" nogil:
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
     int ss_source_let_go(ss_source* source) noexcept
-    bint ss_source_in_user_namespace() noexcept
     ss_source* ss_source_at(int index) noexcept
     void ss_source_identify(ss_source* source) noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
     bint ss_source_deserted(const char* path) noexcept
+    ctypedef struct ss_file_words:
+        uint64_t origin, seen, reseeded, generation
+    bint ss_file_attests(const ss_file_words* file, bint own, uint64_t device, uint64_t shown) noexcept
     void ss_source_release_sigbus() noexcept
     int ss_source_sigbus_state() noexcept
 
@@ -79,8 +81,12 @@ cdef extern from "epoch.h" nogil:
     void ss_epoch_heed(int index) noexcept
     void ss_epoch_watch(int index, bint certain) noexcept
     void ss_epoch_watch_since(int index, uint64_t value, int file) noexcept
-    uint64_t ss_process_token() noexcept
     int ss_epoch_setup() noexcept
+
+
+cdef extern from "process.h" nogil:
+    bint ss_process_trusts(uint32_t user) noexcept
+    uint64_t ss_process_token() noexcept
 
 
 cdef extern from "entropy.h" nogil:
@@ -101,8 +107,7 @@ cdef extern from "entropy.h" nogil:
 
 cdef extern from "record.h" nogil:
     enum: SS_RECORD_ROOM
-    int ss_record_store(const void* text, size_t size, const uint64_t* kept) noexcept
-    void ss_record_set_callbacks(uint32_t count) noexcept
+    int ss_record_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks) noexcept
 
 
 cdef extern from "libraries.h" nogil:

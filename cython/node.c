@@ -1,7 +1,7 @@
 #include "node.h"
 
 #include "entropy.h"
-#include "epoch.h"
+#include "process.h"
 
 #include <stdlib.h>
 
@@ -10,8 +10,8 @@
 
 static ss_node *current; /* atomic */
 
-/* A node that was replaced is not freed, for a thread may be stepping its timestamp: some 48 bytes for each restore of a
-   process that makes such UUIDs. */
+/* A node that was replaced is never freed, for a thread may be stepping its timestamp. That leaks some 48 bytes with each
+   restore of a process that makes such UUIDs. */
 ss_node *ss_node_of(uint64_t epoch)
 {
     ss_node *seen = __atomic_load_n(&current, __ATOMIC_ACQUIRE);

@@ -65,8 +65,8 @@ static int hex_digit(unsigned char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* SystemRandom.getrandbits(k), and so secrets.randbits(k), shift the draw right where k is no multiple of 8. Of more than
-   8 bytes the first 8 tell which it was; of fewer, the bits that were lost are tried. */
+/* SystemRandom.getrandbits(k), and so secrets.randbits(k), shift the draw right where k is no multiple of 8, so its last bits
+   are lost. The first 8 bytes identify a longer draw; for a shorter one every value of the lost bits is tried. */
 static bool find_shifted(const unsigned char *big, size_t size, uint32_t *ret_epoch)
 {
     const unsigned char first = *big;

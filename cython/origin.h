@@ -1,7 +1,7 @@
 /* The origin table: was this seed, or this state, given out by the operating system?
 
    `random.seed(os.urandom(64))`, `copy.copy(rng)` and saving and restoring a state look explicit, yet what they hand over
-   is the system's: in a clone it must be renewed. So guarded entropy and getstate() leave fingerprints here, in two
+   is the system's, and must be renewed in a clone. So guarded entropy and getstate() leave fingerprints here, in two
    bounded rings, and seed() and setstate() look them up. A fingerprint is 32 bits of a keyed, lossy hash: it tells a
    reader of our memory next to nothing about a key. No Python object, no lock; racing writers lose an entry at most. */
 #ifndef SNAPSAFE_ORIGIN_H
@@ -30,8 +30,8 @@ static inline uint32_t ss_origin_print(uint64_t word, uint64_t key)
     return hash ? hash : 1;
 }
 
-/* Two threads at once (they have no GIL in common) may write to one place: then one entry is lost. An atomic increment
-   would keep it, and cost as much as all else that os.urandom is given. */
+/* Two threads without a GIL in common may write to one place at once, and one entry is lost. An atomic increment would prevent
+   that, but cost as much as all that we add to os.urandom. */
 static inline void ss_origin_note_print(uint32_t print, uint64_t epoch)
 {
     const uint32_t place = __atomic_load_n(&ss_origin_next, __ATOMIC_RELAXED);
@@ -39,7 +39,7 @@ static inline void ss_origin_note_print(uint32_t print, uint64_t epoch)
     __atomic_store_n(&ss_origin_draws[place % SS_ORIGIN_DRAWS], epoch << 32 | print, __ATOMIC_RELAXED);
 }
 
-/* The slow half of ss_origin_note_draw(): short draws, such as begin with a zero, and the first. */
+/* The slow half of ss_origin_note_draw(): for a draw that is short or begins with a zero byte, and for the first one. */
 void ss_origin_note_any(const unsigned char *bytes, size_t size, uint64_t epoch);
 
 /* Records bytes that guarded entropy gave out under `epoch`. */
@@ -59,7 +59,7 @@ static inline void ss_origin_note_draw(const unsigned char *bytes, size_t size, 
    Random.seed of bytes, SystemRandom.getrandbits), little-endian, or from its hex text (secrets.token_hex)? */
 bool ss_origin_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoch);
 
-/* The same for the 624 words of a Mersenne Twister that getstate() returned. */
+/* Records, and recognises, the 624 words of a Mersenne Twister that getstate() returned. */
 void ss_origin_note_state(const uint32_t *words, uint64_t epoch);
 bool ss_origin_of_state(const uint32_t *words, uint32_t *ret_epoch);
 

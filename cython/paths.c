@@ -22,7 +22,7 @@ static void look_up(const ss_watch_item *item, uint64_t *ret_dev, uint64_t *ret_
     if (length > 0 && (size_t)length < sizeof path && stat(path, &st) == 0) {
         *ret_dev = st.st_dev;
         *ret_ino = st.st_ino;
-        if (item->mask & IN_CLOSE_WRITE) /* perhaps half-written when it was looked at: its inode says nothing then */
+        if (item->mask & IN_CLOSE_WRITE) /* perhaps half-written at the last look: the inode stays, its time or size does not */
             *ret_ino += (uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_size;
     }
 }
@@ -58,7 +58,7 @@ unsigned ss_paths_read(int inotify, ss_watch_item *items, int count)
             at += sizeof *event + event->len;
             if (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
                 why |= SS_WOKE_PATHS | SS_WOKE_HEARD;
-            links |= (event->mask & IN_ATTRIB) != 0; /* all that is told of a file unlinked while it is mapped */
+            links |= (event->mask & IN_ATTRIB) != 0; /* a file that is unlinked while it is mapped brings no other event */
             for (int i = 0; event->len && i < count; i++) {
                 if (items[i].name && items[i].descriptor == event->wd && strcmp(items[i].name, event->name) == 0)
                     why |= news_of(&items[i]);
@@ -76,8 +76,8 @@ int ss_paths_open_device(const ss_watch_item *item)
         return -1;
     if (item->sysgenid)
         return fd; /* opening acknowledged the generation */
-    /* Drivers without poll() are always ready; those whose hypervisor does not notify hang up. A change may come between
-       the read and the poll, so it is asked twice. */
+    /* A driver without poll() is always ready; one whose hypervisor does not notify hangs up. Asked twice, for a change may
+       come between the read and the poll. */
     for (int i = 0; i < 2; i++) {
         struct pollfd one = {.fd = fd, .events = POLLIN};
         if (pread(fd, page, sizeof page, 0) < 0)

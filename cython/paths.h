@@ -1,5 +1,5 @@
-/* The paths that the watcher looks at: whether one leads somewhere else by now, and what wakes it when that changes. All of it
-   runs in the watcher's thread; its descriptors are numbers of that thread's table. Nothing here needs the GIL. */
+/* The items that the watcher watches: does a path lead to another file by now, and what wakes the watcher when it does. All of
+   it runs in the watcher's thread, and descriptors are numbers of that thread's table. Nothing here needs the GIL. */
 #ifndef SNAPSAFE_PATHS_H
 #define SNAPSAFE_PATHS_H
 
@@ -9,20 +9,20 @@
 /* Why the runner calls. */
 #define SS_WOKE_LOOK 1u  /* the epoch is another than the delivered one */
 #define SS_WOKE_PATHS 2u /* a path of the plan leads somewhere else: a source came, went or was replaced */
-#define SS_WOKE_HEARD 4u /* who announces snapshots said something, came or went; or, by a plan that looks every few
-                            milliseconds, SS_WATCH_TICK_MS are over */
+#define SS_WOKE_HEARD 4u /* the announcer of snapshots said something, came or went; also once in SS_WATCH_TICK_MS by a plan
+                            that looks every few milliseconds */
 
 /* One thing to look at. With a name: that entry of the folder `path`. Without: the file or device `path` itself. */
 typedef struct {
     char *path, *name;     /* malloc'ed; owned by the plan */
     uint32_t mask;         /* inotify's; 0 for a device */
     bool device, sysgenid; /* poll it; how to arm it again */
-    bool announcer;        /* of who announces snapshots: SS_WOKE_HEARD instead of SS_WOKE_PATHS */
-    uint64_t dev, ino;     /* where it led when the plan was made; 0 and 0: nowhere. With IN_CLOSE_WRITE: see look_up() */
+    bool announcer;        /* it is the announcer's: SS_WOKE_HEARD instead of SS_WOKE_PATHS */
+    uint64_t dev, ino;     /* where it led when it was last looked at; 0 and 0: nowhere. With IN_CLOSE_WRITE: see look_up() */
     int descriptor;        /* the watch of the inotify, or the open device; -1 if none */
 } ss_watch_item;
 
-/* Looks where each leads now, and notes it. Returns SS_WOKE_ bits for those that led elsewhere. */
+/* Notes where each leads now. Returns SS_WOKE_ bits for those that led elsewhere before. */
 unsigned ss_paths_compare(ss_watch_item *items, int count);
 
 /* Reads the inotify empty. Returns SS_WOKE_ bits: whether an entry came, went or was replaced. */
@@ -31,7 +31,7 @@ unsigned ss_paths_read(int inotify, ss_watch_item *items, int count);
 /* Opens and arms a device. Returns its descriptor, or -1 with errno set: ENOTSUP where its driver tells nobody. */
 int ss_paths_open_device(const ss_watch_item *item);
 
-/* After its driver told of a change; or closes it. */
+/* Arms a device again, after its driver told of a change; closes it where that fails. */
 void ss_paths_arm_device(ss_watch_item *item);
 
 #endif

@@ -1,4 +1,5 @@
-/* The pool room: fenced kernel bytes in advance, for values that are drawn so often that a system call each would tell.
+/* The pool room: fenced kernel bytes in advance, for values that are drawn so often that a system call for each would cost
+   too much.
 
    A pool lies in memory, so it is in every clone. It is therefore used only while a synchronous source is watched: then
    its epoch has moved before anybody in the clone can draw from it. Without one each draw asks the kernel, which is as
@@ -10,13 +11,14 @@
 #define SNAPSAFE_POOL_H
 
 #include "compat.h"
-#include "epoch.h"
+#include "epoch_state.h"
+#include "process.h"
 
 #define SS_POOL_SIZE 4096u
 
-/* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK): were the position or the epoch kept
-   elsewhere, a child would hand out the zeroes. A zeroed pool has no token, so it is none. Where the kernel does not know
-   the advice (gVisor: EINVAL) the process token tells the child, by the pid and the fork handler of epoch.c. */
+/* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK). If the position or the epoch lay
+   elsewhere, a child would hand out the zeroes; so, a zeroed pool has no token and counts as empty. Where the kernel does not
+   know the advice (gVisor: EINVAL), the token tells that the process is another one. */
 typedef struct {
     uint64_t token; /* of the process that filled it; 0: there is nothing in it */
     uint64_t epoch;

@@ -229,12 +229,13 @@ SS_SHOW(SS_WATCHER_FIELDS, WatcherState, const ss_watcher_info *info)
 #define SS_OFFSETS(X)                                                                                                  \
     X(ss_hot_state, word) X(ss_hot_state, mask) X(ss_hot_state, remembered) X(ss_hot_state, epoch)                     \
     X(ss_epoch_cold, sequence) X(ss_epoch_cold, watched) X(ss_epoch_cold, outlived) X(ss_epoch_cold, restores)         \
-    X(ss_epoch_cold, last_ns) X(ss_epoch_cold, last_certain) X(ss_epoch_cold, last_cause)                              \
+    X(ss_epoch_cold, last_ns) X(ss_epoch_cold, last_certain) X(ss_epoch_cold, last_cause) X(ss_epoch_cold, attestor)   \
     X(ss_fence_state, started_ns) X(ss_fence_state, failures) X(ss_fence_state, host_epoch)                            \
     X(ss_fence_state, host_size) X(ss_fence_state, host_used) X(ss_fence_state, kernel_reseeded)                       \
     X(ss_fence_state, cpu) X(ss_fence_state, hash) X(ss_fence_state, held) X(ss_source, page) X(ss_source, length)     \
     X(ss_source, kind) X(ss_source, word) X(ss_source, device) X(ss_source, let_go) X(ss_source, dev)                  \
-    X(ss_source, ino) X(ss_source, lost) X(ss_source, stuck) X(ss_library_table, address) X(ss_library_table, entry)   \
+    X(ss_source, ino) X(ss_source, lost) X(ss_source, stuck) X(ss_source, rdev)                                        \
+    X(ss_library_table, address) X(ss_library_table, entry)                                                            \
     X(ss_library_table, count) X(ss_library_table, state) X(ss_library_table, failing) X(ss_library_table, path)
 
 /* {name: number}, with "struct.field": its offset among them. */

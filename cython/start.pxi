@@ -364,7 +364,7 @@ cdef void page_write() noexcept:
         if len(text) > SS_RECORD_ROOM:
             end = text.rfind(b"\n", 0, SS_RECORD_ROOM - 4) + 1
             text = text[:end] + b"cut\n"
-        error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept)
+        error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept, &ss_callbacks)
         if error:
             raise OSError(error, "memfd_create(2) or mmap(2) was refused")
         _page_problem = ""

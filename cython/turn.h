@@ -1,4 +1,4 @@
-/* A word to wait on (futex(2)): for Python threads that wait without the GIL, and past every monkey patch of the threading
+/* A futex word (futex(2)). Python threads wait on it without the GIL, whatever a program has patched into the threading
    modules. */
 #ifndef SNAPSAFE_TURN_H
 #define SNAPSAFE_TURN_H
@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Sleeps while *word is `seen`, `nanoseconds` at most (negative: for ever). Returns 0 if it moved or may have, ETIMEDOUT,
-   or EINTR after a signal. Any thread; without the GIL. */
+/* Sleeps while *word is `seen`, for `nanoseconds` at most (negative: for ever). Returns 0 if the word may have moved, else
+   ETIMEDOUT, or EINTR after a signal. Any thread; without the GIL. */
 static inline int ss_turn_wait(uint32_t *word, uint32_t seen, int64_t nanoseconds)
 {
     const struct timespec relative = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};

@@ -266,7 +266,8 @@ class Connection:
 
 
 def trusted(uid: int) -> bool:
-    """Root, or the manager's own user."""
+    """Root, or the manager's own user. Not as a program trusts a manager (native.trusts): in a user namespace each user
+    who is not mapped has root's number."""
     return uid in (0, os.geteuid())
 
 

@@ -34,7 +34,7 @@ from snapsafe_rt.report.procfs import (
 from snapsafe_rt.source import selection, vmclock_file
 
 MAPPING = "/memfd:snapsafe (deleted)"
-MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
+MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 2, 0x100
 LENGTH_MOST = 1 << 20
 SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
 
@@ -48,13 +48,13 @@ SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
 FENCE_SECONDS = 300
 
 # struct record and the structs that it leads to; record.c asserts their sizes and offsets.
-_HEADER = struct.Struct("<8sIIIIQII6QII")
+_HEADER = struct.Struct("<8sIIIIQ8x6QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
-_COLD = struct.Struct("<IiQQqQI4x")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause
+_COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause, attestor
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
-_SOURCE = struct.Struct("<QQii??6xQQii")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck
-_CONTACT_AT = 0xA0
+_SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck, rdev
+_COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
 _PATH_MOST = 4096
 
 # Beginnings of the names of mapped files, and the row that must have noticed them.
@@ -97,6 +97,7 @@ class Words(NamedTuple):
     last_ns: int
     last_certain: int
     cause: int
+    attestor: int
 
 
 class Record:
@@ -108,11 +109,12 @@ class Record:
         self.problems: list[str] = []
         header = memory.unpack(_HEADER, start)
         self.magic, self.version, self.length = header[0], header[1], header[2]
-        self.pid, self.watcher, self.callbacks = header[5:8]
-        self.contact = int.from_bytes(memory.read(start + _CONTACT_AT, 4), "little")
-        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[8:14]
-        self.source_size, self.source_count = header[14:16]
+        self.pid = header[5]
+        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[6:12]
+        self.source_size, self.source_count = header[12:14]
         self.tables = [memory.unpack(_LIBRARIES, start + _HEADER.size + n * _LIBRARIES.size) for n in range(2)]
+        counters = memory.unpack(_COUNTERS, start + _HEADER.size + 2 * _LIBRARIES.size)
+        self.watcher_at, self.contact_at, self.callbacks_at = counters
 
     @property
     def understood(self) -> bool:
@@ -147,6 +149,9 @@ class Record:
 
     def _read_words(self) -> Words:
         return Words._make((*self.memory.unpack(_HOT, self.hot), *self.memory.unpack(_COLD, self.cold)[1:]))
+
+    def word(self, at: int) -> int:
+        return int.from_bytes(self.memory.read(at, 4), "little")
 
     def source(self, index: int) -> tuple[Any, ...] | None:
         if not 0 <= index < min(self.source_count, 256) or self.source_size < _SOURCE.size:
@@ -265,10 +270,13 @@ class Outside(status.Status):
         rows = self._read_lines(record.lines())
         words = record.words()
         # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
-        if record.pid == own_id(self.pid) and record.watcher < len(HOW):
-            self.watching["how"] = HOW[record.watcher]
-            self._take_contact(_word(CONTACT, record.contact))
-        self.callbacks = record.callbacks
+        watcher, contact, callbacks = (
+            record.word(at) for at in (record.watcher_at, record.contact_at, record.callbacks_at)
+        )
+        if record.pid == own_id(self.pid) and watcher < len(HOW):
+            self.watching["how"] = HOW[watcher]
+            self._take_contact(_word(CONTACT, contact))
+        self.callbacks = callbacks
         self.epoch = words.epoch
         self.restores["count"] = words.restores
         if words.restores:
@@ -339,7 +347,7 @@ class Outside(status.Status):
         source = record.source(words.watched)
         if source is None:
             return
-        page, _, kind, _, device, let_go, dev, ino, lost, stuck = source
+        page, _, kind, _, device, let_go, dev, ino, lost, stuck, _ = source
         if let_go:
             self.problems.append(status.LET_GO)
             return
@@ -400,11 +408,8 @@ class Outside(status.Status):
             left = FENCE_SECONDS - (time.monotonic_ns() - started) / 1e9
             if not self._same_clock():
                 left = float(FENCE_SECONDS)
-            source = record.source(words.watched)
-            if source is not None and source[2] == 0 and not source[4]:
-                told = record.memory.number(source[0] + vmclock_file.OFF_RESEEDED, 8)
-                if told and told == words.remembered != words.outlived:
-                    left = 0.0
+            if _attested(record, words):
+                left = 0.0
             left = max(left, 1.0) if held else left
         left = min(max(left, 0.0), float(FENCE_SECONDS))
         state = "down"
@@ -483,6 +488,25 @@ class Outside(status.Status):
             except OSError:
                 pass
         return False
+
+
+def _attested(record: Record, words: Words) -> bool:
+    """ss_epoch_reseeded() in cython/epoch_state.c; where there is no core to ask, the fence counts as up."""
+    source = record.source(words.watched)
+    if source is None or words.remembered == words.outlived:
+        return False
+    device, rdev = source[4], source[10]
+    file = record.source(words.attestor) if device else source
+    if file is None or file[2] != 0 or file[4] or file[8] or native is None:
+        return False
+    places = (
+        vmclock_file.OFF_ORIGIN,
+        vmclock_file.OFF_SEEN,
+        vmclock_file.OFF_RESEEDED,
+        vmclock_file.OFF_GENERATION,
+    )  # in the order in which the core reads them
+    origin, seen, reseeded, generation = (record.memory.number(file[0] + at, 8) or 0 for at in places)
+    return native.attests((origin, seen, reseeded, generation), not device, rdev, words.remembered)
 
 
 def _unknown(module: str) -> tuple[str, str, str, bool]:

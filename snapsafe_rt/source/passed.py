@@ -19,7 +19,6 @@ NAMES = {"snapsafe": "vmclock", "snapsafe-sysgenid": "sysgenid"}  # what OpenFil
 _REQUEST = b'{"method":"org.snapsafe.Manager.GetSource"}\0'
 _ANSWER_MOST = 4096
 _CREDENTIALS_SIZE = 12  # struct ucred: pid, uid, gid, ints
-_OVERFLOW_UID = 65534  # root of outside, in a user namespace; Documentation/admin-guide/sysctl/fs.rst
 
 problem = ""
 """Why the manager gave nothing, when it was asked last."""
@@ -104,8 +103,7 @@ def _ask(received: "list[int]") -> "str | None":
 def _trusted(peer: "_socket.socket") -> bool:
     """Root's, or our own: anybody may bind a socket somewhere, and whoever holds the counter still hides restores."""
     credentials = peer.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS_SIZE)
-    uid = int.from_bytes(credentials[4:8], sys.byteorder)
-    return uid in (0, os.geteuid()) if uid != _OVERFLOW_UID else native.in_user_namespace()
+    return native.trusts(int.from_bytes(credentials[4:8], sys.byteorder))
 
 
 def _name(answer: bytes) -> "str | None":

@@ -1,4 +1,4 @@
-"""Writes file sources: pages in VMClock's layout (docs/design.md section 8) that programs map and watch.
+"""Writes file sources: pages in the layout of cython/source.h that programs map and watch.
 
 Readers are other processes, at any moment: a file appears whole (temporary file, then link), its generation moves under
 the seqlock, and each change ends with write(2), for inotify reports no stores to a mapping.
@@ -133,7 +133,7 @@ def publish(
         if reseeded:
             _write(fd, OFF_RESEEDED, 8, new)  # before the generation that it speaks of
         _write(fd, OFF_GENERATION, 8, new)
-        if seen is not None:  # last: until then it vouches for an older number only (ss_source_vouched in source.h)
+        if seen is not None:  # last: until then it vouches for an older number only (ss_file_attests in source.h)
             _write(fd, OFF_ORIGIN, 8, 0)
             _write(fd, OFF_SEEN, 8, seen.value)
             _write(fd, OFF_ORIGIN, 8, seen.origin)

@@ -1,18 +1,48 @@
 #define _GNU_SOURCE
-#include "mask.h"
+#include "isolate.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-void ss_mask_block(sigset_t *ret_before)
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
+
+bool ss_isolate_holds(const ss_private_table *table)
+{
+    struct stat st;
+    return table->own && fstat(table->mark, &st) == 0 && st.st_dev == table->mark_dev && st.st_ino == table->mark_ino;
+}
+
+bool ss_isolate_descriptors(ss_private_table *table)
+{
+    struct stat st;
+    table->own = false;
+    if (syscall(SYS_close_range, 0U, ~0U, CLOSE_RANGE_UNSHARE) != 0)
+        return false;
+    table->mark = memfd_create("snapsafe-watch", MFD_CLOEXEC);
+    if (table->mark < 0 || fstat(table->mark, &st) != 0)
+        return false;
+    table->mark_dev = st.st_dev;
+    table->mark_ino = st.st_ino;
+    table->own = true;
+    return true;
+}
+
+/* ---- signals ---- */
+
+void ss_isolate_signals(sigset_t *ret_before)
 {
     static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP};
     sigset_t mask;
@@ -22,7 +52,7 @@ void ss_mask_block(sigset_t *ret_before)
     (void)pthread_sigmask(SIG_SETMASK, &mask, ret_before);
 }
 
-/* The start of a file of /proc, in text. False if there is none. */
+/* Reads the beginning of a file of /proc as text. False if there is none. */
 static bool read_text(const char *path, char *ret_text, size_t size)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -33,8 +63,9 @@ static bool read_text(const char *path, char *ret_text, size_t size)
     return got > 0;
 }
 
-/* What main waits for in sigwait(3), as bits; else 0. The kernel counts it as not blocked meanwhile: taken for main's mask,
-   that would let a thread of ours die of a signal that main was about to take. */
+/* The signals that main waits for in sigwait(3), as bits; else 0. The bug that this prevents: main blocks SIGTERM and waits for
+   it. While it waits, the kernel takes SIGTERM out of the mask that /proc shows. A thread of ours that copied this mask would
+   take the next SIGTERM in main's place, and the program would die of it. */
 static uint64_t awaited_by_main(void)
 {
     char text[256];
@@ -46,17 +77,17 @@ static uint64_t awaited_by_main(void)
         return 0;
     const struct iovec here = {.iov_base = &bits, .iov_len = sizeof bits};
     const struct iovec there = {.iov_base = (void *)(uintptr_t)set, .iov_len = sizeof bits};
-    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof bits ? bits : 0; /* main may be gone from there */
+    return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof bits ? bits : 0; /* main may wait no more */
 }
 
-void ss_mask_adopt_main(void)
+void ss_isolate_as_main(void)
 {
     char text[4096];
     unsigned long long blocked = awaited_by_main();
     const char *line = read_text("/proc/self/status", text, sizeof text) ? strstr(text, "\nSigBlk:") : NULL;
-    if (!line) /* of the thread group's leader */
+    if (!line) /* it is that of the thread group's leader: main */
         return;
-    blocked |= strtoull(line + sizeof "\nSigBlk:" - 1, NULL, 16) | awaited_by_main(); /* it may have begun meanwhile */
+    blocked |= strtoull(line + sizeof "\nSigBlk:" - 1, NULL, 16) | awaited_by_main(); /* again: the wait may have begun since */
     sigset_t mask;
     sigemptyset(&mask);
     for (int i = 1; i <= 64; i++) {
