@@ -13,14 +13,13 @@ import time
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
 from snapsafe_rt.restore.watcher import entry
+from snapsafe_rt.snapshot.machine import QUIESCED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from snapsafe_rt.restore.watcher import Item
-
-RUNNING, LATE, QUIESCED = "running", "late", "quiesced"  # what the program is at; see snapsafe_rt.snapshot.lifecycle
 
 NONE, ABSENT, UNTRUSTED, FAILED, ENDED, ASKED, HELD, HEARD = range(8)  # enum ss_contact_state in cython/contact.h
 LOOK_MS = 50  # how often a program that stands still looks whether the snapshot is over
@@ -37,7 +36,7 @@ class Manager:
     """One of them: its socket, and the file beside it that tells the state while there is no connection."""
 
     kind = "snapsafe"
-    lets_go = True
+    detaches = True
     """A program that was asked holds neither inotify nor connection until the snapshot is over."""
 
     look_ms = LOOK_MS

@@ -11,7 +11,8 @@ from snapsafe_rt.core import native
 from snapsafe_rt.restore import events
 from snapsafe_rt.restore.watcher import entry
 from snapsafe_rt.snapshot import announcers
-from snapsafe_rt.snapshot.announcers import ABSENT, HEARD, RUNNING, UNTRUSTED
+from snapsafe_rt.snapshot.announcers import ABSENT, HEARD, UNTRUSTED
+from snapsafe_rt.snapshot.machine import RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def make(why: str) -> "Logind | None":
 
 class Logind:
     kind = "logind"
-    lets_go = False
+    detaches = False
     look_ms = 0
 
     def __init__(self, why: str) -> None:
