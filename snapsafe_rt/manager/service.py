@@ -11,16 +11,15 @@ import time
 
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.manager import varlink
 from snapsafe_rt.manager.connections import Connections
 from snapsafe_rt.manager.freezer import Freezer, NotFrozen, left_frozen, thaw_left
-from snapsafe_rt.manager.interface import INTERFACE
+from snapsafe_rt.manager.interface import Call, Error, Reply, Service, invalid
 from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.publisher import Publisher, reseed
 from snapsafe_rt.manager.signs import SAME_RESTORE_SECONDS, Signs
 from snapsafe_rt.manager.snapshots import Snapshots, must_be_trusted
-from snapsafe_rt.manager.varlink import Call, Reply, invalid
 from snapsafe_rt.source.vmclock_file import ENTROPY_LEAST, ENTROPY_MOST
+from snapsafe_rt.varlink import MANAGER
 
 RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by Bump"
 RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks
@@ -66,16 +65,15 @@ class Manager:
         self._told = ""
         self._catch_up()
         self._snapshots = Snapshots(self, self._loop, socket_path + ".state", delay_max, quiesced_max)
-        service = varlink.Service(
+        service = Service(
             "snapsafe manager",
             settings.VERSION,
-            {"org.snapsafe.Manager": INTERFACE},
             {
-                "org.snapsafe.Manager.Describe": self._describe,
-                "org.snapsafe.Manager.GetSource": self._get_source,
-                "org.snapsafe.Manager.Bump": self._bump,
-                "org.snapsafe.Manager.Freeze": self._freeze,
-                "org.snapsafe.Manager.Thaw": self._thaw,
+                f"{MANAGER}Describe": self._describe,
+                f"{MANAGER}GetSource": self._get_source,
+                f"{MANAGER}Bump": self._bump,
+                f"{MANAGER}Freeze": self._freeze,
+                f"{MANAGER}Thaw": self._thaw,
                 **self._snapshots.methods(),
             },
         )
@@ -292,15 +290,13 @@ class Manager:
         [wanted] = call.take(source=str)
         source = self._signs.source
         if source is None or not native.describe_source(source.slot).device:
-            raise varlink.Error("org.snapsafe.Manager.NoSource", reason="no device is watched here")
+            raise Error(f"{MANAGER}NoSource", reason="no device is watched here")
         if wanted not in (None, source.name):
-            raise varlink.Error("org.snapsafe.Manager.NoSource", reason=f"{source.name} is watched here")
+            raise Error(f"{MANAGER}NoSource", reason=f"{source.name} is watched here")
         try:
             fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
-            raise varlink.Error(
-                "org.snapsafe.Manager.NoSource", reason=f"{source.path} cannot be opened ({error.strerror})"
-            ) from None
+            raise Error(f"{MANAGER}NoSource", reason=f"{source.path} cannot be opened ({error.strerror})") from None
         return Reply({"source": source.name, "fileDescriptor": 0}, fd)
 
     def _bump(self, call: Call) -> Reply:
@@ -312,7 +308,7 @@ class Manager:
         self._restored(fed)
         self._tell()
         if self._file.problem or self._file.generation is None:
-            raise varlink.Error("org.snapsafe.Manager.NotPublished", reason=self._file.problem)
+            raise Error(f"{MANAGER}NotPublished", reason=self._file.problem)
         return Reply({"generation": self._file.generation, "reseeded": self._file.reseeded})
 
     def _freeze(self, call: Call) -> Reply:
@@ -322,13 +318,13 @@ class Manager:
         if not 0 < seconds <= FROZEN_SECONDS_MOST:
             raise invalid("seconds")
         if self._freezer is None:
-            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="the manager was started without --freeze")
+            raise Error(f"{MANAGER}NotFrozen", reason="the manager was started without --freeze")
         self._must_run()
         if self.frozen:
-            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="somebody else froze them, and has not thawed")
+            raise Error(f"{MANAGER}NotFrozen", reason="somebody else froze them, and has not thawed")
         reason = self.freeze()
         if reason:
-            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason=reason)
+            raise Error(f"{MANAGER}NotFrozen", reason=reason)
 
         def late() -> None:
             self.say(f"nobody thawed within {seconds} s: the programs go on as restored")
@@ -350,7 +346,7 @@ class Manager:
     def _must_run(self) -> None:
         """What Quiesce stopped, Unquiesce lets go."""
         if not self._snapshots.running:
-            raise varlink.Error("org.snapsafe.Manager.OperationInProgress", state=self._snapshots.state)
+            raise Error(f"{MANAGER}OperationInProgress", state=self._snapshots.state)
 
 
 def _seed(text: str) -> bytes:

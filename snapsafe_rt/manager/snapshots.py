@@ -9,19 +9,17 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from snapsafe_rt.manager import phases
-from snapsafe_rt.manager.connections import trusted
+from snapsafe_rt.manager.interface import Call, Client, Error, Method, Reply, denied, invalid
 from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.phases import Failed, Lock, Phases
-from snapsafe_rt.manager.varlink import Call, Client, Error, Method, Reply, denied, invalid
 from snapsafe_rt.report import procfs
+from snapsafe_rt.varlink import MANAGER, trusted
 
 WHAT = "snapshot"
 TEXT_MOST = 256  # characters of who, why, and each error; more are cut off
 ERRORS_MOST = 8  # of one holder, that are passed on
 FAILED_MOST = 32  # holders whose errors are
 NAMED_MOST = 16  # late ones that are kept by name
-
-_NAME = "org.snapsafe.Manager."
 
 
 class Restores(Protocol):
@@ -91,13 +89,13 @@ class Snapshots:
 
     def methods(self) -> "dict[str, Method]":
         return {
-            f"{_NAME}Inhibit": self._inhibit,
-            f"{_NAME}Prepare": self._prepare,
-            f"{_NAME}Ready": self._ready,
-            f"{_NAME}ListInhibitors": self._list,
-            f"{_NAME}Quiesce": self._call_quiesce,
-            f"{_NAME}Unquiesce": self._unquiesce,
-            f"{_NAME}Monitor": self._monitor,
+            f"{MANAGER}Inhibit": self._inhibit,
+            f"{MANAGER}Prepare": self._prepare,
+            f"{MANAGER}Ready": self._ready,
+            f"{MANAGER}ListInhibitors": self._list,
+            f"{MANAGER}Quiesce": self._call_quiesce,
+            f"{MANAGER}Unquiesce": self._unquiesce,
+            f"{MANAGER}Monitor": self._monitor,
         }
 
     def describe(self) -> "dict[str, Any]":
@@ -197,10 +195,10 @@ class Snapshots:
         outcome: Reply | Error
         if failed:
             told = [{"who": one.lock.who, "pid": one.lock.pid, "errors": one.errors} for one in failed[:FAILED_MOST]]
-            outcome = Error(f"{_NAME}CallbackFailed", failed=told)
+            outcome = Error(f"{MANAGER}CallbackFailed", failed=told)
         elif reason:
             name = "NotPublished" if self._phases.ended == phases.NOT_TOLD else "NotFrozen"
-            outcome = Error(f"{_NAME}{name}", reason=reason)
+            outcome = Error(f"{MANAGER}{name}", reason=reason)
         else:
             outcome = Reply(
                 {
@@ -296,7 +294,7 @@ class Snapshots:
             raise invalid("timeout")
         if self.running:
             if self._restores.frozen:
-                raise Error(f"{_NAME}NotFrozen", reason="they were stopped by Freeze, and cannot be asked")
+                raise Error(f"{MANAGER}NotFrozen", reason="they were stopped by Freeze, and cannot be asked")
             self._timeout = self.delay_max if timeout is None else min(timeout, self.delay_max)
             self._published = self._restores.published
         self._do(lambda: self._phases.quiesce(call.client, hold=bool(hold), dump=bool(dump)))
@@ -336,18 +334,20 @@ class Snapshots:
         try:
             return function()
         except phases.InProgress as refused:
-            raise Error(f"{_NAME}OperationInProgress", state=str(refused)) from None
+            raise Error(f"{MANAGER}OperationInProgress", state=str(refused)) from None
         except phases.Blocked as refused:
             lock = refused.lock
-            raise Error(f"{_NAME}BlockedByInhibitor", who=lock.who, why=lock.why, uid=lock.uid, pid=lock.pid) from None
+            raise Error(
+                f"{MANAGER}BlockedByInhibitor", who=lock.who, why=lock.why, uid=lock.uid, pid=lock.pid
+            ) from None
         except phases.AlreadyInhibits:
-            raise Error(f"{_NAME}AlreadyInhibits") from None
+            raise Error(f"{MANAGER}AlreadyInhibits") from None
         except phases.NotInhibiting:
-            raise Error(f"{_NAME}NotInhibiting") from None
+            raise Error(f"{MANAGER}NotInhibiting") from None
         except phases.NotQuiesced:
-            raise Error(f"{_NAME}NotQuiesced", snapshot=self._last) from None
+            raise Error(f"{MANAGER}NotQuiesced", snapshot=self._last) from None
         except OSError as error:
-            raise Error(f"{_NAME}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
+            raise Error(f"{MANAGER}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
 
 
 def must_be_trusted(call: Call) -> None:

@@ -10,15 +10,13 @@ import os
 import sys
 import time
 
-from snapsafe_rt import settings
+from snapsafe_rt import settings, varlink
 from snapsafe_rt.core import native
 from snapsafe_rt.restore.watcher import entry
 from snapsafe_rt.snapshot.machine import QUIESCED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from snapsafe_rt.restore.watcher import Item
 
 NONE, ABSENT, UNTRUSTED, FAILED, ENDED, ASKED, HELD, HEARD = range(8)  # enum ss_contact_state in cython/contact.h
@@ -28,7 +26,6 @@ QUIESCING_SECONDS = 60.0  # as long is believed that others are waited for; logi
 STATE_MOST = 4096  # bytes of the state file that are read
 ERRORS_KEPT, ERROR_LENGTH = 7, 300  # the manager takes eight
 
-_INTERFACE = "org.snapsafe.Manager."
 _NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
@@ -42,7 +39,8 @@ class Manager:
     look_ms = LOOK_MS
 
     def __init__(self, why: str) -> None:
-        self._greeting = _call("Inhibit", what="snapshot", who=who(), why=why, mode="delay") + _call("Prepare")
+        asked = {"what": "snapshot", "who": who(), "why": why, "mode": "delay"}
+        self._greeting = varlink.call("Inhibit", asked) + varlink.call("Prepare")
         self._deaf: tuple[tuple[int, int], str] | None = None  # a socket that is of no use, and why
         self._limit: tuple[tuple[str, int], float] | None = None  # what was read of the state, and how long it holds
         self._looked = False
@@ -83,27 +81,26 @@ class Manager:
 
     def hear(self) -> str:
         """What the manager answered: "announced", "late" (a snapshot is under way already), or "" for nothing."""
-        answers = native.contact_take().split(b"\0")
+        heard, number = native.contact_take(), 0
         try:
-            for number, answer in enumerate(answers[:-1]):
-                found = json.loads(answer)
-                parameters = found.get("parameters") or {}
-                if "error" in found:
-                    return self._judge(str(found["error"]), parameters)
-                if number == 1:
+            while True:
+                answer, heard = varlink.split(heard)
+                if answer is None:
+                    return ""
+                error, parameters = varlink.reply(answer)
+                if error == "OperationInProgress":
+                    return "late"
+                if error:
+                    self._refuse(f"it gives no lock ({error[:60]})")
+                    return ""
+                if number == 1:  # to Prepare; the one before said that the lock is ours
                     self.snapshot = int(parameters["snapshot"])
                     self.dump = parameters.get("dump") is True
                     return "announced"
-        except _NOT_UNDERSTOOD:
+                number += 1
+        except (varlink.Malformed, *_NOT_UNDERSTOOD):
             self._refuse("what it says is not understood")
-        return ""
-
-    def _judge(self, error: str, parameters: "dict[str, Any]") -> str:
-        if error == _INTERFACE + "OperationInProgress":
-            return "late"
-        said = error.removeprefix(_INTERFACE).removeprefix("org.varlink.service.")
-        self._refuse(f"it gives no lock ({said[:60]})")
-        return ""
+            return ""
 
     def _refuse(self, why: str) -> None:
         self._deaf = identity(settings.MANAGER), f"the manager at {settings.MANAGER}: {why}"
@@ -113,7 +110,7 @@ class Manager:
         kept = [error.encode("ascii", "backslashreplace").decode()[:ERROR_LENGTH] for error in errors[:ERRORS_KEPT]]
         if len(errors) > ERRORS_KEPT:
             kept.append(f"{len(errors) - ERRORS_KEPT} more")
-        return _call("Ready", errors=kept)
+        return varlink.call("Ready", {"errors": kept})
 
     def still_on(self) -> bool:
         """Is the snapshot not over? A file that is gone, or that nobody has kept to, means that it is."""
@@ -165,10 +162,6 @@ def who() -> str:
     """How a list of inhibitors names this program."""
     name = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
     return (name if name not in ("", "-c", "-m") else os.path.basename(sys.executable or "python"))[:64]
-
-
-def _call(method: str, **parameters: "Any") -> bytes:
-    return json.dumps({"method": _INTERFACE + method, "parameters": parameters}).encode() + b"\0"
 
 
 def look(path: str) -> "os.stat_result | None":
