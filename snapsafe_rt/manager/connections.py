@@ -1,7 +1,7 @@
-"""The socket and who is connected to it: bounded in number, in memory and in the time that one of them takes.
+"""The manager's socket and its clients, bounded in number and in memory.
 
-One thread, one epoll(7). A client that does not read its answers, or waits for one, is not read from; one that sends
-what is no message, or more than a message may have, is let go.
+One thread, one epoll(7). A client that waits for an answer, or does not read one, is not read from. The connection of
+one that sends no valid message, or too long a one, is closed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ CONNECTIONS_MOST = 4096
 CONNECTIONS_OF_ONE_USER = 2048  # root and the manager's own user may have them all
 BUFFERED_MOST = 4 << 20  # bytes of unfinished requests, all connections together
 UNSENT_MOST = 8 << 20  # bytes of answers that nobody reads, likewise; root and the manager's own user may have more
-SMALL = 8192  # bytes that a connection may have in either in any case, so that nobody is kept out by others
+SMALL = 8192  # bytes that each connection may have in both, however full they are: nobody keeps others out
 DESCRIPTORS_SPARED = 64
 PAUSE_SECONDS = 1.0
 
@@ -47,7 +47,8 @@ class Connections:
         self._update()
 
     def _listen(self) -> socket.socket:
-        """The new socket takes the path from the one of a manager that is no more, in one step."""
+        """Bound beside the path and renamed to it, so that the socket of a manager that was killed is replaced in one
+        step."""
         temporary = f"{self.path}.{os.getpid()}"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
@@ -70,7 +71,7 @@ class Connections:
         return len(self._all)
 
     def _update(self) -> None:
-        """While there are as many as may be, the listener is not looked at: else it would wake us without pause."""
+        """Stop listening while no more clients are admitted: those that wait would wake us without pause."""
         wanted = len(self._all) < self._most
         if wanted and not self._accepting:
             self._loop.watch(self._listener, READ, self._accept)
@@ -84,7 +85,7 @@ class Connections:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self._pause()
-            return  # else it went away again
+            return  # the client went away again
         peer.setblocking(False)
         try:
             pid, uid = varlink.credentials(peer)
@@ -98,7 +99,7 @@ class Connections:
         self._update()
 
     def _pause(self) -> None:
-        """The machine has no more to give, and who knocks would wake us without pause."""
+        """No descriptor or memory is left: stop listening for a moment, or each client that waits would wake us."""
         most, self._most = self._most, 0
         self._update()
 
@@ -115,7 +116,7 @@ class Connections:
         self._ended(connection)
 
     def close(self) -> None:
-        """Ends them all, without a word, and takes the path away unless it is another's by now."""
+        """Close all connections, and remove the path unless another manager has it by now."""
         for connection in list(self._all):
             connection.close()
         self._most = 0
@@ -213,7 +214,8 @@ class Connection:
         self._watch()
 
     def _watch(self) -> None:
-        """While an answer is waited for, a hangup alone wakes us: EPOLLHUP is always told, READ would never end."""
+        """While the client waits for an answer, only its hangup may wake us. EPOLLHUP comes unasked; READ would fire
+        without pause once the client has closed its side."""
         self._loop.watch(self._peer, WRITE if self._answers else READ if self._call is None else 0, self.ready)
 
     def finish(self, outcome: "Reply | Error") -> None:

@@ -1,5 +1,5 @@
-"""Snapshots that somebody announces: Inhibit, Quiesce, Unquiesce and what belongs to them, over Varlink; the times; and
-the file by which quiesced programs, who may hold no connection, see when they may go on."""
+"""Snapshots that are announced: the methods Inhibit, Quiesce, Unquiesce and what belongs to them; their timers; and the
+state file. Quiesced programs have no connection, so they read in that file when they may go on."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ NAMED_MOST = 16  # late ones that are kept by name
 
 
 class Restores(Protocol):
-    """The other half of the manager: what it does at a restore, and for one."""
+    """What snapshots need of the manager itself: it looks for restores, publishes them, and stops programs."""
 
     @property
     def published(self) -> int: ...
@@ -33,16 +33,17 @@ class Restores(Protocol):
     def frozen(self) -> bool: ...
 
     def announced(self) -> None:
-        """A sign that comes now is of no earlier restore."""
+        """A snapshot begins. What a detector reports from now on belongs to no restore that was told of before, so it
+        is published. Without this a restore within the next seconds would be taken for a late echo of the last one."""
 
     def look(self) -> None:
-        """Publish what the sources tell of."""
+        """Publish a restore if a detector has noticed one."""
 
     def told(self) -> None:
-        """Publish a restore that somebody told of, unless a source has."""
+        """An agent says that the machine was restored: publish that, unless a detector has noticed it already."""
 
     def unknown(self) -> None:
-        """Publish one if nobody could tell whether there was any."""
+        """Publish a restore if there may have been one that no detector would have noticed."""
 
     def freeze(self) -> str:
         """As Actions.freeze()."""
@@ -74,7 +75,7 @@ class Snapshots:
         self._tell_state(0)
 
     def problem(self) -> str:
-        """Why no snapshot can be announced; "" if one can."""
+        """Why no snapshot can be announced, or ""."""
         if self._problem and self.running:
             self._tell_state(0)
         return self._problem
@@ -225,7 +226,8 @@ class Snapshots:
         self._phases.overdue()
 
     def _tell_state(self, until: float) -> None:
-        """Raises OSError if a snapshot must not be taken: programs would not see it, or go on before it is over."""
+        """Write the state file. Raises OSError where a snapshot must not be taken then: programs would not see that it
+        begins, or would go on before it is over. Where the machine runs, the file is removed instead."""
         self._problem = ""
         try:
             self._write_state(until)
@@ -234,10 +236,10 @@ class Snapshots:
             if self.state in (phases.QUIESCING, phases.QUIESCED):
                 raise
             with contextlib.suppress(OSError):
-                os.unlink(self._path)  # without it programs run
+                os.unlink(self._path)  # programs go on where there is none
 
     def _write_state(self, until: float) -> None:
-        """Replaced as a whole, for programs look at it at any moment. Raises OSError."""
+        """By a rename, for programs read it at any moment. Raises OSError."""
         told = {"state": self._phases.state, "snapshot": self._phases.snapshot, "until": until}
         temporary = self._path + ".new"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -330,7 +332,7 @@ class Snapshots:
         )
 
     def _do(self, function: "Callable[[], Any]") -> Any:
-        """What the machine of states refuses is an error of the interface."""
+        """Call it, and answer what the machine of states refuses as an error of the interface."""
         try:
             return function()
         except phases.InProgress as refused:

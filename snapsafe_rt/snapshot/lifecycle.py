@@ -29,22 +29,22 @@ LOCK_SECONDS = 0.5  # how often it is looked whether who has the delivery lock s
 
 
 class Snapshot:
-    """One that was announced: `came_of` is "", while it is not over, then "original", "clone" or "failed"."""
+    """One that was announced: `outcome` is "", while it is not over, then "original", "clone" or "failed"."""
 
-    __slots__ = ("began", "came_of", "ended", "errors", "kept", "number")
+    __slots__ = ("began", "ended", "errors", "kept", "number", "outcome")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.began = time.time()
         self.ended = 0.0
-        self.came_of = ""
+        self.outcome = ""
         self.errors: list[str] = []  # of callbacks, cut as for the manager
         self.kept = ""  # the device that could not be detached, and why
 
     def fields(self) -> "tuple[str, ...]":
         """For the status page; report.snapshot_as_dict() reads them."""
         errors = [error[: announcers.ERROR_LENGTH] for error in self.errors[: announcers.ERRORS_KEPT]]
-        return str(self.number), repr(self.began), repr(self.ended), self.came_of, self.kept, *errors
+        return str(self.number), repr(self.began), repr(self.ended), self.outcome, self.kept, *errors
 
 
 class Calls:
@@ -234,7 +234,7 @@ class Lifecycle:
         if events.barrier.mine:
             snapshot.errors += callbacks.lines(failed)
             if self.now.outcome:
-                snapshot.ended, snapshot.came_of = time.time(), self.now.outcome
+                snapshot.ended, snapshot.outcome = time.time(), self.now.outcome
             self._tell()
 
     def _run(self, entry: "Registration", calls: Calls) -> "Failures":

@@ -11,13 +11,13 @@ import time
 
 from snapsafe_rt import settings, varlink
 
-SECONDS = 0.2  # in all, for a manager that hangs
-SOON_SECONDS, AGAIN_SECONDS = 3.0, 60.0  # when one is asked again that was silent for the first time, or gave nothing
+SECONDS = 0.2  # for the manager to answer, all in all: a start waits for it
+SOON_SECONDS, AGAIN_SECONDS = 3.0, 60.0  # when a manager is asked again: after its first silence, and else
 NAMES = {"snapsafe": "vmclock", "snapsafe-sysgenid": "sysgenid"}  # what OpenFile= calls the descriptor: the kind
 _ANSWER_MOST = 4096
 
 problem = ""
-"""Why the manager gave nothing, when it was asked last."""
+"""Why the manager passed nothing when it was asked last."""
 
 _asked: "tuple[int, int, int] | None" = None  # the socket that was asked last: device, inode, ctime
 _again_at = 0.0
