@@ -139,7 +139,7 @@ class Link:
 
 class Bus:
     """A connection to the bus that has its name already. `called`: with each call that comes; `lost` is done when the
-    connection has ended. Messages are sent at once: the bus reads always."""
+    connection has ended. Messages are sent at once, for the bus reads always: one that does not is lost as well."""
 
     def __init__(self, connection: DBusConnection, called: "Callable[[Message], None]") -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -148,6 +148,7 @@ class Bus:
         self._called = called
         self._answers: dict[int, asyncio.Future[Message]] = {}
         self._serials = itertools.count(1 << 16)  # above those of the handshake
+        connection.sock.settimeout(BUS_SECONDS)
         asyncio.get_running_loop().add_reader(connection.sock, self._readable)
 
     def close(self) -> None:
@@ -184,10 +185,14 @@ class Bus:
         while True:
             # recv(2) drops the descriptors that come along, which nobody here wants: these stand for them.
             self._parser.fds = [None] * PASSED_MOST
+            before = self._parser.buf.bytes_buffered
             try:
                 message = self._parser.get_next_message()
             except Exception:  # whatever its parser makes of what it does not know; the bus has checked the rest
                 self._parser.next_msg_size = None
+                if self._parser.buf.bytes_buffered == before:  # no message at all: there is no telling where one begins
+                    self._lose()
+                    return
                 continue
             if message is None:
                 return

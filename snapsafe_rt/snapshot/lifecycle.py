@@ -72,6 +72,7 @@ class Lifecycle:
         self._why_none = ""
         self._callback = ""  # that runs
         self._renewed = 0  # the epoch of the last restore that was seen while quiesced
+        self._orphaned = False  # a child whose parent has the thread that worked
 
     def _change(self, function: "Callable[..., machine.State]", *arguments: object) -> machine.State:
         with state.lock:
@@ -116,11 +117,7 @@ class Lifecycle:
         """Called by the watcher's runner, whatever woke it. `heard`: it was the announcer."""
         now = self.now
         if now.step != IDLE:
-            # A fork took the thread away that worked. Another thread of this process has the lock else.
-            if not events.barrier.taken and events.barrier.claim():
-                self._change(machine.forked)
-                self._work()
-                self._tell()
+            self._adopt()
         elif now.phase != RUNNING:
             self.look()
         elif self.announcer is not None:
@@ -135,14 +132,14 @@ class Lifecycle:
             self._tell()
             self.look()
         elif now.halfway and native.contact_state()[0] == announcers.HELD and not self.announcer.still_on():
-            if self._acquire(now.number):
+            if self._acquire(lambda: self._runs(now.number)):
                 self._change(machine.missed, now.number, state.active)
                 self._work()
         elif heard:  # it has come, or gone, or given the lock, or refused it
             self._tell()
 
     def _announced(self, number: int) -> None:
-        if not self._acquire(number):
+        if not self._acquire(lambda: self._runs(number)):
             return
         try:
             if events.pending():
@@ -159,10 +156,25 @@ class Lifecycle:
             time.sleep(announcers.LOOK_MS / 1000)  # no thread is to be had that would look instead
             self.look()
 
-    def _acquire(self, number: int) -> bool:
-        """Wait for the delivery lock: an event that runs elsewhere goes first. False if another thread was told of the
-        same snapshot, and had it first: to wait for that one's end would be to keep others from seeing it."""
-        while self.now.phase == RUNNING and self.now.number == number:
+    def _adopt(self) -> None:
+        """A fork has left the thread that worked in the parent: go on with what it was at, if we are such a child. An
+        event that somebody runs in check() goes first. Else the thread that works is in this process."""
+        if not self._orphaned and events.barrier.taken:
+            return
+        if self._acquire(lambda: self.now.step != IDLE):
+            self._orphaned = False
+            self._change(machine.forked)
+            self._work()
+            self._tell()
+
+    def _runs(self, number: int) -> bool:
+        """Has no other thread begun with the snapshot that was announced after that one? If it has, it may be the only
+        one left to see the end, and must not be waited for."""
+        return self.now.phase == RUNNING and self.now.number == number
+
+    def _acquire(self, wanted: "Callable[[], bool]") -> bool:
+        """Wait for the delivery lock: an event that runs elsewhere goes first. False if it is not `wanted` any more."""
+        while wanted():
             word = events.barrier.value
             if events.barrier.claim():
                 events.barrier.greenlet = affinity.greenlet()
@@ -288,7 +300,9 @@ class Lifecycle:
 
     def after_fork_in_child(self) -> None:
         """A child takes a lock of its own, and is told of the end as its parent is."""
-        if self._change(machine.forked).phase == QUIESCED:
+        now = self._change(machine.forked)
+        self._orphaned = now.step != IDLE
+        if now.phase == QUIESCED:
             events.barrier.hold()
 
     def forget(self) -> None:

@@ -138,6 +138,33 @@ assert inside.wait(20)""")
     one(f"os.kill({child}, signal.SIGKILL); os.waitpid({child}, 0)")
 
 
+def test_a_child_that_runs_an_event_first_is_told_the_rest_as_well(lab, log):
+    """What would tell it finds the delivery lock taken when it is woken, and nothing else wakes it."""
+    one = lab.program("""
+go, inside = threading.Event(), threading.Event()
+def waits():
+    inside.set()
+    go.wait(20)
+    logged("waited")()
+def slow():
+    time.sleep(0.3)
+    logged("slow")()
+logged_pair("a")
+snapsafe_rt.register_at_snapshot(after_in_original=waits, after_in_clone=slow)
+locked()
+asking = threading.Thread(target=ask, args=("Quiesce", "Unquiesce"))
+asking.start()
+assert inside.wait(20)""")
+    child = one(CHILD.format(body="go.set(); snapsafe_rt.notify_restored()"))
+    found = log(5)
+    assert found.pop(one.pid) == ["before a", "original a"]
+    assert {pid: sorted(names) for pid, names in found.items()} == {child: ["clone a", "slow", "waited"]}
+    one("go.set(); asking.join(20)")
+    assert log(1) == {one.pid: ["waited"]}
+    lab.until_locks(2)
+    one(f"os.kill({child}, signal.SIGKILL); os.waitpid({child}, 0)")
+
+
 def test_a_child_forked_by_a_callback(lab, log):
     one = lab.program("""
 @snapsafe_rt.register_before_snapshot
