@@ -149,6 +149,7 @@ class Status:
         self.watching = watcher.describe()
         if watcher.phases is not None:
             self.lifecycle |= watcher.phases.describe()
+            watcher.phases.publish()
         self._take_snapshot(next(iter(native.page_lines("snapshot")), None))
 
     def _take_snapshot(self, fields: "Sequence[str] | None") -> None:

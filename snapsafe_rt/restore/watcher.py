@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def forget(self) -> None:
             """No watcher runs any more."""
 
+        def publish(self) -> None:
+            """Have the status page say it."""
+
         def describe(self) -> dict[str, object]:
             """For status(): kind, lock, phase, reason."""
 

@@ -143,7 +143,7 @@ def publish(
         os.close(fd)
 
 
-class Attendance:
+class WriterLock:
     """A lock by which programs see whether the manager of a file runs (ss_source_deserted): it goes with its process,
     however that ends.
 
@@ -162,7 +162,7 @@ class Attendance:
             os.close(self._fd)
             raise
 
-    def stands(self, path: str) -> bool:
+    def is_of(self, path: str) -> bool:
         """Is it still this file that the path leads to?"""
         try:
             now = os.stat(path)

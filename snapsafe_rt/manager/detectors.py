@@ -1,8 +1,7 @@
-"""What tells this machine of a restore: the best source of the list, watched as by every program; the kernel's log; and
-gVisor's word.
+"""The detectors of a restore: the best source of the list, watched as programs do; the kernel's log; gVisor's file.
 
-The kernel says "crng reseeded due to virtual machine fork" when VMGenID changed (Linux drivers/char/random.c), and
-nothing else of it reaches user space. That is late, but it is all there is on machines without VMClock.
+When VMGenID changes, the kernel logs "crng reseeded due to virtual machine fork" (Linux drivers/char/random.c), and
+nothing else of it reaches user space. The line comes late, but on a machine without VMClock it is all there is.
 """
 
 import os
@@ -23,8 +22,8 @@ MESSAGE = b"random: crng reseeded due to virtual machine fork"
 # Of Seen; a device's is its number, st_rdev.
 ORIGIN_LOG, ORIGIN_GVISOR, ORIGIN_FILE = selection.NO_DEVICE, selection.NO_DEVICE | 1, selection.NO_DEVICE << 1
 DRIVERS = ("/sys/bus/platform/drivers/vmgenid", "/sys/bus/acpi/drivers/vmgenid")  # since Linux 6.10; 5.18 to 6.9
-START_SECONDS = 10.0  # who is told that we are ready may take a snapshot
-SAME_RESTORE_SECONDS = 5.0  # what source and kernel tell within that is one restore
+START_SECONDS = 10.0  # for the watcher to start: a snapshot may be taken as soon as we say that we are ready
+SAME_RESTORE_SECONDS = 5.0  # two detectors that fire within that have noticed the same restore
 
 
 def vmgenid() -> bool:
@@ -60,7 +59,7 @@ class KernelLog:
         return self._fd >= 0
 
     def watch(self, loop: Loop, told: Callable[[], None], ended: Callable[[], None]) -> None:
-        """Call told() for each time that it speaks of a fork, ended() if it can be read no more."""
+        """Call told() when the log speaks of a fork, ended() when it can be read no more."""
 
         def ready(_: int) -> None:
             if self.read():
@@ -75,7 +74,7 @@ class KernelLog:
             loop.watch(fd, READ, ready)
 
     def read(self) -> bool:
-        """Read what is new. True if that speaks of a fork, or may have."""
+        """Read the new records. True if one speaks of a fork, or if some were overwritten that may have."""
         before, gap = self.last, False
         while self._fd >= 0:
             try:
@@ -103,7 +102,7 @@ class KernelLog:
         head, _, message = record.partition(b";")
         fields = head.split(b",")
         if len(fields) < 3 or not fields[0].isdigit() or not fields[1].isdigit():
-            return  # a line that goes on, or a dictionary
+            return  # the continuation of a record
         sequence = int(fields[1])
         if self._lost:
             self.first, self._lost = sequence, False
@@ -112,26 +111,26 @@ class KernelLog:
 
     @property
     def seen(self) -> Seen:
-        """Another value at another time: there was a fork in between, or what would say so was overwritten."""
+        """Differs between two looks if there was a fork in between, or if records of that time were overwritten."""
         return Seen(ORIGIN_LOG, self.first if self.last is None else self.last + 1)
 
 
-class Signs:
-    """Watches. `names`: sources as in SNAPSAFE_SOURCES, without the file that is written here; `gvisor`: gVisor's file,
-    where it is."""
+class Detectors:
+    """`names`: sources as in SNAPSAFE_SOURCES, without the file that this manager writes; `gvisor`: path of gVisor's
+    file."""
 
     def __init__(self, names: list[str], gvisor: str) -> None:
         self.log = KernelLog()
         self.checkpoints = Checkpoints(gvisor)
         self.vmgenid = vmgenid()
-        self._expected = 0.0  # until then a message of the kernel is of a restore that the source told of
-        self._told = 0.0  # until then a late sign is of one that somebody told us of
+        self._expected = 0.0  # until then a message of the kernel belongs to a restore that the source has shown
+        self._told = 0.0  # until then what a detector reports belongs to a restore that an agent told of
         self._has_list = bool(names)
         if names:
             activation.activate(names)
 
     def watch(self, loop: Loop) -> None:
-        """From here on each restore advances the epoch and wakes the loop."""
+        """From now on each restore advances the epoch and wakes the loop."""
         if self._has_list:  # else the registration would activate with the list of programs, which has our own file
             registration.register_after_restore(loop.wake)
             until = time.monotonic() + START_SECONDS
@@ -146,15 +145,15 @@ class Signs:
         self.checkpoints.watch(loop, told, loop.wake)
 
     def _heard(self) -> None:
-        """The kernel or gVisor speaks of a restore."""
+        """The kernel or gVisor reports a restore."""
         before = native.inspect_epoch().epoch
         same = native.epoch() != before or time.monotonic() < self._expected
         self._expected = 0.0
         if not self.late() and (self.source is None or not same):
-            native.advance()  # no source moved, but they know better
+            native.advance()  # the source has not moved, and they know better
 
     def look(self) -> None:
-        """Now, at what the loop has not come to yet: afterwards the epoch tells of it."""
+        """Read now what the loop has not come to yet; afterwards the epoch has advanced if there was a restore."""
         if self.log.read():
             self._heard()
         if self.checkpoints.read():
@@ -165,12 +164,12 @@ class Signs:
         self._expected = time.monotonic() + SAME_RESTORE_SECONDS if self.source is not None else 0.0
 
     def told(self) -> None:
-        """A restore is published that somebody told of, and no sign."""
+        """A restore is published that an agent told of, and that no detector has noticed."""
         self._told = time.monotonic() + SAME_RESTORE_SECONDS
 
     def late(self) -> bool:
-        """Is the sign that came now of a restore that was told of? Once for each. A device's never is: it moves before
-        anybody could speak."""
+        """Does what a detector reports now belong to a restore that an agent told of before? True once for each of
+        those. Never for a device: it moves before any agent runs."""
         source = self.source
         late = time.monotonic() < self._told and (source is None or not native.describe_source(source.slot).device)
         self.forget_told()
@@ -186,7 +185,7 @@ class Signs:
 
     @property
     def any(self) -> bool:
-        """Is there anything that would tell of a restore?"""
+        """Would anything notice a restore?"""
         return self.source is not None or self._log_tells or self.checkpoints.readable
 
     @property
@@ -201,7 +200,7 @@ class Signs:
 
     @property
     def watched(self) -> str:
-        """What tells, in words."""
+        """What is watched, in words."""
         if self.source is not None:
             return self.source.name
         return "the kernel's log" if self._log_tells else self.checkpoints.path if self.any else "nothing"
