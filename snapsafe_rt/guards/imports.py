@@ -36,8 +36,7 @@ class _Loader:
         if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._loader
         self._loader.exec_module(module)
-        if self._spec.name in table.TRIGGERS:
-            table.imported(self._spec.name, module)
+        table.imported(self._spec.name, module)
         hooks.facts_changed()
 
 
@@ -48,7 +47,7 @@ class _Finder:
     def find_spec(
         name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        if name not in table.TRIGGERS and name not in table.LIBRARIES:
+        if name not in table.TRIGGERS:
             return None
         for finder in sys.meta_path[:]:
             if finder is _finder or not hasattr(finder, "find_spec"):

@@ -9,7 +9,7 @@ Lines of fields that tabs part; a backslash escapes tab, newline and itself. The
     setting   name, value: what differs from the default
     source    slot (-1: not usable), rank, name, why not, who opened it if not the process itself (systemd, the manager)
     row       name, level, sentence, 1 if the restore event must run for it
-    library   module of libraries.TABLE that is loaded
+    library   name, of table.NAMED, of one that is loaded
     problem   sentence
     event     epoch, cause, began, ended (s since 1970), callbacks run; then a field for each error
     lifecycle who announces snapshots, what the program is at, why it has no lock
@@ -18,7 +18,6 @@ Lines of fields that tabs part; a backslash escapes tab, newline and itself. The
     cut       there was more than fits
 """
 
-import sys
 import time
 
 from snapsafe_rt import hooks, settings
@@ -48,8 +47,10 @@ def _text(room: int) -> bytes:
         ("snapsafe", settings.VERSION, settings.PYTHON, repr(time.time()), str(int(state.active)), state.why_not)
     ]
     if state.active:
-        lines += [("row", name, level, note, str(int(table.needs_event(name)))) for name, level, note in table.noted()]
-        lines += [("library", module) for module in table.LIBRARIES if module in sys.modules]
+        lines += [
+            ("row", name, level, note, str(int(table.needs_event(name)))) for name, level, note in table.cached_report()
+        ]
+        lines += [("library", name) for name in table.named()]
     lines += [
         ("source", str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.why_not, one.via)
         for one in state.candidates

@@ -57,7 +57,7 @@ def test_undo_is_exact(run_python, synchronous_source):
         snapsafe_rt.activate("vmclock:" + path)
         snapsafe_rt.activate("vmclock:" + path)
         assert {name for name, code in codes().items() if code is not plain[name]} == {
-            name for name in table.room("uuid").COVERS if hasattr(uuid, name)}
+            name for name in table.load("uuid").covers if hasattr(uuid, name)}
         assert bound is uuid.uuid4 and bound() != bound()
         assert native.pool_left() > 0 and protection()[0] == "guarded"
         snapsafe_rt.deactivate()
@@ -249,7 +249,8 @@ def test_nothing_is_imported(run_python, synchronous_source):
     if sys.argv[1:] == ["without"]:
         print(*sorted(sys.modules.keys() - before))
     else:
-        print(*sorted(sys.modules.keys() - before - {"snapsafe_rt.guards.exchange", "snapsafe_rt.guards.uuid"}))
+        ours = {f"snapsafe_rt.guards.{name}" for name in ("exchange", "guard", "uuid")}
+        print(*sorted(sys.modules.keys() - before - ours))
     """
     ours = run_python(HEAD + script, env=synchronous_source.env, dev=False)
     assert ours == run_python(HEAD + script, "without", activated=False, dev=False)
