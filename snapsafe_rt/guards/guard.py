@@ -25,8 +25,8 @@ if TYPE_CHECKING:
         def native_table(self, name: str) -> list[tuple[str, int, bool]]:
             """(path, state, failing) of each "openssl" or "sqlite3" library that its core knows."""
 
-        def unlisted(self, beginning: str, paths: list[str]) -> str | None:
-            """A mapped file whose name begins so, and that is none of `paths`."""
+        def unlisted(self, name: str, beginning: str) -> str | None:
+            """A mapped file whose name begins so, and that is not in native_table(name)."""
 
 
 class Guard:
@@ -43,6 +43,9 @@ class Guard:
 
     files: "tuple[str, ...]" = ()
     """Patterns of RemoteProcess.mapped() for the files that show from outside that it was imported."""
+
+    native_files = ""
+    """Beginning of the names of the libraries in the core's table of this name, if it keeps one."""
 
     level = "guarded"
     """The best level that it reaches."""
@@ -106,10 +109,11 @@ class Guard:
 
         Returns None where there is nothing to tell. May run where there is no native core.
         """
-        if noted is None or noted[0] == "not loaded":
+        file = process.unlisted(self.name, self.native_files) if self.native_files else None
+        if file is None and (noted is None or noted[0] == "not loaded"):
             file = process.mapped(self.files)
-            if file is not None:
-                return unknown_to_page(file)
+        if file is not None:
+            return "unprotected", f"the record does not know {file}: loaded since, or by a subinterpreter"
         if noted is None:
             return None
         return if_watched(noted, process.watched) if needs_event else self.corrected(noted, process)
@@ -122,7 +126,3 @@ class Guard:
 def if_watched(verdict: "Verdict", watched: bool) -> "Verdict":
     """What the level of a row that the restore event renews is worth."""
     return verdict if watched else ("unprotected", f"{verdict[1]}; but no watcher runs: renewed by check() alone")
-
-
-def unknown_to_page(file: str) -> "Verdict":
-    return "unprotected", f"the record does not know {file}: loaded since, or by a subinterpreter"

@@ -7,7 +7,7 @@ linked into it, or one that ignores hooks), cython/ssl.pxi feeds it before it dr
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, unknown_to_page
+from snapsafe_rt.guards.guard import Guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class OpenSSL(Guard):
     covers = ("ssl.RAND_bytes", "TLS handshakes and records", "keys made by the same libcrypto", "session tickets")
     triggers = ("_ssl", "_hashlib")
     files = ("_ssl.", "_hashlib.")
+    native_files = "libcrypto"
     unloaded = "guarded as soon as a libcrypto is loaded"
 
     def protection(self) -> "Verdict":
@@ -69,16 +70,6 @@ class OpenSSL(Guard):
             return _fed(ssl)
         return ("guarded", note) if libraries else ("not loaded", self.unloaded)
 
-    def judge_remote(self, noted: "Verdict | None", needs_event: bool, process: "RemoteProcess") -> "Verdict | None":
-        unlisted = process.unlisted("libcrypto", [path for path, *_ in process.native_table(self.name)])
-        if unlisted is not None:
-            return unknown_to_page(unlisted)
-        verdict = super().judge_remote(noted, needs_event, process)
-        fips = process.mapped(("/fips.so",))
-        if fips is not None and verdict is not None and verdict[0] == "guarded":
-            return "unprotected", f"{fips} is loaded, which draws past every hook"
-        return verdict
-
     def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
         known = process.native_table(self.name)
         for path, state, failing in known:
@@ -88,7 +79,10 @@ class OpenSSL(Guard):
             if failing:
                 return "unprotected", f"{path} could not be reseeded"
         if noted[0] == "not loaded" and any(state == _GUARDED for _, state, _ in known):
-            return "guarded", f"{known[0][0]}: hook seen to run"
+            noted = "guarded", f"{known[0][0]}: hook seen to run"
+        fips = process.mapped(("/fips.so",))
+        if fips is not None and noted[0] == "guarded":
+            return "unprotected", f"{fips} is loaded, which draws past every hook"
         return noted
 
 

@@ -6,7 +6,7 @@ Added here: iterating over a cursor steps a statement too, through a slot of its
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, unknown_to_page
+from snapsafe_rt.guards.guard import Guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class SQLite3(Guard):
     covers = ("randomblob()", "random()", "temporary file names", "journal nonces")
     triggers = ("_sqlite3",)
     files = ("_sqlite3.",)
+    native_files = "libsqlite3"
     level = "refreshed"
 
     def __init__(self) -> None:
@@ -73,12 +74,6 @@ class SQLite3(Guard):
         count = sum(library.resets for library in libraries)
         note = f"SQLite {module.sqlite_version}: checked before every statement; one that runs across a restore goes on"
         return "refreshed", f"{note} with the old generator; reset {count} times"
-
-    def judge_remote(self, noted: "Verdict | None", needs_event: bool, process: "RemoteProcess") -> "Verdict | None":
-        unlisted = process.unlisted("libsqlite3", [path for path, *_ in process.native_table(self.name)])
-        if unlisted is not None:
-            return unknown_to_page(unlisted)
-        return super().judge_remote(noted, needs_event, process)
 
     def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
         known = process.native_table(self.name)

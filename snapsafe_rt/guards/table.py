@@ -8,6 +8,7 @@ compares it with the file, and docs/guards.md with both.
 import sys
 
 from snapsafe_rt import hooks, settings
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def imported(trigger: str, module: "ModuleType") -> None:
         _failed.pop(name, None)
     except Exception as error:
         _failed[name] = f"could not be patched: {type(error).__name__}: {error}"
-    strict = settings.Settings().strict
+    strict = state.settings.strict
     _cached[name] = _look(name, cheaply=not strict)
     if needs_event(name):
         hooks.watcher_wanted()

@@ -417,10 +417,11 @@ class Outside(status.Status):
         seen = _Seen(self, record)
         judged: dict[str, tuple[str, str]] = {}
         noted = {name: ((level, note), needs_event) for name, level, note, needs_event in rows}
-        for name in dict.fromkeys([*noted, *table.TABLE, *table.NAMED]):
-            guard = table.find(name) or Guard()  # not of this version, or not to be read: as the process noted it
+        lines = {**table.TABLE, **table.NAMED}
+        for name in dict.fromkeys([*noted, *lines]):
+            guard = table.find(name) if name in lines else Guard()  # the latter for a row of another version
             own, needs_event = noted.get(name, (None, False))
-            verdict = guard.judge_remote(own, needs_event, seen)
+            verdict = guard.judge_remote(own, needs_event, seen) if guard else ("unprotected", "cannot be judged here")
             if verdict is not None:
                 judged[name] = verdict
         return [(name, level, printable(note)) for name, (level, note) in judged.items()]
@@ -444,7 +445,8 @@ class _Seen:
         ends = tuple(pattern for pattern in patterns if "/" in pattern)
         return next((f for f in self._files if os.path.basename(f).startswith(beginnings) or f.endswith(ends)), None)
 
-    def unlisted(self, beginning: str, paths: list[str]) -> str | None:
+    def unlisted(self, name: str, beginning: str) -> str | None:
+        paths = [path for path, *_ in self._tables[name]]
         for one in self._mappings:
             if os.path.basename(one.path).startswith(beginning) and not self._is_one_of(one, paths):
                 return one.path
