@@ -164,6 +164,10 @@ def named() -> list[str]:
     return [name for name, triggers in NAMED.items() if any(trigger in sys.modules for trigger in triggers)]
 
 
+def named_report() -> list[tuple[str, str, str]]:
+    return [(name, *_look(name)) for name in named()]
+
+
 # ---- refreshers ----
 
 

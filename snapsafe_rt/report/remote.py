@@ -284,7 +284,7 @@ class Outside(status.Status):
                     level = fields[1] if fields[1] in table.LEVELS else "unprotected"
                     rows.append((fields[0], level, fields[2], fields[3] == "1"))
                 elif kind == "library":
-                    known = table.find(fields[0])
+                    known = table.find(fields[0]) if fields[0] in table.NAMED else None
                     note = known.note() if known else "has random state of its own that is not reached"
                     rows.append((fields[0], "unprotected", note, False))
                 elif kind == "source":

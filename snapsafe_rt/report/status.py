@@ -117,8 +117,7 @@ class Status:
         status._read_events()
         if status.active:
             status._read_source()
-            status.rows = [status._row(*line) for line in table.report()]
-            status.rows += [status._row(name, *table.load(name).protection()) for name in table.named()]
+            status.rows = [status._row(*line) for line in table.report() + table.named_report()]
             page.write()
             if page.problem:
                 status.problems.append(page.problem)

@@ -65,17 +65,17 @@ class Copy:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=100,
+            timeout=200,
         )
 
     def test(self, *files):
         return self.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
 
 
+@pytest.mark.timeout(400)  # four runs of pytest, one after the other
 def test_the_worked_example(tmp_path, source_file):
     copy = Copy(tmp_path)
     files = TESTS.search(copy.section)[1].split()
-    activated = {"PYTHONPATH": os.pathsep.join(map(str, [copy.root / "sitecustomize", copy.root])), **source_file.env}
 
     # The library, and the test that comes first: all clones draw the same, with the event as well.
     copy.write("dicelib.py")
@@ -85,23 +85,21 @@ def test_the_worked_example(tmp_path, source_file):
         pytest.skip("clones of the same pid are not permitted")
     assert done.returncode == 1
     assert "['1', '1'] == ['20', '1']" in done.stdout, done.stdout
-    assert json.loads(copy.python("-c", LOOK, **activated).stdout) == [None, None]
 
-    # The guard and its line: the test passes, but the docs lack a row.
+    # The guard and its line: all passes but one test, for the docs lack the row.
     copy.write("snapsafe_rt/guards/dicelib.py")
     copy.write("snapsafe_rt/guards/table.py")
-    done = copy.test("tests/process/test_dicelib.py")
-    assert done.returncode == 0, done.stdout
     done = copy.test(*files)
-    assert (done.returncode, "1 failed" in done.stdout) == (1, True), done.stdout
-    assert json.loads(copy.python("-c", LOOK, **activated).stdout) == ["refreshed", "refreshed"]
+    assert "test_the_docs_say_what_the_files_say - " in done.stdout, done.stdout
+    assert "1 failed, " in done.stdout, done.stdout
+    path = os.pathsep.join(map(str, [copy.root / "sitecustomize", copy.root]))
+    done = copy.python("-c", LOOK, PYTHONPATH=path, **source_file.env)
+    assert json.loads(done.stdout) == ["refreshed", "refreshed"]
 
     done = copy.python(*COMMAND.search(copy.section)[1].split())
     assert done.returncode == 0, done.stdout
-    assert (
-        "\n| dicelib | dicelib.throw | refreshed | Its generator is seeded anew"
-        in (copy.root / "docs" / "guards.md").read_text()
-    )
+    row = "\n| dicelib | dicelib.throw | refreshed | Its generator is seeded anew by the restore event |\n"
+    assert row in (copy.root / "docs" / "guards.md").read_text()
     done = copy.test(*files)
     assert done.returncode == 0, done.stdout
     assert not copy.blocks  # each file that the text names was made

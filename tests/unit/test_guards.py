@@ -8,6 +8,7 @@ import pytest
 
 import snapsafe_rt.activation  # noqa: F401 - names the guards that lie in other rooms
 from snapsafe_rt.guards import guard, libraries, table
+from snapsafe_rt.report import procfs, remote
 from tests.helpers.guards_document import filled, first_paragraph
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,3 +120,44 @@ def test_a_row_that_needs_the_event_is_worth_its_watcher():
     assert Refreshed().judge_remote(noted, True, Seen()) == noted
     assert Refreshed().judge_remote(noted, True, Seen(watched=False))[0] == "unprotected"
     assert Refreshed().judge_remote(noted, False, Seen(watched=False)) == noted
+
+
+# ---- another process's rows ----
+
+
+class Record:
+    """The record of a process whose core knows no library."""
+
+    def libraries(self, number):
+        return []
+
+
+def judged(*lines, mapped=()):
+    """{name: level} of what a process with these lines of text has loaded."""
+    mappings = [procfs.Mapping(4096 * number, path, number) for number, path in enumerate(mapped, 1)]
+    seen = remote.Outside(procfs.Process(1, 0, False, "python"), mappings)
+    rows = seen._read_lines([list(line) for line in lines])
+    return {name: level for name, level, _ in seen._judged(Record(), rows)}
+
+
+def test_a_named_library_by_its_line_or_by_its_file():
+    assert judged(("library", "numpy")) == {"numpy": "unprotected"}
+    assert judged(mapped=["/x/numpy/random/mtrand.cpython-311.so (deleted)"]) == {"numpy": "unprotected"}
+
+
+@pytest.mark.parametrize("name", ["of_a_later_version", "random", "openssl", "guard", "../os", ""])
+def test_a_line_that_names_no_named_library(name):
+    """The word of another process is never the way to a guard's own."""
+    assert judged(("library", name))[name] == "unprotected"
+
+
+def test_a_row_of_a_later_version():
+    assert judged(("row", "later", "guarded", "", "0")) == {"later": "guarded"}
+    assert judged(("row", "later", "refreshed", "", "1")) == {"later": "unprotected"}  # no watcher runs
+
+
+def test_a_guard_that_cannot_be_loaded_here(monkeypatch):
+    """What would have to be judged by it is not believed."""
+    assert judged(("row", "openssl", "guarded", "", "0")) == {"openssl": "guarded"}
+    monkeypatch.setattr(table, "find", lambda name: None)
+    assert judged(("row", "openssl", "guarded", "", "0"))["openssl"] == "unprotected"
