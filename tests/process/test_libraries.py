@@ -271,3 +271,18 @@ def test_unrelated_imports_pay_nothing(run_python, source_file):
     }, sys.modules
     """
     run_python(script, env=source_file.env, dev=False)
+
+
+def test_what_is_exchanged_is_not_compiled_for_it(run_python, source_file):
+    """An audit hook may refuse that. Our own files are compiled where they have no bytecode, as any module is."""
+    script = """
+    import sys
+    compiled = []
+    sys.addaudithook(lambda event, arguments: event == "compile" and compiled.append(str(arguments[1])))
+    import random, uuid
+    print(*sorted(name for name in compiled if "snapsafe_rt" not in name))
+    """
+    ours, stock = (
+        run_python(script, env=source_file.env, dev=False, activated=activated) for activated in (True, False)
+    )
+    assert ours == stock
