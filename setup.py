@@ -41,7 +41,7 @@ if supported and platform.python_implementation() == "CPython":
         "SS_VERSION": settings.VERSION,
         "SS_DEFAULT_SOURCES": settings.DEFAULT_SOURCES,
         "SS_MANAGER": settings.MANAGER,
-        "SS_WATCHED_MODULES": ",".join(sorted({*table.TRIGGERS, *table.LIBRARIES})),
+        "SS_WATCHED_MODULES": ",".join(sorted(table.TRIGGERS)),
     }
 
     extensions = cythonize(  # type: ignore[no-untyped-call]

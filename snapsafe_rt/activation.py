@@ -15,7 +15,7 @@ from snapsafe_rt.state import NOT_CALLED, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from snapsafe_rt.guards.guard import Guard
 
 
 def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None:
@@ -164,12 +164,14 @@ def _load_watcher() -> None:
     watcher.update()
 
 
-def _snapstart() -> "ModuleType":
-    from snapsafe_rt.snapshot import snapstart
+def _snapstart() -> "Guard":
+    from snapsafe_rt.snapshot.snapstart import GUARD
 
-    return snapstart
+    return GUARD
 
 
+if native is not None:
+    native.watch_modules(table.TRIGGERS)
 hooks.activation_wanted.add(activate_unless_told)
 hooks.watcher_wanted.add(_load_watcher)
 table.ELSEWHERE["snapstart"] = _snapstart

@@ -35,8 +35,7 @@ class _Loader:
         if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._loader
         self._loader.exec_module(module)
-        if self._spec.name in table.TRIGGERS:
-            table.imported(self._spec.name, module)
+        table.imported(self._spec.name, module)
         table.publish()
 
 

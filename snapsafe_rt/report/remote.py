@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import libraries, openssl, sqlite3
-from snapsafe_rt.guards.table import LEVELS, TABLE, renewed
+from snapsafe_rt.guards import table
+from snapsafe_rt.guards.guard import Guard
 from snapsafe_rt.report import status
 from snapsafe_rt.report.procfs import (
     Gone,
@@ -57,15 +57,7 @@ _SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, l
 _COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
 _PATH_MOST = 4096
 
-# Beginnings of the names of mapped files, and the row that must have noticed them.
-_EVIDENCE = (
-    ("_random.", "random"),
-    ("_uuid.", "uuid"),
-    ("_ssl.", "openssl"),
-    ("_hashlib.", "openssl"),
-    ("_sqlite3.", "sqlite3"),
-    ("_cbson.", "bson"),
-)
+_NATIVE_TABLES = ("openssl", "sqlite3")  # in the order in which the record has them
 
 T = TypeVar("T")
 
@@ -306,11 +298,12 @@ class Outside(status.Status):
                     self.version, self.python, self.written = fields[0], fields[1], float(fields[2])
                     self.active, self.why_not = fields[3] == "1", fields[4]
                 elif kind == "row":
-                    level = fields[1] if fields[1] in LEVELS else "unprotected"
+                    level = fields[1] if fields[1] in table.LEVELS else "unprotected"
                     rows.append((fields[0], level, fields[2], fields[3] == "1"))
                 elif kind == "library":
-                    known = libraries.TABLE.get(fields[0])
-                    rows.append((known.name, "unprotected", known.note, False) if known else _unknown(fields[0]))
+                    known = table.find(fields[0]) if fields[0] in table.NAMED else None
+                    note = known.note() if known else "has random state of its own that is not reached"
+                    rows.append((fields[0], "unprotected", note, False))
                 elif kind == "source":
                     slot, rank = int(fields[0]), int(fields[1])
                     # The core's own start has the word for which the sentence stands.
@@ -339,8 +332,8 @@ class Outside(status.Status):
             rows.append(("record", "unprotected", "lacks rows", False))
         elif self.active:  # the core's own start knows of its own row alone
             told = {row[0] for row in rows}
-            count = len(told & set(TABLE))
-            rows[count:count] = [(name, "not loaded", "", False) for name in TABLE if name not in told]
+            count = len(told & set(table.TABLE))
+            rows[count:count] = [(name, "not loaded", "", False) for name in table.TABLE if name not in told]
         return rows
 
     def _take_source(self, record: Record, words: Words) -> None:
@@ -443,47 +436,52 @@ class Outside(status.Status):
     # ---- rows against what else is seen ----
 
     def _judged(self, record: Record, rows: list[tuple[str, str, str, bool]]) -> list[tuple[str, str, str]]:
-        files = [one.path.removesuffix(" (deleted)") for one in self._mapped]
-        names = {os.path.basename(path): path for path in files}
-        crypto, sqlite = record.libraries(0), record.libraries(1)
+        seen = _Seen(self, record)
         judged: dict[str, tuple[str, str]] = {}
-        unloaded = {name for name in TABLE if name not in {row[0] for row in rows if row[1] != "not loaded"}}
-        for name, level, note, needs_event in rows:
-            row = level, note
-            if needs_event:
-                row = renewed(row, self.watching["how"] != "off")
-            elif name == "openssl":
-                row = _openssl(row, crypto)
-            elif name == "sqlite3":
-                row = _sqlite(row, sqlite)
-            judged[name] = row
-        for beginning, name in _EVIDENCE:
-            found = next((path for base, path in names.items() if base.startswith(beginning)), None)
-            if found and name in unloaded:
-                judged[name] = _late(found)
-        rust = next((path for path in files if path.endswith("/cryptography/hazmat/bindings/_rust.abi3.so")), None)
-        if rust and "cryptography" in unloaded:
-            judged["cryptography"] = _late(rust)
-        for module, library in libraries.TABLE.items():
-            found = next((path for base, path in names.items() if base.startswith(library.files or ("\0",))), None)
-            if found and library.name not in judged:
-                judged[library.name] = "unprotected", f"{_late(found)[1]}; {libraries.TABLE[module].note}"
-        for name, prefix, known in (("openssl", "libcrypto", crypto), ("sqlite3", "libsqlite3", sqlite)):
-            for one in self._mapped:
-                if os.path.basename(one.path).startswith(prefix) and not self._known(one, [path for path, *_ in known]):
-                    judged[name] = _late(one.path)
-        if "fips.so" in names and judged.get("openssl", ("",))[0] == "guarded":
-            judged["openssl"] = "unprotected", f"{names['fips.so']} is loaded, which draws past every hook"
+        noted = {name: ((level, note), needs_event) for name, level, note, needs_event in rows}
+        lines = {**table.TABLE, **table.NAMED}
+        for name in dict.fromkeys([*noted, *lines]):
+            guard = table.find(name) if name in lines else Guard()  # the latter for a row of another version
+            own, needs_event = noted.get(name, (None, False))
+            verdict = guard.judge_remote(own, needs_event, seen) if guard else ("unprotected", "cannot be judged here")
+            if verdict is not None:
+                judged[name] = verdict
         return [(name, level, printable(note)) for name, (level, note) in judged.items()]
 
-    def _known(self, mapping: Mapping, paths: list[str]) -> bool:
+
+class _Seen:
+    """What the guards judge a process by (guard.RemoteProcess)."""
+
+    def __init__(self, outside: Outside, record: Record) -> None:
+        self.watched = outside.watching["how"] != HOW[0]
+        self._pid = outside.pid
+        self._mappings = outside._mapped
+        self._files = [one.path.removesuffix(" (deleted)") for one in self._mappings]
+        self._tables = {name: record.libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
+
+    def native_table(self, name: str) -> list[tuple[str, str, bool]]:
+        return self._tables[name]
+
+    def mapped(self, patterns: tuple[str, ...]) -> str | None:
+        beginnings = tuple(pattern for pattern in patterns if "/" not in pattern)
+        ends = tuple(pattern for pattern in patterns if "/" in pattern)
+        return next((f for f in self._files if os.path.basename(f).startswith(beginnings) or f.endswith(ends)), None)
+
+    def unlisted(self, name: str, beginning: str) -> str | None:
+        paths = [path for path, *_ in self._tables[name]]
+        for one in self._mappings:
+            if os.path.basename(one.path).startswith(beginning) and not self._is_one_of(one, paths):
+                return one.path
+        return None
+
+    def _is_one_of(self, mapping: Mapping, paths: list[str]) -> bool:
         """Is the mapped file one of these? The loader names it as it found it, the maps by its real path."""
         for path in paths:
             real = os.path.realpath(path)
             if mapping.path.removesuffix(" (deleted)") in (path, real):
                 return True
             try:
-                if os.stat(f"/proc/{self.pid}/root{path}").st_ino == mapping.inode:
+                if os.stat(f"/proc/{self._pid}/root{path}").st_ino == mapping.inode:
                     return True
             except OSError:
                 pass
@@ -507,36 +505,3 @@ def _attested(record: Record, words: Words) -> bool:
     )  # in the order in which the core reads them
     origin, seen, reseeded, generation = (record.memory.number(file[0] + at, 8) or 0 for at in places)
     return native.attests((origin, seen, reseeded, generation), not device, rdev, words.remembered)
-
-
-def _unknown(module: str) -> tuple[str, str, str, bool]:
-    return printable(module), "unprotected", "has random state of its own that is not reached", False
-
-
-def _late(path: str) -> tuple[str, str]:
-    return "unprotected", f"the record does not know {path}: loaded since, or by a subinterpreter"
-
-
-def _openssl(row: tuple[str, str], known: list[tuple[str, str, bool]]) -> tuple[str, str]:
-    """The row, corrected by the state that the core itself has for each libcrypto."""
-    for path, state, failing in known:
-        fed = state == "ineffective" and row[0] == "refreshed"
-        if state in openssl.REASONS and not fed:
-            return "unprotected", f"{path} {openssl.REASONS[state]}"
-        if failing:
-            return "unprotected", f"{path} could not be reseeded"
-    if row[0] == "not loaded" and any(state == "guarded" for _, state, _ in known):
-        return "guarded", f"{known[0][0]}: hook seen to run"
-    return row
-
-
-def _sqlite(row: tuple[str, str], known: list[tuple[str, str, bool]]) -> tuple[str, str]:
-    for path, state, _ in known:
-        if state in sqlite3.REASONS:
-            return "unprotected", f"{path} {sqlite3.REASONS[state]}"
-    if row[0] == "not loaded" and any(state == "ready" for _, state, _ in known):
-        return "refreshed", f"{known[0][0]} is reset when a restore is noticed by a draw of another subsystem"
-    return row
-
-
-assert {name for _, name in _EVIDENCE} <= set(TABLE)

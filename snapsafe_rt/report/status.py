@@ -4,7 +4,7 @@ import os
 
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import libraries, table
+from snapsafe_rt.guards import table
 from snapsafe_rt.restore import callbacks, watcher
 from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
 from snapsafe_rt.source import probe, selection
@@ -113,8 +113,7 @@ class Status:
         status._read_events()
         if status.active:
             status._read_source()
-            status.rows = [status._row(*line) for line in table.report()]
-            status.rows += [Row(name, covers, "unprotected", note) for name, covers, note in libraries.report()]
+            status.rows = [status._row(*line) for line in table.report() + table.named_report()]
             table.publish()
             if native.page_problem():
                 status.problems.append(native.page_problem())
@@ -193,13 +192,13 @@ class Status:
             )
 
     def _row(self, name: str, level: str, note: str) -> Row:
-        covers = table.covers(name) if name in table.TABLE else libraries.covers(name)
-        if level in ("guarded", "refreshed") and name != table.TELLS:
+        guard = table.find(name)
+        if level in ("guarded", "refreshed") and not (guard and guard.notifies):
             if self.source is None:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
             elif self.fence["state"] == "degraded":
                 note += "; entropy is degraded: likely, not surely, unique until the fence falls"
-        return Row(name, covers, level, note)
+        return Row(name, guard.covers if guard else (), level, note)
 
     @property
     def unprotected(self) -> list[str]:

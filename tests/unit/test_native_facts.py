@@ -3,12 +3,14 @@
 import ast
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import openssl, sqlite3
+from snapsafe_rt.guards import openssl, sqlite3, table
 from snapsafe_rt.report import remote
 from snapsafe_rt.snapshot import announcers
 from snapsafe_rt.source import selection, vmclock_file
@@ -139,3 +141,16 @@ def test_unreliable_filesystems():
     named = set(re.findall(r'"(.*?)"', listed[1]))
     assert all(name.startswith(vmclock_file.UNRELIABLE) for name in named)
     assert all(any(name.startswith(known) for name in named) for known in vmclock_file.UNRELIABLE)
+
+
+def test_the_core_watches_the_modules_of_the_table():
+    """Before Python is loaded the core goes by the names that it was built with: after a new line, build it again."""
+    script = f"""
+import sys
+package = sys.modules["snapsafe_rt"] = type(sys)("snapsafe_rt")
+package.__path__ = [{str(Path(table.__file__).parents[1])!r}]
+from snapsafe_rt import _core
+print(*sorted(_core.watched_modules()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == sorted(table.TRIGGERS), "the table has other lines than the core: build it again"

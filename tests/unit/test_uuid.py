@@ -57,7 +57,7 @@ def test_undo_is_exact(run_python, synchronous_source):
         snapsafe_rt.activate("vmclock:" + path)
         snapsafe_rt.activate("vmclock:" + path)
         assert {name for name, code in codes().items() if code is not plain[name]} == {
-            name for name in table.room("uuid").COVERS if hasattr(uuid, name)}
+            name for name in table.load("uuid").covers if hasattr(uuid, name)}
         assert bound is uuid.uuid4 and bound() != bound()
         assert native.pool_left() > 0 and protection()[0] == "guarded"
         snapsafe_rt.deactivate()
