@@ -13,7 +13,7 @@ import pytest
 from snapsafe_rt.report import procfs, remote
 
 from ..conftest import PACKAGE
-from .test_record import POKE, rows
+from ..helpers.looking import POKE, rows
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be somebody else")
