@@ -12,3 +12,14 @@ def poke(offset, value, size=4):
 
 def rows(status):
     return {row.name: row.protection for row in status.rows}
+
+
+def rss(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
+def ticks(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ..conftest import SourceFile
+from ..helpers.looking import rss, ticks
 from ..helpers.managed import Client, Manager
 
 DESCRIPTION = "org.varlink.service.GetInterfaceDescription"
@@ -20,17 +21,6 @@ def manager(shm_path):
     one = Manager(shm_path, SourceFile(shm_path / "outer").uri)
     yield one
     one.close()
-
-
-def rss(pid):
-    with open(f"/proc/{pid}/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-
-
-def ticks(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
 
 
 def test_the_service_interface(manager):

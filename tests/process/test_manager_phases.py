@@ -13,8 +13,8 @@ import time
 import pytest
 
 from ..conftest import PACKAGE
+from ..helpers.looking import rss, ticks
 from ..helpers.managed import Client, Manager
-from .test_manager_clients import rss, ticks
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 

@@ -1,0 +1,86 @@
+"""How tests are laid out (tests/README.md): no test module imports another, and long programs are files."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("*.py"))
+SCREEN = 30  # lines
+LATER = {"process/test_dbus.py", "process/test_lifecycle_fork.py"}
+
+
+def imported(tree, path):
+    """Each module that is imported, with its full name below tests."""
+    package = ("tests", *path.parent.parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def of_other_tests(tree, path):
+    for name in imported(tree, path):
+        parts = name.split(".")
+        if parts[0] == "tests" and any(part.startswith("test_") for part in parts):
+            yield name
+
+
+def long_programs(tree, path=None):
+    """Line and length of each string over SCREEN lines that is no docstring."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and is_text(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in docstrings:
+            lines = node.end_lineno - node.lineno - 1  # the quotes stand on lines of their own
+            if lines > SCREEN:
+                yield node.lineno, lines
+
+
+def is_text(node):
+    return bool(node.body) and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+
+
+def found_in(look):
+    """What `look` finds in each file that it finds something in."""
+    found = {path: list(look(ast.parse((TESTS / path).read_text()), path)) for path in FILES}
+    return {str(path): what for path, what in found.items() if what}
+
+
+def test_no_test_module_is_imported_by_another():
+    """What tests share stands in tests/helpers."""
+    assert found_in(of_other_tests) == {}
+
+
+def test_programs_over_a_screen_are_files():
+    """They are tests/programs/NAME.py. Shown: the line of each string, and how many lines it has."""
+    assert {path: what for path, what in found_in(long_programs).items() if path not in LATER} == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("from .test_record import rows", {"tests.process.test_record", "tests.process.test_record.rows"}),
+        ("from . import test_record", {"tests.process.test_record"}),
+        ("from ..unit.test_cli import x", {"tests.unit.test_cli", "tests.unit.test_cli.x"}),
+        ("def f():\n    import tests.vm.test_hot", {"tests.vm.test_hot"}),
+        ("from tests.vm.test_hot import compare", {"tests.vm.test_hot", "tests.vm.test_hot.compare"}),
+        ("import test.test_uuid", set()),  # CPython's own
+        ("from ..helpers.looking import rows", set()),
+    ],
+)
+def test_a_planted_import_is_found(code, found):
+    assert set(of_other_tests(ast.parse(code), Path("process/test_x.py"))) == found
+
+
+@pytest.mark.parametrize("quotes", ['"""', 'f"""'])
+def test_a_planted_program_is_found(quotes):
+    text = "\n" + "x\n" * (SCREEN + 1)
+    assert list(long_programs(ast.parse(f'def f():\n    run({quotes}{text}""")'))) != []
+    assert list(long_programs(ast.parse(f'def f():\n    run({quotes}{text[2:]}""")'))) == []
+    assert list(long_programs(ast.parse(f'def f():\n    """{text}"""'))) == []
