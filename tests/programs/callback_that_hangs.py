@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 
-from restored import WATCHED, until
+from restored import WATCHED, at_rest, until
 from stage import bump
 
 import snapsafe_rt
@@ -60,7 +60,7 @@ def later():
 thread = threading.Thread(target=later)
 thread.start()
 waiting.wait()
-assert not until(lambda: got, 0.1)
+assert at_rest(lambda: list(got)) == []  # it waits
 go.set()
 thread.join()
 if not WATCHED:

@@ -1,6 +1,8 @@
-"""How tests are laid out (tests/README.md): no test module imports another, and long programs are files."""
+"""How tests are laid out (tests/README.md): no test module imports another, long programs are files, and whoever sleeps
+says why."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("*.py"))
 SCREEN = 30  # lines
-LATER = {"process/test_dbus.py", "process/test_lifecycle_fork.py"}
+LATER = re.compile(r"process/test_(dbus|lifecycle|manager)")
 
 
 def imported(tree, path):
@@ -59,7 +61,27 @@ def test_no_test_module_is_imported_by_another():
 
 def test_programs_over_a_screen_are_files():
     """They are tests/programs/NAME.py. Shown: the line of each string, and how many lines it has."""
-    assert {path: what for path, what in found_in(long_programs).items() if path not in LATER} == {}
+    assert {path: what for path, what in found_in(long_programs).items() if not LATER.match(path)} == {}
+
+
+def bare_sleeps(text):
+    """Lines that sleep longer than a look takes, without a reason beside it. Those of a minute and more are of programs
+    that hang: nobody waits for their end."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for seconds in re.findall(r"\bsleep\(([0-9.]+)\)", line):
+            if 0.05 < float(seconds) < 60 and "#" not in line:
+                yield number, line.strip()
+
+
+def test_whoever_sleeps_says_why():
+    """What is waited for is looked at: tests/helpers/restored.py, tests/native/clock.c."""
+    found = {str(path): list(bare_sleeps((TESTS / path).read_text())) for path in FILES}
+    assert {path: lines for path, lines in found.items() if lines and not LATER.match(path)} == {}
+
+
+def test_a_planted_sleep_is_found():
+    text = "time.sleep(0.3)\ntime.sleep(0.01)\ntime.sleep(0.3)  # a reason\nasyncio.sleep(1.5)\ntime.sleep(3600)"
+    assert [number for number, _ in bare_sleeps(text)] == [1, 4]
 
 
 @pytest.mark.parametrize(
