@@ -7,8 +7,7 @@ import sys
 from stage import bump
 
 import snapsafe_rt
-from snapsafe_rt import activation
-from snapsafe_rt.source import vmclock_file
+from snapsafe_rt.source import probe, vmclock_file
 
 path = sys.argv[1]
 calls = []
@@ -30,7 +29,7 @@ if sys.argv[3] == "remapped":
 os.close(fd)
 
 for _ in range(3):
-    activation.probe(now=True)
+    probe.probe(now=True)
     print(snapsafe_rt.check(), calls, snapsafe_rt.status().last_event["cause"])
 bump()
 print(snapsafe_rt.check(), calls)

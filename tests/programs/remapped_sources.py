@@ -5,8 +5,7 @@ import os
 import sys
 
 import snapsafe_rt
-from snapsafe_rt import activation
-from snapsafe_rt.source import vmclock_file
+from snapsafe_rt.source import probe, vmclock_file
 
 path = sys.argv[1]
 calls = []
@@ -26,7 +25,7 @@ for host in range(1, 41):
     fd = os.open(path, os.O_RDONLY)
     assert libc.mmap(address, 4096, 1, 0x11, fd, 0) == address
     os.close(fd)
-    activation.probe(now=True)
+    probe.probe(now=True)
     assert snapsafe_rt.check() == host == len(calls), (host, calls)
 assert snapsafe_rt.status().source is not None
 for file in kept:
