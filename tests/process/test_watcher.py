@@ -28,12 +28,6 @@ def run(run_python, source_file):
     return run
 
 
-@pytest.fixture
-def clock(compile_native):
-    """One that the script moves: tests/helpers/moving_clock.py."""
-    return {"LD_PRELOAD": str(compile_native("clock.c"))}
-
-
 def test_no_wakeup_while_nothing_happens(run, clock):
     run(
         f"""

@@ -84,6 +84,10 @@ def test_a_planted_sleep_is_found():
     assert [number for number, _ in bare_sleeps(text)] == [1, 4]
 
 
+def test_the_worked_example_is_the_one_that_runs():
+    assert (TESTS / "process/test_worked_example.py").read_text() in (TESTS / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("code", "found"),
     [
