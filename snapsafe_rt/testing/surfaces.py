@@ -49,12 +49,9 @@ class Surface(NamedTuple):
     shown: bool = True
     library: str = ""
 
-    def repeats(self, *, same_pid: bool = True, machine: bool = False) -> bool:
-        """Is it sure that clones repeat it where nothing protects it?"""
-        return repeats(self.kind, same_pid=same_pid, machine=machine)
-
 
 def repeats(kind: str, *, same_pid: bool = True, machine: bool = False) -> bool:
+    """Is it sure that clones, of a process or of a machine, repeat what is of that kind and protected by nothing?"""
     return kind == "memory" or (kind == "pid" and same_pid) or (kind == "machine" and machine)
 
 

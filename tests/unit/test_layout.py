@@ -85,7 +85,7 @@ def test_a_planted_sleep_is_found():
 
 
 def test_the_worked_example_is_the_one_that_runs():
-    assert (TESTS / "process/test_worked_example.py").read_text() in (TESTS / "README.md").read_text()
+    assert (TESTS / "process/test_twin_example.py").read_text() in (TESTS / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
