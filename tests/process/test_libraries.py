@@ -75,8 +75,8 @@ def test_renewed_by_the_restore_event(run_python, source_file, name, thread):
 
 
 def test_repeats_without_the_event(run_python, source_file, name):
-    """The twin; activated, since activation alone does not reach it. Unwatched: else the template notices what its first
-    clone writes, and is renewed before it makes the next."""
+    """The twin; activated, since activation alone does not reach it. Unwatched: else the template notices what its
+    first clone writes, and is renewed before it makes the next."""
     if SURFACES[name].library == "cryptography" and _shares_libcrypto(run_python):
         pytest.skip("it uses the system's libcrypto, which is guarded")
     text = script(name, "print(distinct(draw, draw, CLONES))")

@@ -10,7 +10,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("*.py"))
 SCREEN = 30  # lines
-LATER = re.compile(r"process/test_(dbus|lifecycle|manager)")
+LATER = re.compile(r"process/test_(dbus|lifecycle)")
 
 
 def imported(tree, path):
