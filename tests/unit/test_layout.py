@@ -10,6 +10,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("*.py"))
 SCREEN = 30  # lines
+# Not yet so: their long scripts, and the sleeps of programs that stand still.
 LATER = re.compile(r"process/test_(dbus|lifecycle)")
 
 
