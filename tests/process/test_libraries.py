@@ -62,6 +62,13 @@ def need(library):
         pytest.skip(f"{library} is not installed")
 
 
+@pytest.fixture
+def unwatched(source_file):
+    """For clones: their template would notice what the first of them writes, and be renewed before it makes the next;
+    and who is cloned must have no thread but one."""
+    return source_file.env | {"SNAPSAFE_WATCH": "0"}
+
+
 @pytest.fixture(params=RENEWED)
 def name(request):
     need(SURFACES[request.param].library)
@@ -69,19 +76,17 @@ def name(request):
 
 
 @pytest.mark.parametrize("thread", [False, True], ids=["here", "from another thread"])
-def test_renewed_by_the_restore_event(run_python, source_file, name, thread):
+def test_renewed_by_the_restore_event(run_python, source_file, unwatched, name, thread):
     text = script(name, f"print(distinct(renewed(draw, {thread}), draw, CLONES))")
-    assert int(run_python(text, source_file.path, env=source_file.env, options=["-W", "ignore"])) == CLONES
+    assert int(run_python(text, source_file.path, env=unwatched, options=["-W", "ignore"])) == CLONES
 
 
-def test_repeats_without_the_event(run_python, source_file, name):
-    """The twin; activated, since activation alone does not reach it. Unwatched: else the template notices what its
-    first clone writes, and is renewed before it makes the next."""
+def test_repeats_without_the_event(run_python, source_file, unwatched, name):
+    """The twin; activated, since activation alone does not reach it."""
     if SURFACES[name].library == "cryptography" and _shares_libcrypto(run_python):
         pytest.skip("it uses the system's libcrypto, which is guarded")
     text = script(name, "print(distinct(draw, draw, CLONES))")
-    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
-    assert int(run_python(text, source_file.path, env=env, options=["-W", "ignore"])) == 1
+    assert int(run_python(text, source_file.path, env=unwatched, options=["-W", "ignore"])) == 1
 
 
 def _shares_libcrypto(run_python):
@@ -89,7 +94,7 @@ def _shares_libcrypto(run_python):
     return "guarded" in run_python(text + "print(table.room('cryptography').protection())")
 
 
-def test_two_threads_of_a_clone_do_not_repeat_each_other(run_python, source_file):
+def test_two_threads_of_a_clone_do_not_repeat_each_other(run_python, source_file, unwatched):
     """A thread that drew before the event, and one that began after it: their generators have one parent."""
     need("cryptography")
     tail = """
@@ -102,7 +107,7 @@ def test_two_threads_of_a_clone_do_not_repeat_each_other(run_python, source_file
     print(distinct(both, draw, CLONES))
     """
     text = script("ed25519_key", tail)
-    assert int(run_python(text, source_file.path, env=source_file.env, options=["-W", "ignore"])) == CLONES
+    assert int(run_python(text, source_file.path, env=unwatched, options=["-W", "ignore"])) == CLONES
 
 
 @pytest.mark.parametrize("watch", ["1", "0"])
