@@ -11,6 +11,7 @@ import pytest
 from snapsafe_rt.core import native
 
 from ..conftest import layout
+from ..helpers.looking import at_rest
 from ..helpers.managed import Client, Container, Manager
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces of their own")
@@ -152,7 +153,7 @@ def test_device_and_message_are_one_restore(machine, shm_path, compile_native):
         os.pwrite(file.fileno(), (7).to_bytes(8, "little"), 0x68)
     assert one.until(lambda now: now["published"] > 2)["published"] == 3
     log.say(FORK)  # late
-    time.sleep(0.3)
+    at_rest(one.pid)
     assert one.describe()["published"] == 3
     log.say(FORK)  # and one for which no device moved: the kernel knows better
     assert one.until(lambda now: now["published"] > 3)["published"] == 4

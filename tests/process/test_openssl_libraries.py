@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from .test_openssl import CLONES
-from .test_openssl import HEAD as DRAWING
-from .test_openssl_status import OWN_METHOD
+from ..conftest import PROGRAMS
 
+CLONES = 50
+DRAWING = """
+    from openssl_stage import *
+"""
+OWN_METHOD = """
+    from own_method import *
+"""
 HEAD = f"""{DRAWING}
     import snapsafe_rt
     from snapsafe_rt import _core
@@ -22,13 +27,7 @@ HEAD = f"""{DRAWING}
 """
 
 WITH_SSL = f"""{HEAD}
-    import ssl
-    crypto = libcrypto.library()
-
-    def pointer(name, *arguments):
-        function = getattr(crypto, name)
-        function.restype = ctypes.c_void_p
-        return ctypes.c_void_p(function(*arguments))
+    from openssl_library import *
 """
 
 
@@ -165,47 +164,8 @@ def test_a_library_context_of_the_programs_own(run_python, source_file, draw, fi
 @pytest.mark.parametrize("activated", [True, False], ids=["", "twin"])
 def test_every_thread_follows_the_first_draw_after_a_restore(run_python, source_file, activated):
     """OpenSSL counts how often the public DRBG of each thread was reseeded (EVP_RAND(7), "reseed_counter")."""
-    script = f"""
-    class Param(ctypes.Structure):
-        _fields_ = (("key", ctypes.c_char_p), ("type", ctypes.c_uint), ("data", ctypes.c_void_p),
-                    ("size", ctypes.c_size_t), ("returned", ctypes.c_size_t))
-
-    def counter():
-        value, unsigned_integer = ctypes.c_uint(), 2
-        params = (Param * 2)(Param(b"reseed_counter", unsigned_integer, ctypes.addressof(value), 4, 0))
-        assert crypto.EVP_RAND_CTX_get_params(pointer("RAND_get0_public", None), params) == 1
-        return value.value
-
-    if not hasattr(crypto, "EVP_RAND_CTX_get_params"):
-        sys.exit()
-    ask, answer = [threading.Semaphore(0) for _ in range(3)], threading.Semaphore(0)
-    counters = [0] * 3
-
-    def thread(number):
-        while ask[number].acquire():
-            libcrypto.random_bytes()
-            counters[number] = counter()
-            answer.release()
-
-    def look():
-        for semaphore in ask:
-            semaphore.release()
-            answer.acquire()
-        return counters[:]
-
-    for number in range(3):
-        threading.Thread(target=thread, args=[number], daemon=True).start()
-    look()
-    before = look()
-    assert look() == before, "without a restore nothing is reseeded"
-    for _ in range(3):
-        source.bump()
-        after = look()
-        assert all((new > old) is {activated} for new, old in zip(after, before, strict=True)), (before, after)
-        before = after
-    """
     env = source_file.env if activated else {}
-    run_python(WITH_SSL + script, source_file.path, env=env, activated=activated)
+    run_python(PROGRAMS / "openssl_threads.py", source_file.path, activated, env=env, activated=activated)
 
 
 # ---- they are left alone, or not claimed ----

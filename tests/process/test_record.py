@@ -9,18 +9,7 @@ import pytest
 from snapsafe_rt.guards import table
 from snapsafe_rt.report import procfs, remote
 
-POKE = """
-def poke(offset, value, size=4):
-    with open("/proc/self/maps") as maps:
-        start = next(int(line.partition("-")[0], 16) for line in maps if "memfd:snapsafe" in line)
-    with open("/proc/self/mem", "r+b", buffering=0) as memory:
-        memory.seek(start + offset)
-        memory.write(value.to_bytes(size, "little"))
-"""
-
-
-def rows(status):
-    return {row.name: row.protection for row in status.rows}
+from ..helpers.looking import POKE, rows
 
 
 def test_a_named_private_mapping_and_no_descriptor(living, source_file):

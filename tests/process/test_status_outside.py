@@ -14,7 +14,7 @@ from snapsafe_rt.report import procfs, remote
 from snapsafe_rt.source import vmclock_file
 
 from ..conftest import PACKAGE, layout
-from .test_record import POKE, rows
+from ..helpers.looking import POKE, rows
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be somebody else")
