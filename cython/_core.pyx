@@ -85,13 +85,13 @@ def map_descriptor(str kind not None, int fd, /):
     return ss_source_word(status), error, index
 
 
-def let_go(int index, /):
+def detach(int index, /):
     """Keep a copy in the place of a mapped device until it is mapped again (source.h). Returns 0 or an errno. Raises
     IndexError."""
     cdef ss_source* source = ss_source_at(index)
     if source == NULL:
         raise IndexError(index)
-    return ss_source_let_go(source)
+    return ss_source_detach(source)
 
 
 def identify_source(int index, /):
@@ -109,10 +109,10 @@ def trusts(uint32_t user, /):
 
 
 def attests(file, bint own, uint64_t device, uint64_t shown, /):
-    """Does a file with these words (origin, seen, reseeded, generation) attest that the kernel was reseeded? See
+    """Does a file with these words (signaller, seen, reseeded, generation) attest that the kernel was reseeded? See
     ss_file_attests in source.h."""
     cdef ss_file_words words
-    words.origin, words.seen, words.reseeded, words.generation = file
+    words.signaller, words.seen, words.reseeded, words.generation = file
     return bool(ss_file_attests(&words, own, device, shown))
 
 
@@ -126,13 +126,13 @@ def describe_source(int index, /):
     return ss_show_SourceState(globals(), source, value)
 
 
-def deserted(path, /):
+def writer_gone(path, /):
     """Was the file kept by a manager that does not any more? See source.h."""
     cdef bytes name = path.encode("utf-8", "surrogateescape")
     cdef const char* text = name
     cdef bint found
     with nogil:
-        found = ss_source_deserted(text)
+        found = ss_source_writer_gone(text)
     return bool(found)
 
 
@@ -148,9 +148,9 @@ def watch_since(int index, uint64_t value, int file, /):
         ss_epoch_watch_since(index, value, file)
 
 
-def heed(int index, /):
+def set_attestor(int index, /):
     """The manager's word in this mapped file (-1: none) lowers the fence while a device is watched."""
-    ss_epoch_heed(index)
+    ss_epoch_set_attestor(index)
 
 
 def read_cost():
@@ -162,7 +162,7 @@ def read_cost():
     for _round in range(5):
         began = perf_counter_ns()
         for _ in range(1000):
-            unchanged += ss_unchanged()
+            unchanged += ss_watched_unchanged()
         took = (perf_counter_ns() - began) / 1000
         best = took if best is None or took < best else best
     return best
@@ -177,7 +177,7 @@ def sigbus_state():
 
 def epoch():
     """The epoch, after a look at the source."""
-    return ss_look()
+    return ss_epoch_begin()
 
 
 def advance():
@@ -224,13 +224,13 @@ def entropy(Py_ssize_t n, /):
         raise MemoryError
     try:
         while True:
-            began = ss_look()
+            began = ss_epoch_begin()
             failed = ss_entropy_fill(buffer, n)
             if failed:
                 raise OSError(errno, "no entropy: neither the kernel nor the CPU gave any")
             tries += 1
-            if ss_stands(began) or tries == SS_DRAW_TRIES:
-                ss_origin_note_draw(buffer, n, began)
+            if ss_epoch_unchanged(began) or tries == SS_DRAW_TRIES:
+                ss_provenance_note_draw(buffer, n, began)
                 return PyBytes_FromStringAndSize(<char*>buffer, n)
     finally:
         explicit_bzero(buffer, n)

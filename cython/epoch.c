@@ -66,7 +66,7 @@ void ss_epoch_observe(enum ss_epoch_observer place, void (*told)(uint64_t epoch)
 
 /* With the mutex held, between change_begins() and change_ends(). The fence rises before anybody can see the new epoch. The
    epoch moves before the caller moves the remembered word: so a draw that began earlier fails one of the two comparisons of
-   ss_stands(). */
+   ss_epoch_unchanged(). */
 static uint64_t advance(enum ss_cause cause)
 {
     struct timespec now;
@@ -174,17 +174,17 @@ void ss_epoch_watch_since(int index, uint64_t value, int file)
     uint64_t now, shown;
     /* Which device's number the file is for is read first, and the file's own number second: publish() writes them the other
        way round. */
-    if (source && instead && ss_source_read(source, &now) != SS_READ_LOST && ss_source_told(instead, source, now) &&
+    if (source && instead && ss_source_read(source, &now) != SS_READ_LOST && ss_source_written_for(instead, source, now) &&
         ss_source_read(instead, &shown) == SS_READ_OK && ss_cold.watched == file && shown == ss_hot.remembered)
         value = now;
     change_begins();
     watch(source, source ? index : -1, value);
     change_ends();
     (void)pthread_mutex_unlock(&mutex);
-    (void)ss_look();
+    (void)ss_epoch_begin();
 }
 
-void ss_epoch_heed(int index)
+void ss_epoch_set_attestor(int index)
 {
     __atomic_store_n(&ss_cold.attestor, index, __ATOMIC_RELEASE);
 }

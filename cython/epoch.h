@@ -1,6 +1,6 @@
 /* The epoch room: the process's own count of restores, and the two checks every guard makes.
 
-   draw(state):  e = ss_look();  if (state.tag != e) reseed;  value = original();  if (ss_stands(e)) return value;
+   draw(state):  e = ss_epoch_begin();  if (state.tag != e) reseed;  value = original();  if (ss_epoch_unchanged(e)) return value;
 
    The check after the draw compares a captured epoch: comparing with the shared remembered word alone lets a stale
    value pass while another thread moves that word. Everything here is process-wide (the guards are shared by all
@@ -21,21 +21,21 @@
    draw reach this; then the value of the last try, freshly reseeded, is given out. */
 #define SS_DRAW_TRIES 1024
 
-/* The slow path of ss_look: advances the epoch if the source really changed. Takes the native mutex. */
+/* The slow path of ss_epoch_begin: advances the epoch if the source really changed. Takes the native mutex. */
 void ss_epoch_catch_up(void);
 
 /* Looks at the source and returns the epoch under which a draw may begin. */
-static inline uint64_t ss_look(void)
+static inline uint64_t ss_epoch_begin(void)
 {
-    if (SS_UNLIKELY(!ss_unchanged()))
+    if (SS_UNLIKELY(!ss_watched_unchanged()))
         ss_epoch_catch_up();
     return __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE);
 }
 
-/* True while nothing was restored since ss_look() returned `epoch`. */
-static inline bool ss_stands(uint64_t epoch)
+/* True while nothing was restored since ss_epoch_begin() returned `epoch`. */
+static inline bool ss_epoch_unchanged(uint64_t epoch)
 {
-    return SS_LIKELY(ss_unchanged() && __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) == epoch);
+    return SS_LIKELY(ss_watched_unchanged() && __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) == epoch);
 }
 
 typedef struct {
@@ -72,7 +72,7 @@ void ss_epoch_watch_since(int index, uint64_t value, int file);
 
 /* Names the slot of the file in which a manager attests, while a device is watched, that the kernel was reseeded: -1 if there
    is none. Takes no lock. */
-void ss_epoch_heed(int index);
+void ss_epoch_set_attestor(int index);
 
 /* Prepares the process room and registers the fork handlers: once for the process, however many interpreters import the core.
    Returns 0 or an errno. With the GIL. */

@@ -43,7 +43,7 @@ extern ss_epoch_cold ss_cold;
 extern const ss_source *ss_epoch_source;
 
 /* True while the source shows what was remembered of it: no restore since the last look. */
-static inline bool ss_unchanged(void)
+static inline bool ss_watched_unchanged(void)
 {
     const volatile uint64_t *word = __atomic_load_n(&ss_hot.word, __ATOMIC_ACQUIRE);
     uint64_t now = __atomic_load_n(word, __ATOMIC_ACQUIRE) & __atomic_load_n(&ss_hot.mask, __ATOMIC_RELAXED);

@@ -54,13 +54,13 @@ cdef extern from "source.h" nogil:
     enum: SS_SOURCE_LOST, SS_KIND_VMCLOCK, SS_KIND_SYSGENID
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
-    int ss_source_let_go(ss_source* source) noexcept
+    int ss_source_detach(ss_source* source) noexcept
     ss_source* ss_source_at(int index) noexcept
     void ss_source_identify(ss_source* source) noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
-    bint ss_source_deserted(const char* path) noexcept
+    bint ss_source_writer_gone(const char* path) noexcept
     ctypedef struct ss_file_words:
-        uint64_t origin, seen, reseeded, generation
+        uint64_t signaller, seen, reseeded, generation
     bint ss_file_attests(const ss_file_words* file, bint own, uint64_t device, uint64_t shown) noexcept
     void ss_source_release_sigbus() noexcept
     int ss_source_sigbus_state() noexcept
@@ -73,12 +73,12 @@ cdef extern from "epoch.h" nogil:
         pass
     bint SS_LIKELY(bint) noexcept
     bint SS_UNLIKELY(bint) noexcept
-    bint ss_unchanged() noexcept
-    uint64_t ss_look() noexcept
-    bint ss_stands(uint64_t epoch) noexcept
+    bint ss_watched_unchanged() noexcept
+    uint64_t ss_epoch_begin() noexcept
+    bint ss_epoch_unchanged(uint64_t epoch) noexcept
     void ss_epoch_inspect(ss_epoch_info* ret_info) noexcept
     uint64_t ss_epoch_advance(int cause) noexcept
-    void ss_epoch_heed(int index) noexcept
+    void ss_epoch_set_attestor(int index) noexcept
     void ss_epoch_watch(int index, bint certain) noexcept
     void ss_epoch_watch_since(int index, uint64_t value, int file) noexcept
     int ss_epoch_setup() noexcept
@@ -105,9 +105,9 @@ cdef extern from "entropy.h" nogil:
     void ss_entropy_disable_cpu_for_testing(bint disabled) noexcept
 
 
-cdef extern from "record.h" nogil:
-    enum: SS_RECORD_ROOM
-    int ss_record_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks) noexcept
+cdef extern from "status_page.h" nogil:
+    enum: SS_STATUS_PAGE_CAPACITY
+    int ss_status_page_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks) noexcept
 
 
 cdef extern from "libraries.h" nogil:
@@ -118,10 +118,10 @@ cdef extern from "libraries.h" nogil:
     bint ss_libraries_provider(const char* object_, const char* symbol, char* out) noexcept
 
 
-cdef extern from "names.h":
-    void ss_names_follow(PyObject* dict) noexcept
-    void ss_names_leave(PyObject* dict) noexcept
-    uint64_t ss_names_version(PyObject* dict) noexcept
+cdef extern from "dict_watch.h":
+    void ss_dict_watch_begin(PyObject* dict) noexcept
+    void ss_dict_watch_end(PyObject* dict) noexcept
+    uint64_t ss_dict_watch_version(PyObject* dict) noexcept
 
 
 cdef extern from "pool.h" nogil:
@@ -130,33 +130,33 @@ cdef extern from "pool.h" nogil:
     size_t ss_pool_left() noexcept
 
 
-cdef extern from "node.h" nogil:
-    enum: SS_NODE_V1, SS_NODE_V6
-    ctypedef struct ss_node:
+cdef extern from "uuid_node.h" nogil:
+    enum: SS_UUID_NODE_V1, SS_UUID_NODE_V6
+    ctypedef struct ss_uuid_node:
         uint64_t epoch
         uint64_t token
         uint64_t node
         uint32_t clock_seq
-    ss_node* ss_node_of(uint64_t epoch) noexcept
-    uint64_t ss_node_timestamp(ss_node* node, int lane, uint64_t unix_ns) noexcept
+    ss_uuid_node* ss_uuid_node_of(uint64_t epoch) noexcept
+    uint64_t ss_uuid_node_timestamp(ss_uuid_node* node, int lane, uint64_t unix_ns) noexcept
 
 
-cdef extern from "origin.h" nogil:
-    void ss_origin_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
-    bint ss_origin_of_seed(const unsigned char* big, size_t size, uint32_t* ret_epoch) noexcept
-    void ss_origin_note_state(const uint32_t* words, uint64_t epoch) noexcept
-    bint ss_origin_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
+cdef extern from "provenance.h" nogil:
+    void ss_provenance_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
+    bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint32_t* ret_epoch) noexcept
+    void ss_provenance_note_state(const uint32_t* words, uint64_t epoch) noexcept
+    bint ss_provenance_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
 
 
-cdef extern from "contact.h" nogil:
-    enum: SS_CONTACT_KEPT
-    ctypedef struct ss_contact_plan:
+cdef extern from "connection.h" nogil:
+    enum: SS_CONNECTION_KEPT
+    ctypedef struct ss_connection_plan:
         char* path
         unsigned char* greeting
         size_t greeting_size
         bint varlink
-    int ss_contact_inspect(int* ret_error) noexcept
-    size_t ss_contact_take(unsigned char* out, size_t size) noexcept
+    int ss_connection_inspect(int* ret_error) noexcept
+    size_t ss_connection_take(unsigned char* out, size_t size) noexcept
 
 
 cdef extern from "watcher.h" nogil:
@@ -173,7 +173,7 @@ cdef extern from "watcher.h" nogil:
     ctypedef struct ss_watcher_info:
         pass
     int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, void (*run)(unsigned int) noexcept, int every_ms,
-                        const ss_contact_plan* link, const unsigned char* farewell, size_t farewell_size) noexcept
+                        const ss_connection_plan* link, const unsigned char* farewell, size_t farewell_size) noexcept
     void ss_watcher_pause() noexcept
     void ss_watcher_resume() noexcept
     void ss_watcher_delivered(uint64_t epoch) noexcept
@@ -184,9 +184,9 @@ cdef extern from "watcher.h" nogil:
     int ss_watcher_setup() noexcept
 
 
-cdef extern from "turn.h" nogil:
-    int ss_turn_wait(uint32_t* word, uint32_t seen, int64_t nanoseconds) noexcept
-    void ss_turn_wake(uint32_t* word) noexcept
+cdef extern from "futex.h" nogil:
+    int ss_futex_wait(uint32_t* word, uint32_t seen, int64_t nanoseconds) noexcept
+    void ss_futex_wake(uint32_t* word) noexcept
 
 
 cdef extern from "guard.h":
@@ -211,7 +211,7 @@ cdef extern from "entries.h":
 
 cdef extern from "shown.h":
     object ss_source_word(int status)
-    object ss_contact_word(int state)
+    object ss_connection_word(int state)
     object ss_openssl_word(int state)
     int ss_kind_of(const char* word) noexcept
     object ss_show_SourceState(object names, const ss_source*, uint64_t value)

@@ -139,7 +139,7 @@ static bool step_aside(library *lib)
 }
 
 /* Every draw of a hooked library. Any thread, with or without the GIL, with whatever locks the caller of OpenSSL holds; takes
-   no lock but the leaf locks of ss_look and ss_entropy_fill, and none of them while OpenSSL runs. Returns as RAND_bytes(3): 1,
+   no lock but the leaf locks of ss_epoch_begin and ss_entropy_fill, and none of them while OpenSSL runs. Returns as RAND_bytes(3): 1,
    or 0 or -1 with OpenSSL's error queued.
 
    RAND_priv_bytes() ends here as well, as with every RAND_METHOD and ENGINE: while ours is in, secrets and nonces are drawn
@@ -156,7 +156,7 @@ static int draw(library *lib, unsigned char *out, int size)
     if (SS_UNLIKELY(!__atomic_load_n(&lib->engine_asked, __ATOMIC_ACQUIRE)) && step_aside(lib))
         return lib->rand_bytes(out, size);
     for (int tries = 1;; tries++) {
-        uint64_t epoch = ss_look();
+        uint64_t epoch = ss_epoch_begin();
         if (SS_UNLIKELY(__atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) != epoch)) {
             /* Several threads may come here at once: one more reseed does no harm. On failure the tag stays stale. */
             if (reseed_primary(lib)) {
@@ -169,7 +169,7 @@ static int draw(library *lib, unsigned char *out, int size)
             }
         }
         int outcome = draw_stock(lib, out, size);
-        if (outcome != 1 || ss_stands(epoch) || tries == SS_DRAW_TRIES)
+        if (outcome != 1 || ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES)
             return outcome;
     }
 }

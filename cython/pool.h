@@ -31,7 +31,7 @@ extern ss_pool_page *ss_pool; /* NULL until it is first needed; never unmapped *
 /* The slow half of ss_pool_take(): fills the pool, or asks the kernel for these bytes alone. */
 int ss_pool_draw(void *out, size_t size, uint64_t epoch);
 
-/* Fills `out` with bytes that nobody else gets, drawn under `epoch` (of ss_look(); the caller checks afterwards that it
+/* Fills `out` with bytes that nobody else gets, drawn under `epoch` (of ss_epoch_begin(); the caller checks afterwards that it
    still stands). Returns 0, or -1 with errno set where neither the kernel nor the CPU gave any. At most a page's worth.
    Always inlined: where the size is known, copying and erasing are one instruction each. */
 __attribute__((always_inline)) static inline int ss_pool_take(void *out, size_t size, uint64_t epoch)

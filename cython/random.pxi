@@ -116,13 +116,13 @@ cdef void settle(PyObject* self, uint64_t epoch) noexcept:
 
 # A kept sequence is never drawn from twice for one value: that would skip one.
 cdef inline bint may_return(PyObject* self, PyObject* value, uint64_t epoch) noexcept:
-    return SS_LIKELY(ss_stands(epoch)) or value == NULL or (
+    return SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or (
         (ss_load_u32(tag_of(self)) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept)
 
 
 # The epoch that the draw began under is left in ret_epoch.
 cdef inline PyObject* draw_once(PyObject* self, PyObject* argument, ss_guard* guard, uint64_t* ret_epoch) noexcept:
-    cdef uint64_t epoch = ss_look()
+    cdef uint64_t epoch = ss_epoch_begin()
     if SS_UNLIKELY(is_stale(ss_load_u32(tag_of(self)), epoch)):
         settle(self, epoch)
     ret_epoch[0] = epoch
@@ -144,7 +144,7 @@ cdef PyObject* draw_again(PyObject* self, PyObject* argument, ss_guard* guard, P
 cdef inline PyObject* draw "draw"(PyObject* self, PyObject* argument, ss_guard* guard) noexcept:
     cdef uint64_t epoch
     cdef PyObject* value = draw_once(self, argument, guard, &epoch)
-    if SS_LIKELY(ss_stands(epoch)):
+    if SS_LIKELY(ss_epoch_unchanged(epoch)):
         return value
     return draw_again(self, argument, guard, value, epoch)
 
@@ -154,18 +154,18 @@ cdef PyObject* guard_getstate "guard_getstate"(PyObject* self, PyObject* unused,
     cdef PyObject* value = draw(self, unused, guard)
     cdef uint32_t tag = ss_load_u32(tag_of(self))
     if value != NULL and (tag & KIND_MASK) == KIND_SYSTEM:
-        ss_origin_note_state(words_of(self), tag >> 2)
+        ss_provenance_note_state(words_of(self), tag >> 2)
     return value
 
 
 # Neither seed() nor setstate() is repeated: they carry the epoch they began under, and the next draw sees whether that
 # still stands.
 cdef PyObject* guard_setstate "guard_setstate"(PyObject* self, PyObject* state, ss_guard* guard) noexcept:
-    cdef uint64_t epoch = ss_look()
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef uint32_t origin
     cdef PyObject* value = ss_call(guard, self, state)
     if value != NULL:
-        if ss_origin_of_state(words_of(self), &origin):
+        if ss_provenance_of_state(words_of(self), &origin):
             ss_store_u32(tag_of(self), make_tag(origin, KIND_SYSTEM))
         else:
             ss_store_u32(tag_of(self), make_tag(epoch, KIND_KEPT))
@@ -178,7 +178,7 @@ cdef void tag_seeded(PyObject* self, PyObject* seed, uint64_t epoch) noexcept:
     cdef uint32_t origin
     cdef uint32_t tag = make_tag(epoch, KIND_KEPT)
     if raw_long_check(seed) and ss_long_to_big(seed, &big, &size) == 0:
-        if ss_origin_of_seed(big, size, &origin):
+        if ss_provenance_of_seed(big, size, &origin):
             tag = make_tag(origin, KIND_SYSTEM)
         free(big)
     ss_store_u32(tag_of(self), tag)
@@ -193,7 +193,7 @@ cdef bint seed_by_system(PyObject* self, uint64_t epoch) noexcept:
 
 
 cdef PyObject* guard_seed "guard_seed"(PyObject* self, PyObject** args, Py_ssize_t count, ss_guard* guard) noexcept:
-    cdef uint64_t epoch = ss_look()
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef bint by_system = count == 0 or (count == 1 and args[0] == RAW_NONE)
     cdef PyObject* value
     if by_system and seed_by_system(self, epoch):
@@ -211,7 +211,7 @@ cdef PyObject* guard_seed "guard_seed"(PyObject* self, PyObject** args, Py_ssize
 # tp_init of _random.Random seeds in C from 3.11 on, past the seed method. random.Random has an __init__ of its own;
 # this is for bare _random.Random(x).
 cdef int guard_init(PyObject* self, PyObject* args, PyObject* kwargs) noexcept:
-    cdef uint64_t epoch = ss_look()
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef int outcome = ss_random_init(self, args, kwargs)
     cdef PyObject* seed
     if outcome == 0:
@@ -259,7 +259,7 @@ cdef class Gauss:
         cdef bint ours = isinstance(rng, self.base)
         cdef bint alone
         while True:
-            epoch = ss_look()
+            epoch = ss_epoch_begin()
             if ours and is_stale(ss_load_u32(tag_of(<PyObject*>rng)), epoch):
                 settle(<PyObject*>rng, epoch)
             alone = self.inside == 0

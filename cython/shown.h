@@ -7,11 +7,11 @@
 #define SNAPSAFE_SHOWN_H
 
 #include "compat.h"
-#include "contact.h"
+#include "connection.h"
 #include "entropy.h"
 #include "epoch.h"
 #include "openssl.h"
-#include "record.h"
+#include "status_page.h"
 #include "source.h"
 #include "sqlite.h"
 #include "watcher.h"
@@ -43,10 +43,10 @@ SS_WORDS(fence, enum ss_fence,
 SS_WORDS(how, enum ss_watch_how,
     SS_IS(SS_WATCH_OFF, "off") SS_IS(SS_WATCH_POLL, "poll") SS_IS(SS_WATCH_INOTIFY, "inotify")
     SS_IS(SS_WATCH_TIMER, "timer") SS_IS(SS_WATCH_STARTING, "starting"))
-SS_WORDS(contact, enum ss_contact_state,
-    SS_IS(SS_CONTACT_NONE, "none") SS_IS(SS_CONTACT_ABSENT, "absent") SS_IS(SS_CONTACT_UNTRUSTED, "untrusted")
-    SS_IS(SS_CONTACT_FAILED, "failed") SS_IS(SS_CONTACT_ENDED, "ended") SS_IS(SS_CONTACT_ASKED, "asked")
-    SS_IS(SS_CONTACT_HELD, "held") SS_IS(SS_CONTACT_HEARD, "heard"))
+SS_WORDS(connection, enum ss_connection_state,
+    SS_IS(SS_CONNECTION_NONE, "none") SS_IS(SS_CONNECTION_ABSENT, "absent") SS_IS(SS_CONNECTION_UNTRUSTED, "untrusted")
+    SS_IS(SS_CONNECTION_FAILED, "failed") SS_IS(SS_CONNECTION_ENDED, "ended") SS_IS(SS_CONNECTION_ASKED, "asked")
+    SS_IS(SS_CONNECTION_HELD, "held") SS_IS(SS_CONNECTION_HEARD, "heard"))
 SS_WORDS(openssl, enum ss_openssl_state,
     SS_IS(SS_OPENSSL_NONE, "none") SS_IS(SS_OPENSSL_GUARDED, "guarded") SS_IS(SS_OPENSSL_DISPLACED, "displaced")
     SS_IS(SS_OPENSSL_INEFFECTIVE, "ineffective") SS_IS(SS_OPENSSL_FIPS, "fips") SS_IS(SS_OPENSSL_SYMBOLS, "symbols")
@@ -79,7 +79,7 @@ static inline int ss_kind_of(const char *word)
 }
 
 #define SS_ALL_WORDS(X)                                                                                                \
-    X(cause) X(fence) X(how) X(contact) X(openssl) X(sqlite) X(kind) X(word) X(source)
+    X(cause) X(fence) X(how) X(connection) X(openssl) X(sqlite) X(kind) X(word) X(source)
 
 /* {what they are for: every word, by its number}. */
 static PyObject *ss_words(void)
@@ -122,7 +122,7 @@ static PyObject *ss_words(void)
 #define SS_SOURCE_FIELDS(X)                                                                                            \
     X(word, ss_word_word, info->word)                                                                                  \
     X(device, SS_BOOL, info->device)                                                                                   \
-    X(let_go, SS_BOOL, info->let_go)                                                                                   \
+    X(detached, SS_BOOL, info->detached)                                                                                   \
     X(lost, SS_BOOL, info->lost)                                                                                       \
     X(stuck, SS_BOOL, info->stuck)                                                                                     \
     X(dev, SS_COUNT, info->dev)                                                                                        \
@@ -131,7 +131,7 @@ static PyObject *ss_words(void)
     X(value, SS_COUNT, value)                                                                                          \
     X(synchronous, SS_BOOL, ss_source_synchronous(info))                                                               \
     X(reseeded, SS_COUNT, ss_source_reseeded(info))                                                                    \
-    X(origin, SS_COUNT, ss_source_origin(info))
+    X(signaller, SS_COUNT, ss_source_signaller(info))
 
 #define SS_EPOCH_FIELDS(X)                                                                                             \
     X(epoch, SS_COUNT, info->epoch)                                                                                    \
@@ -220,12 +220,12 @@ SS_SHOW(SS_WATCHER_FIELDS, WatcherState, const ss_watcher_info *info)
 /* ---- numbers ---- */
 
 #define SS_NUMBERS(X)                                                                                                  \
-    X(WATCH_ITEMS) X(FENCE_SECONDS) X(RECORD_VERSION) X(RECORD_TEXT) X(RECORD_ROOM) X(VMCLOCK_MAGIC)                   \
+    X(WATCH_ITEMS) X(FENCE_SECONDS) X(STATUS_PAGE_VERSION) X(STATUS_PAGE_TEXT) X(STATUS_PAGE_CAPACITY) X(VMCLOCK_MAGIC)                   \
     X(VMCLOCK_SIZE) X(VMCLOCK_OFF_VERSION) X(VMCLOCK_OFF_SEQ) X(VMCLOCK_OFF_FLAGS) X(VMCLOCK_OFF_GENERATION)           \
-    X(VMCLOCK_FLAG_GENERATION) X(FILE_OFF_RESEEDED) X(FILE_OFF_FROZEN) X(FILE_OFF_MANAGED) X(FILE_OFF_ORIGIN)          \
+    X(VMCLOCK_FLAG_GENERATION) X(FILE_OFF_RESEEDED) X(FILE_OFF_FROZEN) X(FILE_OFF_MANAGED) X(FILE_OFF_SIGNALLER)          \
     X(FILE_OFF_SEEN)
 
-/* Of what the status page leads to (record.h): where each field lies that is read from outside. */
+/* Of what the status page leads to (status_page.h): where each field lies that is read from outside. */
 #define SS_OFFSETS(X)                                                                                                  \
     X(ss_hot_state, word) X(ss_hot_state, mask) X(ss_hot_state, remembered) X(ss_hot_state, epoch)                     \
     X(ss_epoch_cold, sequence) X(ss_epoch_cold, watched) X(ss_epoch_cold, outlived) X(ss_epoch_cold, restores)         \
@@ -233,7 +233,7 @@ SS_SHOW(SS_WATCHER_FIELDS, WatcherState, const ss_watcher_info *info)
     X(ss_fence_state, started_ns) X(ss_fence_state, failures) X(ss_fence_state, host_epoch)                            \
     X(ss_fence_state, host_size) X(ss_fence_state, host_used) X(ss_fence_state, kernel_reseeded)                       \
     X(ss_fence_state, cpu) X(ss_fence_state, hash) X(ss_fence_state, held) X(ss_source, page) X(ss_source, length)     \
-    X(ss_source, kind) X(ss_source, word) X(ss_source, device) X(ss_source, let_go) X(ss_source, dev)                  \
+    X(ss_source, kind) X(ss_source, word) X(ss_source, device) X(ss_source, detached) X(ss_source, dev)                  \
     X(ss_source, ino) X(ss_source, lost) X(ss_source, stuck) X(ss_source, rdev)                                        \
     X(ss_library_table, address) X(ss_library_table, entry)                                                            \
     X(ss_library_table, count) X(ss_library_table, state) X(ss_library_table, failing) X(ss_library_table, path)

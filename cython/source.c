@@ -181,9 +181,9 @@ static int check_file(int fd, const struct stat *st, enum ss_source_kind kind)
     return SS_SOURCE_OK;
 }
 
-int ss_source_let_go(ss_source *source)
+int ss_source_detach(ss_source *source)
 {
-    if (!source->device || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE))
+    if (!source->device || __atomic_load_n(&source->detached, __ATOMIC_ACQUIRE))
         return 0;
     void *copy = mmap(NULL, source->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (copy == MAP_FAILED)
@@ -196,22 +196,22 @@ int ss_source_let_go(ss_source *source)
             break;
     }
     (void)mprotect(copy, source->length, PROT_READ);
-    __atomic_store_n(&source->let_go, true, __ATOMIC_RELEASE); /* before the copy is there: from now on no pool draws ahead */
+    __atomic_store_n(&source->detached, true, __ATOMIC_RELEASE); /* before the copy is there: from now on no pool draws ahead */
     const int error = put_in_place(copy, source);
     if (error)
-        __atomic_store_n(&source->let_go, false, __ATOMIC_RELEASE);
+        __atomic_store_n(&source->detached, false, __ATOMIC_RELEASE);
     return error;
 }
 
 /* Maps the device in the place of its copy. Returns 0 or an errno. */
-static int take_again(ss_source *source, int fd)
+static int reattach(ss_source *source, int fd)
 {
     void *page = mmap(NULL, source->length, PROT_READ, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED)
         return errno;
     const int error = put_in_place(page, source);
     if (!error)
-        __atomic_store_n(&source->let_go, false, __ATOMIC_RELEASE);
+        __atomic_store_n(&source->detached, false, __ATOMIC_RELEASE);
     return error;
 }
 
@@ -223,8 +223,8 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
         ss_source *known = &sources[i];
         if (known->dev == st->st_dev && known->ino == st->st_ino && known->kind == kind &&
             !__atomic_load_n(&known->lost, __ATOMIC_ACQUIRE)) {
-            if (__atomic_load_n(&known->let_go, __ATOMIC_ACQUIRE)) {
-                *ret_errno = take_again(known, fd);
+            if (__atomic_load_n(&known->detached, __ATOMIC_ACQUIRE)) {
+                *ret_errno = reattach(known, fd);
                 if (*ret_errno)
                     return status_of_errno(*ret_errno);
             }
@@ -396,18 +396,18 @@ uint64_t ss_source_reseeded(const ss_source *source)
     return load64(source, SS_FILE_OFF_RESEEDED);
 }
 
-uint64_t ss_source_origin(const ss_source *source)
+uint64_t ss_source_signaller(const ss_source *source)
 {
     if (source->device || source->kind != SS_KIND_VMCLOCK || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
         return 0;
-    return load64(source, SS_FILE_OFF_ORIGIN);
+    return load64(source, SS_FILE_OFF_SIGNALLER);
 }
 
-bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value)
+bool ss_source_written_for(const ss_source *file, const ss_source *device, uint64_t value)
 {
     /* publish() moves the generation first, and writes which number of the device it is for afterwards. */
-    const uint64_t origin = ss_source_origin(file);
-    return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value;
+    const uint64_t signaller = ss_source_signaller(file);
+    return signaller != 0 && signaller == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value;
 }
 
 void ss_source_read_words(const ss_source *file, ss_file_words *ret_words)
@@ -417,13 +417,13 @@ void ss_source_read_words(const ss_source *file, ss_file_words *ret_words)
         return;
     /* publish() writes them in the opposite order: the claim, the generation, and last what both are for. So where that is to
        be seen, they are. */
-    ret_words->origin = load64(file, SS_FILE_OFF_ORIGIN);
+    ret_words->signaller = load64(file, SS_FILE_OFF_SIGNALLER);
     ret_words->seen = load64(file, SS_FILE_OFF_SEEN);
     ret_words->reseeded = load64(file, SS_FILE_OFF_RESEEDED);
     ret_words->generation = load64(file, SS_VMCLOCK_OFF_GENERATION);
 }
 
-bool ss_source_deserted(const char *path)
+bool ss_source_writer_gone(const char *path)
 {
     uint32_t managed = 0;
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SS_FILE_OFF_MANAGED, .l_len = 4};

@@ -57,13 +57,13 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
    RESEEDED  u64: the kernel was reseeded for this generation.
    FROZEN    u32: 1 if the writer keeps the processes frozen until it has written.
    MANAGED   u32: 1 if a manager keeps the file; it holds an OFD lock on this word while it does.
-   ORIGIN    u64: st_rdev of the device that the manager saw; without a device a pseudo-id of SS_FILE_NO_DEVICE or more.
+   SIGNALLER    u64: st_rdev of the device that the manager saw; without a device a pseudo-id of SS_FILE_NO_DEVICE or more.
    SEEN      u64: what that device showed when the manager wrote the generation. */
 #define SS_FILE_SIZE 4096
 #define SS_FILE_OFF_RESEEDED 0x800
 #define SS_FILE_OFF_FROZEN 0x808
 #define SS_FILE_OFF_MANAGED 0x80c
-#define SS_FILE_OFF_ORIGIN 0x810
+#define SS_FILE_OFF_SIGNALLER 0x810
 #define SS_FILE_OFF_SEEN 0x818
 #define SS_FILE_NO_DEVICE (UINT64_C(1) << 62) /* st_rdev is a 32-bit number */
 
@@ -90,7 +90,7 @@ typedef struct {
     enum ss_source_kind kind;
     enum ss_source_word word;
     bool device;              /* a character device; else a regular file */
-    bool let_go;              /* atomic; a device whose page is a copy at present: see ss_source_let_go() */
+    bool detached;              /* atomic; a device whose page is a copy at present: see ss_source_detach() */
     dev_t dev;
     ino_t ino;
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
@@ -109,7 +109,7 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
 /* Unmaps a device and puts a copy of what it shows in its place: CRIU dumps no process that maps a device. The copy never
    changes, so it is not synchronous. Mapping the device again replaces the copy, and what changed meanwhile shows then.
    Returns 0, or an errno and the device stays mapped. Serialised as mapping is. */
-int ss_source_let_go(ss_source *source);
+int ss_source_detach(ss_source *source);
 
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
@@ -119,7 +119,7 @@ ss_source *ss_source_at(int index);
    the file counts as replaced. With the GIL, as mapping writes them too. */
 void ss_source_identify(ss_source *source);
 
-/* The first of the SS_SOURCE_MAX slots, for record.c. */
+/* The first of the SS_SOURCE_MAX slots, for status_page.c. */
 const ss_source *ss_source_table(void);
 
 /* Reads the watched word under the page's seqlock, at most SS_SEQLOCK_TRIES times. On SS_READ_STUCK *ret_value is the
@@ -136,7 +136,7 @@ uint64_t ss_source_mask(const ss_source *source);
    reads as zeros. */
 static inline bool ss_source_synchronous(const ss_source *source)
 {
-    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE) ||
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->detached, __ATOMIC_ACQUIRE) ||
         source->kind == SS_KIND_SYSGENID)
         return false;
     return source->device || __atomic_load_n((const uint32_t *)(source->page + SS_FILE_OFF_FROZEN), __ATOMIC_ACQUIRE) == 1;
@@ -145,13 +145,13 @@ static inline bool ss_source_synchronous(const ss_source *source)
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
 uint64_t ss_source_reseeded(const ss_source *source);
 
-/* The file's word at SS_FILE_OFF_ORIGIN: which device signals restores to its manager. 0 for devices, SysGenID, and where no
+/* The file's word at SS_FILE_OFF_SIGNALLER: which device signals restores to its manager. 0 for devices, SysGenID, and where no
    manager wrote. */
-uint64_t ss_source_origin(const ss_source *source);
+uint64_t ss_source_signaller(const ss_source *source);
 
 /* What the writer of a file says besides its generation. */
 typedef struct {
-    uint64_t origin, seen, reseeded, generation;
+    uint64_t signaller, seen, reseeded, generation;
 } ss_file_words;
 
 /* The one rule by which a file attests that the kernel was reseeded after the restore that began an epoch. `shown`: what the
@@ -162,18 +162,18 @@ static inline bool ss_file_attests(const ss_file_words *file, bool own, uint64_t
     if (file->reseeded == 0)
         return false;
     return own ? file->reseeded == shown
-               : device != 0 && file->origin == device && file->seen == shown && file->reseeded == file->generation;
+               : device != 0 && file->signaller == device && file->seen == shown && file->reseeded == file->generation;
 }
 
 /* Reads a file's words as ss_file_attests() takes them; zeros for a device, SysGenID and a lost file. */
 void ss_source_read_words(const ss_source *file, ss_file_words *ret_words);
 
 /* True where a manager wrote `file` for the restore in which `device` changed to `value`. */
-bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value);
+bool ss_source_written_for(const ss_source *file, const ss_source *device, uint64_t value);
 
 /* True where a manager kept the file at `path` and is gone: no restore will be written into it. False for a file that no
    manager ever kept, and where it cannot be looked at. Takes no lock; needs a descriptor for a moment. */
-bool ss_source_deserted(const char *path);
+bool ss_source_writer_gone(const char *path);
 
 /* Puts the process's SIGBUS handler back if ours is still installed. */
 void ss_source_release_sigbus(void);

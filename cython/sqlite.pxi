@@ -52,7 +52,7 @@ cdef extern from *:
 
 # With the GIL; lets go of it once an epoch, as every call into SQLite does. Touches no exception.
 cdef inline void before_statement "before_statement"(PyObject* self) noexcept:
-    cdef uint64_t epoch = ss_look()
+    cdef uint64_t epoch = ss_epoch_begin()
     if SS_UNLIKELY(not ss_sqlite_settled(epoch)):
         with nogil:
             ss_sqlite_settle(epoch)

@@ -32,7 +32,7 @@ cdef extern from *:
 # Brings _ssl's OpenSSL into the epoch, and returns that. `self` is what the guarded method was called on; RAND_add does
 # not look at its own. Leaves no exception; where something fails the tag stays stale, and the next call tries again.
 cdef uint64_t fed(PyObject* self) noexcept:
-    cdef uint64_t epoch = ss_look()
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef PyObject* args[2]
     cdef PyObject* result
     if SS_LIKELY(ss_load_u64(&ss_ssl_tag) == epoch):
@@ -64,7 +64,7 @@ cdef PyObject* draw_ssl "draw_ssl"(PyObject* module, PyObject* size, ss_guard* g
         epoch = fed(module)
         value = ss_call(guard, module, size)
         tries += 1
-        if SS_LIKELY(ss_stands(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
+        if SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
             return value
         raw_decref(value)
 

@@ -131,7 +131,7 @@ cdef int choose_source() noexcept:
                 file = ss_started[i].slot
     if barred and (best < 0 or rank_of(best) != 0) and ss_start_manager_is_there():
         return -2
-    ss_epoch_heed(file)
+    ss_epoch_set_attestor(file)
     return best
 
 
@@ -367,10 +367,10 @@ cdef void page_write() noexcept:
                 lines.append("\t".join([kind, *[escaped(field) for field in entry]]))
         lines.append("")
         text = "\n".join(lines).encode("utf-8", "backslashreplace")
-        if len(text) > SS_RECORD_ROOM:
-            end = text.rfind(b"\n", 0, SS_RECORD_ROOM - 4) + 1
+        if len(text) > SS_STATUS_PAGE_CAPACITY:
+            end = text.rfind(b"\n", 0, SS_STATUS_PAGE_CAPACITY - 4) + 1
             text = text[:end] + b"cut\n"
-        error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept, &ss_callbacks)
+        error = ss_status_page_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept, &ss_callbacks)
         if error:
             raise OSError(error, "memfd_create(2) or mmap(2) was refused")
         _page_problem = ""

@@ -18,14 +18,14 @@ cdef PyObject* fenced(PyObject* value, uint64_t epoch) noexcept:
                 return NULL
             value = copy
         ss_entropy_mix_up(raw_bytes_data(value), raw_bytes_size(value))
-    ss_origin_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
+    ss_provenance_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
     return value
 
 
 # The same where it mostly has nothing to do.
 cdef inline PyObject* passed(PyObject* value, uint64_t epoch) noexcept:
     if SS_LIKELY(ss_fence_down() and value != NULL and raw_bytes_check(value)):
-        ss_origin_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
+        ss_provenance_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
         return value
     return fenced(value, epoch)
 
@@ -43,10 +43,10 @@ cdef PyObject* guard_urandom "guard_urandom"(PyObject* module, PyObject* size, s
     cdef PyObject* value
     cdef int tries = 0
     while True:
-        epoch = ss_look()
+        epoch = ss_epoch_begin()
         value = passed(ss_call(guard, module, size), epoch)
         tries += 1
-        if SS_LIKELY(ss_stands(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
+        if SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
             return value
         raw_decref(value)
 
@@ -57,9 +57,9 @@ cdef PyObject* guard_getrandom "guard_getrandom"(PyObject* module, PyObject** ar
     cdef PyObject* value
     cdef int tries = 0
     while True:
-        epoch = ss_look()
+        epoch = ss_epoch_begin()
         value = passed(ss_call_keywords(guard, module, args, count, names), epoch)
         tries += 1
-        if SS_LIKELY(ss_stands(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
+        if SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
             return value
         raw_decref(value)

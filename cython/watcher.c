@@ -100,7 +100,7 @@ static void *runner_main(void *argument)
         runner_busy = true;
         busy++;
         (void)pthread_mutex_unlock(&mutex);
-        if (ss_look() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+        if (ss_epoch_begin() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             why &= ~SS_WOKE_LOOK;
         if (why && run) {
             ss_isolate_as_main();
@@ -166,8 +166,8 @@ typedef struct {
 
 static void connect_again(holdings *h)
 {
-    h->link = ss_contact_open();
-    if (h->link < 0 && ss_contact_wanted() && !ss_contact_again())
+    h->link = ss_connection_open();
+    if (h->link < 0 && ss_connection_wanted() && !ss_connection_again())
         post(SS_WOKE_HEARD); /* nobody is there */
 }
 
@@ -186,8 +186,8 @@ static void open_all(holdings *h)
             error = errno;
     }
     if (error) {
-        if (ss_contact_wanted())
-            ss_contact_fail(error);
+        if (ss_connection_wanted())
+            ss_connection_fail(error);
     } else {
         sigset_t stop;
         sigemptyset(&stop);
@@ -203,7 +203,7 @@ static void open_all(holdings *h)
         for (int i = 0; i < plan_count; i++) {
             ss_watch_item *item = &plan[i];
             if (item->device)
-                item->descriptor = ss_paths_open_device(item);
+                item->descriptor = ss_watch_item_open(item);
             else if (h->inotify >= 0)
                 item->descriptor = inotify_add_watch(h->inotify, item->path, item->mask | IN_MASK_ADD);
             if (item->descriptor < 0 && !error)
@@ -217,7 +217,7 @@ static void open_all(holdings *h)
     }
     __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
     set_how(best);
-    post(ss_paths_compare(plan, plan_count)); /* what changed before the watches were set */
+    post(ss_watch_items_compare(plan, plan_count)); /* what changed before the watches were set */
 }
 
 static void close_all(holdings *h)
@@ -243,16 +243,16 @@ static void wait_for_tick(int milliseconds)
     sigaddset(&stop, STOP_SIGNAL);
     (void)sigtimedwait(&stop, NULL, &tick);
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    post(ss_paths_compare(plan, plan_count));
+    post(ss_watch_items_compare(plan, plan_count));
 }
 
 static void hear(holdings *h)
 {
     bool ended;
-    if (ss_contact_read(h->link, &ended))
+    if (ss_connection_read(h->link, &ended))
         post(SS_WOKE_HEARD);
     if (ended) {
-        ss_contact_close(h->link);
+        ss_connection_close(h->link);
         h->link = -1;
     }
 }
@@ -263,8 +263,8 @@ static void look_often(uint64_t mine)
     __atomic_store_n(&how_error, 0, __ATOMIC_RELEASE);
     set_how(SS_WATCH_TIMER);
     for (int slept = 0; is_current(mine); slept += every_ms) {
-        post(ss_paths_compare(plan, plan_count));
-        if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+        post(ss_watch_items_compare(plan, plan_count));
+        if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             post(SS_WOKE_LOOK);
         if (slept >= SS_WATCH_TICK_MS) {
             post(SS_WOKE_HEARD);
@@ -288,7 +288,7 @@ static void wait_for_change(holdings *h)
         if (plan[i].device)
             fds[count++] = (struct pollfd){.fd = plan[i].descriptor, .events = POLLIN};
     }
-    const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_contact_again()) ? SS_WATCH_TICK_MS : -1);
+    const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_connection_again()) ? SS_WATCH_TICK_MS : -1);
     const int error = ready < 0 ? errno : 0;
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
     if (!ss_isolate_holds(&h->table)) {
@@ -307,18 +307,18 @@ static void wait_for_change(holdings *h)
             ;
     }
     if (fds[1].revents & POLLIN)
-        post(ss_paths_read(h->inotify, plan, plan_count));
+        post(ss_watch_items_read(h->inotify, plan, plan_count));
     if (fds[2].revents)
         hear(h);
     for (int i = 0, at = 3; i < plan_count; i++) {
         if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
-            ss_paths_arm_device(&plan[i]);
+            ss_watch_item_arm(&plan[i]);
     }
     if (ready == 0 && h->inotify < 0) { /* a tick is over: perhaps there is one to be had by now */
         h->spare = false;
         close_all(h);
         open_all(h);
-    } else if (ready == 0 && h->link < 0 && ss_contact_again()) {
+    } else if (ready == 0 && h->link < 0 && ss_connection_again()) {
         connect_again(h);
     }
 }
@@ -362,14 +362,14 @@ static void *watcher_main(void *argument)
         look_often(mine);
         return NULL;
     }
-    if (wait && ss_contact_wanted()) { /* the connection cannot wait: a snapshot announced meanwhile would be missed */
+    if (wait && ss_connection_wanted()) { /* the connection cannot wait: a snapshot announced meanwhile would be missed */
         h.spare = true;
         wait = false;
     }
     if (!wait)
         open_all(&h);
     while (is_current(mine)) {
-        if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+        if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             post(SS_WOKE_LOOK);
         if (!wait) {
             wait_for_change(&h);
@@ -383,7 +383,7 @@ static void *watcher_main(void *argument)
     }
     if (h.link >= 0 && ss_isolate_holds(&h.table)) {
         close_all(&h); /* before the farewell, after which the snapshot may be taken at once */
-        ss_contact_close(h.link);
+        ss_connection_close(h.link);
     }
     return NULL; /* a table of its own goes with its last thread */
 }
@@ -463,7 +463,7 @@ static void stop(void)
     wait_until_gone(&watcher_tid);
     end_runner(leave);
     alive = false;
-    ss_contact_fail(0);
+    ss_connection_fail(0);
     set_how(SS_WATCH_OFF);
 }
 
@@ -481,18 +481,18 @@ static void hand_over(ss_watch_item *items, int count, void (*run)(unsigned why)
 }
 
 int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why), int every,
-                    const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size)
+                    const ss_connection_plan *link, const unsigned char *farewell, size_t farewell_size)
 {
     (void)pthread_mutex_lock(&control);
-    if (alive && want && !every && !every_ms && !farewell && ss_contact_stands(link)) {
+    if (alive && want && !every && !every_ms && !farewell && ss_connection_stands(link)) {
         hand_over(items, count, run);
         (void)pthread_mutex_unlock(&control);
         return 0;
     }
-    ss_contact_set_farewell(farewell, farewell_size);
+    ss_connection_set_farewell(farewell, farewell_size);
     stop();
-    ss_contact_set_farewell(NULL, 0);
-    ss_contact_set(link);
+    ss_connection_set_farewell(NULL, 0);
+    ss_connection_set(link);
     every_ms = every;
     adopt(items, count);
     wanted = want;
@@ -515,7 +515,7 @@ void ss_watcher_pause(void)
     const bool at_event = runner_busy;
     (void)pthread_mutex_unlock(&mutex);
     /* During an event about a snapshot the connection, which delays it, stays; the runner of the event is here anyway. */
-    if (!at_event || ss_contact_inspect(NULL) != SS_CONTACT_HEARD)
+    if (!at_event || ss_connection_inspect(NULL) != SS_CONNECTION_HEARD)
         stop();
     (void)pthread_mutex_unlock(&control);
 }
@@ -547,12 +547,12 @@ static void before_fork(void)
 {
     (void)pthread_mutex_lock(&control);
     (void)pthread_mutex_lock(&mutex);
-    ss_contact_before_fork();
+    ss_connection_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
-    ss_contact_after_fork_in_parent();
+    ss_connection_after_fork_in_parent();
     (void)pthread_mutex_unlock(&mutex);
     (void)pthread_mutex_unlock(&control);
 }
@@ -579,7 +579,7 @@ static void after_fork_in_child(void)
         pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
     alive = runner_busy = false;
     busy = paused = calling = 0;
-    ss_contact_after_fork_in_child();
+    ss_connection_after_fork_in_child();
     set_how(SS_WATCH_OFF);
 }
 

@@ -1,7 +1,7 @@
 /* The watcher room: tells the program of a restore that nobody drew or checked for. Two native threads sleep until something
    changes; neither has a Python thread state while it sleeps.
 
-   watcher  sleeps in poll(2) on the source and on the connection of contact.h, in a descriptor table of its own.
+   watcher  sleeps in poll(2) on the source and on the connection of connection.h, in a descriptor table of its own.
    runner   calls Python, in the program's table.
 
    Why two: a program that becomes a daemon closes every descriptor number, and may use one again. So the watcher leaves the
@@ -20,8 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "contact.h"
-#include "paths.h"
+#include "connection.h"
+#include "watch_items.h"
 
 /* What the watcher sleeps in. */
 enum ss_watch_how {
@@ -43,7 +43,7 @@ extern uint32_t ss_watcher_how; /* atomic; enum ss_watch_how; the status page ha
    `farewell`, if that is not NULL, is sent first: that waits a second for an answer. Returns 0, or the errno that kept the
    threads from starting. Any thread but the watcher, with or without the GIL. */
 int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why), int every_ms,
-                    const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size);
+                    const ss_connection_plan *link, const unsigned char *farewell, size_t farewell_size);
 
 /* Around what must find this process without our threads (fork, unshare). They nest. A runner at an event goes on; so does the
    watcher while that event is about a snapshot, for it holds the connection. In a forked child, resume() starts the threads

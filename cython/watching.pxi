@@ -60,12 +60,12 @@ def plan_watching(list items not None, bint wanted, function, link=None, int eve
     """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
 
     An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or
-    (address, greeting, is it Varlink) as in contact.h. `function` is called with two answers: did a path lead somewhere
+    (address, greeting, is it Varlink) as in connection.h. `function` is called with two answers: did a path lead somewhere
     else (SS_WOKE_PATHS), has who announces snapshots said something (SS_WOKE_HEARD)? Raises OSError where no thread
     could be started, ValueError for more than SS_WATCH_ITEMS items.
     """
     cdef ss_watch_item plan[SS_WATCH_ITEMS]
-    cdef ss_contact_plan link_plan
+    cdef ss_connection_plan link_plan
     cdef int count = 0, error
     cdef const unsigned char* last = NULL
     cdef size_t last_size = 0
@@ -124,20 +124,20 @@ def wait_quiet(int milliseconds, /):
     return quiet
 
 
-def contact_state():
+def connection_state():
     """(state, errno or 0)."""
     cdef int error
-    cdef int state = ss_contact_inspect(&error)
-    return ss_contact_word(state), error
+    cdef int state = ss_connection_inspect(&error)
+    return ss_connection_word(state), error
 
 
-def contact_take():
-    """The bytes that were heard since the last call; b"" unless the state is SS_CONTACT_HEARD."""
-    cdef unsigned char* room = <unsigned char*>malloc(SS_CONTACT_KEPT)
+def connection_take():
+    """The bytes that were heard since the last call; b"" unless the state is SS_CONNECTION_HEARD."""
+    cdef unsigned char* room = <unsigned char*>malloc(SS_CONNECTION_KEPT)
     if room == NULL:
         raise MemoryError
     try:
-        return PyBytes_FromStringAndSize(<char*>room, <Py_ssize_t>ss_contact_take(room, SS_CONTACT_KEPT))
+        return PyBytes_FromStringAndSize(<char*>room, <Py_ssize_t>ss_connection_take(room, SS_CONNECTION_KEPT))
     finally:
         free(room)
 
@@ -155,7 +155,7 @@ def report_unraisable(error, source, /):
     PyErr_WriteUnraisable(source)
 
 
-cdef class Turn:
+cdef class FutexWord:
     """A counter that threads wait on: past the locks of the threading modules, which a program may have patched."""
     cdef uint32_t word
 
@@ -165,7 +165,7 @@ cdef class Turn:
 
     def advance(self):
         """Count on, and wake all who wait."""
-        ss_turn_wake(&self.word)
+        ss_futex_wake(&self.word)
 
     def wait(self, uint32_t seen, seconds):
         """Wait until `value` is not `seen`. False after `seconds`; None: no limit. Signal handlers run meanwhile."""
@@ -177,7 +177,7 @@ cdef class Turn:
             if until is not None:
                 left = max(0, int((until - monotonic()) * 1e9))
             with nogil:
-                outcome = ss_turn_wait(&self.word, seen, left)
+                outcome = ss_futex_wait(&self.word, seen, left)
             PyErr_CheckSignals()
             if outcome == ETIMEDOUT or left == 0:
                 return self.word != seen
@@ -185,7 +185,7 @@ cdef class Turn:
 
 
 @cython.final
-cdef class Barrier(Turn):
+cdef class DeliveryLock(FutexWord):
     """Whose turn it is to run the restore event of this interpreter, and up to which epoch it was run.
 
     Every method runs with the GIL, which is its lock. A claim dies with its process: a forked child finds it free, and
@@ -201,7 +201,7 @@ cdef class Barrier(Turn):
     def __cinit__(self):
         self.waiting = []
 
-    def claim(self):
+    def acquire(self):
         """Take the turn, if nobody has it."""
         if self.thread and self.process == ss_process_token():
             return False
@@ -210,18 +210,18 @@ cdef class Barrier(Turn):
         self.thread, self.process = ss_thread_id(), ss_process_token()
         return True
 
-    def hold(self):
-        """Whose turn it is keeps it for no thread: no event runs, and who checks waits, until resume(). Or, in a child
+    def park(self):
+        """Whose turn it is keeps it for no thread: no event runs, and who checks waits, until unpark(). Or, in a child
         just forked, goes on with that."""
         self.thread, self.process = 1, ss_process_token()  # pthread_self() is an address
 
     @property
-    def held(self):
+    def parked(self):
         return bool(self.thread == 1 and self.process == ss_process_token())
 
-    def resume(self):
-        """The end of hold(): it is this thread's turn. False if it is held no more."""
-        if not self.held:
+    def unpark(self):
+        """The end of park(): it is this thread's turn. False if it is held no more."""
+        if not self.parked:
             return False
         self.thread = ss_thread_id()
         return True
@@ -248,7 +248,7 @@ cdef class Barrier(Turn):
         self.waiting.append(wake)
         return True
 
-    def end(self):
+    def release(self):
         """Give the turn back and wake who waits for it, if it is this thread's.
 
         One step for signal handlers: what one raises comes after it.
@@ -260,8 +260,8 @@ cdef class Barrier(Turn):
         self.event = self.greenlet = self.loop = None
         self.waiting = []
         self.thread = 0
-        ss_turn_wake(&self.word)
-        if ss_look() != self.delivered:
+        ss_futex_wake(&self.word)
+        if ss_epoch_begin() != self.delivered:
             ss_watcher_poke()
         raised = None
         for wake in waiting:

@@ -136,7 +136,7 @@ def _check_strict() -> None:
     if state.watched is None and not native.owned_elsewhere():
         reasons = "; ".join(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)
         settings.die(f"no usable source: {reasons}")
-    if state.watched is not None and state.watched.rank == selection.FILE and native.deserted(state.watched.path):
+    if state.watched is not None and state.watched.rank == selection.FILE and native.writer_gone(state.watched.path):
         settings.die(f"{state.watched.name} is kept by a manager that does not run")
     if not native.inspect_entropy().cpu:
         settings.die("this CPU has no random instruction to fence the kernel's entropy with")

@@ -1,4 +1,4 @@
-"""Reads the record of another process (cython/record.h), which runs nothing for it, and judges it.
+"""Reads the record of another process (cython/status_page.h), which runs nothing for it, and judges it.
 
 It takes what reading /proc/PID/mem takes: the process's own user and no Yama in the way, or CAP_SYS_PTRACE. What is
 read is the word of that process, so nothing in it is trusted: sizes are bounded, addresses lead into its own memory.
@@ -42,18 +42,18 @@ SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wai
 # compares all of it, down to _SOURCE (tests/unit/test_native_facts.py).
 HOW = ("off", "poll", "inotify", "timer", "starting")
 CAUSES = ("", "generation", "disruption", "notified", "source")
-CONTACT = ("none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard")
+CONNECTION = ("none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard")
 OPENSSL = ("none", "guarded", "displaced", "ineffective", "fips", "symbols", "full", "released")
 SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
 FENCE_SECONDS = 300
 
-# struct record and the structs that it leads to; record.c asserts their sizes and offsets.
+# struct record and the structs that it leads to; status_page.c asserts their sizes and offsets.
 _HEADER = struct.Struct("<8sIIIIQ8x6QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
 _COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause, attestor
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
-_SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck, rdev
+_SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, detached, dev, ino, lost, stuck, rdev
 _COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
 _PATH_MOST = 4096
 
@@ -106,7 +106,7 @@ class Record:
         self.source_size, self.source_count = header[12:14]
         self.tables = [memory.unpack(_LIBRARIES, start + _HEADER.size + n * _LIBRARIES.size) for n in range(2)]
         counters = memory.unpack(_COUNTERS, start + _HEADER.size + 2 * _LIBRARIES.size)
-        self.watcher_at, self.contact_at, self.callbacks_at = counters
+        self.watcher_at, self.connection_at, self.callbacks_at = counters
 
     @property
     def understood(self) -> bool:
@@ -262,12 +262,12 @@ class Outside(status.Status):
         rows = self._read_lines(record.lines())
         words = record.words()
         # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
-        watcher, contact, callbacks = (
-            record.word(at) for at in (record.watcher_at, record.contact_at, record.callbacks_at)
+        watcher, connection, callbacks = (
+            record.word(at) for at in (record.watcher_at, record.connection_at, record.callbacks_at)
         )
         if record.pid == own_id(self.pid) and watcher < len(HOW):
             self.watching["how"] = HOW[watcher]
-            self._take_contact(_word(CONTACT, contact))
+            self._take_connection(_word(CONNECTION, connection))
         self.callbacks = callbacks
         self.epoch = words.epoch
         self.restores["count"] = words.restores
@@ -340,9 +340,9 @@ class Outside(status.Status):
         source = record.source(words.watched)
         if source is None:
             return
-        page, _, kind, _, device, let_go, dev, ino, lost, stuck, _ = source
-        if let_go:
-            self.problems.append(status.LET_GO)
+        page, _, kind, _, device, detached, dev, ino, lost, stuck, _ = source
+        if detached:
+            self.problems.append(status.DETACHED)
             return
         name, rank = self._slots.get(words.watched, ("a source that its record does not name", selection.FILE))
         if lost:
@@ -373,21 +373,21 @@ class Outside(status.Status):
             "value": words.remembered if value is None else value & words.mask,
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),
-            "deserted": not device and native is not None and native.deserted(path),
+            "deserted": not device and native is not None and native.writer_gone(path),
             "check_ns": None,
         }
         self._report_desertion()
         if stuck:
             self.problems.append(f"{name}: its writer died half-way, the sequence count is odd")
 
-    def _take_contact(self, contact: str) -> None:
+    def _take_connection(self, connection: str) -> None:
         """What the watcher itself says of the connection, newer than the text."""
         lifecycle = self.lifecycle
         if lifecycle["phase"] in ("running", "before"):
             # Of D-Bus the watcher knows only that there is a connection.
-            told = contact == "heard" and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
+            told = connection == "heard" and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
             refused = lifecycle["phase"] == "running" and lifecycle["reason"]
-            lifecycle["lock"] = contact == "held" or (told and not refused)
+            lifecycle["lock"] = connection == "held" or (told and not refused)
             if lifecycle["lock"] and lifecycle["phase"] == "running":
                 lifecycle["reason"] = ""
             elif not lifecycle["reason"]:
@@ -498,7 +498,7 @@ def _attested(record: Record, words: Words) -> bool:
     if file is None or file[2] != 0 or file[4] or file[8] or native is None:
         return False
     places = (
-        vmclock_file.OFF_ORIGIN,
+        vmclock_file.OFF_SIGNALLER,
         vmclock_file.OFF_SEEN,
         vmclock_file.OFF_RESEEDED,
         vmclock_file.OFF_GENERATION,

@@ -22,7 +22,7 @@ LIMITS = (
 )
 
 
-LET_GO = (
+DETACHED = (
     "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
     "over"
 )
@@ -161,7 +161,7 @@ class Status:
         watched = state.watched
         if watched is None or watched.rank is None:
             if state.detached is not None:
-                self.problems.append(LET_GO)
+                self.problems.append(DETACHED)
             return
         info = native.describe_source(watched.slot)
         if info.lost:
@@ -173,7 +173,7 @@ class Status:
             "value": info.value,
             "stuck": info.stuck,
             "via": watched.via,
-            "deserted": watched.rank == selection.FILE and native.deserted(watched.path),
+            "deserted": watched.rank == selection.FILE and native.writer_gone(watched.path),
             "check_ns": round(native.read_cost(), 1),
         }
         self._report_desertion()

@@ -200,12 +200,12 @@ def woken(paths: bool, heard: bool) -> None:
     if paths and not state.quiesced:
         probe.probe(now=True)
         update(again=True)
-    if native.epoch() == events.barrier.delivered or not events.barrier.claim():
+    if native.epoch() == events.delivery.delivered or not events.delivery.acquire():
         return
     try:
         failed = events.deliver()
     finally:
-        events.barrier.end()
+        events.delivery.release()
     for who, error in failed:
         native.report_unraisable(error, who)
 

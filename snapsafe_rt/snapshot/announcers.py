@@ -1,7 +1,7 @@
 """The manager as the announcer of snapshots, over Varlink; the other announcer is snapsafe_rt.snapshot.logind.
 
-The watcher has the connection (cython/contact.h). This module says what is sent on it and what the answers mean. It is
-called by the watcher's runner, and by plan() with the activation's lock held.
+The watcher has the connection (cython/connection.h). This module says what is sent on it and what the answers mean. It
+is called by the watcher's runner, and by plan() with the activation's lock held.
 """
 
 import errno
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from snapsafe_rt.restore.watcher import Item
 
-# States of the connection; native.words()["contact"] has them all.
+# States of the connection; native.words()["connection"] has them all.
 ABSENT, UNTRUSTED, FAILED, ENDED = "absent", "untrusted", "failed", "ended"
 ASKED, HELD, HEARD = "asked", "held", "heard"
 LOOK_MS = 50  # how often a quiesced program looks whether the snapshot is over
@@ -56,7 +56,7 @@ class Manager:
     def state_file(self) -> str:
         return settings.MANAGER + ".state"
 
-    def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
+    def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if phase != RUNNING or self._refused() or self._has_no_state():
             return None
         return settings.MANAGER, self._greeting, True
@@ -87,7 +87,7 @@ class Manager:
 
     def hear(self) -> str:
         """What has come: "announced", "late" (no lock, for a snapshot is under way), or "" for nothing of the kind."""
-        heard, number = native.contact_take(), 0
+        heard, number = native.connection_take(), 0
         try:
             while True:
                 answer, heard = varlink.split(heard)

@@ -58,8 +58,8 @@ class Calls:
         self.entries = entries
         self.epoch = -2 - native.epoch()  # no event's, and not -1: see dispatch.inside()
         self.now = ""
-        events.barrier.event = self
-        events.barrier.advance()  # who waits has to see whether its thread is wanted
+        events.delivery.event = self
+        events.delivery.advance()  # who waits has to see whether its thread is wanted
 
 
 class Lifecycle:
@@ -95,8 +95,8 @@ class Lifecycle:
         if announcer is None:
             return None, [], 0
         at = RUNNING if phase == BEFORE else phase
-        contact = None if phase == AFTER else announcer.contact(at)
-        return contact, announcer.paths(at), announcer.look_ms if phase == QUIESCED else 0
+        connection = None if phase == AFTER else announcer.connection(at)
+        return connection, announcer.paths(at), announcer.look_ms if phase == QUIESCED else 0
 
     def _choose(self) -> "Any":
         chosen = state.settings.lifecycle
@@ -131,7 +131,7 @@ class Lifecycle:
             self._change(machine.late, now.number)
             self._tell()
             self.look()
-        elif now.halfway and native.contact_state()[0] == announcers.HELD and not self.announcer.still_on():
+        elif now.halfway and native.connection_state()[0] == announcers.HELD and not self.announcer.still_on():
             if self._acquire(lambda: self._runs(now.number)):
                 self._change(machine.missed, now.number, state.active)
                 self._work()
@@ -144,14 +144,14 @@ class Lifecycle:
         try:
             if events.pending():
                 _report(events.deliver())
-            if events.barrier.mine:  # else a callback forked, and this is the child
+            if events.delivery.mine:  # else a callback forked, and this is the child
                 now = self._change(machine.begin, number, tuple(callbacks.before), state.active)
                 if now.step != IDLE:
                     self.last = Snapshot(self.announcer.snapshot)
                     self._tell()
                 self._work()
         finally:
-            events.barrier.end()
+            events.delivery.release()
         while self.now.phase == QUIESCED and not native.inspect_watcher().running:
             time.sleep(announcers.LOOK_MS / 1000)  # no thread is to be had that would look instead
             self.look()
@@ -159,7 +159,7 @@ class Lifecycle:
     def _adopt(self) -> None:
         """A fork has left the thread that worked in the parent: go on with what it was at, if we are such a child. An
         event that somebody runs in check() goes first. Else the thread that works is in this process."""
-        if not self._orphaned and events.barrier.taken:
+        if not self._orphaned and events.delivery.taken:
             return
         if self._acquire(lambda: self.now.step != IDLE):
             self._orphaned = False
@@ -175,11 +175,11 @@ class Lifecycle:
     def _acquire(self, wanted: "Callable[[], bool]") -> bool:
         """Wait for the delivery lock: an event that runs elsewhere goes first. False if it is not `wanted` any more."""
         while wanted():
-            word = events.barrier.value
-            if events.barrier.claim():
-                events.barrier.greenlet = affinity.greenlet()
+            word = events.delivery.value
+            if events.delivery.acquire():
+                events.delivery.greenlet = affinity.greenlet()
                 return True
-            events.barrier.wait(word, LOCK_SECONDS)
+            events.delivery.wait(word, LOCK_SECONDS)
         return False
 
     def look(self) -> None:
@@ -194,7 +194,9 @@ class Lifecycle:
             return
         with state.lock:
             then = machine.over(self.now, seen.number)
-            if then is self.now or (then.phase == AFTER and not (events.barrier.resume() or events.barrier.claim())):
+            if then is self.now or (
+                then.phase == AFTER and not (events.delivery.unpark() or events.delivery.acquire())
+            ):
                 return
             self.now = then
         if then.phase == AFTER:
@@ -205,7 +207,7 @@ class Lifecycle:
 
     def _renew(self) -> None:
         epoch = native.epoch()
-        if epoch not in (self._renewed, events.barrier.delivered):
+        if epoch not in (self._renewed, events.delivery.delivered):
             self._renewed = epoch
             _report([(table.refresh, error) for error in table.refresh()])
 
@@ -219,12 +221,12 @@ class Lifecycle:
             if self.now.step != IDLE:
                 self._steps(self.last or Snapshot(0), failed)
         except BaseException:
-            if events.barrier.mine:
+            if events.delivery.mine:
                 self._change(machine.broken)
                 self._tell()
             raise
         finally:
-            events.barrier.end()
+            events.delivery.release()
         _report(failed)
         if self.now.phase in (QUIESCED, LATE):
             self.look()
@@ -232,7 +234,7 @@ class Lifecycle:
     def _steps(self, snapshot: Snapshot, failed: "Failures") -> None:
         self.last = snapshot
         calls: Calls | None = None
-        while events.barrier.mine and self.now.step != IDLE:
+        while events.delivery.mine and self.now.step != IDLE:
             now = self.now
             if now.step == RUN:
                 calls = calls if calls is not None and calls.phase == now.phase else Calls(now.phase, now.todo)
@@ -243,7 +245,7 @@ class Lifecycle:
                 self._stand(snapshot)
             else:
                 failed += self._return()
-        if events.barrier.mine:
+        if events.delivery.mine:
             snapshot.errors += callbacks.lines(failed)
             if self.now.outcome:
                 snapshot.ended, snapshot.outcome = time.time(), self.now.outcome
@@ -257,7 +259,7 @@ class Lifecycle:
                 error = dispatch.run(entry, calls.epoch)
             finally:
                 self._callback = ""
-        if not events.barrier.mine:
+        if not events.delivery.mine:
             return []
         if self._change(machine.ran, error is not None, state.active).step != RUN:
             calls.entries = ()
@@ -277,8 +279,8 @@ class Lifecycle:
                 snapshot.kept = probe.detach(devices=self.announcer.dump)
             if self._change(machine.stand, state.active).phase != QUIESCED:
                 return
-            events.barrier.event = None
-            events.barrier.hold()
+            events.delivery.event = None
+            events.delivery.park()
         self._tell(farewell=self.announcer.farewell([]))
 
     def _return(self) -> "Failures":
@@ -287,11 +289,11 @@ class Lifecycle:
         probe.reattach()
         self.announcer.over()
         self._tell()
-        events.barrier.greenlet = affinity.greenlet()
+        events.delivery.greenlet = affinity.greenlet()
         restored = events.pending()
         if restored:
             failed = events.deliver()
-        if events.barrier.mine:
+        if events.delivery.mine:
             told = restored and events.last is not None and events.last.told
             self._change(machine.returned, restored, told, tuple(callbacks.after_in_original))
         return failed
@@ -303,13 +305,13 @@ class Lifecycle:
         now = self._change(machine.forked)
         self._orphaned = now.step != IDLE
         if now.phase == QUIESCED:
-            events.barrier.hold()
+            events.delivery.park()
 
     def forget(self) -> None:
         """With the activation's lock held: the process is not active any more, or nothing is registered."""
         self._change(machine.deactivated)
-        if events.barrier.resume():
-            events.barrier.end()
+        if events.delivery.unpark():
+            events.delivery.release()
         self.publish()
 
     # ---- status ----
@@ -318,7 +320,7 @@ class Lifecycle:
         """Keys as in docs/command.md, but for the last snapshot."""
         reason = ""
         phase = self.now.phase
-        contact, error = native.contact_state()
+        connection, error = native.connection_state()
         if not native.in_main_interpreter():
             reason = "only the main interpreter takes a lock"
         elif not state.active:
@@ -334,7 +336,7 @@ class Lifecycle:
         elif phase == LATE:
             reason = "a snapshot is under way: it is asked for when that is over"
         elif phase == RUNNING and self.announcer is not None:
-            reason = self.announcer.reason(contact, error)
+            reason = self.announcer.reason(connection, error)
         elif phase in (BEFORE, AFTER):
             reason = "a snapshot was announced" if phase == BEFORE else "a snapshot is over"
             reason += f"; now runs {self._callback}" if self._callback else ""

@@ -78,7 +78,7 @@ class Logind:
         self._on = True
         self.snapshot = 0
 
-    def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
+    def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if self._no_bus or (self._refused() and phase == RUNNING):
             return None
         return self._bus, self._begin + self._questions[phase == RUNNING].serialise(self._asked), False
@@ -127,7 +127,7 @@ class Logind:
         return ""
 
     def _messages(self) -> "list[Any]":
-        data = native.contact_take()
+        data = native.connection_take()
         if data.startswith(b"DATA"):  # a connection's first word
             self._stream, self._lines, self._held = self._new_parser(), 0, False
             self._stream.add_data(b"", (None,) * _PASSED)
@@ -157,7 +157,7 @@ class Logind:
         """A restore counts as the end as well, for logind may forget to tell of it (systemd issue 30666)."""
         for message in self._messages():
             self._judge(message)
-        gone = native.contact_state()[0] in (ABSENT, UNTRUSTED)
+        gone = native.connection_state()[0] in (ABSENT, UNTRUSTED)
         return self._on and not gone and not self._refused() and not events.pending()
 
     def over(self) -> None:

@@ -3,7 +3,7 @@
     running ──begin()──> before ──stand()──> quiesced ──over()──> after ──> running
                            └──refuse()──> late ──over()──> running
 
-running   A delay lock is held, or asked for. The watcher has the connection (cython/contact.h).
+running   A delay lock is held, or asked for. The watcher has the connection (cython/connection.h).
 before    The callbacks run, last-in first-out: on the watcher's runner, or on the loop or hub where one was registered.
 quiesced  inotify and the connection are closed and, for CRIU, the device is detached. The delivery lock is parked: no
           thread has it, so the callbacks of a restore wait for the snapshot's end. The program's threads go on drawing,

@@ -21,7 +21,7 @@ def watch_first() -> None:
     slot = state.watched.slot if state.watched else -1
     if native.owned_elsewhere():
         return
-    _heed()
+    _choose_attestor()
     seen = (slot, native.describe_source(slot).value) if state.watched else (-1, 0)
     if state.watched and state.left == seen:
         native.watch_since(slot, seen[1], -1)  # what moves between this look and the watch is a restore
@@ -30,10 +30,10 @@ def watch_first() -> None:
     state.probed_epoch = native.epoch()
 
 
-def _heed() -> None:
+def _choose_attestor() -> None:
     """While a device is watched, the manager's word in its file says when the kernel was reseeded."""
     files = [candidate.slot for candidate in state.candidates if candidate.rank == selection.FILE]
-    native.heed(files[0] if files else -1)
+    native.set_attestor(files[0] if files else -1)
 
 
 def probe(now: bool = False) -> None:
@@ -60,7 +60,7 @@ def probe(now: bool = False) -> None:
         old_slot = native.inspect_epoch().source
         state.watched = selection.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
-        _heed()
+        _choose_attestor()
         changed = slot != old_slot or moved
         if changed or (gone and slot >= 0):  # a loss that was noticed is counted
             native.watch(slot, False)
@@ -84,7 +84,7 @@ def detach(devices: bool) -> str:
         kept = [_detach(candidate) for candidate in state.candidates if candidate.rank not in (None, selection.FILE)]
         native.discard_pool()  # not before: other threads draw meanwhile
         watched = state.watched
-        if watched is not None and native.describe_source(watched.slot).let_go:
+        if watched is not None and native.describe_source(watched.slot).detached:
             native.epoch()  # the device's last word, in the copy
             state.detached = watched.slot, native.describe_source(watched.slot).value
             if file is not None:  # what was published since before the copy was made, no device told of
@@ -94,14 +94,14 @@ def detach(devices: bool) -> str:
 
 
 def _kept_by_somebody(file: "selection.Candidate") -> bool:
-    return not file.replaced() and not native.deserted(file.path)
+    return not file.replaced() and not native.writer_gone(file.path)
 
 
 def _detach(candidate: "selection.Candidate") -> str:
     why_not = candidate.why_kept()
     if why_not:
         return f"{candidate.name} {why_not}"
-    error = native.let_go(candidate.slot)
+    error = native.detach(candidate.slot)
     if error:
         return f"{candidate.name} stays mapped ({os.strerror(error)})"
     candidate.rank, candidate.reason = None, "is detached for a snapshot"
@@ -122,7 +122,7 @@ def reattach() -> None:
             state.detached = None
             file = native.inspect_epoch().source
             state.watched = selection.best(state.candidates, ask_again=True)
-            _heed()
+            _choose_attestor()
             state.probed = time.monotonic()
             if state.watched is None or state.watched.slot != slot:
                 native.watch(state.watched.slot if state.watched else -1, False)

@@ -65,7 +65,7 @@ class Candidate:
         self.via = ""
         self.found = self._look()
         status, error, self.slot = native.map_source(self.kind, self.path)
-        if self.lent and native.describe_source(self.lent[1]).let_go:
+        if self.lent and native.describe_source(self.lent[1]).detached:
             self.lent = None  # whoever passed it is asked again
         if status and self.lent:
             self.via, self.slot = self.lent
@@ -117,7 +117,7 @@ class Candidate:
 
     @property
     def of_a_manager_without_device(self) -> bool:
-        return self.rank == FILE and native.describe_source(self.slot).origin >= NO_DEVICE
+        return self.rank == FILE and native.describe_source(self.slot).signaller >= NO_DEVICE
 
     def replaced(self) -> bool:
         """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""

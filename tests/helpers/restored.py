@@ -81,7 +81,7 @@ def settle():
         except BaseExceptionGroup as group:
             return list(group.exceptions)
         return []
-    done = until(lambda: native.epoch() == events.barrier.delivered and native.wait_quiet(0))
+    done = until(lambda: native.epoch() == events.delivery.delivered and native.wait_quiet(0))
     assert done, f"the watcher ran no event: {snapsafe_rt.status().watching}"
     raised = list(_raised)
     _raised.clear()

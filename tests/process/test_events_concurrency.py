@@ -278,7 +278,7 @@ def test_a_signals_handler_that_raises_never_leaves_the_turn_taken(run_alone):
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except BaseException:
             booms += 1
-        assert not snapsafe_rt.restore.events.barrier.taken
+        assert not snapsafe_rt.restore.events.delivery.taken
     assert booms > 100 and calls, (booms, len(calls))
     """)
 

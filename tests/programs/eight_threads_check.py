@@ -15,7 +15,7 @@ begun, complete, running = [], set(), []
 def first():
     running.append(threading.get_ident())
     assert len(running) == 1, running
-    begun.append(snapsafe_rt.restore.events.barrier.event.epoch)
+    begun.append(snapsafe_rt.restore.events.delivery.event.epoch)
     time.sleep(0.0005)
 
 

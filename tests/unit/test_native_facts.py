@@ -77,7 +77,7 @@ def test_words_without_a_core():
     words = native.words()
     assert words["how"] == remote.HOW
     assert words["cause"] == remote.CAUSES
-    assert words["contact"] == remote.CONTACT
+    assert words["connection"] == remote.CONNECTION
     assert words["openssl"] == remote.OPENSSL
     assert words["sqlite"] == remote.SQLITE
     assert words["kind"] == selection._KINDS
@@ -86,7 +86,7 @@ def test_words_without_a_core():
     assert set(openssl.REASONS) == set(words["openssl"]) - {"none", "guarded", "released"}
     assert set(sqlite3.REASONS) == set(words["sqlite"]) - {"none", "seen", "ready", "released"}
     states = announcers.ABSENT, announcers.UNTRUSTED, announcers.FAILED, announcers.ENDED
-    assert ("none", *states, announcers.ASKED, announcers.HELD, announcers.HEARD) == words["contact"]
+    assert ("none", *states, announcers.ASKED, announcers.HELD, announcers.HEARD) == words["connection"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_structs_that_are_read_from_outside(name, layout):
 def test_numbers_without_a_core():
     numbers = native.numbers()
     assert numbers["FENCE_SECONDS"] == remote.FENCE_SECONDS
-    assert (numbers["RECORD_VERSION"], numbers["RECORD_TEXT"]) == (remote.VERSION, remote.TEXT_AT)
+    assert (numbers["STATUS_PAGE_VERSION"], numbers["STATUS_PAGE_TEXT"]) == (remote.VERSION, remote.TEXT_AT)
     assert numbers["VMCLOCK_MAGIC"] == vmclock_file.MAGIC
     assert numbers["VMCLOCK_SIZE"] == vmclock_file.LAYOUT
     assert numbers["VMCLOCK_FLAG_GENERATION"] == vmclock_file.HAS_GENERATION
@@ -127,7 +127,7 @@ def test_numbers_without_a_core():
         ("RESEEDED", "FILE_OFF_RESEEDED"),
         ("SYNCHRONOUS", "FILE_OFF_FROZEN"),
         ("MANAGED", "FILE_OFF_MANAGED"),
-        ("ORIGIN", "FILE_OFF_ORIGIN"),
+        ("SIGNALLER", "FILE_OFF_SIGNALLER"),
         ("SEEN", "FILE_OFF_SEEN"),
     ):
         assert getattr(vmclock_file, f"OFF_{ours}") == numbers[theirs], ours

@@ -1,4 +1,4 @@
-"""The one codec of Varlink, and that cython/contact.c looks for what it writes."""
+"""The one codec of Varlink, and that cython/connection.c looks for what it writes."""
 
 import json
 import os
@@ -55,8 +55,8 @@ def test_a_message_in_pieces():
 
 
 def test_what_the_watcher_looks_for():
-    """contact.c cannot ask Python: the bytes that it compares are those that are written here."""
-    text = (PACKAGE.parent / "cython" / "contact.c").read_text()
+    """connection.c cannot ask Python: the bytes that it compares are those that are written here."""
+    text = (PACKAGE.parent / "cython" / "connection.c").read_text()
     [(searched, length)] = re.findall(r'memmem\(received, first, "((?:\\"|[^"])*)", (\d+)\)', text)
     searched = searched.replace('\\"', '"').encode()
     assert len(searched) == int(length)
@@ -68,7 +68,7 @@ def test_what_the_watcher_looks_for():
 
 
 def test_the_greeting_of_a_program():
-    """Two calls: contact.c takes the answer to the first for the lock, and the next one for an announcement."""
+    """Two calls: connection.c takes the answer to the first for the lock, and the next one for an announcement."""
     greeting = announcers.Manager("why")._greeting
     first, rest = varlink.split(greeting)
     second, rest = varlink.split(rest)

@@ -1,4 +1,4 @@
-#include "names.h"
+#include "dict_watch.h"
 
 #if SS_FOLLOWS_BY_WATCHER
 
@@ -6,7 +6,7 @@
    number serves all of these dicts. So while a dict found no place here, the number is 0, for it would not tell of it. */
 #define FOLLOWED 16
 
-uint64_t ss_names_changes;
+uint64_t ss_dict_watch_changes;
 
 static struct {
     PyObject *dict; /* strong */
@@ -18,7 +18,7 @@ static uint64_t changes = 1; /* never 0 */
 
 static void show(void)
 {
-    ss_names_changes = not_followed ? 0 : changes;
+    ss_dict_watch_changes = not_followed ? 0 : changes;
 }
 
 /* Called before the change, with the GIL and perhaps an exception set. Never fails. */
@@ -55,7 +55,7 @@ static int begin(PyObject *dict)
     return slot;
 }
 
-void ss_names_follow(PyObject *dict)
+void ss_dict_watch_begin(PyObject *dict)
 {
     int slot = slot_of(dict);
     if (slot < 0)
@@ -67,7 +67,7 @@ void ss_names_follow(PyObject *dict)
     show();
 }
 
-void ss_names_leave(PyObject *dict)
+void ss_dict_watch_end(PyObject *dict)
 {
     int slot = slot_of(dict);
     if (slot < 0) {
@@ -90,7 +90,7 @@ void ss_names_leave(PyObject *dict)
 
 #else
 
-void ss_names_follow(PyObject *dict) { (void)dict; }
-void ss_names_leave(PyObject *dict) { (void)dict; }
+void ss_dict_watch_begin(PyObject *dict) { (void)dict; }
+void ss_dict_watch_end(PyObject *dict) { (void)dict; }
 
 #endif

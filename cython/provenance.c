@@ -1,24 +1,24 @@
-#include "origin.h"
+#include "provenance.h"
 
 #include <string.h>
 #include <sys/random.h>
 
-uint64_t ss_origin_key, ss_origin_draws[SS_ORIGIN_DRAWS];
-uint32_t ss_origin_next;
+uint64_t ss_provenance_key, ss_provenance_draws[SS_PROVENANCE_DRAWS];
+uint32_t ss_provenance_next;
 
-static uint64_t states[SS_ORIGIN_STATES]; /* entries as of the draws */
+static uint64_t states[SS_PROVENANCE_STATES]; /* entries as of the draws */
 static uint32_t next_state;
 
 static uint64_t secret(void)
 {
-    uint64_t value = __atomic_load_n(&ss_origin_key, __ATOMIC_RELAXED);
+    uint64_t value = __atomic_load_n(&ss_provenance_key, __ATOMIC_RELAXED);
     if (!value) {
         uint64_t fresh = 0;
         if (getrandom(&fresh, sizeof fresh, GRND_NONBLOCK) < 0)
-            fresh = (uint64_t)(uintptr_t)&ss_origin_key;
+            fresh = (uint64_t)(uintptr_t)&ss_provenance_key;
         fresh |= 1;
         /* One key for all threads, or entries of the loser would not be found again. */
-        if (__atomic_compare_exchange_n(&ss_origin_key, &value, fresh, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(&ss_provenance_key, &value, fresh, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
             value = fresh;
     }
     return value;
@@ -28,7 +28,7 @@ static uint32_t fingerprint(const unsigned char *bytes, size_t size)
 {
     uint64_t word = 0;
     memcpy(&word, bytes, size < sizeof word ? size : sizeof word);
-    return ss_origin_print(word, secret());
+    return ss_provenance_print(word, secret());
 }
 
 static bool find(const uint64_t *ring, uint32_t length, uint32_t print, uint32_t *ret_epoch)
@@ -43,21 +43,21 @@ static bool find(const uint64_t *ring, uint32_t length, uint32_t print, uint32_t
     return false;
 }
 
-void ss_origin_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
+void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    if (size < SS_ORIGIN_MIN)
+    if (size < SS_PROVENANCE_MIN)
         return;
-    ss_origin_note_print(fingerprint(bytes, size), epoch);
+    ss_provenance_note_print(fingerprint(bytes, size), epoch);
     if (!bytes[0]) { /* an int made of them big-endian has lost its leading zeros */
         while (size > 1 && !*bytes)
             bytes++, size--;
-        ss_origin_note_print(fingerprint(bytes, size), epoch);
+        ss_provenance_note_print(fingerprint(bytes, size), epoch);
     }
 }
 
 static bool find_draw(const unsigned char *bytes, size_t size, uint32_t *ret_epoch)
 {
-    return find(ss_origin_draws, SS_ORIGIN_DRAWS, fingerprint(bytes, size), ret_epoch);
+    return find(ss_provenance_draws, SS_PROVENANCE_DRAWS, fingerprint(bytes, size), ret_epoch);
 }
 
 static int hex_digit(unsigned char c)
@@ -71,8 +71,8 @@ static bool find_shifted(const unsigned char *big, size_t size, uint32_t *ret_ep
 {
     const unsigned char first = *big;
     uint64_t filter[256] = {0}; /* of the draws: most of the many candidates need no search */
-    for (uint32_t i = 0; i < SS_ORIGIN_DRAWS; i++) {
-        uint64_t print = __atomic_load_n(&ss_origin_draws[i], __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < SS_PROVENANCE_DRAWS; i++) {
+        uint64_t print = __atomic_load_n(&ss_provenance_draws[i], __ATOMIC_RELAXED);
         filter[print >> 6 & 255] |= UINT64_C(1) << (print & 63);
     }
     for (unsigned shift = 1; shift < 8; shift++) {
@@ -90,19 +90,19 @@ static bool find_shifted(const unsigned char *big, size_t size, uint32_t *ret_ep
             if (lost)
                 word[whole - 1] = (unsigned char)((word[whole - 1] & ~((1u << shift) - 1)) | lost);
             const uint32_t print = fingerprint(word, known);
-            if (filter[print >> 6 & 255] >> (print & 63) & 1 && find(ss_origin_draws, SS_ORIGIN_DRAWS, print, ret_epoch))
+            if (filter[print >> 6 & 255] >> (print & 63) & 1 && find(ss_provenance_draws, SS_PROVENANCE_DRAWS, print, ret_epoch))
                 return true;
         }
     }
     return false;
 }
 
-bool ss_origin_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoch)
+bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoch)
 {
     unsigned char word[8];
     while (size && !*big)
         big++, size--;
-    if (size < SS_ORIGIN_MIN)
+    if (size < SS_PROVENANCE_MIN)
         return false;
     if (find_draw(big, size, ret_epoch))
         return true;
@@ -134,16 +134,16 @@ static uint32_t state_print(const uint32_t *words)
     return hash ? hash : 1;
 }
 
-void ss_origin_note_state(const uint32_t *words, uint64_t epoch)
+void ss_provenance_note_state(const uint32_t *words, uint64_t epoch)
 {
     uint32_t known, print = state_print(words);
-    if (!find(states, SS_ORIGIN_STATES, print, &known) || known != (uint32_t)epoch) {
-        const uint32_t place = __atomic_fetch_add(&next_state, 1, __ATOMIC_RELAXED) % SS_ORIGIN_STATES;
+    if (!find(states, SS_PROVENANCE_STATES, print, &known) || known != (uint32_t)epoch) {
+        const uint32_t place = __atomic_fetch_add(&next_state, 1, __ATOMIC_RELAXED) % SS_PROVENANCE_STATES;
         __atomic_store_n(&states[place], epoch << 32 | print, __ATOMIC_RELAXED);
     }
 }
 
-bool ss_origin_of_state(const uint32_t *words, uint32_t *ret_epoch)
+bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_epoch)
 {
-    return find(states, SS_ORIGIN_STATES, state_print(words), ret_epoch);
+    return find(states, SS_PROVENANCE_STATES, state_print(words), ret_epoch);
 }

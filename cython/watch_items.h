@@ -1,7 +1,7 @@
 /* The items that the watcher watches: does a path lead to another file by now, and what wakes the watcher when it does. All of
    it runs in the watcher's thread, and descriptors are numbers of that thread's table. Nothing here needs the GIL. */
-#ifndef SNAPSAFE_PATHS_H
-#define SNAPSAFE_PATHS_H
+#ifndef SNAPSAFE_WATCH_ITEMS_H
+#define SNAPSAFE_WATCH_ITEMS_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,15 +23,15 @@ typedef struct {
 } ss_watch_item;
 
 /* Notes where each leads now. Returns SS_WOKE_ bits for those that led elsewhere before. */
-unsigned ss_paths_compare(ss_watch_item *items, int count);
+unsigned ss_watch_items_compare(ss_watch_item *items, int count);
 
 /* Reads the inotify empty. Returns SS_WOKE_ bits: whether an entry came, went or was replaced. */
-unsigned ss_paths_read(int inotify, ss_watch_item *items, int count);
+unsigned ss_watch_items_read(int inotify, ss_watch_item *items, int count);
 
 /* Opens and arms a device. Returns its descriptor, or -1 with errno set: ENOTSUP where its driver tells nobody. */
-int ss_paths_open_device(const ss_watch_item *item);
+int ss_watch_item_open(const ss_watch_item *item);
 
 /* Arms a device again, after its driver told of a change; closes it where that fails. */
-void ss_paths_arm_device(ss_watch_item *item);
+void ss_watch_item_arm(ss_watch_item *item);
 
 #endif

@@ -15,24 +15,24 @@
                     count of kept instances met, the table of sources (source.h)
      0x58  u32[2]   bytes of an entry of that table, entries
      0x60  2 x 32   ss_library_table (libraries.h) of the libcryptos, and of the SQLites
-     0xa0  u64[3]   addresses in this process: enum ss_watch_how (watcher.h), enum ss_contact_state (contact.h), how many
+     0xa0  u64[3]   addresses in this process: enum ss_watch_how (watcher.h), enum ss_connection_state (connection.h), how many
                     callbacks are registered for the time after a restore; a u32 each
      0x100          the text, UTF-8: lines of fields that tabs part (snapsafe_rt/report/page.py)
    The addresses lead to the very words that the guards compare, so these cannot be out of date; the text can be. */
-#ifndef SNAPSAFE_RECORD_H
-#define SNAPSAFE_RECORD_H
+#ifndef SNAPSAFE_STATUS_PAGE_H
+#define SNAPSAFE_STATUS_PAGE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define SS_RECORD_VERSION 2
-#define SS_RECORD_LENGTH 32768
-#define SS_RECORD_TEXT 0x100
-#define SS_RECORD_ROOM (SS_RECORD_LENGTH - SS_RECORD_TEXT)
+#define SS_STATUS_PAGE_VERSION 2
+#define SS_STATUS_PAGE_LENGTH 32768
+#define SS_STATUS_PAGE_TEXT 0x100
+#define SS_STATUS_PAGE_CAPACITY (SS_STATUS_PAGE_LENGTH - SS_STATUS_PAGE_TEXT)
 
 /* Replaces the text; makes the record at the first call, with the addresses of two words of the caller's: the count of kept
    instances met and the count of callbacks. The caller serialises (it holds the GIL). Returns 0 or an errno: EMSGSIZE beyond
-   SS_RECORD_ROOM, else why there is no mapping or no fork handler. */
-int ss_record_store(const void *text, size_t size, const uint64_t *kept, const uint32_t *callbacks);
+   SS_STATUS_PAGE_CAPACITY, else why there is no mapping or no fork handler. */
+int ss_status_page_store(const void *text, size_t size, const uint64_t *kept, const uint32_t *callbacks);
 
 #endif

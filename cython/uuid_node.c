@@ -1,4 +1,4 @@
-#include "node.h"
+#include "uuid_node.h"
 
 #include "entropy.h"
 #include "process.h"
@@ -8,20 +8,20 @@
 #define MULTICAST (UINT64_C(1) << 40)
 #define NODE_MASK ((UINT64_C(1) << 48) - 1)
 
-static ss_node *current; /* atomic */
+static ss_uuid_node *current; /* atomic */
 
 /* A node that was replaced is never freed, for a thread may be stepping its timestamp. That leaks some 48 bytes with each
    restore of a process that makes such UUIDs. */
-ss_node *ss_node_of(uint64_t epoch)
+ss_uuid_node *ss_uuid_node_of(uint64_t epoch)
 {
-    ss_node *seen = __atomic_load_n(&current, __ATOMIC_ACQUIRE);
+    ss_uuid_node *seen = __atomic_load_n(&current, __ATOMIC_ACQUIRE);
     uint64_t token = ss_process_token();
     while (!seen || seen->token != token || seen->epoch < epoch) {
         struct {
             uint64_t node;
             uint32_t clock_seq;
         } drawn;
-        ss_node *made = calloc(1, sizeof *made);
+        ss_uuid_node *made = calloc(1, sizeof *made);
         if (!made || ss_entropy_fill(&drawn, sizeof drawn) != 0) {
             free(made);
             return NULL;
@@ -37,9 +37,9 @@ ss_node *ss_node_of(uint64_t epoch)
     return seen;
 }
 
-uint64_t ss_node_timestamp(ss_node *node, enum ss_node_lane lane, uint64_t unix_ns)
+uint64_t ss_uuid_node_timestamp(ss_uuid_node *node, enum ss_uuid_node_lane lane, uint64_t unix_ns)
 {
-    uint64_t now = unix_ns / 100 + SS_NODE_UNIX_EPOCH;
+    uint64_t now = unix_ns / 100 + SS_UUID_NODE_UNIX_EPOCH;
     uint64_t last = __atomic_load_n(&node->last[lane], __ATOMIC_RELAXED);
     uint64_t next;
     do

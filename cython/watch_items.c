@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "paths.h"
+#include "watch_items.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ static unsigned news_of(const ss_watch_item *item)
     return item->announcer ? SS_WOKE_HEARD : SS_WOKE_PATHS;
 }
 
-unsigned ss_paths_compare(ss_watch_item *items, int count)
+unsigned ss_watch_items_compare(ss_watch_item *items, int count)
 {
     unsigned why = 0;
     for (int i = 0; i < count; i++) {
@@ -46,7 +46,7 @@ unsigned ss_paths_compare(ss_watch_item *items, int count)
     return why;
 }
 
-unsigned ss_paths_read(int inotify, ss_watch_item *items, int count)
+unsigned ss_watch_items_read(int inotify, ss_watch_item *items, int count)
 {
     _Alignas(struct inotify_event) char buffer[4096];
     bool links = false;
@@ -65,10 +65,10 @@ unsigned ss_paths_read(int inotify, ss_watch_item *items, int count)
             }
         }
     }
-    return links ? why | ss_paths_compare(items, count) : why;
+    return links ? why | ss_watch_items_compare(items, count) : why;
 }
 
-int ss_paths_open_device(const ss_watch_item *item)
+int ss_watch_item_open(const ss_watch_item *item)
 {
     char page[4096];
     int fd = open(item->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -90,12 +90,12 @@ int ss_paths_open_device(const ss_watch_item *item)
     return -1;
 }
 
-void ss_paths_arm_device(ss_watch_item *item)
+void ss_watch_item_arm(ss_watch_item *item)
 {
     char page[4096];
     if (item->sysgenid) {
         (void)close(item->descriptor); /* an untracked descriptor acknowledges by being opened anew */
-        item->descriptor = ss_paths_open_device(item);
+        item->descriptor = ss_watch_item_open(item);
     } else if (pread(item->descriptor, page, sizeof page, 0) < 0) {
         (void)close(item->descriptor);
         item->descriptor = -1;
