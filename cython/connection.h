@@ -1,7 +1,7 @@
-/* The connection room: the one connection to the announcer of snapshots, be it the manager or systemd-logind. The watcher holds it
-   in a table of its own (isolate.h), where the program cannot see, close or reuse its number, nor read from it. So Python makes
-   the bytes that are sent beforehand, and takes what was received when it is told. Nothing here touches a Python object or
-   needs the GIL. */
+/* The connection room: the one connection to the announcer of snapshots, be it the manager or systemd-logind. The watcher
+   holds it in a table of its own (isolate.h), where the program cannot see, close or reuse its number, nor read from it. So
+   Python makes the bytes that are sent beforehand, and takes what was received when it is told. Nothing here touches a Python
+   object or needs the GIL. */
 #ifndef SNAPSAFE_CONNECTION_H
 #define SNAPSAFE_CONNECTION_H
 

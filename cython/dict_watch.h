@@ -7,8 +7,8 @@
 
 #include "compat.h"
 
-/* Begins, or ends, to follow a module's dict; they nest. Where a dict cannot be followed, ss_dict_watch_version() is 0. Leaves no
-   exception set. */
+/* Begins, or ends, to follow a module's dict; they nest. Where a dict cannot be followed, ss_dict_watch_version() is 0. Leaves
+   no exception set. */
 void ss_dict_watch_begin(PyObject *dict);
 void ss_dict_watch_end(PyObject *dict);
 

@@ -1,6 +1,7 @@
 /* The epoch room: the process's own count of restores, and the two checks every guard makes.
 
-   draw(state):  e = ss_epoch_begin();  if (state.tag != e) reseed;  value = original();  if (ss_epoch_unchanged(e)) return value;
+   draw(state):  e = ss_epoch_begin();  if (state.tag != e) reseed;
+                 value = original();    if (ss_epoch_unchanged(e)) return value;  else once more
 
    The check after the draw compares a captured epoch: comparing with the shared remembered word alone lets a stale
    value pass while another thread moves that word. Everything here is process-wide (the guards are shared by all

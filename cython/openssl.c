@@ -138,9 +138,9 @@ static bool step_aside(library *lib)
     return found;
 }
 
-/* Every draw of a hooked library. Any thread, with or without the GIL, with whatever locks the caller of OpenSSL holds; takes
-   no lock but the leaf locks of ss_epoch_begin and ss_entropy_fill, and none of them while OpenSSL runs. Returns as RAND_bytes(3): 1,
-   or 0 or -1 with OpenSSL's error queued.
+/* Every draw of a hooked library. Any thread, with or without the GIL, with whatever locks the caller of OpenSSL holds. Takes
+   no lock but the leaf locks of ss_epoch_begin() and ss_entropy_fill(), and none of them while OpenSSL runs. Returns as
+   RAND_bytes(3): 1, or 0 or -1 with OpenSSL's error queued.
 
    RAND_priv_bytes() ends here as well, as with every RAND_METHOD and ENGINE: while ours is in, secrets and nonces are drawn
    from one DRBG a thread, the public one. The second exists in case a weakness let an observer of nonces compute the

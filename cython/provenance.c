@@ -90,7 +90,8 @@ static bool find_shifted(const unsigned char *big, size_t size, uint32_t *ret_ep
             if (lost)
                 word[whole - 1] = (unsigned char)((word[whole - 1] & ~((1u << shift) - 1)) | lost);
             const uint32_t print = fingerprint(word, known);
-            if (filter[print >> 6 & 255] >> (print & 63) & 1 && find(ss_provenance_draws, SS_PROVENANCE_DRAWS, print, ret_epoch))
+            if (filter[print >> 6 & 255] >> (print & 63) & 1 &&
+                find(ss_provenance_draws, SS_PROVENANCE_DRAWS, print, ret_epoch))
                 return true;
         }
     }

@@ -186,13 +186,12 @@ cdef class FutexWord:
 
 @cython.final
 cdef class DeliveryLock(FutexWord):
-    """Whose turn it is to run the restore event of this interpreter, and up to which epoch it was run.
+    """The lock of who delivers the restore event of this interpreter, and up to which epoch it was delivered.
 
-    Every method runs with the GIL, which is its lock. A claim dies with its process: a forked child finds it free, and
-    the event pending.
+    Every method runs with the GIL. The lock dies with its process: a forked child finds it free, and the event pending.
     """
     cdef readonly uint64_t delivered
-    cdef public object event     # what runs, while the turn is taken
+    cdef public object event     # what runs, while the lock is taken
     cdef public object greenlet  # in which it runs, under gevent
     cdef public object loop      # on which acheck() runs it
     cdef uint64_t thread, process
@@ -202,7 +201,7 @@ cdef class DeliveryLock(FutexWord):
         self.waiting = []
 
     def acquire(self):
-        """Take the turn, if nobody has it."""
+        """Take the lock, if nobody has it."""
         if self.thread and self.process == ss_process_token():
             return False
         old = self.event, self.greenlet, self.loop  # a parent's; kept to the end, for what goes with it may run Python
@@ -211,8 +210,8 @@ cdef class DeliveryLock(FutexWord):
         return True
 
     def park(self):
-        """Whose turn it is keeps it for no thread: no event runs, and who checks waits, until unpark(). Or, in a child
-        just forked, goes on with that."""
+        """Keep the lock, but for no thread: until unpark() no event runs, and who checks waits. In a child just forked:
+        take over what the parent had parked."""
         self.thread, self.process = 1, ss_process_token()  # pthread_self() is an address
 
     @property
@@ -220,7 +219,7 @@ cdef class DeliveryLock(FutexWord):
         return bool(self.thread == 1 and self.process == ss_process_token())
 
     def unpark(self):
-        """The end of park(): it is this thread's turn. False if it is held no more."""
+        """This thread holds what was parked. False if nothing is."""
         if not self.parked:
             return False
         self.thread = ss_thread_id()
@@ -232,7 +231,7 @@ cdef class DeliveryLock(FutexWord):
 
     @property
     def mine(self):
-        """Has this thread the turn?"""
+        """Does this thread hold it?"""
         return bool(self.thread == ss_thread_id() and self.process == ss_process_token())
 
     def deliver(self, uint64_t epoch):
@@ -242,14 +241,14 @@ cdef class DeliveryLock(FutexWord):
             ss_watcher_delivered(epoch)
 
     def call_at_end(self, wake):
-        """Call it once, in whichever thread, when the turn is given back. False if nobody has it."""
+        """Call it once, in whichever thread, when the lock is released. False if nobody has it."""
         if not self.taken:
             return False
         self.waiting.append(wake)
         return True
 
     def release(self):
-        """Give the turn back and wake who waits for it, if it is this thread's.
+        """Release the lock and wake who waits for it, if this thread holds it.
 
         One step for signal handlers: what one raises comes after it.
         """

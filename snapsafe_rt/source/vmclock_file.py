@@ -144,8 +144,8 @@ def publish(
 
 
 class WriterLock:
-    """A lock by which programs see whether the manager of a file runs (ss_source_writer_gone): it goes with its process,
-    however that ends.
+    """A lock by which programs see whether the manager of a file runs (ss_source_writer_gone): it goes with its
+    process, however that ends.
 
     An OFD lock (fcntl(2)) on the word OFF_MANAGED, for others of this process open and close the file.
     `synchronous`: that claim is made for as long. Raises OSError: EAGAIN where somebody holds it.
