@@ -17,10 +17,13 @@ bool ss_epoch_reseeded(void)
     /* What was written for a generation that has seen a restore since tells of a reseed before that. */
     if (!source || now == __atomic_load_n(&ss_cold.outlived, __ATOMIC_ACQUIRE))
         return false;
-    ss_file_words words;
-    const ss_source *file = source->device ? ss_source_at(__atomic_load_n(&ss_cold.attestor, __ATOMIC_ACQUIRE)) : source;
-    if (!file)
-        return false;
-    ss_source_read_words(file, &words);
-    return ss_file_attests(&words, !source->device, source->rdev, now);
+    ss_file_words words = {0};
+    if (!source->device) { /* on every draw while the fence is up: reads the one word that it needs */
+        words.reseeded = ss_source_reseeded(source);
+        return ss_file_attests(&words, true, 0, now);
+    }
+    const ss_source *attestor = ss_source_at(__atomic_load_n(&ss_cold.attestor, __ATOMIC_ACQUIRE));
+    if (attestor)
+        ss_source_read_words(attestor, &words);
+    return ss_file_attests(&words, false, source->rdev, now);
 }

@@ -12,8 +12,8 @@
    While the program stands still for a snapshot (`every_ms` of a plan) the watcher holds no descriptor, and looks at the plan's
    paths every few milliseconds.
 
-   Both threads block all signals. SIGURG, sent to the watcher alone, wakes it; it is ignored by default, so it does no harm
-   elsewhere. Nothing here needs the GIL; only what the runner calls takes it. */
+   Both threads block all signals while they sleep. SIGURG, sent to the watcher alone, wakes it; it is ignored by default, so it
+   does no harm elsewhere. Nothing here needs the GIL; only what the runner calls takes it. */
 #ifndef SNAPSAFE_WATCHER_H
 #define SNAPSAFE_WATCHER_H
 
