@@ -57,7 +57,11 @@ cdef extern from *:
             while (last > text && ss_start_blank(last[-1]))
                 last--;
             if (text < last) {
-                int kind = !strncmp(text, kinds[0], 8) ? SS_KIND_VMCLOCK : !strncmp(text, kinds[1], 9) ? SS_KIND_SYSGENID : -1;
+                int kind = -1;
+                if (!strncmp(text, kinds[0], strlen(kinds[0])))
+                    kind = SS_KIND_VMCLOCK;
+                else if (!strncmp(text, kinds[1], strlen(kinds[1])))
+                    kind = SS_KIND_SYSGENID;
                 if (kind < 0 || count == SS_START_MAX)
                     return -1;
                 text += strlen(kinds[kind]);
@@ -111,7 +115,8 @@ cdef bint is_barred(ss_start_candidate* one) noexcept:
     return one.status != 0 and strncmp(one.path, "/dev/", 5) == 0 and strncmp(one.path, "/dev/shm/", 9) != 0
 
 
-# Maps what can be mapped. Returns the slot of the best, -1 for none, or -2 where somebody may have opened a device for us.
+# Maps what can be mapped. Returns the slot of the best, -1 for none, or -2 where somebody may have opened a device for
+# this process.
 cdef int choose_source() noexcept:
     cdef int i, best = -1, file = -1
     cdef bint barred = False
@@ -145,7 +150,7 @@ cdef void forget_start() noexcept:
 
 
 def start(str root not None, /):
-    """Activate this process, if that takes nothing but what is done here. Returns whether it did; else Python activates.
+    """Activate this process, if that takes nothing but what is done here. Returns whether it did; else Python does.
 
     `root`: the folder of the package that this core is of. `import snapsafe_rt` finds that one from here on, whatever
     sys.path says later.
@@ -176,7 +181,8 @@ def start(str root not None, /):
     install_finder()
     register_fork()
     _page.clear()
-    _page["row"] = [("os", "guarded" if guarded("posix.urandom") and guarded("posix.getrandom") else "unprotected", "", "0")]
+    level = "guarded" if guarded("posix.urandom") and guarded("posix.getrandom") else "unprotected"
+    _page["row"] = [("os", level, "", "0")]
     _page["source"] = source_lines()
     if getenv("SNAPSAFE_SOURCES") == text:
         _page["setting"] = [("SNAPSAFE_SOURCES", PyUnicode_DecodeFSDefault(text))]
@@ -304,8 +310,21 @@ def after_fork():
 
 # ---- the status page ----
 #
-# Text for `snapsafe status --pid`, read by snapsafe_rt/report/remote.py: lines of fields that tabs part; a backslash escapes
-# tab, newline and itself. Each kind of line has one owner, who replaces it when it may have changed.
+# Text for `snapsafe status --pid`, read by snapsafe_rt/report/remote.py: lines of fields that tabs part; a backslash
+# escapes tab, newline and itself. Each kind of line has one owner, who replaces it when it may have changed:
+#
+#     snapsafe  (here) version, Python, time of writing (s since 1970), active (0, 1), why not
+#     row       (guards/table.py) name, level, sentence, 1 if the restore event must run for it
+#     library   (guards/table.py) name of a NAMED row that is loaded
+#     source    (source/probe.py, here) slot (-1: not usable), rank, name, why not, who opened it if not the process
+#               itself; from here also the word for why not, and errno
+#     setting   (activation.py, here) name, value: what differs from the default
+#     problem   (activation.py) sentence
+#     event     (restore/events.py) epoch, cause, began, ended (s since 1970), callbacks run; a field for each error
+#     lifecycle (snapshot/lifecycle.py) who announces snapshots, what the program is at, why it has no lock
+#     snapshot  (snapshot/lifecycle.py) number, began, ended (0: not yet), what came of it, what could not be detached;
+#               a field for each error
+#     cut       (here) there was more than fits
 
 _page = {}
 _page_active, _page_why_not = "0", ""

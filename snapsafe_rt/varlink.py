@@ -1,8 +1,8 @@
 """Varlink messages, and whom to believe on the socket. Programs, commands and the manager all speak it by this module.
 
 A message is a JSON object and a NUL on a Unix stream socket (https://varlink.org/). cython/connection.c alone looks at
-the bytes itself: where a message ends, and whether it has an "error". The first message imports json: a start without one
-does not pay for it.
+the bytes itself: where a message ends, and whether it has an "error". The first message imports json: a start without
+one does not pay for it.
 """
 
 import os
