@@ -40,7 +40,8 @@ def test_every_word_that_status_prints_is_explained():
 
 def test_every_word_has_a_sentence_an_example_and_a_place():
     for row in rows():
-        assert len(row) == 4 and all(row), row
+        assert len(row) == 4, row
+        assert all(row), row
         assert row[1].endswith("."), f"no sentence: {row}"
 
 
