@@ -6,8 +6,7 @@ import re
 from snapsafe_rt.cli.status import FENCES, TONES
 from snapsafe_rt.guards.table import LEVELS
 from snapsafe_rt.manager import phases
-from snapsafe_rt.restore.generation import CAUSES
-from snapsafe_rt.restore.watcher import HOW
+from snapsafe_rt.report.remote import CAUSES, HOW
 from snapsafe_rt.snapshot import lifecycle
 from snapsafe_rt.source.selection import RANKS
 
