@@ -61,8 +61,8 @@ def plan_watching(list items not None, bint wanted, function, link=None, int eve
 
     An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or
     (address, greeting, is it Varlink) as in connection.h. `function` is called with two answers: did a path lead
-    somewhere else (SS_WOKE_PATHS), has who announces snapshots said something (SS_WOKE_HEARD)? Raises OSError where no thread
-    could be started, ValueError for more than SS_WATCH_ITEMS items.
+    somewhere else (SS_WOKE_PATHS), has who announces snapshots said something (SS_WOKE_HEARD)? Raises OSError where no
+    thread could be started, ValueError for more than SS_WATCH_ITEMS items.
     """
     cdef ss_watch_item plan[SS_WATCH_ITEMS]
     cdef ss_connection_plan link_plan
