@@ -6,6 +6,8 @@ import pytest
 
 from ..helpers.running import EXAMPLES
 
+pytestmark = pytest.mark.any_python
+
 CLONES = 50
 # Else the template notices the first clone's restore, for they share the file, and is renewed before the next.
 UNWATCHED = {"SNAPSAFE_WATCH": "0"}

@@ -13,6 +13,8 @@ import pytest
 from ..conftest import FOLDER, PACKAGE, layout
 from ..helpers.managed import NOBODY, Client, Manager, python_for
 
+pytestmark = pytest.mark.any_python
+
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 

@@ -12,6 +12,8 @@ import pytest
 from ..conftest import SourceFile
 from ..helpers.managed import Client, Manager
 
+pytestmark = pytest.mark.any_python
+
 DESCRIPTION = "org.varlink.service.GetInterfaceDescription"
 
 

@@ -16,6 +16,8 @@ from ..conftest import PACKAGE
 from ..helpers.managed import Client, Manager
 from .test_manager_clients import rss, ticks
 
+pytestmark = pytest.mark.any_python
+
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 

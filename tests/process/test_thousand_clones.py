@@ -10,6 +10,8 @@ import os
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("heavy")
+
 CLONES = int(os.environ.get("SNAPSAFE_TEST_CLONES", "1000"))
 TWINS = 40
 

@@ -7,6 +7,8 @@ import pytest
 from snapsafe_rt import publish
 from snapsafe_rt.publish import Seen
 
+pytestmark = pytest.mark.any_python
+
 
 @pytest.fixture
 def file(shm_path):

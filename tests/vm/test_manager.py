@@ -6,6 +6,7 @@ import struct
 import time
 
 from tests.vm.compare import Names
+from tests.vm.lab import scaled
 from tests.vm.system import SNAPSAFE, System, document
 from tests.vm.test_hot import compare
 
@@ -13,7 +14,7 @@ DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/manager.md"
 SOCKET, FILE = "/run/snapsafe/org.snapsafe.Manager", "/run/snapsafe/vmclock0"
 DEVICE, PUBLISHED = "vmclock:/dev/vmclock0", f"vmclock:{FILE}"
 HARDENED = "PrivateDevices=yes", "ProtectSystem=strict", "NoNewPrivileges=yes", "User=lab"
-CLONES = 3
+CLONES = scaled(3)
 OWN = f"""\
 [Service]
 Type=oneshot
