@@ -11,7 +11,7 @@ def restore(times: int = 1) -> None:
     """Move the watched file's generation, and draw: a restore that this process has noticed."""
     import random
 
-    from snapsafe_rt.publish import publish
+    from snapsafe_rt.source.vmclock_file import publish
 
     path = os.environ["BENCHMARK_SOURCE"]
     for _ in range(times):

@@ -15,8 +15,8 @@ from typing import Any
 
 import snapsafe_rt
 from benchmarks.case import SOURCES, Case
-from snapsafe_rt import publish
-from snapsafe_rt.commands.run import activation_folder
+from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.source import vmclock_file
 
 # The package that is measured is the one that is imported here: installed, or the working tree's.
 FOLDERS = dict.fromkeys(str(Path(file).resolve().parent.parent) for file in (snapsafe_rt.__file__, __file__))
@@ -34,7 +34,7 @@ def environments(source: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
     clean["PYTHONHASHSEED"] = "0"
     kind = SOURCES[source]
-    with tempfile.TemporaryDirectory(prefix="snapsafe-bench-", dir=publish.private_folders()[0]) as folder:
+    with tempfile.TemporaryDirectory(prefix="snapsafe-bench-", dir=vmclock_file.private_folders()[0]) as folder:
         pair = []
         for side, more in (
             ("without", {"SNAPSAFE": "0", "PYTHONPATH": os.pathsep.join(FOLDERS)}),
@@ -42,8 +42,8 @@ def environments(source: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]
         ):
             path = f"{folder}/{side}"
             if kind is not None:
-                publish.create(path, synchronous=kind[0])
-                publish.publish(path, reseeded=kind[1])
+                vmclock_file.create(path, synchronous=kind[0])
+                vmclock_file.publish(path, reseeded=kind[1])
             pair.append({**clean, **more, "BENCHMARK_SOURCE": path, "SNAPSAFE_SOURCES": f"vmclock:{path}"})
         yield pair[0], pair[1]
 

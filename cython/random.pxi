@@ -251,7 +251,7 @@ cdef void exchange_init(type cls, initproc from_, initproc to):
 
 
 # gauss() hands out its second value without a draw, so it is checked itself. Python code calls this in its place
-# (snapsafe_rt/patches/random.py); `function` is a copy of the original.
+# (snapsafe_rt/guards/random.py); `function` is a copy of the original.
 cdef class Gauss:
     cdef object function
     cdef type base

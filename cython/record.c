@@ -31,13 +31,13 @@ _Static_assert(offsetof(struct record, hot) == 0x28 && offsetof(struct record, l
                    sizeof(ss_library_table) == 32 && offsetof(struct record, link) == 0xa0 &&
                    sizeof(struct record) <= SS_RECORD_TEXT,
                "record.h says so");
-/* What outside.py takes these for. */
-_Static_assert(offsetof(ss_hot_state, epoch) == 24 && sizeof(ss_epoch_cold) == 48, "outside.py reads it");
-_Static_assert(sizeof(ss_fence_state) == 56, "outside.py reads it");
+/* What report/remote.py takes these for. */
+_Static_assert(offsetof(ss_hot_state, epoch) == 24 && sizeof(ss_epoch_cold) == 48, "report/remote.py reads it");
+_Static_assert(sizeof(ss_fence_state) == 56, "report/remote.py reads it");
 _Static_assert(offsetof(ss_source, kind) == 16 && offsetof(ss_source, device) == 24 &&
                    offsetof(ss_source, let_go) == 25 && offsetof(ss_source, dev) == 32 &&
                    offsetof(ss_source, lost) == 48 && offsetof(ss_source, stuck) == 52,
-               "outside.py reads it");
+               "report/remote.py reads it");
 
 static struct record *record; /* atomic; never unmapped */
 

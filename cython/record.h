@@ -4,7 +4,7 @@
    at once. A reader finds it there and reads it through /proc/PID/mem, as it may read any memory of a process that it may
    trace. The mapping is private: a forked child goes on with a copy of its own.
 
-   Layout, version 1, little-endian as every supported machine is; snapsafe_rt/outside.py reads it:
+   Layout, version 1, little-endian as every supported machine is; snapsafe_rt/report/remote.py reads it:
      0x00  8 bytes  "SNAPSAFE"
      0x08  u32      version
      0x0c  u32      length of the mapping
@@ -18,7 +18,7 @@
      0x58  u32[2]   bytes of an entry of that table, entries
      0x60  2 x 32   ss_library_table (libraries.h) of the libcryptos, and of the SQLites
      0xa0  u32      enum ss_contact_state (contact.h)
-     0x100          the text, UTF-8: lines of fields that tabs part (snapsafe_rt/record.py)
+     0x100          the text, UTF-8: lines of fields that tabs part (snapsafe_rt/report/page.py)
    The addresses lead to the very words that the guards compare, so these cannot be out of date; the text can be. */
 #ifndef SNAPSAFE_RECORD_H
 #define SNAPSAFE_RECORD_H

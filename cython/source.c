@@ -434,7 +434,7 @@ bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t val
 
 bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value)
 {
-    /* publish() writes the claim before what it is for, and a new generation before either (snapsafe_rt/publish.py). */
+    /* publish() writes the claim before what it is for, and a new generation before either (snapsafe_rt/source/vmclock_file.py). */
     const uint64_t origin = ss_source_origin(file);
     return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value &&
            load64(file, SS_FILE_OFF_RESEEDED) != 0 &&

@@ -1,4 +1,4 @@
-# The uuid room: what the functions of a `uuid` module do while it is patched (snapsafe_rt/patches/uuid.py exchanges
+# The uuid room: what the functions of a `uuid` module do while it is patched (snapsafe_rt/guards/uuid.py exchanges
 # their code for a call of these methods).
 #
 # The native paths make what the module would make, only faster, and only while everything that the module's own code

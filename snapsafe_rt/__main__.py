@@ -2,6 +2,6 @@
 
 import sys
 
-from snapsafe_rt.cli import main
+from snapsafe_rt.cli.main import main
 
 sys.exit(main())

@@ -9,8 +9,11 @@ import sys
 import time
 from _thread import RLock  # threading is not imported at start-up
 
-from snapsafe_rt import imports, patches, record, settings, sources
+from snapsafe_rt import settings
 from snapsafe_rt.core import MISSING, native
+from snapsafe_rt.guards import imports, table
+from snapsafe_rt.report import page
+from snapsafe_rt.source import selection
 
 _lock = RLock()
 
@@ -40,8 +43,8 @@ class State:
         self.why_not = NOT_CALLED
         self.settings = settings.Settings()
         self.problems: list[str] = []
-        self.candidates: list[sources.Candidate] = []
-        self.watched: sources.Candidate | None = None
+        self.candidates: list[selection.Candidate] = []
+        self.watched: selection.Candidate | None = None
         self.probed = 0.0
         self.probed_epoch = 0
         self.left: tuple[int, int] | None = None  # slot and generation at deactivation
@@ -80,15 +83,15 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
         _watch_first()
         state.active = True
         state.why_not = ""
-        patches.install()
+        table.install()
         imports.install()
         _fork_hook()
         _tell_watching()
         _check_strict()
-        record.write()
+        page.write()
 
 
-def _note_other(candidates: "list[sources.Candidate]") -> None:
+def _note_other(candidates: "list[selection.Candidate]") -> None:
     """Who names other sources now believes that they are watched."""
     known = {candidate.name for candidate in state.candidates}
     other = [candidate.name for candidate in candidates if candidate.name not in known]
@@ -111,24 +114,24 @@ def lock() -> RLock:
 
 def _tell_watching() -> None:
     """The source is another one, or there is none. Nothing is imported for that: who has callbacks has imported it."""
-    watching = sys.modules.get("snapsafe_rt.watching")
+    watching = sys.modules.get("snapsafe_rt.restore.watcher")
     if watching is not None:
         watching.update()
 
 
-def _named(given: "str | list[str] | tuple[str, ...] | None") -> "tuple[list[sources.Candidate], list[str]]":
+def _named(given: "str | list[str] | tuple[str, ...] | None") -> "tuple[list[selection.Candidate], list[str]]":
     if given is None:
         return [], []
     if not isinstance(given, str | list | tuple) or not all(isinstance(entry, str) for entry in given):
         raise TypeError("sources must be a string or a list of strings such as 'vmclock:/dev/vmclock0'")
-    candidates, problems = sources.parse(given)
+    candidates, problems = selection.parse(given)
     if problems:
         raise ValueError("; ".join(problems))
     return candidates, []
 
 
-def _from_environment() -> "list[sources.Candidate]":
-    candidates, problems = sources.parse(state.settings.sources)
+def _from_environment() -> "list[selection.Candidate]":
+    candidates, problems = selection.parse(state.settings.sources)
     state.problems += [f"SNAPSAFE_SOURCES: {problem}" for problem in problems]
     return candidates
 
@@ -138,7 +141,7 @@ def _watch_first() -> None:
 
     After a gap between deactivate() and activate() that holds only if the same page still shows the same number.
     """
-    state.watched = sources.best(state.candidates)
+    state.watched = selection.best(state.candidates)
     state.probed = time.monotonic()
     slot = state.watched.slot if state.watched else -1
     if native.owned_elsewhere():
@@ -180,14 +183,14 @@ def probe(now: bool = False) -> None:
         # Another file at the same place of our memory: CRIU restored us elsewhere; its generation told, or should have.
         moved = old is not None and old.identity != known and epoch == state.probed_epoch
         old_slot = native.inspect_epoch().source
-        state.watched = sources.best(state.candidates)
+        state.watched = selection.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
         _heed()
         changed = slot != old_slot or moved
         if changed or (gone and slot >= 0):  # a loss that was noticed is counted
             native.watch(slot, certain=False)
         if changed or gone:
-            record.write()
+            page.write()
         state.probed_epoch = native.epoch()
     _tell_watching()
 
@@ -215,11 +218,11 @@ def let_go(devices: bool) -> str:
         return "; ".join(filter(None, kept))
 
 
-def _kept_by_somebody(file: "sources.Candidate") -> bool:
+def _kept_by_somebody(file: "selection.Candidate") -> bool:
     return not file.replaced() and not native.deserted(file.path)
 
 
-def _let_go(candidate: "sources.Candidate") -> str:
+def _let_go(candidate: "selection.Candidate") -> str:
     why_not = candidate.why_kept()
     if why_not:
         return f"{candidate.name} {why_not}"
@@ -243,8 +246,8 @@ def take_again() -> None:
             slot, value = state.let_go
             state.let_go = None
             file = native.inspect_epoch().source
-            sources.ask_manager_again()
-            state.watched = sources.best(state.candidates)
+            selection.ask_manager_again()
+            state.watched = selection.best(state.candidates)
             _heed()
             state.probed = time.monotonic()
             if state.watched is None or state.watched.slot != slot:
@@ -265,7 +268,7 @@ def deactivate() -> None:
         if not state.active:
             return
         imports.remove()
-        patches.remove()
+        table.remove()
         if not native.owned_elsewhere():
             native.epoch()
             info = native.inspect_epoch()
@@ -277,7 +280,7 @@ def deactivate() -> None:
         state.watched = state.let_go = None
         state.why_not = "deactivate() was called"
         _tell_watching()
-        record.write()
+        page.write()
 
 
 _fork_hooked = False
@@ -297,7 +300,7 @@ def _after_fork_in_child() -> None:
     forking = native.forking()  # who was activated, and hooked us in, has the core
     if forking == 2:
         return  # it is about to become another program
-    callbacks = sys.modules.get("snapsafe_rt.callbacks")
+    callbacks = sys.modules.get("snapsafe_rt.restore.callbacks")
     if callbacks is not None:
         callbacks.after_fork_in_child()
     if state.active and state.watched is None:
@@ -324,8 +327,8 @@ def _check_strict() -> None:
         settings.die(f"{state.watched.name} is kept by a manager that does not run")
     if not native.inspect_entropy().cpu:
         settings.die("this CPU has no random instruction to fence the kernel's entropy with")
-    for name, level, note in patches.report():
-        if level == "unprotected" and not patches.needs_event(name):  # the watcher starts after this
+    for name, level, note in table.report():
+        if level == "unprotected" and not table.needs_event(name):  # the watcher starts after this
             settings.die(f"{name} is unprotected: {note}")
 
 

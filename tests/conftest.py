@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import snapsafe_rt
-from snapsafe_rt.commands.run import activation_folder
+from snapsafe_rt.cli.shipped import activation_folder
 
 # The package under test is the one that is imported: installed, or the working tree's.
 PACKAGE = Path(snapsafe_rt.__file__).resolve().parent

@@ -23,7 +23,7 @@ with open(path, "rb", buffering=0) as file:
             print(time.perf_counter_ns(), flush=True)
         time.sleep(0.001)
 '''
-from snapsafe_rt.publish import publish
+from snapsafe_rt.source.vmclock_file import publish
 path = os.environ["BENCHMARK_SOURCE"]
 child = subprocess.Popen(
     [sys.executable, "-c", {program}], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

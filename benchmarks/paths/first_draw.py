@@ -4,7 +4,7 @@ from benchmarks.case import Case
 
 DRAW = """
 import random, os
-from snapsafe_rt.publish import publish
+from snapsafe_rt.source.vmclock_file import publish
 alive = [random.Random() for _ in range({instances})]
 path = os.environ["BENCHMARK_SOURCE"]
 turn = -1

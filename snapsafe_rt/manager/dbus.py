@@ -18,7 +18,7 @@ from dbus_fast.annotations import DBusBool, DBusSignature, DBusStr, DBusUInt64, 
 from dbus_fast.errors import AuthError
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
-from snapsafe_rt.cli import NOT_PERMITTED, OK, Failure
+from snapsafe_rt.errors import NOT_PERMITTED, OK, Failure
 
 NAME = "org.snapsafe.Manager1"
 PATH = "/org/snapsafe/Manager1"

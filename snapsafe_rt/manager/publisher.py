@@ -4,8 +4,8 @@ import contextlib
 import errno
 import os
 
-from snapsafe_rt import publish
 from snapsafe_rt.core import native
+from snapsafe_rt.source import vmclock_file
 
 
 class Publisher:
@@ -18,24 +18,24 @@ class Publisher:
         self.problem = ""
         self.reseeded = False
         self.generation: int | None = None
-        self._attendance: publish.Attendance | None = None
+        self._attendance: vmclock_file.Attendance | None = None
 
-    def knows(self, seen: publish.Seen) -> bool:
+    def knows(self, seen: vmclock_file.Seen) -> bool:
         """Does the file tell of all that was seen by now? What cannot be told counts as changed."""
         try:
-            if publish.last_seen(self.path) != seen:
+            if vmclock_file.last_seen(self.path) != seen:
                 return False
-            self.generation = publish.FileSource(self.path).generation
+            self.generation = vmclock_file.FileSource(self.path).generation
         except OSError:
             return False
         return True
 
-    def write(self, seen: publish.Seen, *, reseeded: bool, known: bool = False) -> None:
+    def write(self, seen: vmclock_file.Seen, *, reseeded: bool, known: bool = False) -> None:
         """Move the generation, unless that is `known` by it; make the file where there is none."""
         self.reseeded = reseeded
         self.problem = ""
         try:
-            self.generation = publish.publish(
+            self.generation = vmclock_file.publish(
                 self.path,
                 generation=self.generation if known else None,
                 reseeded=reseeded,
@@ -53,7 +53,7 @@ class Publisher:
             return
         self.leave()
         try:
-            self._attendance = publish.Attendance(self.path, synchronous=self.synchronous)
+            self._attendance = vmclock_file.Attendance(self.path, synchronous=self.synchronous)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -66,12 +66,12 @@ class Publisher:
             self._attendance.close()
             self._attendance = None
 
-    def _create(self, seen: publish.Seen, reseeded: bool) -> None:
+    def _create(self, seen: vmclock_file.Seen, reseeded: bool) -> None:
         # A program that maps the new file takes that for a restore, so its first generation tells of this one.
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-            publish.create(self.path, synchronous=self.synchronous, reseeded=reseeded, seen=seen)
-            self.generation = publish.FileSource(self.path).generation
+            vmclock_file.create(self.path, synchronous=self.synchronous, reseeded=reseeded, seen=seen)
+            self.generation = vmclock_file.FileSource(self.path).generation
         except OSError as error:
             self.problem = _sentence(self.path, error)
 

@@ -20,7 +20,7 @@ from snapsafe_rt.manager.publisher import Publisher, reseed
 from snapsafe_rt.manager.signs import SAME_RESTORE_SECONDS, Signs
 from snapsafe_rt.manager.snapshots import Snapshots, must_be_trusted
 from snapsafe_rt.manager.varlink import Call, Reply, invalid
-from snapsafe_rt.publish import ENTROPY_LEAST, ENTROPY_MOST
+from snapsafe_rt.source.vmclock_file import ENTROPY_LEAST, ENTROPY_MOST
 
 RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by Bump"
 RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks

@@ -9,16 +9,18 @@ import os
 import time
 from collections.abc import Callable
 
-from snapsafe_rt import activation, callbacks, sources, watching
+from snapsafe_rt import activation
 from snapsafe_rt.core import native
 from snapsafe_rt.manager.gvisor import Checkpoints
 from snapsafe_rt.manager.loop import READ, Loop
-from snapsafe_rt.publish import Seen
+from snapsafe_rt.restore import callbacks, watcher
+from snapsafe_rt.source import selection
+from snapsafe_rt.source.vmclock_file import Seen
 
 KERNEL_LOG = "/dev/kmsg"
 MESSAGE = b"random: crng reseeded due to virtual machine fork"
 # Of Seen; a device's is its number, st_rdev.
-ORIGIN_LOG, ORIGIN_GVISOR, ORIGIN_FILE = sources.NO_DEVICE, sources.NO_DEVICE | 1, sources.NO_DEVICE << 1
+ORIGIN_LOG, ORIGIN_GVISOR, ORIGIN_FILE = selection.NO_DEVICE, selection.NO_DEVICE | 1, selection.NO_DEVICE << 1
 DRIVERS = ("/sys/bus/platform/drivers/vmgenid", "/sys/bus/acpi/drivers/vmgenid")  # since Linux 6.10; 5.18 to 6.9
 START_SECONDS = 10.0  # who is told that we are ready may take a snapshot
 SAME_RESTORE_SECONDS = 5.0  # what source and kernel tell within that is one restore
@@ -132,7 +134,7 @@ class Signs:
         if self._has_list:  # else the registration would activate with the list of programs, which has our own file
             callbacks.register_after_restore(loop.wake)
             until = time.monotonic() + START_SECONDS
-            while watching.describe()["how"] == "starting" and time.monotonic() < until:
+            while watcher.describe()["how"] == "starting" and time.monotonic() < until:
                 time.sleep(0.001)
 
         def told() -> None:
@@ -177,7 +179,7 @@ class Signs:
         self._told = 0.0
 
     @property
-    def source(self) -> "sources.Candidate | None":
+    def source(self) -> "selection.Candidate | None":
         watched = activation.state.watched
         return None if watched is None or native.describe_source(watched.slot).lost else watched
 
@@ -193,7 +195,7 @@ class Signs:
     @property
     def how(self) -> str:
         if self.source is not None:
-            return watching.describe()["how"]
+            return watcher.describe()["how"]
         return "kmsg" if self._log_tells else "gvisor" if self.any else "off"
 
     @property
@@ -223,5 +225,5 @@ class Signs:
         if self.log.problem and self.source is None and self.vmgenid:
             found.append(f"VMGenID alone tells of a restore, and {self.log.problem}")
         if self.source is not None and self.how in ("timer", "off"):
-            found.append(f"{self.source.name} is looked at once a second ({watching.describe()['reason']})")
+            found.append(f"{self.source.name} is looked at once a second ({watcher.describe()['reason']})")
         return found

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from snapsafe_rt import procfs
 from snapsafe_rt.manager import phases
 from snapsafe_rt.manager.connections import trusted
 from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.phases import Failed, Lock, Phases
 from snapsafe_rt.manager.varlink import Call, Client, Error, Method, Reply, denied, invalid
+from snapsafe_rt.report import procfs
 
 WHAT = "snapshot"
 TEXT_MOST = 256  # characters of who, why, and each error; more are cut off

@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
-from snapsafe_rt.publish import FileSource
+from snapsafe_rt.source.vmclock_file import FileSource
 
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 SYS_CLONE = {"x86_64": 56, "aarch64": 220}

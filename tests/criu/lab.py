@@ -18,7 +18,7 @@ import time
 import phases
 from trees import LAB, SNAPSAFE, SOURCE, THREADS, WORKERS, Container, Copy, Failed, Tree, must
 
-from snapsafe_rt import publish
+from snapsafe_rt.source import vmclock_file
 
 sys.path.append(str(pathlib.Path(__file__).parents[2]))  # last: the package is the installed one
 import database
@@ -81,14 +81,14 @@ def other_host(generation: int) -> None:
     """The same path leads to another file, of another history."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(SOURCE)
-    publish.create(SOURCE, synchronous=True, generation=generation)
+    vmclock_file.create(SOURCE, synchronous=True, generation=generation)
 
 
 def plus_one() -> str:
     """An action script that counts by one instead of by the clock."""
     path = LAB / "plus-one"
-    write = f"publish.publish({SOURCE!r}, generation="
-    body = f"from snapsafe_rt import publish; old = {write}0)[0]; {write}old + 1)"
+    write = f"vmclock_file.publish({SOURCE!r}, generation="
+    body = f"from snapsafe_rt.source import vmclock_file; old = {write}0)[0]; {write}old + 1)"
     path.write_text(f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ] || exec {sys.executable} -c "{body}"\n')
     path.chmod(0o755)
     return str(path)
@@ -113,7 +113,7 @@ def in_a_container() -> list[dict]:
     ours = check_protected("container", copies)
     pair = []
     for _ in range(2):
-        publish.publish(SOURCE, generation=DUMPED_AT)
+        vmclock_file.publish(SOURCE, generation=DUMPED_AT)
         pair.append(container.restore(None, events=False))
     without = compare(pair)
     silent = [kind for kind in without if kind not in UNIQUE_ANYWAY | ONCE and not without[kind][1]]
@@ -161,7 +161,7 @@ def main() -> int:
     for name, script, shown in (("no action script", None, 0), ("counted by one", plus_one(), 1)):
         pair = []
         for _ in range(2):
-            publish.publish(
+            vmclock_file.publish(
                 SOURCE, generation=DUMPED_AT - shown
             )  # the same file: another one is noticed for that alone
             pair.append(tree.restore(script, events=False))

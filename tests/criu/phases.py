@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trees import LAB, SNAPSAFE, SOURCE, Failed, criu, wait_for
 
-from snapsafe_rt import publish, sources
+from snapsafe_rt.source import selection, vmclock_file
 
 COPIES = 5
 PROGRAM = Path(__file__).with_name("asked.py")
@@ -47,12 +47,12 @@ class Asked:
         self.image.mkdir(parents=True)
         self.database = Database(self.folder / "database")
         host = f"{SOURCE}-host"  # what the manager watches
-        publish.create(host)
+        vmclock_file.create(host)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(SOURCE)
         environment = {**os.environ, "SNAPSAFE_SOURCES": f"vmclock:{host}"}
         self.manager = subprocess.Popen([SNAPSAFE, "manager"], env=environment, stdin=subprocess.DEVNULL)
-        wait_for("the manager", [Path(sources.MANAGER), Path(SOURCE)])
+        wait_for("the manager", [Path(selection.MANAGER), Path(SOURCE)])
         self.program = subprocess.Popen(
             list(map(str, [SNAPSAFE, "run", sys.executable, PROGRAM, self.folder, self.folder / "database"])),
             env={**os.environ, "SNAPSAFE_SOURCES": f"vmclock:{SOURCE}"},
@@ -77,7 +77,7 @@ class Asked:
 
     def call(self, method: str, **parameters: object) -> dict:
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.connect(sources.MANAGER)
+            peer.connect(selection.MANAGER)
             peer.sendall(json.dumps({"method": INTERFACE + method, "parameters": parameters}).encode() + b"\0")
             text = b""
             while not text.endswith(b"\0"):

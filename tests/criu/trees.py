@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from snapsafe_rt import publish
+from snapsafe_rt.source import vmclock_file
 
 VALUES, WORKERS, THREADS = 200, 2, 3
 LAB = pathlib.Path("/run/lab")  # a tmpfs
@@ -127,7 +127,7 @@ class Tree:
             if events and self.visible:
                 copy.outside = [self.outside(pid) for pid in pids]
             if again:  # a restore that nobody draws or checks for: the watcher has to be there
-                publish.publish(SOURCE)
+                vmclock_file.publish(SOURCE)
                 wait_for(
                     f"{self.name}, copy {self.number}: the callback of the next restore",
                     [self.out / f"{self.number}.{pid}.again" for pid in pids],

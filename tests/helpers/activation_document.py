@@ -1,4 +1,7 @@
-"""Puts the tables of snapsafe_rt.reach into docs/activation.md, between its marks: python -m ... FILE [TOOL==VERSION]
+"""Puts the tables of snapsafe_rt.cli.matrix into docs/activation.md, between its marks.
+
+    python -m tests.helpers.activation_document FILE [TOOL==VERSION]
+
 
 The tests hold the same tables against real starts, and the document against this.
 """
@@ -6,7 +9,7 @@ The tests hold the same tables against real starts, and the document against thi
 import sys
 from pathlib import Path
 
-from snapsafe_rt import reach
+from snapsafe_rt.cli import matrix
 
 BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->\n"
 
@@ -15,16 +18,23 @@ def tables() -> str:
     """Three tables of one shape, and the reasons by number."""
     reasons: list[str] = []
     parts = []
-    for title, cases in (("started as", reach.OPTIONS), ("where", reach.PLACES), ("with", reach.TOOLS)):
-        lines = [f"| {title} | {' | '.join(f'`{words}`' for words in reach.WAYS.values())} |", "|---" * 6 + "|"]
+    for title, cases in (
+        ("started as", matrix.OPTIONS),
+        ("where", matrix.PLACES),
+        ("with", matrix.TOOLS),
+    ):
+        lines = [
+            f"| {title} | {' | '.join(f'`{words}`' for words in matrix.WAYS.values())} |",
+            "|---" * 6 + "|",
+        ]
         for case in cases:
             cells = []
-            for way in reach.WAYS:
+            for way in matrix.WAYS:
                 reason = case.but.get(way)
                 if reason and reason not in reasons:
                     reasons.append(reason)
                 cells.append(f"**no** ({reasons.index(reason) + 1})" if reason else "yes")
-            lines.append(f"| {case.words if cases is reach.PLACES else f'`{case.words}`'} | {' | '.join(cells)} |")
+            lines.append(f"| {case.words if cases is matrix.PLACES else f'`{case.words}`'} | {' | '.join(cells)} |")
         parts.append("\n".join(lines))
     notes = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
     return "\n\n".join([*parts, notes]) + "\n"

@@ -5,9 +5,9 @@ import os
 from restored import until
 
 import snapsafe_rt
-from snapsafe_rt import sources
+from snapsafe_rt.source import selection
 
-sources.MANAGER = os.environ.get("TEST_MANAGER", sources.MANAGER)
+selection.MANAGER = os.environ.get("TEST_MANAGER", selection.MANAGER)
 calls = []
 
 
@@ -76,7 +76,7 @@ def ask(*methods):
     import socket
 
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(sources.MANAGER)
+        peer.connect(selection.MANAGER)
         for method, parameters in ((one, {}) if isinstance(one, str) else one for one in methods):
             message = {"method": f"org.snapsafe.Manager.{method}", "parameters": parameters}
             peer.sendall(json.dumps(message).encode() + b"\0")

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-from snapsafe_rt.publish import FileSource
+from snapsafe_rt.source.vmclock_file import FileSource
 from snapsafe_rt.testing.clones import clone_here, run_clones
 
 CLONES = 50

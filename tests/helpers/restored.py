@@ -9,9 +9,9 @@ import traceback
 from stage import bump
 
 import snapsafe_rt
-from snapsafe_rt import events
 from snapsafe_rt.core import native
-from snapsafe_rt.groups import BaseExceptionGroup
+from snapsafe_rt.errors import BaseExceptionGroup
+from snapsafe_rt.restore import events
 
 WATCHED = os.environ.get("SNAPSAFE_WATCH") != "0"
 SECONDS = 20

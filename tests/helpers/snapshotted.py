@@ -16,9 +16,9 @@ import sys
 import warnings
 
 import snapsafe_rt
-from snapsafe_rt import lifecycle
 from snapsafe_rt.manager.client import Manager
-from snapsafe_rt.publish import FileSource
+from snapsafe_rt.snapshot import lifecycle
+from snapsafe_rt.source.vmclock_file import FileSource
 from snapsafe_rt.testing.clones import die_with_parent
 
 # While callbacks run, and a moment longer, they have a thread of their own: CPython says so at a fork.

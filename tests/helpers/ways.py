@@ -1,4 +1,4 @@
-"""For tests: an interpreter that a way of snapsafe_rt.reach.WAYS has activated, and the proof by clones of it."""
+"""For tests: an interpreter that a way of snapsafe_rt.cli.matrix.WAYS has activated, and the proof by clones of it."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ SOURCE = "/run/snapsafe/vmclock0"  # the default one: under -I and -E no variabl
 PROOF = f"""
 import random, sys
 sys.path.append(WHERE)  # importing activates nothing
-from snapsafe_rt.publish import FileSource
+from snapsafe_rt.source.vmclock_file import FileSource
 from snapsafe_rt.testing.clones import run_clones
 draw = lambda number: random.random().hex().encode()
 drawn = run_clones({CLONES}, draw, prepare=random.random, source=FileSource({SOURCE!r}))

@@ -18,7 +18,7 @@ order = runpy.run_path(sys.argv[1])["order"]
 COUNT = int(sys.argv[2])
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-from snapsafe_rt.publish import FileSource  # noqa: E402
+from snapsafe_rt.source.vmclock_file import FileSource  # noqa: E402
 
 SOURCE = FileSource("/run/snapsafe/vmclock0")
 

@@ -17,7 +17,7 @@ import time
 import zipfile
 
 import snapsafe_rt
-from snapsafe_rt import publish
+from snapsafe_rt.source import vmclock_file
 
 sys.path.append(str(pathlib.Path(__file__).parents[2]))  # last: the package is the installed one
 from tests.vm.results import Results
@@ -121,7 +121,7 @@ def make_bundle(target: pathlib.Path) -> None:
 def prepare() -> None:
     (LAB / "clones").mkdir(parents=True)
     os.makedirs("/run/snapsafe")
-    publish.create("/run/snapsafe/vmclock0", synchronous=True)
+    vmclock_file.create("/run/snapsafe/vmclock0", synchronous=True)
     package = pathlib.Path(snapsafe_rt.__file__).parent
     shutil.copytree(package, LAB / "clones/snapsafe_rt", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     shutil.copy(pathlib.Path(__file__).with_name("clones.py"), LAB / "clones")

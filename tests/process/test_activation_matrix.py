@@ -1,5 +1,7 @@
-"""Each way of activation, each option of Python, each place: protected in real clones exactly where snapsafe_rt.reach
-says so, and unprotected where it says why not. The twin is the same start of an interpreter that nothing activated."""
+"""Each way of activation, each option of Python, each place: protected in real clones exactly where
+snapsafe_rt.cli.matrix says so, and unprotected where it says why not.
+
+The twin is the same start of an interpreter that nothing activated."""
 
 import subprocess
 import sys
@@ -8,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from snapsafe_rt import installation, reach
-from snapsafe_rt.cli import Failure
+from snapsafe_rt.cli import installation, matrix
+from snapsafe_rt.errors import Failure
 from tests.conftest import PACKAGE
 from tests.helpers.activation_document import filled
 from tests.helpers.own_python import make_venv
@@ -21,7 +23,7 @@ HEAVY = {
     "random", "uuid", "ssl", "threading", "typing", "dataclasses", "logging", "importlib.metadata", "json", "re",
     "argparse", "subprocess", "collections", "functools", "enum", "pkgutil", "tempfile", "hashlib",
 }  # fmt: skip
-CASES = [case for case in (*reach.OPTIONS, *reach.PLACES) if case.name != "uv"]  # that one: tests/companions
+CASES = [case for case in (*matrix.OPTIONS, *matrix.PLACES) if case.name != "uv"]  # that one: tests/companions
 
 
 def command(way, case, tmp_path):
@@ -29,7 +31,7 @@ def command(way, case, tmp_path):
     script = way.script(PROOF)
     proof = way.where_filled(PROOF)
     python = way.python
-    if case in reach.OPTIONS:
+    if case in matrix.OPTIONS:
         if sys.version_info < (3, 11) and "(3.11)" in case.words:
             pytest.skip("an option of 3.11")
         return [*way.before, python, *case.name.split(), "-c", script]
@@ -64,7 +66,8 @@ def another_version(cores=None):
 def add_to_bundle(way, python):
     """With the core that is built for it beside the one under test."""
     script = (
-        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); from snapsafe_rt import cli; sys.exit(cli.main())"
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); "
+        "from snapsafe_rt.cli import main; sys.exit(main.main())"
     )
     done = subprocess.run(
         [python, "-c", script, "bundle", way.env["PYTHONPATH"]], env=clean(), capture_output=True, text=True, timeout=60
@@ -73,7 +76,7 @@ def add_to_bundle(way, python):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name or "plain")
-@pytest.mark.parametrize("name", reach.WAYS)
+@pytest.mark.parametrize("name", matrix.WAYS)
 def test_protected_or_said_to_be_not(stage, ways, tmp_path, name, case):
     way = ways(name)
     different = stage.different(command(way, case, tmp_path), clean(**way.env))
@@ -87,13 +90,13 @@ def test_unprotected_without(stage, ways, tmp_path, case):
     assert stage.different(command(ways("none"), case, tmp_path), clean()) == 1
 
 
-@pytest.mark.parametrize("name", reach.WAYS)
+@pytest.mark.parametrize("name", matrix.WAYS)
 def test_switched_off(stage, ways, tmp_path, name):
     way = ways(name)
-    assert stage.different(command(way, reach.OPTIONS[0], tmp_path), clean(SNAPSAFE="0", **way.env)) == 1
+    assert stage.different(command(way, matrix.OPTIONS[0], tmp_path), clean(SNAPSAFE="0", **way.env)) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in reach.WAYS if name != "call"])
+@pytest.mark.parametrize("name", [name for name in matrix.WAYS if name != "call"])
 def test_nothing_heavy_is_imported(ways, stage, name):
     """By `python -c pass`, compared with the same interpreter that nothing activates."""
     script = "import sys; print(*sys.modules)"

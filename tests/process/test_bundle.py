@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from snapsafe_rt import installation
-from snapsafe_rt.cli import Failure
+from snapsafe_rt.cli import installation
+from snapsafe_rt.errors import Failure
 from tests.conftest import FOLDER, PACKAGE
 from tests.helpers.own_python import copy_package, listing, make_venv
 

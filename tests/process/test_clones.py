@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from snapsafe_rt.publish import FileSource
+from snapsafe_rt.source.vmclock_file import FileSource
 from snapsafe_rt.testing import clones
 from snapsafe_rt.testing.clones import CloneError, run_clones
 
@@ -290,7 +290,7 @@ def test_a_clone_of_a_clone(source_file, run_python):
         """
         import random, sys, time
         import snapsafe_rt
-        from snapsafe_rt.publish import FileSource
+        from snapsafe_rt.source.vmclock_file import FileSource
         from snapsafe_rt.testing.clones import clone_here, run_clones
 
         source = FileSource(sys.argv[1])

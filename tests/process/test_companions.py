@@ -1,12 +1,14 @@
-"""Tools that start or change a program, together with each way of activation: protected exactly where snapsafe_rt.reach
-says so. They are no dependencies: what is not installed is skipped. `.ci/companions` runs this with all of them."""
+"""Tools that start or change a program, together with each way of activation: protected exactly where
+snapsafe_rt.cli.matrix says so.
+
+ They are no dependencies: what is not installed is skipped. `.ci/companions` runs this with all of them."""
 
 import importlib.util
 import sysconfig
 
 import pytest
 
-from snapsafe_rt import reach
+from snapsafe_rt.cli import matrix
 from tests.helpers.own_python import site_packages
 from tests.helpers.ways import CLONES, PROOF, clean
 
@@ -101,11 +103,11 @@ def command(way, tool, tmp_path):
     return ["sh", "-c", uv, "sh", python, *before, tmp_path / "venv" / "bin" / "python", app]
 
 
-CASES = [case for case in (*reach.TOOLS, *reach.PLACES) if case.name in MODULES]
+CASES = [case for case in (*matrix.TOOLS, *matrix.PLACES) if case.name in MODULES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@pytest.mark.parametrize("name", reach.WAYS)
+@pytest.mark.parametrize("name", matrix.WAYS)
 def test_protected_or_said_to_be_not(stage, ways, tmp_path, name, case):
     need(case.name)
     way = ways(name)

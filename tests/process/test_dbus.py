@@ -388,7 +388,7 @@ def test_refused(bus, facade, caller, manager):
 
 def test_without_the_library(run_python):
     error = run_python(
-        "import sys; sys.modules['dbus_fast'] = None; from snapsafe_rt import cli; sys.exit(cli.main(['dbus']))",
+        "import sys; sys.modules['dbus_fast'] = None; from snapsafe_rt.cli import main; sys.exit(main.main(['dbus']))",
         status=78,
         stream="stderr",
     )

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from snapsafe_rt import cli, demo, demo_program
+from snapsafe_rt.cli import demo, demo_program, main
 
 from ..conftest import PACKAGE
 
@@ -77,9 +77,9 @@ def test_it_fails_where_protection_is_taken_out(run_demo, tmp_path):
     broken.mkdir()
     script = f"""
 import sys
-from snapsafe_rt import cli, demo
+from snapsafe_rt.cli import main, demo
 demo.activation_folder = lambda: {str(broken)!r}
-sys.exit(cli.main(["demo", "--clones", "4"]))
+sys.exit(main.main(["demo", "--clones", "4"]))
 """
     (broken / "sitecustomize.py").write_text(
         "import os\nif os.environ.get('SNAPSAFE') != '0':\n"
@@ -101,7 +101,7 @@ def test_a_run_that_was_not_protected_is_not_called_protected(run_demo, tmp_path
     monkeypatch.setattr(demo, "activation_folder", lambda: str(tmp_path))
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo", "--clones", "2"]) == 1
+    assert main.main(["demo", "--clones", "2"]) == 1
     assert "the run with protection had none: activate() was not called" in capsys.readouterr().err
 
 
@@ -132,7 +132,7 @@ def test_the_verdict(monkeypatch, capsys, isolation, root, without, protected, c
     phases = phase(isolation, row=(root, without)), phase(isolation, row=(root, protected))
     monkeypatch.setattr(demo, "_phases", lambda count: phases)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
-    assert cli.main(["demo"]) == code
+    assert main.main(["demo"]) == code
     shown = capsys.readouterr().out
     assert re.search(rf"^row .*{re.escape(verdict)}$", shown, re.MULTILINE), shown
     assert ("FAILED" in shown) == bool(code)
@@ -176,7 +176,7 @@ def test_modules_in_the_current_folder_are_not_the_demos(run_demo, tmp_path):
 def test_without_a_folder_for_the_source_it_says_which_it_needs(monkeypatch, capsys):
     monkeypatch.setattr(demo, "private_folders", list)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
-    assert cli.main(["demo"]) == 1
+    assert main.main(["demo"]) == 1
     assert "tmpfs" in capsys.readouterr().err
 
 

@@ -109,7 +109,7 @@ def test_an_error_stops_no_other_callback_and_reaches_check(run_python, source_f
     script = (
         STAGE
         + f"""
-    from snapsafe_rt.groups import BaseExceptionGroup
+    from snapsafe_rt.errors import BaseExceptionGroup
     error = {error}
     def fails(): raise error
     for callback in (note("a"), fails, note("b"), fails):
@@ -160,8 +160,8 @@ def test_before_a_snapshot_the_last_registered_is_first(run_python, source_file)
     script = (
         STAGE
         + """
-    from snapsafe_rt.callbacks import run_before
-    from snapsafe_rt.groups import ExceptionGroup
+    from snapsafe_rt.restore.callbacks import run_before
+    from snapsafe_rt.errors import ExceptionGroup
     def fails(): raise ValueError("no")
     a, b, after = note("a"), note("b"), note("after")
     snapsafe_rt.register_before_snapshot(a, 1)

@@ -6,7 +6,7 @@ STAGE = """
     import asyncio, os, sys, threading, time
     import snapsafe_rt
     from restored import WATCHED, restore, settle, threads, until
-    from snapsafe_rt.groups import BaseExceptionGroup
+    from snapsafe_rt.errors import BaseExceptionGroup
     from stage import bump
     register, calls = snapsafe_rt.register_after_restore, []
     if os.environ["LOOP"] == "uvloop":
@@ -161,7 +161,7 @@ def test_a_loop_that_is_closed_ends_its_registrations(run):
     async def main(): register(lambda: calls.append("never"))
     for _ in range(100): go(main())
     register(lambda: calls.append("once"))
-    assert len(snapsafe_rt.callbacks.after) <= 2
+    assert len(snapsafe_rt.restore.callbacks.after) <= 2
     assert restore() == [] and calls == ["once"], calls
     assert restore() == [] and calls == ["once"] * 2
     """)
@@ -289,7 +289,7 @@ def test_a_loop_that_ends_with_its_event_half_done_leaves_the_turn_free(run):
     sys.unraisablehook = lambda args: None
     if os.environ["LOOP"] == "uvloop": asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(main())
-    assert until(lambda: not snapsafe_rt.events.barrier.taken)
+    assert until(lambda: not snapsafe_rt.restore.events.barrier.taken)
     snapsafe_rt.unregister(hangs)
     register(calls.append, 2)
     bump()

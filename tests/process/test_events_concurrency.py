@@ -87,7 +87,7 @@ def test_a_callback_raises_and_the_program_lives(run, error):
 
 def test_one_that_hangs_is_named_and_its_outcome_is_got_later(run):
     run("""
-    from snapsafe_rt.groups import ExceptionGroup
+    from snapsafe_rt.errors import ExceptionGroup
     go, inside = threading.Event(), threading.Event()
     @register
     def sleepyhead():
@@ -292,7 +292,7 @@ def test_eight_threads_check_while_the_source_moves(run):
     def first():
         running.append(threading.get_ident())
         assert len(running) == 1, running
-        begun.append(snapsafe_rt.events.barrier.event.epoch)
+        begun.append(snapsafe_rt.restore.events.barrier.event.epoch)
         time.sleep(0.0005)
     def last():
         complete.add(begun[-1])
@@ -339,7 +339,7 @@ def test_a_signals_handler_that_raises_never_leaves_the_turn_taken(run_alone):
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except BaseException:
             booms += 1
-        assert not snapsafe_rt.events.barrier.taken
+        assert not snapsafe_rt.restore.events.barrier.taken
     assert booms > 100 and calls, (booms, len(calls))
     """)
 

@@ -99,7 +99,7 @@ def test_a_callback_forks(run, leaves):
     errors = restore()
     if os.getpid() != parent:
         # The child of a callback in check() comes back here; the event that its parent was at is pending.
-        assert calls == [] and snapsafe_rt.events.pending(), calls
+        assert calls == [] and snapsafe_rt.restore.events.pending(), calls
         assert snapsafe_rt.check() == 1 and calls == ["first", "forks", "last"], calls
         os._exit(5)
     assert errors == [] and calls == ["first", "forks", "last"], (errors, calls)

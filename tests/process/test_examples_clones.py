@@ -82,7 +82,7 @@ HTTPS = """
     import json, ssl, socket, sys, tempfile, threading
     sys.path.insert(0, sys.argv[2])
     import https_server
-    from snapsafe_rt.publish import FileSource
+    from snapsafe_rt.source.vmclock_file import FileSource
     from snapsafe_rt.testing.clones import run_clones
 
     def prepare():

@@ -130,7 +130,7 @@ def test_edits_are_never_lost(snapsafe, venv):
 
 
 def test_an_older_versions_files_are_replaced_and_removed(snapsafe, venv):
-    from snapsafe_rt.installation import signed
+    from snapsafe_rt.cli.installation import signed
 
     folder = site_packages(venv)
     (folder / "_snapsafe_start.py").write_bytes(signed("raise SystemExit('an older one')\n"))
@@ -320,8 +320,8 @@ def test_the_kept_one_raises(snapsafe, own_python, tmp_path):
 def test_two_of_ours_do_not_call_each_other_for_ever(snapsafe, own_python, source_file):
     snapsafe("install", "--python", own_python, "--stdlib")
     snapsafe("install", "--python", own_python)
-    script = ACTIVE + "; import snapsafe_rt; print(len(snapsafe_rt.status().candidates), sum(type(f).__module__ == "
-    script += "'snapsafe_rt.imports' or getattr(f, '__module__', '') == 'snapsafe_rt.imports' for f in sys.meta_path))"
+    script = ACTIVE + "; import snapsafe_rt; print(len(snapsafe_rt.status().candidates), sum("
+    script += "'guards.imports' in type(f).__module__ + getattr(f, '__module__', '') for f in sys.meta_path))"
     said = start(own_python, script=script, PYTHONPATH=f"{FOLDER}:{FOLDER}", **source_file.env)
     assert said == "True\n1 1"
 
@@ -337,7 +337,8 @@ def test_a_start_activates_once(snapsafe, venv, options):
     counts.unlink()
     snapsafe("install", *options, python=venv, path="")
     script = (
-        ACTIVE + "; print([getattr(finder, '__module__', '') for finder in sys.meta_path].count('snapsafe_rt.imports'))"
+        ACTIVE
+        + "; print([getattr(finder, '__module__', '') for finder in sys.meta_path].count('snapsafe_rt.guards.imports'))"
     )
     assert start(venv, "-W", "error", script=script) == "True\n1"
 
@@ -363,7 +364,7 @@ def test_a_users_own_packages(snapsafe, tmp_path, own_python):
 @pytest.mark.parametrize("debian", [True, False])
 def test_the_folder_that_site_looks_in(tmp_path, debian):
     """Debian's reads dist-packages only, all others site-packages only; both may lie below one prefix."""
-    from snapsafe_rt.installation import of_prefix
+    from snapsafe_rt.cli.installation import of_prefix
 
     library = tmp_path / "lib" / "python3.11"
     for name in ("site-packages", "dist-packages"):
@@ -380,7 +381,7 @@ def test_the_folder_that_site_looks_in(tmp_path, debian):
 
 def test_other_interpreters_are_named(snapsafe, venv, tmp_path):
     """Those on PATH, of pyenv and of uv; not scripts such as pyenv's shims, and nobody twice."""
-    from snapsafe_rt.installation import of_python, others
+    from snapsafe_rt.cli.installation import of_python, others
 
     program = shutil.which("true")
     for place in ("path", "pyenv/versions/3.99.1/bin", "uv/cpython-3.98/bin"):

@@ -6,8 +6,8 @@ import textwrap
 
 import pytest
 
-from snapsafe_rt import outside, patches
-from snapsafe_rt.patches import libraries
+from snapsafe_rt.guards import libraries, table
+from snapsafe_rt.report import remote
 
 from .test_record import rows
 
@@ -17,7 +17,7 @@ HEAD = """
 import sys
 sys.argv[1:2] = sys.argv[1:2] or [""]
 from drawing import distinct
-from snapsafe_rt import patches
+from snapsafe_rt.guards import table
 CLONES = 20
 
 def renewed(draw, thread=False):
@@ -26,11 +26,11 @@ def renewed(draw, thread=False):
         import threading
         failed = []
         if thread:
-            one = threading.Thread(target=lambda: failed.extend(patches.refresh()))
+            one = threading.Thread(target=lambda: failed.extend(table.refresh()))
             one.start()
             one.join()
         else:
-            failed += patches.refresh()
+            failed += table.refresh()
         assert not failed, failed
         return draw()
     return then
@@ -93,8 +93,8 @@ def test_repeats_without_the_event(run_python, source_file, case):
 
 
 def _shares_libcrypto(run_python):
-    text = "import snapsafe_rt, cryptography.hazmat.bindings._rust\nfrom snapsafe_rt import patches\n"
-    return "guarded" in run_python(text + "print(patches.room('cryptography').protection())")
+    text = "import snapsafe_rt, cryptography.hazmat.bindings._rust\nfrom snapsafe_rt.guards import table\n"
+    return "guarded" in run_python(text + "print(table.room('cryptography').protection())")
 
 
 def test_two_threads_of_a_clone_do_not_repeat_each_other(run_python, source_file):
@@ -104,7 +104,7 @@ def test_two_threads_of_a_clone_do_not_repeat_each_other(run_python, source_file
     tail = """
     from drawing import in_thread
     def both():
-        assert not patches.refresh()
+        assert not table.refresh()
         drawn = {draw(), in_thread(draw), draw(), in_thread(draw)}
         assert len(drawn) == 4
         return b"".join(sorted(drawn))
@@ -121,7 +121,7 @@ def test_its_row_is_worth_what_a_watcher_makes_it(living, source_file, library, 
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     one = living(env={**source_file.env, "SNAPSAFE_WATCH": watch}, options=["-W", "ignore"])
-    assert rows(outside.inspect(one.pid))[library] == "not loaded"
+    assert rows(remote.inspect(one.pid))[library] == "not loaded"
     one(textwrap.dedent(DRAWS[library][next(iter(DRAWS[library]))]))
     level = one(f"""
 import snapsafe_rt
@@ -129,11 +129,11 @@ answer = next(row.protection for row in snapsafe_rt.status().rows if row.name ==
 """)
     if level == "guarded":
         pytest.skip("it uses the system's libcrypto")
-    found = outside.inspect(one.pid)
+    found = remote.inspect(one.pid)
     assert level == rows(found)[library] == ("refreshed" if watch == "1" else "unprotected")
     assert found.protected == (watch == "1")
-    one("from snapsafe_rt import patches; snapsafe_rt.deactivate()")
-    assert one("answer = patches.refreshers()") == []
+    one("from snapsafe_rt.guards import table; snapsafe_rt.deactivate()")
+    assert one("answer = table.refreshers()") == []
 
 
 def test_its_restore_is_seen_by_the_watcher(run_python, source_file):
@@ -169,15 +169,15 @@ def test_one_that_fails_does_not_stop_the_others(run_python, source_file):
         pytest.skip("bson is not installed")
     script = """
     import bson.objectid
-    from snapsafe_rt import patches
-    room = patches.room("bson")
+    from snapsafe_rt.guards import table
+    room = table.room("bson")
     old = room.refresh
     def refresh():
         old()
         raise ValueError("no")
     room.refresh = refresh
     before = bson.objectid.ObjectId().binary[4:9]
-    failed = patches.refresh()
+    failed = table.refresh()
     assert [str(error) for error in failed] == ["no"], failed
     assert bson.objectid.ObjectId().binary[4:9] != before
     """
@@ -188,14 +188,14 @@ def test_one_that_fails_does_not_stop_the_others(run_python, source_file):
 
 
 def test_the_two_tables_agree():
-    assert set(libraries.TABLE) == patches.LIBRARIES
-    assert not patches.LIBRARIES & set(patches.TRIGGERS)
+    assert set(libraries.TABLE) == table.LIBRARIES
+    assert not table.LIBRARIES & set(table.TRIGGERS)
     names = [library.name for library in libraries.TABLE.values()]
     assert len(set(names)) == len(names)
-    assert not set(names) & set(patches.TABLE)
+    assert not set(names) & set(table.TABLE)
 
 
-@pytest.mark.parametrize("module", sorted(patches.LIBRARIES))
+@pytest.mark.parametrize("module", sorted(table.LIBRARIES))
 def test_a_loaded_library_is_named(living, source_file, tmp_path, module):
     """By status() within and by `status --pid`, loaded before activation or after it."""
     *folders, name = module.split(".")
@@ -207,11 +207,11 @@ def test_a_loaded_library_is_named(living, source_file, tmp_path, module):
     (folder / f"{name}.py").write_text("")
     one = living(env=source_file.env)
     one(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import snapsafe_rt")
-    assert outside.inspect(one.pid).protected
+    assert remote.inspect(one.pid).protected
     one(f"import {module}")
     title = libraries.TABLE[module].name
     for _ in range(2):
-        found = outside.inspect(one.pid)
+        found = remote.inspect(one.pid)
         assert found.unprotected == [title]
         assert not found.protected
         assert one("answer = snapsafe_rt.status().unprotected") == [title]
@@ -219,7 +219,7 @@ def test_a_loaded_library_is_named(living, source_file, tmp_path, module):
         one("snapsafe_rt.deactivate(); snapsafe_rt.activate()")
     assert libraries.TABLE[module].note in {row.note for row in found.rows}
     one(f"del sys.modules[{module!r}]; snapsafe_rt.status()")
-    assert outside.inspect(one.pid).protected
+    assert remote.inspect(one.pid).protected
 
 
 REAL = {
@@ -272,7 +272,9 @@ def test_the_way_out_that_the_row_names(run_python, source_file, library):
 def test_unrelated_imports_pay_nothing(run_python, source_file):
     script = """
     import json, csv, xml.dom.minidom, sys
-    assert "snapsafe_rt.patches.libraries" not in sys.modules
-    assert not any(name.startswith("snapsafe_rt.patches.") for name in sys.modules), sys.modules
+    assert "snapsafe_rt.guards.libraries" not in sys.modules
+    assert {name for name in sys.modules if name.startswith("snapsafe_rt.guards.")} <= {
+        "snapsafe_rt.guards.table", "snapsafe_rt.guards.imports"
+    }, sys.modules
     """
     run_python(script, env=source_file.env, dev=False)

@@ -68,9 +68,9 @@ def test_what_nobody_registers_costs_nothing(lab, run_python):
         return until(lambda: descriptors() == before[0])
     snapsafe_rt.register_after_restore(print)
     assert as_before(), descriptors()
-    assert not {"snapsafe_rt.lifecycle", "snapsafe_rt.announcing", "json", "jeepney"} & set(sys.modules)
+    assert not {"snapsafe_rt.snapshot.lifecycle", "json", "jeepney"} & set(sys.modules)
     snapsafe_rt.register_before_snapshot(print)
-    assert "snapsafe_rt.lifecycle" in sys.modules and as_before(), descriptors()
+    assert "snapsafe_rt.snapshot.lifecycle" in sys.modules and as_before(), descriptors()
     """,
         env=lab.env,
     )
@@ -148,7 +148,7 @@ def test_it_runs_again_when_what_was_done_is_undone_and_not_before(lab):
 sys.unraisablehook = lambda args: None
 pair("a")
 pair("b", ValueError())
-from snapsafe_rt import lifecycle as room
+from snapsafe_rt.snapshot import lifecycle as room
 undo = room._undo
 room._undo = lambda snapshot: (time.sleep(0.3), undo(snapshot))
 locked()""")
@@ -160,7 +160,7 @@ locked()""")
 def test_who_saw_the_end_of_one_snapshot_does_not_end_the_next(lab):
     one = lab.program("""
 pair("a")
-from snapsafe_rt import lifecycle as room
+from snapsafe_rt.snapshot import lifecycle as room
 runner, saw, go, looked = [], threading.Event(), threading.Event(), threading.Event()
 snapsafe_rt.register_before_snapshot(lambda: runner or runner.append(threading.get_ident()))
 still_on, look = type(room._announcer).still_on, room._look
@@ -241,7 +241,7 @@ def test_a_manager_that_is_killed_while_all_stand_still(bare):
     assert after(one) == ["before a", "original a"]
     bare.manager.close()
     bare.start(options=("--quiesced-max", "0.3"))
-    one("locked(); announcing.GRACE_SECONDS = 0.2")
+    one("locked(); announcers.GRACE_SECONDS = 0.2")
     bare.quiesce()
     bare.manager.close()
     assert one("phase('running'); answer = taken()") == ["before a", "original a"]
@@ -429,28 +429,28 @@ def turn(seconds): gevent.sleep(seconds)
 
 
 def test_status_from_outside_tells_the_lock_and_the_last_snapshot(lab):
-    from snapsafe_rt import outside
+    from snapsafe_rt.report import remote
 
     one = lab.program("pair('a'); locked()")
-    told = outside.inspect(one.pid).lifecycle
+    told = remote.inspect(one.pid).lifecycle
     assert told["lock"], told
     assert told["kind"] == "snapsafe", told
     assert told["last_snapshot"] is None, told
     assert not told["reason"], told
     lab.quiesce()
     one("phase('quiesced')")
-    told = outside.inspect(one.pid).lifecycle
+    told = remote.inspect(one.pid).lifecycle
     assert not told["lock"], told
     assert told["phase"] == "quiesced", told
     assert told["last_snapshot"]["ended"] is None, told
     lab.call("Unquiesce")
     after(one)
-    told = outside.inspect(one.pid).lifecycle
+    told = remote.inspect(one.pid).lifecycle
     assert told["lock"], told
     assert told["last_snapshot"]["came_of"] == "original", told
     os.kill(lab.manager.pid, 9)
     one("assert until(lambda: not lifecycle()['lock'])")
-    assert not outside.inspect(one.pid).lifecycle["lock"]
+    assert not remote.inspect(one.pid).lifecycle["lock"]
 
 
 def test_what_only_the_event_renews_does_not_wait_for_the_end(lab):

@@ -137,7 +137,8 @@ CLONES = """
 import sys
 import snapsafe_rt
 from announced import *
-from snapsafe_rt import entropy, publish
+from snapsafe_rt import entropy
+from snapsafe_rt.source import vmclock_file
 from snapsafe_rt.core import native
 from snapsafe_rt.testing.clones import run_clones
 
@@ -158,17 +159,17 @@ def prepare():
         phase("quiesced")
         assert taken() == ["before a"]
         # In a clone of a process the calling thread alone goes on, and here nothing may wait for another one.
-        from snapsafe_rt import watching
+        from snapsafe_rt.restore import watcher
         assert native.wait_quiet(10000)  # what ran the callbacks goes on looking where no thread is left to do it
-        watching._ended = True  # what has begun since starts none
+        watcher._ended = True  # what has begun since starts none
         native.plan_watching([], False, None)
         assert native.wait_quiet(10000)
-        watching._planned, watching._ended = watching._NOTHING, False
+        watcher._planned, watcher._ended = watcher._NOTHING, False
         ask("Unquiesce")
 
 def body(number):
     if REGISTERED:
-        from snapsafe_rt import lifecycle
+        from snapsafe_rt.snapshot import lifecycle
         lifecycle.woken(True)
         expected = ["clone a", "renewed"] if MOVED else ["original a"]
         assert calls == expected, calls
@@ -178,7 +179,7 @@ def body(number):
         assert snapsafe_rt.epoch() == MOVED
     return KEPT["id"]
 
-clones = run_clones(COUNT, body, prepare=prepare, source=publish.FileSource(published) if MOVED else None)
+clones = run_clones(COUNT, body, prepare=prepare, source=vmclock_file.FileSource(published) if MOVED else None)
 print(len(set(clones)))
 """
 

@@ -70,7 +70,7 @@ def test_a_socket_without_the_file_beside_it(lab):
     assert one("answer = taken()") == []
     lab.call("Unquiesce")
     link.with_name("elsewhere.state").symlink_to(f"{lab.manager.socket}.state")
-    one("snapsafe_rt.unregister(print); from snapsafe_rt import watching; watching.update(); locked()")
+    one("snapsafe_rt.unregister(print); from snapsafe_rt.restore import watcher; watcher.update(); locked()")
 
 
 def test_no_room_for_the_word_that_all_are_ready(lab):
@@ -121,7 +121,7 @@ def test_a_manager_whose_stderr_nobody_reads_any_more(bare):
 )
 def test_whatever_the_state_file_says_nobody_waits_for_ever(lab, text):
     one = lab.program("""
-announcing.GRACE_SECONDS = announcing.QUIESCING_SECONDS = 0.2
+announcers.GRACE_SECONDS = announcers.QUIESCING_SECONDS = 0.2
 sys.unraisablehook = lambda args: raised.append(repr(args.exc_value))
 raised = []
 pair("a")
@@ -165,13 +165,13 @@ forks = threading.Thread(target=fork)""")
         "subprocess.run(['true'], preexec_fn=os.getpid, check=True)",
         "snapsafe_rt.status(); os.closerange(3, 256)",
         "resource.setrlimit(resource.RLIMIT_NOFILE, (0, 256))",
-        "lab = Manager(sources.MANAGER).call('Describe')",
+        "lab = Manager(selection.MANAGER).call('Describe')",
     ],
 )
 def test_whatever_a_callback_does_the_program_goes_on(lab, odd):
     one = lab.program(f"""
 import resource, subprocess
-from snapsafe_rt import sources
+from snapsafe_rt.source import selection
 from snapsafe_rt.manager.client import Manager
 def odd():
     {odd}

@@ -125,11 +125,11 @@ if child == 0:
 
 
 def test_idle_means_no_wakeup_and_status_tells_from_outside(logind, program):
-    from snapsafe_rt import outside
+    from snapsafe_rt.report import remote
 
     logind.start()
     one = program("pair('a'); locked(); assert until(lambda: snapsafe_rt.status().watching['how'] == 'inotify')")
-    told = outside.inspect(one.pid).lifecycle
+    told = remote.inspect(one.pid).lifecycle
     assert told["lock"], told
     assert told["kind"] == "logind", told
     assert not told["reason"], told

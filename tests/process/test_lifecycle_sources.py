@@ -39,7 +39,7 @@ answer = {"source": source and source["source"], "synchronous": bool(source and 
 
 
 def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
-    from snapsafe_rt import outside
+    from snapsafe_rt.report import remote
 
     one = device.program("import uuid; pair('a'); locked(); uuid.uuid4()")
     before = one(PICTURE)
@@ -56,7 +56,7 @@ def test_a_device_is_let_go_of_and_the_file_watched_instead(device):
     assert still["fence"] != "down"
     assert still["epoch"] == 0
     assert not mapped(one, device.device.path)
-    seen = outside.inspect(one.pid)
+    seen = remote.inspect(one.pid)
     assert seen.source["source"] == still["source"]
     assert not seen.source["synchronous"]
     assert seen.fence["state"] == still["fence"]
@@ -73,15 +73,15 @@ def test_nothing_that_is_drawn_while_a_device_is_let_go_of_is_left_in_the_pool(d
     """It would be in every process that CRIU makes of it."""
     one = device.program("""
 import uuid
-from snapsafe_rt import sources
+from snapsafe_rt.source import selection
 pair("a")
 locked()
-why_kept = sources.Candidate.why_kept
+why_kept = selection.Candidate.why_kept
 def meanwhile(candidate):  # opens a file: others run
     uuid.uuid4()
     assert native.pool_left()
     return why_kept(candidate)
-sources.Candidate.why_kept = meanwhile""")
+selection.Candidate.why_kept = meanwhile""")
     device.quiesce(dump=True)
     one("phase('quiesced')")
     assert not one(PICTURE)["pool"]
@@ -184,7 +184,7 @@ interpreters.run_string(other, "import snapsafe_rt; snapsafe_rt.activate(); snap
 
 
 def test_without_a_file_it_says_that_it_is_not_protected(device):
-    from snapsafe_rt import outside
+    from snapsafe_rt.report import remote
 
     one = device.program("pair('a'); locked()", env={"SNAPSAFE_SOURCES": device.device.uri})
     device.quiesce(dump=True)
@@ -194,7 +194,7 @@ def test_without_a_file_it_says_that_it_is_not_protected(device):
     assert not still["protected"]
     assert still["fence"] != "down"
     assert any("let go of" in problem for problem in still["problems"]), still
-    seen = outside.inspect(one.pid)
+    seen = remote.inspect(one.pid)
     assert seen.source is None
     assert not seen.protected
     assert any("let go of" in problem for problem in seen.problems)

@@ -81,7 +81,9 @@ def program(living, machine, under=(), seconds=20):
     """Activated; a manager that is not given the CPU for a while is not one that hangs."""
     under = under or machine.inside.under
     one = living(env={**machine.env, "SNAPSAFE_SOURCES": DEFAULT}, under=under, activated=False, options=OPTIONS)
-    one(f"from snapsafe_rt import lent; lent.SECONDS = {seconds}; import snapsafe_rt; snapsafe_rt.activate()")
+    one(
+        f"from snapsafe_rt.source import passed; passed.SECONDS = {seconds}; import snapsafe_rt; snapsafe_rt.activate()"
+    )
     return one
 
 
@@ -242,21 +244,21 @@ def test_a_manager_that_hangs(machine, living):
     one("""
 import time
 from snapsafe_rt import activation
-ask, asked = lent._ask, []
+ask, asked = passed._ask, []
 def timed(received):
     began = time.monotonic()
     try: return ask(received)
     finally: asked.append(time.monotonic() - began)
-lent._ask = timed
+passed._ask = timed
 def look(seconds):  # that much later
-    lent._again_at -= seconds
+    passed._again_at -= seconds
     activation.probe(now=True)
     return len(asked)
 """)
     assert one("answer = look(0), look(3), look(50), look(10)") == [0, 1, 1, 2]
     assert all(0.15 < seconds < 5 for seconds in one("answer = asked"))
     os.kill(manager.pid, 18)
-    assert one("lent.SECONDS = 20; answer = look(60), snapsafe_rt.status().source['via']") == [3, "the manager"]
+    assert one("passed.SECONDS = 20; answer = look(60), snapsafe_rt.status().source['via']") == [3, "the manager"]
 
 
 def test_in_a_user_namespace(machine, living):
@@ -341,5 +343,5 @@ def test_of_another_user_it_is_not_believed(machine, living, shm_path):
 
 def test_no_socket_costs_nothing(machine, run_python):
     """Nothing is imported for it, and the path is looked at once."""
-    script = "import sys; print(sorted({'_socket', 'socket', 'json', 'snapsafe_rt.lent'} & set(sys.modules)))"
+    script = "import sys; print(sorted({'_socket', 'socket', 'json', 'snapsafe_rt.source.passed'} & set(sys.modules)))"
     assert run_python(script, env={"SNAPSAFE_SOURCES": "vmclock:/dev/nowhere/vmclock0"}, dev=False) == "[]\n"

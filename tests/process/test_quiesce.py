@@ -260,14 +260,14 @@ def test_sigterm_as_the_program_is_started(manager, when):
     """Neither lost nor the end of `inhibit` alone, which would leave the program without its lock."""
     script = f"""
 import os, signal, subprocess, sys
-from snapsafe_rt import cli
+from snapsafe_rt.cli import main
 class Popen(subprocess.Popen):
     def __init__(self, *args):
         if {when!r} == "before": os.kill(os.getpid(), signal.SIGTERM)
         super().__init__(*args)
         if {when!r} == "after": os.kill(os.getpid(), signal.SIGTERM)
 subprocess.Popen = Popen
-sys.exit(cli.main())"""
+sys.exit(main.main())"""
     arguments = ["inhibit", "--socket", manager.socket, "sleep", "60"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], env=ENVIRONMENT, check=False, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from snapsafe_rt import outside, patches, procfs
+from snapsafe_rt.guards import table
+from snapsafe_rt.report import procfs, remote
 
 POKE = """
 def poke(offset, value, size=4):
@@ -38,22 +39,22 @@ def test_what_changes_is_seen_without_the_process_running(living, source_file):
     """Nothing is written for it: the words are the guards' own."""
     one = living(env=source_file.env)
     one("import random; kept = random.Random(7); kept.random(); random.random()")
-    before = outside.inspect(one.pid)
+    before = remote.inspect(one.pid)
     assert (before.epoch, before.restores["count"], before.kept) == (0, 0, 0)
     assert before.protected
     assert before.source["value"] == 1
     source_file.bump(41)
-    moved = outside.inspect(one.pid)
+    moved = remote.inspect(one.pid)
     assert (moved.epoch, moved.source["value"]) == (0, 41)  # it has not drawn yet
     began = time.time()
     one("random.random(); kept.random()")
-    after = outside.inspect(one.pid)
+    after = remote.inspect(one.pid)
     assert (after.epoch, after.restores["count"], after.restores["last_cause"]) == (1, 1, "generation")
     assert began - 1 < after.restores["last_time"] < time.time() + 1
     assert after.kept == 1
     assert after.written == before.written
     inside = one("import snapsafe_rt; answer = snapsafe_rt.status().as_dict()")
-    told = outside.inspect(one.pid).as_dict()
+    told = remote.inspect(one.pid).as_dict()
     for key in set(inside) - {"source", "fence", "subsystems", "watching"}:
         assert told[key] == inside[key], key
     for key in set(inside["source"]) - {"check_ns"}:
@@ -65,7 +66,7 @@ def test_what_changes_is_seen_without_the_process_running(living, source_file):
 @pytest.mark.parametrize("seeded", ["keep", "reseed"])
 def test_settings_that_matter(living, source_file, seeded):
     one = living(env={**source_file.env, "SNAPSAFE_SEEDED": seeded})
-    assert outside.inspect(one.pid).settings.get("SNAPSAFE_SEEDED", "keep") == seeded
+    assert remote.inspect(one.pid).settings.get("SNAPSAFE_SEEDED", "keep") == seeded
 
 
 def test_a_forked_childs_record_is_its_own(living, source_file):
@@ -82,25 +83,25 @@ if answer == 0:
 """)
     source_file.bump()
     one("os.write(down[1], b'd'); os.read(up[0], 1)")
-    assert outside.inspect(child).epoch == 1
-    assert outside.inspect(one.pid).epoch == 0
+    assert remote.inspect(child).epoch == 1
+    assert remote.inspect(one.pid).epoch == 0
     one("import snapsafe_rt; snapsafe_rt.deactivate()")
-    assert not outside.inspect(one.pid).active
-    assert outside.inspect(child).protected
+    assert not remote.inspect(one.pid).active
+    assert remote.inspect(child).protected
     for pid in (child, one.pid):
-        mapping = next(m for m in procfs.mappings(pid) if m.path == outside.MAPPING)
+        mapping = next(m for m in procfs.mappings(pid) if m.path == remote.MAPPING)
         memory = procfs.Memory(pid)
-        assert outside.Record(memory, mapping.start).pid == pid
+        assert remote.Record(memory, mapping.start).pid == pid
         memory.close()
     one("os.write(down[1], b'q'); os.waitpid(-1, 0)")
     with pytest.raises(procfs.Gone):
-        outside.inspect(child)
+        remote.inspect(child)
 
 
 def test_watcher_and_callbacks(living, source_file):
     """A thread does not survive a fork that Python knows nothing of; nor may the word that says so."""
     one = living(env=source_file.env)
-    assert (outside.inspect(one.pid).watching["how"], outside.inspect(one.pid).callbacks) == ("off", 0)
+    assert (remote.inspect(one.pid).watching["how"], remote.inspect(one.pid).callbacks) == ("off", 0)
     child = one("""
 import ctypes, os, snapsafe_rt
 from snapsafe_rt.core import native
@@ -113,7 +114,7 @@ if answer == 0:
     os.read(down[0], 1)
     os._exit(0)
 """)
-    found = [outside.inspect(pid) for pid in (one.pid, child)]
+    found = [remote.inspect(pid) for pid in (one.pid, child)]
     one("os.write(down[1], b'q'); os.waitpid(-1, 0)")
     assert [status.watching["how"] for status in found] == ["inotify", "off"]
     assert [status.callbacks for status in found] == [1, 1]
@@ -123,7 +124,7 @@ def test_exec_leaves_none(living, source_file):
     one = living(env=source_file.env)
     one.say("import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-c', 'print(0, flush=True); input()'])")
     assert one.hear() == 0
-    status = outside.inspect(one.pid)
+    status = remote.inspect(one.pid)
     assert not status.active
     assert not status.recorded
     assert "not activated" in status.why_not
@@ -140,7 +141,7 @@ def test_a_process_that_executes_itself_all_the_time(living, source_file):
     while seen < {True, False}:
         assert time.monotonic() < until
         try:
-            status = outside.inspect(one.pid)
+            status = remote.inspect(one.pid)
         except procfs.Gone:  # another program each of five times
             continue
         seen.add(status.recorded)
@@ -155,7 +156,7 @@ def test_many_processes(living, source_file):
     source_file.bump()
     for number, one in enumerate(all_of_them):
         one("import random\nfrom snapsafe_rt.core import native\nrandom.random()" + "\nnative.advance()" * number)
-    assert [outside.inspect(one.pid).epoch for one in all_of_them] == list(range(1, 9))
+    assert [remote.inspect(one.pid).epoch for one in all_of_them] == list(range(1, 9))
 
 
 # ---- torn ----
@@ -164,7 +165,7 @@ STORM = (
     POKE
     + """
 import threading, snapsafe_rt
-from snapsafe_rt import record
+from snapsafe_rt.report import page
 from snapsafe_rt.core import native
 from snapsafe_rt.activation import state
 
@@ -174,7 +175,7 @@ def storm():
         native.advance()
         number += 1
         if number % 4 == 0:
-            record.event(number, "notified", 1.0, 2.0, number, ["x" * (number % 300)] * (number % 9))
+            page.event(number, "notified", 1.0, 2.0, number, ["x" * (number % 300)] * (number % 9))
 
 going = True
 thread = threading.Thread(target=storm)
@@ -184,8 +185,8 @@ thread.start()
 
 
 def record_of(pid):
-    mapping = next(m for m in procfs.mappings(pid) if m.path == outside.MAPPING)
-    return outside.Record(procfs.Memory(pid), mapping.start)
+    mapping = next(m for m in procfs.mappings(pid) if m.path == remote.MAPPING)
+    return remote.Record(procfs.Memory(pid), mapping.start)
 
 
 def test_no_reading_is_torn_while_restores_storm(living, source_file):
@@ -200,7 +201,7 @@ def test_no_reading_is_torn_while_restores_storm(living, source_file):
         assert words.epoch == words.restores >= last
         last = words.epoch
         lines = record.lines()
-        assert [line[0] for line in lines].count("row") == len(patches.TABLE)
+        assert [line[0] for line in lines].count("row") == len(table.TABLE)
         for line in lines:
             if line[0] == "event":
                 event = int(line[1])
@@ -223,7 +224,7 @@ def test_no_reading_is_torn_while_restores_storm(living, source_file):
 def test_a_process_that_was_stopped_in_the_middle(living, source_file, offset, said):
     """The wait for a whole record is bounded, and what there is then is no protection."""
     one = living(env=source_file.env)
-    assert outside.inspect(one.pid).protected
+    assert remote.inspect(one.pid).protected
     if offset is None:
         record = record_of(one.pid)
         cold = record.cold
@@ -232,7 +233,7 @@ def test_a_process_that_was_stopped_in_the_middle(living, source_file, offset, s
     else:
         one(POKE + f"poke({offset}, 77)")
     began = time.monotonic()
-    status = outside.inspect(one.pid)
+    status = remote.inspect(one.pid)
     assert time.monotonic() - began < 5
     assert any(said in problem for problem in status.problems), status.problems
     assert not status.protected
@@ -244,19 +245,19 @@ def test_a_process_that_was_stopped_in_the_middle(living, source_file, offset, s
 def test_deactivated(living, source_file):
     one = living(env=source_file.env)
     one("import random, snapsafe_rt; snapsafe_rt.deactivate()")
-    status = outside.inspect(one.pid)
+    status = remote.inspect(one.pid)
     assert status.recorded
     assert not status.active
     assert not status.protected
     assert status.why_not == "deactivate() was called"
     one("snapsafe_rt.activate()")
-    assert outside.inspect(one.pid).protected
+    assert remote.inspect(one.pid).protected
 
 
 @pytest.mark.parametrize("switch", [{"SNAPSAFE": "0"}, {"SNAPSAFE_SOURCES": "", "PYTHONNOUSERSITE": "1"}])
 def test_switched_off_there_is_none(living, source_file, switch):
     one = living(env={**source_file.env, **switch}, activated="SNAPSAFE" in switch)
-    status = outside.inspect(one.pid)
+    status = remote.inspect(one.pid)
     assert not status.recorded
     assert "not activated" in status.why_not
 
@@ -264,10 +265,10 @@ def test_switched_off_there_is_none(living, source_file, switch):
 def test_an_event_and_its_errors(living, source_file):
     one = living(env=source_file.env)
     one("""
-from snapsafe_rt import record
-record.event(3, "generation", 10.5, 11.5, 4, [ValueError("one\\ttwo\\nthree\\\\"), *map(str, range(9))])
+from snapsafe_rt.report import page
+page.event(3, "generation", 10.5, 11.5, 4, [ValueError("one\\ttwo\\nthree\\\\"), *map(str, range(9))])
 """)
-    status = outside.inspect(one.pid)
+    status = remote.inspect(one.pid)
     event = status.last_event
     assert event["errors"] == ["ValueError: one\ttwo\nthree\\", *map(str, range(7)), "2 more"]
     event.pop("errors")
@@ -278,12 +279,13 @@ record.event(3, "generation", 10.5, 11.5, 4, [ValueError("one\\ttwo\\nthree\\\\"
 def test_more_than_fits_is_no_protection(living, source_file):
     one = living(env=source_file.env)
     one("""
-from snapsafe_rt import activation, record
+from snapsafe_rt import activation
+from snapsafe_rt.report import page
 activation.state.problems.extend(["x" * 1000] * 40)
-record.write()
-answer = record.problem
+page.write()
+answer = page.problem
 """)
-    status = outside.inspect(one.pid)
+    status = remote.inspect(one.pid)
     assert "says more than fits" in next(row.note for row in status.rows if row.name == "record")
     assert not status.protected
 
@@ -292,15 +294,15 @@ def test_no_mapping_no_harm(run_python, source_file):
     """Where the kernel refuses one, here for want of descriptors, the program goes on and status() tells."""
     script = """
     import os, resource, sys
-    import snapsafe_rt, snapsafe_rt.report
-    from snapsafe_rt import record
+    import snapsafe_rt, snapsafe_rt.report.status
+    from snapsafe_rt.report import page
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-    record.write()
+    page.write()
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert "memfd_create" in record.problem, record.problem
+    assert "memfd_create" in page.problem, page.problem
     snapsafe_rt.activate(sys.argv[1])
-    assert not record.problem and snapsafe_rt.status().protected
+    assert not page.problem and snapsafe_rt.status().protected
     """
     run_python(script, source_file.uri, activated=False)
 
@@ -308,7 +310,7 @@ def test_no_mapping_no_harm(run_python, source_file):
 def test_a_subinterpreter_leaves_the_record_alone(living, source_file):
     one = living(env=source_file.env)
     one("import random")
-    before = outside.inspect(one.pid)
+    before = remote.inspect(one.pid)
     one("""
 try:
     import _interpreters
@@ -321,7 +323,7 @@ failure = _interpreters.run_string(inner, "import uuid, snapsafe_rt; assert snap
 assert failure is None, failure
 _interpreters.destroy(inner)
 """)
-    after = outside.inspect(one.pid)
+    after = remote.inspect(one.pid)
     assert after.written == before.written
     # Whether what another interpreter has loaded is patched, this one does not know: in an isolated one it is not.
     assert rows(after) == {**rows(before), "uuid": rows(after)["uuid"]}
@@ -332,7 +334,7 @@ def test_start_up_writes_it_once_and_imports_nothing_for_it(run_python, source_f
     script = """
     import sys
     ours = {name for name in sys.modules if name.startswith("snapsafe_rt")}
-    assert not {"snapsafe_rt.patches.os", "snapsafe_rt.patches.libraries", "snapsafe_rt.outside"} & ours, ours
+    assert not {"snapsafe_rt.guards.os", "snapsafe_rt.guards.libraries", "snapsafe_rt.report.remote"} & ours, ours
     """
     run_python(script, env=source_file.env, dev=False)
     names = "import sys; print(*({'json', 'struct', 're', 'threading', 'typing'} & set(sys.modules)))"

@@ -8,7 +8,8 @@ import pytest
 REMAP = """
     import ctypes, os, sys
     import snapsafe_rt
-    from snapsafe_rt import activation, publish
+    from snapsafe_rt import activation
+    from snapsafe_rt.source import vmclock_file
     from stage import bump
 
     path = sys.argv[1]
@@ -20,7 +21,7 @@ REMAP = """
     address = int(line.partition("-")[0], 16)
 
     os.unlink(path)
-    publish.create(path, generation=int(sys.argv[2]))
+    vmclock_file.create(path, generation=int(sys.argv[2]))
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
@@ -48,7 +49,7 @@ MANY = (
     for host in range(1, 41):
         kept.append(open(path))
         os.unlink(path)
-        publish.create(path)
+        vmclock_file.create(path)
         fd = os.open(path, os.O_RDONLY)
         assert libc.mmap(address, 4096, 1, 0x11, fd, 0) == address
         os.close(fd)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from snapsafe_rt import outside, procfs
+from snapsafe_rt.report import procfs, remote
 
 from ..conftest import PACKAGE
 from .test_record import POKE, rows
@@ -85,11 +85,11 @@ def test_a_core_that_is_missing(living, source_file):
     one = living(env=source_file.env)
     other = living(activated=False)
     other("import sys; sys.modules['snapsafe_rt._core'] = None\nimport snapsafe_rt; snapsafe_rt.activate()")
-    found = outside.inspect(other.pid)
+    found = remote.inspect(other.pid)
     assert found.is_python
     assert not found.recorded
     assert not found.protected
-    assert outside.inspect(one.pid).protected
+    assert remote.inspect(one.pid).protected
 
 
 def test_no_such_process(status):
@@ -111,7 +111,7 @@ def test_a_kernel_thread():
         except procfs.Gone:
             continue
         if process.kernel:
-            assert not outside.inspect(pid).is_python
+            assert not remote.inspect(pid).is_python
             return
     pytest.skip("none is seen here")
 
@@ -132,7 +132,7 @@ def test_another_pid_namespace(living, status, source_file):
     with open(f"/proc/{one.pid}/task/{one.pid}/children") as file:
         pid = int(file.read().split()[0])
     one("import snapsafe_rt; snapsafe_rt.register_after_restore(int)")
-    found = outside.inspect(pid)
+    found = remote.inspect(pid)
     assert found.protected
     assert found.watching["how"] != "off"
     assert status("--pid", pid).returncode == 0
@@ -140,7 +140,7 @@ def test_another_pid_namespace(living, status, source_file):
 
 def test_words_of_another_process_are_made_safe(living, status, source_file):
     one = living(env=source_file.env, options=["-W", "ignore:\x1b[31m\r\u202e"])
-    one("from snapsafe_rt import record; record.event(1, 'generation', 1, 2, 3, ['\\x1b[2J'])")
+    one("from snapsafe_rt.report import page; page.event(1, 'generation', 1, 2, 3, ['\\x1b[2J'])")
     for done in (status("--pid", one.pid), status("--all")):
         assert not {"\x1b", "\r", "\u202e"} & set(done.stdout)
     assert "\\x1b[2J" in status("--pid", one.pid).stdout
@@ -148,13 +148,13 @@ def test_words_of_another_process_are_made_safe(living, status, source_file):
 
 DROPPED = f"""
 import contextlib, ctypes, io, os, sys
-import snapsafe_rt.cli
+import snapsafe_rt.cli.main
 def drop():
     # What it needs is imported before: this user may not be able to read it.
     import locale
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        snapsafe_rt.cli.main(["status", "--all"])
-        snapsafe_rt.cli.main(["status", "--pid", "0"])
+        snapsafe_rt.cli.main.main(["status", "--all"])
+        snapsafe_rt.cli.main.main(["status", "--pid", "0"])
     os.setgroups([])
     os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
     os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
@@ -166,7 +166,7 @@ def test_who_may_not_read(living, status, source_file):
     """Read as an ordinary user: root's process not, one's own, and one that began as root only where it permits it."""
 
     def as_nobody(*arguments):
-        code = f"{DROPPED}drop(); sys.exit(snapsafe_rt.cli.main(['status', *sys.argv[1:]]))"
+        code = f"{DROPPED}drop(); sys.exit(snapsafe_rt.cli.main.main(['status', *sys.argv[1:]]))"
         return status(*arguments, command=["-c", code])
 
     one, theirs = living(env=source_file.env), living(env=source_file.env)
@@ -223,7 +223,7 @@ def test_a_table_of_all(living, status, source_file):
 
 def test_the_last_event_is_in_the_table(living, status, source_file):
     one = living(env=source_file.env)
-    one("import time; from snapsafe_rt import record; record.event(1, 'generation', 1, time.time(), 3, ['no'])")
+    one("import time; from snapsafe_rt.report import page; page.event(1, 'generation', 1, time.time(), 3, ['no'])")
     line = next(line for line in status("--all").stdout.splitlines() if line.split()[:1] == [str(one.pid)])
     assert re.search(r"generation, \d+ s ago, 3 callbacks, 1 failed", line)
 
@@ -232,7 +232,7 @@ def test_the_last_event_is_in_the_table(living, status, source_file):
 
 
 def not_protected(one, name):
-    found = outside.inspect(one.pid)
+    found = remote.inspect(one.pid)
     assert not found.protected
     assert name in found.unprotected, found.unprotected
     return next(row.note for row in found.rows if row.name == name)
@@ -247,7 +247,7 @@ def unseen(path):
 def activated(living, source_file):
     one = living(env=source_file.env)
     one("import ctypes, random")
-    assert outside.inspect(one.pid).protected
+    assert remote.inspect(one.pid).protected
     return one
 
 
@@ -274,7 +274,7 @@ def test_a_library_that_nobody_saw(activated, living, tmp_path, library):
     assert str(copy) in not_protected(activated, name)
     # What the core finds after all is judged by what it knows of it.
     activated("from snapsafe_rt.core import native; native.libcryptos(); native.libsqlites()")
-    assert name not in outside.inspect(activated.pid).unprotected
+    assert name not in remote.inspect(activated.pid).unprotected
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_library_of_its_own_state_that_nobody_saw(activated, compile_native, t
 def test_a_fips_provider(living, source_file, compile_native, tmp_path):
     one = living(env=source_file.env)
     one("import ssl")
-    if rows(outside.inspect(one.pid))["openssl"] != "guarded":
+    if rows(remote.inspect(one.pid))["openssl"] != "guarded":
         pytest.skip("ssl's OpenSSL takes no hook here")
     shutil.copy(compile_native("wipe_off.c"), tmp_path / "fips.so")
     one(unseen(tmp_path / "fips.so"))
@@ -307,10 +307,10 @@ def test_a_libcrypto_whose_reseed_fails(living, source_file, compile_native):
     """The core's own word for it, which no text has."""
     one = living(env=source_file.env)
     one("import ssl")
-    assert outside.inspect(one.pid).protected
-    mapping = next(m for m in procfs.mappings(one.pid) if m.path == outside.MAPPING)
+    assert remote.inspect(one.pid).protected
+    mapping = next(m for m in procfs.mappings(one.pid) if m.path == remote.MAPPING)
     memory = procfs.Memory(one.pid)
-    address, _, _, state_at, failing_at, _, _ = outside.Record(memory, mapping.start).tables[0]
+    address, _, _, state_at, failing_at, _, _ = remote.Record(memory, mapping.start).tables[0]
     memory.close()
     write = "with open('/proc/self/mem', 'r+b', buffering=0) as m: m.seek({}); m.write(bytes([{}, 0, 0, 0]))"
     for offset, value, word in ((failing_at, 1, "could not be reseeded"), (state_at, 2, "left alone")):
@@ -321,7 +321,7 @@ def test_a_libcrypto_whose_reseed_fails(living, source_file, compile_native):
 @pytest.mark.parametrize("offset", [0x08, 0x0C])
 def test_a_record_of_another_version(activated, status, offset):
     activated(POKE + f"poke({offset}, 99)")
-    found = outside.inspect(activated.pid)
+    found = remote.inspect(activated.pid)
     assert not found.protected
     assert found.recorded
     done = status("--pid", activated.pid)
@@ -333,7 +333,7 @@ def test_a_record_of_another_version(activated, status, offset):
 def test_a_record_that_leads_nowhere(activated, status, offset):
     """Whatever of it was read before that shows."""
     activated(POKE + f"poke({offset}, 4096, 8)")
-    assert not outside.inspect(activated.pid).protected
+    assert not remote.inspect(activated.pid).protected
     done = status("--pid", activated.pid)
     assert (done.returncode, done.stderr) == (1, "")
     assert "leads nowhere" in done.stdout
@@ -346,11 +346,11 @@ def test_a_record_of_noise(activated, seed):
         POKE
         + f"import random; r = random.Random({seed})\nfor at in range(0x100, 0x400, 8): poke(at, r.getrandbits(64), 8)"
     )
-    found = outside.inspect(activated.pid)
+    found = remote.inspect(activated.pid)
     assert not found.protected
     found.as_dict()
     activated(POKE + "for at in range(0x10, 0x100, 8): poke(at, r.getrandbits(64), 8)")
-    assert not outside.inspect(activated.pid).protected
+    assert not remote.inspect(activated.pid).protected
 
 
 @pytest.mark.parametrize("how", ["replaced", "removed", "truncated"])
@@ -363,7 +363,7 @@ def test_a_source_that_is_not_what_is_written_any_more(activated, source_file, h
         source_file.path.unlink()
     else:
         os.truncate(source_file.path, 0)
-    found = outside.inspect(activated.pid)
+    found = remote.inspect(activated.pid)
     assert not found.protected
     assert found.source is None
     assert str(source_file.path) in found.problems[0]
@@ -371,10 +371,10 @@ def test_a_source_that_is_not_what_is_written_any_more(activated, source_file, h
 
 def test_a_synchronous_source_is_judged_now(living, synchronous_source):
     one = living(env=synchronous_source.env)
-    assert outside.inspect(one.pid).source["synchronous"]
+    assert remote.inspect(one.pid).source["synchronous"]
     with synchronous_source.path.open("r+b", buffering=0) as file:
         os.pwrite(file.fileno(), bytes(4), 0x808)
-    assert not outside.inspect(one.pid).source["synchronous"]
+    assert not remote.inspect(one.pid).source["synchronous"]
 
 
 def test_degraded_entropy_is_not_protection(activated):
@@ -383,7 +383,7 @@ from snapsafe_rt.core import native
 native.disable_cpu_for_testing(True)
 native.raise_fence()
 """)
-    found = outside.inspect(activated.pid)
+    found = remote.inspect(activated.pid)
     assert found.fence["state"] == "degraded"
     assert not found.protected
 
@@ -400,7 +400,7 @@ def test_the_process_is_not_stopped_nor_told(activated):
     os.waitpid(activated.pid, os.WUNTRACED)
     before = used()
     for _ in range(50):
-        assert outside.inspect(activated.pid).protected
+        assert remote.inspect(activated.pid).protected
     assert used() == before
     os.kill(activated.pid, signal.SIGCONT)
     activated("pass")

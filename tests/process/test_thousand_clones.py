@@ -19,8 +19,8 @@ SCRIPT = """
     import json, os, random, sys, threading, uuid, secrets, sqlite3, ssl, tempfile, _random
     from os import urandom as bound_urandom
     from random import random as bound_random
-    from snapsafe_rt.demo_program import surfaces
-    from snapsafe_rt.publish import FileSource
+    from snapsafe_rt.cli.demo_program import surfaces
+    from snapsafe_rt.source.vmclock_file import FileSource
     from snapsafe_rt.testing.clones import run_clones
 
     source, count, rotated = FileSource(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
@@ -144,7 +144,7 @@ def test_everything_is_drawn_twice_without_us(run_python, synchronous_source, ma
 INTERPRETERS = """
     import json, os, sys
     import random, snapsafe_rt
-    from snapsafe_rt.publish import FileSource
+    from snapsafe_rt.source.vmclock_file import FileSource
     from snapsafe_rt.testing.clones import run_clones
     try:
         import _interpreters

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from snapsafe_rt.commands import wait_restored
+from snapsafe_rt.cli import wait_restored
 
 from ..conftest import PACKAGE, layout
 from ..helpers.running import wait_asleep
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.any_python
 
 # Of a timer of ten minutes nothing is seen here: what wakes is the watch.
 WITHOUT_TIMER = """import sys
-from snapsafe_rt import cli
-from snapsafe_rt.commands import wait_restored
+from snapsafe_rt.cli import main
+from snapsafe_rt.cli import wait_restored
 wait_restored.BACKSTOP_SECONDS = 600
-sys.exit(cli.main())"""
+sys.exit(main.main())"""
 
 
 class Waiting:

@@ -156,7 +156,7 @@ def test_a_truncated_source_is_lost_and_kills_nobody(run):
     def callback(): calls.append(snapsafe_rt.cause())
     asleep("inotify")
     os.truncate(path, 0)
-    assert until(lambda: calls and native.epoch() == snapsafe_rt.events.barrier.delivered), calls
+    assert until(lambda: calls and native.epoch() == snapsafe_rt.restore.events.barrier.delivered), calls
     assert set(calls) == {"source"} and snapsafe_rt.status().source is None
     """)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from snapsafe_rt import cli
+from snapsafe_rt.cli import main
 
 from ..conftest import FOLDER, PACKAGE
 
@@ -80,11 +80,11 @@ def test_without_a_command_the_usage_is_shown(snapsafe):
     done = snapsafe()
     assert done.returncode == 2
     assert done.stdout == ""
-    for command in cli.COMMANDS:
+    for command in main.COMMANDS:
         assert re.search(rf"^ +{command.name}\s", done.stderr, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
+@pytest.mark.parametrize("name", [command.name for command in main.COMMANDS])
 def test_each_command_explains_itself(snapsafe, name):
     done = snapsafe(name, "--help")
     assert done.returncode == 0
@@ -277,13 +277,13 @@ def as_nobody(run_python, *arguments):
     return run_python(
         """
         import os, sys
-        from snapsafe_rt import cli
-        cli.main(["trigger", "--path", "/dev/null"])  # imports what could not be imported later
+        from snapsafe_rt.cli import main
+        main.main(["trigger", "--path", "/dev/null"])  # imports what could not be imported later
         if os.geteuid() == 0:
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
-        sys.exit(cli.main(["trigger", *sys.argv[1:]]))
+        sys.exit(main.main(["trigger", *sys.argv[1:]]))
         """,
         *arguments,
         status=77,
@@ -423,7 +423,7 @@ def test_closed_streams_change_neither_the_exit_code_nor_the_other_stream(source
 )
 def test_what_is_wrong_with_an_option_is_said(snapsafe, arguments, says):
     done = snapsafe(*arguments)
-    assert done.returncode in (cli.USAGE, cli.FAILED)
+    assert done.returncode in (main.USAGE, main.FAILED)
     assert says in done.stderr
 
 

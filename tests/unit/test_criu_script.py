@@ -1,4 +1,4 @@
-"""packaging/criu/snapsafe.sh writes what snapsafe_rt.publish writes, and nothing to what is no source.
+"""packaging/criu/snapsafe.sh writes what snapsafe_rt.source.vmclock_file writes, and nothing to what is no source.
 
 That it runs at the right moment is shown with CRIU itself: tests/criu.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from snapsafe_rt import publish
+from snapsafe_rt.source import vmclock_file
 
 from ..conftest import layout
 
@@ -52,7 +52,7 @@ def script(shm_path):
 )
 def test_the_generation_is_the_clock_or_one_more_than_the_old_one(script, shm_path, old, new):
     path = shm_path / "vmclock0"
-    publish.create(str(path), synchronous=True, generation=old)
+    vmclock_file.create(str(path), synchronous=True, generation=old)
     before = path.read_bytes()
     assert script() == (0, "")
     after = path.read_bytes()

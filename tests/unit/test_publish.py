@@ -15,8 +15,8 @@ import time
 
 import pytest
 
-from snapsafe_rt import publish
-from snapsafe_rt.publish import FileSource
+from snapsafe_rt.source import vmclock_file
+from snapsafe_rt.source.vmclock_file import FileSource
 
 from ..conftest import layout
 
@@ -34,7 +34,7 @@ def word(path, offset, kind="Q"):
 
 
 def test_a_new_file_has_the_layout_of_the_contract(path):
-    publish.create(path, generation=7, synchronous=True)
+    vmclock_file.create(path, generation=7, synchronous=True)
     with open(path, "rb") as file:
         page = file.read()
     assert len(page) == 4096
@@ -49,7 +49,7 @@ def test_a_new_file_has_the_layout_of_the_contract(path):
 def test_everybody_reads_a_new_file_and_only_its_owner_writes_it(path, umask):
     before = os.umask(umask)
     try:
-        publish.create(path)
+        vmclock_file.create(path)
     finally:
         os.umask(before)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
@@ -58,24 +58,24 @@ def test_everybody_reads_a_new_file_and_only_its_owner_writes_it(path, umask):
 def test_create_never_replaces_what_is_there(path, shm_path):
     (shm_path / "vmclock0").write_text("precious")
     with pytest.raises(FileExistsError):
-        publish.create(path)
+        vmclock_file.create(path)
     assert (shm_path / "vmclock0").read_text() == "precious"
     assert os.listdir(shm_path) == ["vmclock0"]
 
 
 def test_a_generation_only_rises_and_differs_between_machines(path):
-    publish.create(path, generation=5)
-    old, new = publish.publish(path)
+    vmclock_file.create(path, generation=5)
+    old, new = vmclock_file.publish(path)
     assert old == 5
     assert abs(new - time.time_ns()) < 60e9  # not 6: an image dumped at 5 elsewhere must see a change as well
     ahead = new + 10**18
-    publish.publish(path, generation=ahead)
-    assert publish.publish(path) == (ahead, ahead + 1)
+    vmclock_file.publish(path, generation=ahead)
+    assert vmclock_file.publish(path) == (ahead, ahead + 1)
 
 
 def test_the_greatest_generation_is_followed_by_another_one(path):
-    publish.create(path, generation=2**64 - 1)
-    old, new = publish.publish(path)
+    vmclock_file.create(path, generation=2**64 - 1)
+    old, new = vmclock_file.publish(path)
     assert old == 2**64 - 1
     assert 0 < new < old
 
@@ -92,10 +92,10 @@ def test_a_given_generation_is_written_once(path):
 
 @pytest.mark.parametrize("before", [0, 2, 3, 2**32 - 1, 2**32 - 2])
 def test_the_sequence_count_moves_and_ends_even_even_after_a_writer_that_died(path, before):
-    publish.create(path)
+    vmclock_file.create(path)
     with open(path, "r+b") as file:
         os.pwrite(file.fileno(), struct.pack("<I", before), 0x0C)
-    publish.publish(path)
+    vmclock_file.publish(path)
     after = word(path, 0x0C, "I")
     assert after % 2 == 0
     assert after != before
@@ -103,12 +103,12 @@ def test_the_sequence_count_moves_and_ends_even_even_after_a_writer_that_died(pa
 
 def test_a_reader_of_the_mapping_never_sees_half_a_generation(path):
     """All bytes of each generation are alike, so a mixture shows."""
-    publish.create(path, generation=0)
+    vmclock_file.create(path, generation=0)
     done = threading.Event()
 
     def write():
         for number in itertools.count():
-            publish.publish(path, generation=int.from_bytes(bytes([1 + number % 250]) * 8, "little"))
+            vmclock_file.publish(path, generation=int.from_bytes(bytes([1 + number % 250]) * 8, "little"))
             if number >= 100 and (accepted or number >= 20000):
                 break
         done.set()
@@ -129,16 +129,16 @@ def test_a_reader_of_the_mapping_never_sees_half_a_generation(path):
 
 
 def test_reseeded_is_claimed_for_the_new_generation_and_no_later_one(path):
-    publish.create(path)
-    _, new = publish.publish(path, reseeded=True)
+    vmclock_file.create(path)
+    _, new = vmclock_file.publish(path, reseeded=True)
     assert word(path, 0x800) == new
-    publish.publish(path)
+    vmclock_file.publish(path)
     assert word(path, 0x800) == new != word(path, 0x68)
 
 
 def test_a_file_of_just_the_layout_is_written(path, shm_path):
     (shm_path / "vmclock0").write_bytes(layout(1)[:112])
-    _, new = publish.publish(path)
+    _, new = vmclock_file.publish(path)
     assert word(path, 0x68) == new
     assert os.path.getsize(path) == 112
 
@@ -161,52 +161,52 @@ def bad(page, offset, form, value):
 )
 def test_what_is_no_source_is_left_as_it_is(path, shm_path, content, why):
     (shm_path / "vmclock0").write_bytes(content)
-    with pytest.raises(publish.NotASource, match=why):
-        publish.publish(path)
+    with pytest.raises(vmclock_file.NotASource, match=why):
+        vmclock_file.publish(path)
     assert (shm_path / "vmclock0").read_bytes() == content
 
 
 def test_devices_fifos_and_folders_are_refused_at_once(path):
-    with pytest.raises(publish.NotASource, match="device"):
-        publish.publish("/dev/null")
+    with pytest.raises(vmclock_file.NotASource, match="device"):
+        vmclock_file.publish("/dev/null")
     os.mkfifo(path)
-    with pytest.raises(publish.NotASource, match="regular"):
-        publish.publish(path)
+    with pytest.raises(vmclock_file.NotASource, match="regular"):
+        vmclock_file.publish(path)
     with pytest.raises(IsADirectoryError):
-        publish.publish(os.path.dirname(path))
+        vmclock_file.publish(os.path.dirname(path))
 
 
 def test_overlayfs_is_refused(path, monkeypatch):
-    monkeypatch.setattr(publish, "filesystem", lambda path: "overlay")
-    with pytest.raises(publish.NotASource, match=r"overlay.*tmpfs"):
-        publish.create(path)
+    monkeypatch.setattr(vmclock_file, "filesystem", lambda path: "overlay")
+    with pytest.raises(vmclock_file.NotASource, match=r"overlay.*tmpfs"):
+        vmclock_file.create(path)
     assert not os.path.exists(path)
 
 
 def test_the_filesystem_of_a_path_that_is_not_there_yet_is_its_folders(shm_path):
-    assert publish.filesystem(f"{shm_path}/no/such/file") == publish.filesystem("/dev/shm") == "tmpfs"
-    assert publish.filesystem("/proc/1") == "proc"
+    assert vmclock_file.filesystem(f"{shm_path}/no/such/file") == vmclock_file.filesystem("/dev/shm") == "tmpfs"
+    assert vmclock_file.filesystem("/proc/1") == "proc"
 
 
 def test_whoever_may_read_the_file_cannot_hold_a_restore_back(path):
-    publish.create(path)
+    vmclock_file.create(path)
     with open(path, "rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         began = time.monotonic()
-        old, new = publish.publish(path)
+        old, new = vmclock_file.publish(path)
     assert new > old
     assert time.monotonic() - began < 5
 
 
 def test_writers_wait_for_each_other(path):
     """Four processes, no generation lost: each of their new ones is the old one of exactly one other."""
-    publish.create(path, generation=0)
+    vmclock_file.create(path, generation=0)
     script = textwrap.dedent("""
         import sys
-        from snapsafe_rt import publish
-        publish.LOCK_SECONDS = 60  # else who is held off the CPU for longer is not waited for
+        from snapsafe_rt.source import vmclock_file
+        vmclock_file.LOCK_SECONDS = 60  # else who is held off the CPU for longer is not waited for
         for _ in range(200):
-            print(*publish.publish(sys.argv[1]))
+            print(*vmclock_file.publish(sys.argv[1]))
     """)
     command = [sys.executable, "-c", script, path]
     writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -222,15 +222,15 @@ def test_inotify_tells_of_a_new_generation(path):
     if fd < 0:
         pytest.skip("no inotify instance left for this user")
     try:
-        publish.create(path)
+        vmclock_file.create(path)
         assert libc.inotify_add_watch(fd, path.encode(), 2) > 0  # IN_MODIFY
-        publish.publish(path)
+        vmclock_file.publish(path)
         assert select.select([fd], [], [], 5)[0]
     finally:
         os.close(fd)
 
 
 def test_private_folders_are_fit_for_a_source():
-    for folder in publish.private_folders():
+    for folder in vmclock_file.private_folders():
         assert os.access(folder, os.W_OK)
-        assert publish.filesystem(folder) != "overlay"
+        assert vmclock_file.filesystem(folder) != "overlay"

@@ -1,12 +1,12 @@
 import pytest
 
-from snapsafe_rt import sources
+from snapsafe_rt.source import selection
 
 pytestmark = pytest.mark.any_python
 
 
 def test_parse():
-    found, problems = sources.parse(" vmclock:/dev/vmclock0, ,sysgenid:/dev/sysgenid,vmclock:/a:b ")
+    found, problems = selection.parse(" vmclock:/dev/vmclock0, ,sysgenid:/dev/sysgenid,vmclock:/a:b ")
     assert [candidate.name for candidate in found] == [
         "vmclock:/dev/vmclock0",
         "sysgenid:/dev/sysgenid",
@@ -17,7 +17,7 @@ def test_parse():
 
 @pytest.mark.parametrize("text", ["vmclock", "vmclock:", "vmclock:x", "device:/dev/vmclock0", "vmclock:/a\0b", "", ","])
 def test_parse_names_what_is_wrong(text):
-    found, problems = sources.parse(text)
+    found, problems = selection.parse(text)
     assert not found
     assert len(problems) == 1
 
@@ -28,10 +28,10 @@ def test_best_prefers_devices_then_markers_then_files(monkeypatch):
     def examine(candidate):
         candidate.rank = ranks[candidate.path]
 
-    monkeypatch.setattr(sources.Candidate, "examine", examine)
+    monkeypatch.setattr(selection.Candidate, "examine", examine)
 
     def chosen(text):
-        best = sources.best(sources.parse(text)[0])
+        best = selection.best(selection.parse(text)[0])
         return best and best.path
 
     assert chosen("vmclock:/file,vmclock:/none,vmclock:/marker,sysgenid:/device,vmclock:/second") == "/device"

@@ -8,7 +8,7 @@ HEAD = """
     import sys
     import snapsafe_rt
     from snapsafe_rt.core import native
-    from snapsafe_rt import patches
+    from snapsafe_rt.guards import table
     path = sys.argv[1] if len(sys.argv) > 1 else ""
     FUNCTIONS = ("uuid1", "uuid3", "uuid4", "uuid5", "uuid6", "uuid7", "uuid8", "getnode", "main")
 
@@ -19,7 +19,7 @@ HEAD = """
         os.close(fd)
 
     def protection():
-        return {name: (level, note) for name, level, note in patches.report()}["uuid"]
+        return {name: (level, note) for name, level, note in table.report()}["uuid"]
 """
 
 SEEN = """
@@ -57,7 +57,7 @@ def test_undo_is_exact(run_python, synchronous_source):
         snapsafe_rt.activate("vmclock:" + path)
         snapsafe_rt.activate("vmclock:" + path)
         assert {name for name, code in codes().items() if code is not plain[name]} == {
-            name for name in patches.room("uuid").COVERS if hasattr(uuid, name)}
+            name for name in table.room("uuid").COVERS if hasattr(uuid, name)}
         assert bound is uuid.uuid4 and bound() != bound()
         assert native.pool_left() > 0 and protection()[0] == "guarded"
         snapsafe_rt.deactivate()
@@ -243,13 +243,13 @@ def test_replaced_by_another_library(run_python, synchronous_source):
 def test_nothing_is_imported(run_python, synchronous_source):
     """The program that does not use uuid does not pay for it."""
     script = """
-    assert "uuid" not in sys.modules and "snapsafe_rt.patches.uuid" not in sys.modules
+    assert "uuid" not in sys.modules and "snapsafe_rt.guards.uuid" not in sys.modules
     before = set(sys.modules)
     import uuid
     if sys.argv[1:] == ["without"]:
         print(*sorted(sys.modules.keys() - before))
     else:
-        print(*sorted(sys.modules.keys() - before - {"snapsafe_rt.patches.exchange", "snapsafe_rt.patches.uuid"}))
+        print(*sorted(sys.modules.keys() - before - {"snapsafe_rt.guards.exchange", "snapsafe_rt.guards.uuid"}))
     """
     ours = run_python(HEAD + script, env=synchronous_source.env, dev=False)
     assert ours == run_python(HEAD + script, "without", activated=False, dev=False)

@@ -10,7 +10,7 @@ import channel
 PATH = "/run/snapsafe/vmclock0"
 SCRIPT = f"""
 import os
-from snapsafe_rt.publish import FileSource
+from snapsafe_rt.source.vmclock_file import FileSource
 messages = os.open("/dev/kmsg", os.O_RDONLY)
 os.lseek(messages, 0, os.SEEK_END)
 print(flush=True)

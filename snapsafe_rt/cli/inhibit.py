@@ -1,0 +1,92 @@
+"""snapsafe inhibit: runs a command while a lock keeps snapshots away, in the manner of systemd-inhibit(1)."""
+
+import argparse
+import os
+import select
+import shlex
+import signal
+import subprocess
+from typing import Any
+
+from snapsafe_rt.cli.run import NOT_EXECUTABLE, NOT_FOUND
+from snapsafe_rt.errors import USAGE, Failure
+from snapsafe_rt.manager.client import Manager, Refused, refusal
+from snapsafe_rt.source import selection
+
+AGAIN_SECONDS = 1.0  # a manager that has gone is looked for
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "snapsafe inhibit [-h] [--mode MODE] [--who WHO] [--why WHY] [--socket PATH] PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "--mode",
+        choices=("block", "delay"),
+        default="block",
+        help="block: `snapsafe quiesce` is refused; delay: it waits for the program, up to the manager's limit "
+        "(default: %(default)s, which takes root or the manager's user)",
+    )
+    parser.add_argument("--who", help="named to whoever is refused (default: the command line)")
+    parser.add_argument("--why", default="no reason given", help="and so is this")
+    parser.add_argument("--socket", metavar="PATH", default=selection.MANAGER, help="(default: %(default)s)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.epilog = (
+        "Exit code: the program's, 128 and the signal if it died of one. 69: no manager; 77: not permitted; 1: a\n"
+        "snapshot is being taken. If the manager is restarted meanwhile, the lock is taken again."
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    command: list[str] = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise Failure("which program? For example: snapsafe inhibit --why backup tar cf /backup.tar /srv", USAGE)
+    child: subprocess.Popen[bytes] | None = None
+    asked = False
+
+    def terminate(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        if child is not None:
+            child.terminate()
+
+    lock: dict[str, Any] = {"who": options.who or shlex.join(command), "why": options.why, "mode": options.mode}
+    with Manager(options.socket) as manager:
+        try:
+            manager.call("Inhibit", **lock)
+        except Refused as refused:
+            raise refusal(refused) from None
+        # A terminal's ^C is the program's, as is what a service manager sends us, from before there is a program on.
+        woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, lambda *_: None)  # ignored, it would be by the program as well
+        signal.signal(signal.SIGTERM, terminate)
+        try:
+            child = subprocess.Popen(command)
+        except OSError as error:
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            raise Failure(f"{command[0]}: cannot be executed: {error.strerror}", code) from None
+        if asked:
+            child.terminate()
+        _hold(child, woken, manager, lock)
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _hold(child: "subprocess.Popen[bytes]", woken: int, manager: Manager, lock: "dict[str, Any]") -> None:
+    """Until the child has ended. `woken` can be read when a signal came, for which the handler has to be run."""
+    ended = os.pidfd_open(child.pid)
+    held = True
+    while True:
+        watched: list[Any] = [ended, woken, manager.peer] if held else [ended, woken]
+        ready = select.select(watched, [], [], None if held else AGAIN_SECONDS)[0]
+        if ended in ready:
+            return
+        if woken in ready:
+            os.read(woken, 4096)
+            continue
+        manager.peer.close()  # it has nothing to say to us but that it ended
+        try:
+            manager.connect()
+            manager.call("Inhibit", **lock)
+            held = True
+        except (Failure, Refused):
+            held = False

@@ -1,0 +1,147 @@
+"""snapsafe manager: tells programs of this machine or container that it was restored."""
+
+import argparse
+import os
+import sys
+
+from snapsafe_rt import activation, settings
+from snapsafe_rt.cli.output import seconds
+from snapsafe_rt.cli.shipped import shipped
+from snapsafe_rt.core import MISSING, native
+from snapsafe_rt.errors import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.source import selection
+
+PRINTED = {  # where below packaging/ they are
+    "snapsafe-manager.service": "systemd",
+    "snapsafe.tmpfiles": "systemd",
+    "60-snapsafe.rules": "systemd",
+    "snapsafe-device.conf": "systemd",
+    "snapsafe-fsfreeze.sh": "qemu",
+    "snapsafe-dbus.service": "systemd",
+    "org.snapsafe.Manager1.conf": "dbus",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=selection.MANAGER,
+        help="where Varlink is spoken (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--file",
+        metavar="PATH",
+        default=settings.FILE,
+        help="the file whose generation is moved (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--freeze",
+        metavar="CGROUP",
+        help="folder of a cgroup v2 whose programs are stopped over a snapshot, on the word of who takes it",
+    )
+    parser.add_argument(
+        "--gvisor",
+        metavar="PATH",
+        default="/proc/gvisor/checkpoint",
+        help="gVisor's word on checkpoints, followed where it is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--inhibit-delay-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=5.0,
+        help="how long Quiesce waits for those who want to be asked before a snapshot (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quiesced-max",
+        metavar="SECONDS",
+        type=seconds,
+        default=60.0,
+        help="how long the machine stays quiesced if nobody calls Unquiesce (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--print",
+        choices=PRINTED,
+        help="print a file for the system's own folders, with this command's path in it; its first line says where",
+    )
+    parser.epilog = (
+        "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
+        "SNAPSAFE_SOURCES but for its own file, the kernel's log, and gVisor's file. Ends with SIGTERM."
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    if options.print:
+        with open(shipped("packaging", PRINTED[options.print], options.print), encoding="utf-8") as file:
+            print(file.read().replace("@SNAPSAFE@", _command()), end="")
+        return OK
+    if native is None:
+        raise Failure(f"nothing can be watched: {MISSING}", CONFIGURATION)
+    # What programs are to do is not meant for the one that serves them.
+    wanted = settings.Settings().sources
+    for name in [name for name in os.environ if name.startswith("SNAPSAFE")]:
+        del os.environ[name]
+    selection.borrowing = False  # of ourselves
+    activation.deactivate()  # an installed Python was activated on the list of programs, which has our own file
+    from snapsafe_rt.manager.freezer import NotFrozen
+    from snapsafe_rt.manager.service import Busy, Manager
+
+    file = os.path.abspath(options.file)
+    candidates, problems = selection.parse(wanted)
+    if problems:
+        raise Failure(f"SNAPSAFE_SOURCES: {'; '.join(problems)}", CONFIGURATION)
+    names = [one.name for one in candidates if not _same(one.path, file)]
+    for path in (options.socket, file):
+        _make_folder(os.path.dirname(os.path.abspath(path)))
+    try:
+        manager = Manager(
+            os.path.abspath(options.socket),
+            file,
+            names,
+            options.gvisor,
+            options.freeze,
+            delay_max=options.inhibit_delay_max,
+            quiesced_max=options.quiesced_max,
+        )
+    except NotFrozen as error:
+        raise Failure(f"--freeze: {error}", CONFIGURATION) from None
+    except Busy:
+        raise Failure(
+            f"another manager has {options.socket}: end that one, or name another --socket and --file"
+        ) from None
+    except OSError as error:
+        raise _failure(options.socket, error) from None
+    manager.run()
+    return OK
+
+
+def _same(path: str, file: str) -> bool:
+    """Would we watch what we write?"""
+    try:
+        return os.path.samefile(path, file)
+    except OSError:
+        return os.path.realpath(path) == os.path.realpath(file)
+
+
+def _command() -> str:
+    """How a unit starts this command: by its script, else by this interpreter."""
+    script = os.path.join(os.path.dirname(sys.executable), "snapsafe")
+    return script if os.access(script, os.X_OK) else f"{sys.executable} -m snapsafe_rt"
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise _failure(path, error) from None
+
+
+def _failure(path: str, error: OSError) -> Failure:
+    if isinstance(error, PermissionError):
+        return Failure(
+            f"{error.filename or path}: not permitted to user {os.geteuid()} ({error.strerror}); run this as root, or "
+            "name places of your own with --socket and --file",
+            NOT_PERMITTED,
+        )
+    return Failure(f"{error.filename or path}: {error.strerror or error}", FAILED)

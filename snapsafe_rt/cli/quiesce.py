@@ -1,0 +1,87 @@
+"""snapsafe quiesce: announces a snapshot through the manager, and waits until the programs are ready for it."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from snapsafe_rt.cli.output import seconds
+from snapsafe_rt.errors import BEFORE_FAILED, BLOCKED, LATE, OK, Failure
+from snapsafe_rt.manager.client import ANSWER_SECONDS, Manager, Refused, listed, named, refusal, snake_case
+from snapsafe_rt.source import selection
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long to wait for the programs (default, and the most: the manager's --inhibit-delay-max)",
+    )
+    parser.add_argument(
+        "--hold",
+        action="store_true",
+        help="the programs go on at `snapsafe unquiesce` only, even if the manager notices a restore before",
+    )
+    parser.add_argument(
+        "--dump",
+        action="store_true",
+        help="for CRIU, which dumps no program that maps a device: the programs let go of it (not for snapshots of the "
+        "machine)",
+    )
+    add_common_arguments(parser)
+    parser.epilog = (
+        "Then take the snapshot, and call `snapsafe unquiesce` in the original and in each clone. Exit code 0 all are\n"
+        "ready; 75 quiesced, but somebody was late, who is named; 64 a callback failed or 79 a block lock is held,\n"
+        "and nothing is quiesced; 69 no manager; 77 not permitted."
+    )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
+    parser.add_argument(
+        "--socket", metavar="PATH", default=selection.MANAGER, help="where the manager is (default: %(default)s)"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    with Manager(options.socket) as manager:
+        most = manager.call("Describe")["inhibitDelayMax"]
+        try:
+            # Freezing a cgroup may take its time on top.
+            done = manager.call(
+                "Quiesce",
+                answer_seconds=most + ANSWER_SECONDS,
+                timeout=options.timeout,
+                hold=options.hold or None,
+                dump=options.dump or None,
+            )
+        except Refused as refused:
+            raise _refusal(refused) from None
+    if options.json:
+        print(json.dumps(snake_case(done), indent=2))
+    else:
+        stopped = ", and the programs of the cgroup stand still" if done["frozen"] else ""
+        print(f"snapshot {done['snapshot']}: quiesced in {done['seconds']:.3f} s{stopped}")
+    if not done["late"]:
+        return OK
+    waited = most if options.timeout is None else min(most, options.timeout)
+    print(
+        f"snapsafe quiesce: waited {waited:g} s in vain for {listed([named(one) for one in done['late']])}; a longer "
+        f"--timeout helps up to the manager's --inhibit-delay-max, {most:g} s",
+        file=sys.stderr,
+    )
+    return LATE
+
+
+def _refusal(refused: Refused) -> Failure:
+    told: Any = refused.parameters
+    if refused.name == "BlockedByInhibitor":
+        return Failure(f"blocked by {named(told)}: wait until it has ended, or end it", BLOCKED)
+    if refused.name == "CallbackFailed":
+        failed = [f"{one['who']} (pid {one['pid']}: {'; '.join(one['errors'])})" for one in told["failed"]]
+        return Failure(
+            f"callbacks failed in {listed(failed)}: nothing is quiesced; try again, or take the snapshot without",
+            BEFORE_FAILED,
+        )
+    return refusal(refused)

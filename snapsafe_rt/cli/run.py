@@ -1,0 +1,57 @@
+"""snapsafe run: executes a program with the activation folder first on its PYTHONPATH."""
+
+import argparse
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.errors import USAGE, Failure
+
+TAKES_PROGRAM = True
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "snapsafe run [-h] [--] PROGRAM [ARGUMENT ...]"
+    parser.epilog = (
+        "The program takes this process's place; its exit code is the exit code. Every Python that it starts,\n"
+        "and is not started with -I, -E or -S, is protected as well. 127: not found; 126: not executable."
+    )
+
+
+def main(options: argparse.Namespace) -> NoReturn:
+    program: list[str] = options.program
+    if not program or not program[0]:
+        raise Failure("which program? For example: snapsafe run python app.py", USAGE)
+    environment = dict(os.environ)
+    _uncoerce_locale(environment)
+    environment["PYTHONPATH"] = _first(activation_folder(), environment.get("PYTHONPATH", ""))
+    sys.stdout.flush()
+    # What Python ignores would be ignored in the program too.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execvpe(program[0], program, environment)
+    except FileNotFoundError:
+        raise Failure(f"{program[0]}: not found", NOT_FOUND) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Failure(f"{program[0]}: cannot be executed: {reason}", NOT_EXECUTABLE) from None
+
+
+def _first(folder: str, path: str) -> str:
+    rest = [entry for entry in path.split(os.pathsep) if entry != folder] if path else []
+    return os.pathsep.join([folder, *rest])
+
+
+def _uncoerce_locale(environment: dict[str, str]) -> None:
+    """In the C locale Python sets LC_CTYPE for itself (PEP 538); the program must not see that."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = file.read().split(b"\0")
+    except OSError:
+        return
+    if environment.get("LC_CTYPE") and not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+        del environment["LC_CTYPE"]

@@ -1,0 +1,52 @@
+"""snapsafe unquiesce: the snapshot was taken, or this is a clone of it: the programs go on."""
+
+import argparse
+import json
+
+from snapsafe_rt.cli.quiesce import add_common_arguments
+from snapsafe_rt.errors import FAILED, LATE, OK, Failure
+from snapsafe_rt.manager.client import Manager, Refused, refusal, snake_case
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--restored",
+        action="store_true",
+        help="this is a clone: the restore is published first, if no source has told of it",
+    )
+    add_common_arguments(parser)
+    parser.epilog = (
+        "Exit code 0 done, or the manager noticed the restore before and did it; 75 the programs went on long ago,\n"
+        "since nobody called this in time; 1 nothing was quiesced; 69 no manager; 77 not permitted."
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    with Manager(options.socket) as manager:
+        try:
+            done = manager.call("Unquiesce", restored=options.restored or None)
+        except Refused as refused:
+            last = refused.parameters.get("snapshot") if refused.name == "NotQuiesced" else None
+            if last is None or last["ended"] != "restored":
+                raise _refusal(refused) from None
+            done = {"restored": True, "snapshot": last, "generation": manager.call("Describe")["generation"]}
+    if options.json:
+        print(json.dumps(snake_case(done), indent=2))
+        return OK
+    last = done["snapshot"]
+    how = "restored from it: the restore is published" if done["restored"] else "this is the original"
+    print(f"snapshot {last['number']}: running again after {last['quiescedSeconds']:.3f} s; {how}")
+    return OK
+
+
+def _refusal(refused: Refused) -> Failure:
+    if refused.name != "NotQuiesced":
+        return refusal(refused)
+    last = refused.parameters["snapshot"]
+    if last is not None and last["ended"] == "overdue":
+        return Failure(
+            f"too late: after {last['quiescedSeconds']:.0f} s the programs went on, so a snapshot taken since is one "
+            "of a running machine; be faster, or give the manager a longer --quiesced-max",
+            LATE,
+        )
+    return Failure("nothing is quiesced: `snapsafe quiesce` comes first", FAILED)

@@ -1,0 +1,246 @@
+"""What is true of this process, for people and for programs."""
+
+import os
+import sys
+
+from snapsafe_rt import activation, settings
+from snapsafe_rt.core import native
+from snapsafe_rt.guards import libraries, table
+from snapsafe_rt.report import page
+from snapsafe_rt.restore.generation import CAUSES
+from snapsafe_rt.source import selection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_FENCES = ("down", "cpu", "host", "degraded")  # enum ss_fence in cython/entropy.h
+
+LIMITS = (
+    "a value drawn before the snapshot and kept (a variable, a socket buffer) is in every clone",
+    "an open TLS session is the same in every clone: close it before the snapshot",
+    "the hash secret of str and bytes, and multiprocessing's authkey, stay as they were",
+)
+
+
+NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
+LET_GO = (
+    "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
+    "over"
+)
+
+
+def event_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
+    """A restore event, from the fields that snapsafe_rt.report.page notes of it. Raises IndexError, ValueError."""
+    epoch, cause, began, ended, callbacks, *errors = fields
+    return {
+        "epoch": int(epoch),
+        "cause": cause,
+        "began": float(began),
+        "ended": float(ended),
+        "callbacks": int(callbacks),
+        "errors": errors,
+    }
+
+
+def snapshot_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
+    """The last snapshot that was announced, from snapsafe_rt.snapshot.lifecycle's fields.
+
+    Raises IndexError, ValueError.
+    """
+    number, began, ended, came_of, kept, *errors = fields
+    return {
+        "number": int(number),
+        "began": float(began),
+        "ended": float(ended) or None,
+        "came_of": came_of,
+        "kept": kept,
+        "errors": errors,
+    }
+
+
+class Row:
+    """One subsystem: `protection` is a level of table.LEVELS, `note` a sentence."""
+
+    __slots__ = ("covers", "name", "note", "protection")
+
+    def __init__(self, name: str, covers: tuple[str, ...], protection: str, note: str) -> None:
+        self.name = name
+        self.covers = covers
+        self.protection = protection
+        self.note = note
+
+
+class Status:
+    """A picture of one moment. `protected` is True only if a source is watched, whose writer is not known to be gone,
+    and nothing loaded is unprotected."""
+
+    def __init__(self) -> None:
+        state = activation.state
+        self.version = settings.VERSION
+        self.python = settings.PYTHON
+        self.pid = os.getpid()
+        self.active = state.active
+        self.why_not = state.why_not
+        self.problems = list(state.problems)
+        self.candidates = [candidate.as_dict() for candidate in state.candidates]
+        self.epoch = 0
+        self.restores: dict[str, Any] = {"count": 0, "last_cause": None, "last_time": None}
+        self.source: dict[str, Any] | None = None
+        self.fence: dict[str, Any] = {"state": "down", "seconds_left": 0.0, "cpu": False, "kernel_reseeded": False}
+        self.callbacks = 0
+        self.watching: dict[str, Any] = {"how": "off", "reason": "nothing is registered"}
+        self.rows: list[Row] = []
+        self.last_event = event_as_dict(page.last_event) if page.last_event is not None else None
+        self.lifecycle: dict[str, Any] = {
+            "kind": state.settings.lifecycle,
+            "lock": False,
+            "phase": "running",
+            "reason": NOTHING_REGISTERED,
+            "last_snapshot": None,
+        }
+
+    @classmethod
+    def now(cls) -> "Status":
+        activation.probe(now=True)
+        status = cls()
+        if native is None:
+            return status
+        status._read_epoch()
+        status._read_fence()
+        status._read_events()
+        if status.active:
+            status._read_source()
+            status.rows = [status._row(*line) for line in table.report()]
+            status.rows += [Row(name, covers, "unprotected", note) for name, covers, note in libraries.report()]
+            page.write()
+            if page.problem:
+                status.problems.append(page.problem)
+        return status
+
+    def _read_epoch(self) -> None:
+        self.epoch = native.epoch()
+        info = native.inspect_epoch()
+        self.restores["count"] = info.restores
+        if info.restores:
+            self.restores["last_cause"] = CAUSES[info.cause]
+            self.restores["last_time"] = info.last_ns / 1e9
+
+    def _read_fence(self) -> None:
+        info = native.inspect_entropy()
+        self.fence = {
+            "state": _FENCES[info.fence],
+            "seconds_left": round(info.seconds_left, 1),
+            "cpu": info.cpu,
+            "kernel_reseeded": info.kernel_reseeded,
+        }
+        self._report_entropy(info.failures, info.hash)
+
+    def _report_entropy(self, failures: int, has_hash: bool) -> None:
+        if failures:
+            self.problems.append(f"{failures} times neither the kernel nor the CPU gave entropy")
+        if self.degraded and not has_hash:
+            self.problems.append("no libcrypto to condition degraded entropy with: kernel bytes are used as they are")
+
+    def _read_events(self) -> None:
+        callbacks = sys.modules.get("snapsafe_rt.restore.callbacks")
+        self.callbacks = len(callbacks.after) if callbacks is not None else 0
+        if "snapsafe_rt.restore.watcher" in sys.modules:
+            self.watching = sys.modules["snapsafe_rt.restore.watcher"].describe()
+        lifecycle = sys.modules.get("snapsafe_rt.snapshot.lifecycle")
+        if lifecycle is not None:
+            self.lifecycle |= lifecycle.describe()
+            self._take_snapshot(lifecycle.last())
+
+    def _take_snapshot(self, fields: "Sequence[str] | None") -> None:
+        if fields is not None:
+            self.lifecycle["last_snapshot"] = snapshot_as_dict(fields)
+            if fields[4] and not float(fields[2]):
+                self.problems.append(f"CRIU cannot dump it: {fields[4]}")
+
+    def _read_source(self) -> None:
+        watched = activation.state.watched
+        if watched is None or watched.rank is None:
+            if activation.state.let_go is not None:
+                self.problems.append(LET_GO)
+            return
+        info = native.describe_source(watched.slot)
+        if info.lost:
+            return
+        self.source = {
+            "source": watched.name,
+            "what": selection.RANKS[watched.rank],
+            "synchronous": info.synchronous,
+            "value": info.value,
+            "stuck": info.stuck,
+            "via": watched.via,
+            "deserted": watched.rank == 2 and native.deserted(watched.path),
+            "check_ns": round(native.read_cost(), 1),
+        }
+        self._report_desertion()
+        if info.stuck:
+            self.problems.append(f"{watched.name}: its writer died half-way, the sequence count is odd")
+        if native.sigbus_state() == -1:
+            self.problems.append(
+                "the program replaced our SIGBUS handler: if the source's file is truncated the process is killed"
+            )
+
+    def _report_desertion(self) -> None:
+        if self.source is not None and self.source["deserted"]:
+            self.problems.append(
+                f"{self.source['source']} is kept by a manager that does not run, or that nothing tells of a restore: "
+                "see `systemctl status snapsafe-manager`, or start `snapsafe manager`"
+            )
+
+    def _row(self, name: str, level: str, note: str) -> Row:
+        covers = table.covers(name) if name in table.TABLE else libraries.covers(name)
+        if level in ("guarded", "refreshed") and name != table.TELLS:
+            if self.source is None:
+                level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
+            elif self.fence["state"] == "degraded":
+                note += "; entropy is degraded: likely, not surely, unique until the fence falls"
+        return Row(name, covers, level, note)
+
+    @property
+    def unprotected(self) -> list[str]:
+        """Names of the loaded subsystems that a restore would leave as they are."""
+        return [row.name for row in self.rows if row.protection == "unprotected"]
+
+    @property
+    def degraded(self) -> bool:
+        return bool(self.fence["state"] == "degraded")
+
+    @property
+    def protected(self) -> bool:
+        watched = self.source is not None and not self.source["deserted"]
+        return self.active and watched and not self.unprotected and not self.degraded
+
+    def as_dict(self) -> "dict[str, Any]":
+        """The keys are stable; `snapsafe status --json` prints them."""
+        return {
+            "version": self.version,
+            "python": self.python,
+            "pid": self.pid,
+            "active": self.active,
+            "why_not": self.why_not,
+            "protected": self.protected,
+            "epoch": self.epoch,
+            "restores": self.restores,
+            "source": self.source,
+            "candidates": self.candidates,
+            "fence": self.fence,
+            "callbacks": self.callbacks,
+            "watching": self.watching,
+            "subsystems": [
+                {"name": row.name, "covers": list(row.covers), "protection": row.protection, "note": row.note}
+                for row in self.rows
+            ],
+            "last_event": self.last_event,
+            "lifecycle": self.lifecycle,
+            "problems": self.problems,
+            "limits": list(LIMITS),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Status protected={self.protected} epoch={self.epoch} unprotected={self.unprotected}>"

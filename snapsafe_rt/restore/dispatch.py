@@ -1,0 +1,143 @@
+"""Runs one callback: here, or on the loop or hub that is its home."""
+
+from snapsafe_rt.core import native
+from snapsafe_rt.restore import affinity, callbacks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    from snapsafe_rt.restore.callbacks import Registration
+
+LOOK_SECONDS = 0.5  # how often it is looked whether the home that a callback waits for has ended
+
+_tasks: "set[Any]" = set()  # asyncio holds its tasks weakly
+
+
+def run(entry: "Registration", epoch: int) -> "BaseException | None":
+    """One callback, to its end. Returns what it raised, of whatever kind: the others have to run."""
+    home = entry.home
+    native.calling(True)
+    try:
+        if home is None or home.is_here():
+            settle(entry())
+        elif home.gone:
+            callbacks.drop_everywhere(entry)
+        else:
+            return run_at(home, entry, epoch)
+    except BaseException as error:
+        return error
+    finally:
+        native.calling(False)
+    return None
+
+
+def settle(value: "Any") -> None:
+    """The coroutine that a coroutine function returned: on the loop that runs here, or on one of its own."""
+    if not hasattr(value, "__await__"):
+        return
+    import asyncio
+
+    loop = affinity.running_loop()
+    if loop is None:
+        error = asyncio.run(awaited(value))
+        if error is not None:
+            raise error
+        return
+    # A loop cannot be waited for in its own thread; acheck() can.
+    task_of(loop, value, lambda error: _report(error, value))
+
+
+def keep(task: "Any") -> "Any":
+    """Keep a task alive until it is done."""
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+def task_of(loop: "Any", value: "Any", then: "Callable[[BaseException | None], object]") -> None:
+    task = keep(loop.create_task(awaited(value)))
+    task.add_done_callback(lambda task: then(None if task.cancelled() else task.result()))
+
+
+def _report(error: "BaseException | None", who: object) -> None:
+    if error is not None:
+        native.report_unraisable(error, who)
+
+
+async def awaited(value: "Awaitable[object]") -> "BaseException | None":
+    try:
+        await value
+    except BaseException as error:  # past the loop, which a SystemExit would end
+        return error
+    return None
+
+
+def run_at(home: "affinity.LoopHome | affinity.HubHome", entry: "Registration", epoch: int) -> "BaseException | None":
+    """On a loop or hub of another thread, waiting for it here."""
+    done = native.Turn()
+    answer = Answer(entry, done.advance)
+    submit(home, entry, epoch, answer)
+    while not answer.given and not home.gone and not home.idle:
+        done.wait(0, LOOK_SECONDS)
+    return answer.take()
+
+
+class Answer:
+    """What a callback that was sent to its home came to. Its error is raised where the event runs, or, if nobody waits
+    there any more because the home ended or rests, reported."""
+
+    __slots__ = ("abandoned", "entry", "error", "given", "wake")
+
+    def __init__(self, entry: "Registration", wake: "Callable[[], object]") -> None:
+        self.entry = entry
+        self.wake = wake
+        self.error: BaseException | None = None
+        self.given = self.abandoned = False
+
+    def give(self, error: "BaseException | None") -> None:
+        self.error = error
+        self.given = True
+        if self.abandoned:
+            _report(error, self.entry.func)
+        self.wake()
+
+    def take(self) -> "BaseException | None":
+        self.abandoned = not self.given
+        return self.error
+
+
+def submit(home: "affinity.LoopHome | affinity.HubHome", entry: "Registration", epoch: int, answer: Answer) -> None:
+    from contextvars import copy_context
+
+    def start() -> None:
+        inside().set(epoch)
+        try:
+            value = entry()
+            loop = affinity.running_loop()
+            if loop is not None and hasattr(value, "__await__"):
+                return task_of(loop, value, answer.give)
+        except BaseException as error:
+            answer.give(error)
+        else:
+            answer.give(None)
+
+    context = copy_context()
+    try:
+        home.submit(lambda: context.run(start))
+    except RuntimeError as error:  # closed a moment ago
+        answer.give(None if home.gone else error)
+
+
+_inside_variable: "Any" = None
+
+
+def inside() -> "Any":
+    """A context variable: the epoch whose event this coroutine or greenlet is part of."""
+    global _inside_variable
+    if _inside_variable is None:
+        from contextvars import ContextVar
+
+        _inside_variable = ContextVar("snapsafe_event", default=-1)
+    return _inside_variable

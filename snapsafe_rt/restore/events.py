@@ -1,0 +1,247 @@
+"""The restore event: the refreshers, then the program's callbacks, once for the epoch that is reached.
+
+It never runs inside somebody's draw, whose caller may hold a lock that a callback wants. It runs in check(), acheck()
+and notify_restored(), or, if nobody calls those, on a thread of the watcher (snapsafe_rt.restore.watcher).
+"""
+
+import sys
+import time
+
+from snapsafe_rt import activation
+from snapsafe_rt.core import native
+from snapsafe_rt.guards import table
+from snapsafe_rt.report import page
+from snapsafe_rt.restore import affinity, callbacks, dispatch
+from snapsafe_rt.restore.generation import CAUSES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from snapsafe_rt.restore.callbacks import Registration
+
+PATHS, HEARD = 2, 4  # SS_WOKE_ in cython/watcher.h
+PASSES = 16  # events in one turn; only a source that is rewritten without pause brings so many
+
+
+class Event:
+    """One run of the event: what there was to do and what came of it."""
+
+    __slots__ = ("callbacks", "cause", "entries", "epoch", "failed", "now", "started", "told")
+
+    def __init__(self, epoch: int, delivered: int) -> None:
+        info = native.inspect_epoch()
+        self.epoch = epoch
+        self.cause = CAUSES[info.cause]
+        # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
+        self.told = activation.state.settings.disruption == "event" or info.last_certain > delivered
+        self.entries = tuple(callbacks.after) if self.told else ()
+        self.callbacks = 0
+        self.failed: list[tuple[object, BaseException]] = []  # who failed, and what it raised
+        self.now = ""
+        self.started = time.time()
+
+    def begin(self) -> None:
+        """Tell the auditors, and renew what no guard reaches: callbacks may draw on it."""
+        try:
+            sys.audit("snapsafe.restore", self.epoch)
+        except BaseException as error:
+            self.failed.append((sys.audit, error))
+        self.failed += [(table.refresh, error) for error in table.refresh()]
+
+    def finish(self) -> None:
+        self.entries = ()
+        self.now = ""
+        errors = callbacks.lines(self.failed)
+        page.event(self.epoch, self.cause, self.started, time.time(), self.callbacks, errors)
+
+
+last: Event | None = None
+
+if native is not None:
+    barrier = native.Barrier()
+    barrier.deliver(native.epoch())  # imported by the first registration: what was before is no event
+
+
+def pending() -> bool:
+    """Was there a restore whose event was not run to its end yet?"""
+    return native is not None and native.epoch() != barrier.delivered
+
+
+def cause() -> str:
+    """Why the last restore was counted; for callbacks. "" before the first.
+
+    "generation": the source's generation moved; "disruption": its marker alone, so perhaps a live migration;
+    "notified": by notify_restored(); "source": the source itself was lost, replaced or found late, which counts as a
+    restore.
+    """
+    return CAUSES[native.inspect_epoch().cause] if native is not None else ""
+
+
+def check(timeout: "float | None" = None) -> int:
+    """The barrier: after it everything that a restore calls for was done. For the start of a request or a job.
+
+    Looks at the source, runs a pending restore event in this thread, waits for one that runs elsewhere, and returns the
+    epoch, to be compared with an earlier one: the last one whose event is complete. Costs a look at the source while
+    nothing happened. Returns at once, with the epoch of the event, in a callback, and in the thread of a loop that the
+    event waits for.
+
+    `timeout`: seconds to wait for an event that runs elsewhere; it cannot bound callbacks that run in this thread.
+    Raises TimeoutError, naming the callback that is late, also at once where acheck() left the event on a loop of this
+    thread that does not run now; an ExceptionGroup of what callbacks raised (a
+    BaseExceptionGroup if a SystemExit or KeyboardInterrupt is among them; on CPython 3.10 snapsafe_rt.errors has both
+    classes). Any thread; in a forked child the event that its parent was at is pending.
+    """
+    if native is None:
+        return 0
+    activation.probe()
+    epoch = native.epoch()
+    if epoch == barrier.delivered:
+        return epoch
+    return _check(epoch, None if timeout is None else time.monotonic() + timeout)
+
+
+def _check(epoch: int, until: "float | None") -> int:
+    """Returns no epoch whose event is still to come: whoever compares it later would take that one for done."""
+    while barrier.delivered < epoch:
+        turn = barrier.value
+        if run_here():
+            break  # also in a child that a callback forked
+        if not _wait_for_other(turn, until):
+            return epoch
+        raise_of_last(epoch)
+    return barrier.delivered
+
+
+def run_here(first: "Callable[[], object] | None" = None) -> bool:
+    """Run the event in this thread, after calling `first`, if nobody has the turn. Returns whether it was run; raises
+    what callbacks did."""
+    held = barrier.mine
+    try:  # a signal's handler may raise at any point, but not within a call of the core
+        claimed = barrier.claim()
+        if first is not None:
+            first()
+        if claimed:
+            failed = deliver()
+            if failed:
+                raise group(failed, barrier.delivered)
+        return claimed
+    finally:
+        if not held:
+            barrier.end()
+
+
+def _wait_for_other(turn: int, until: "float | None") -> bool:
+    """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
+    event: Event | None = barrier.event
+    if event is not None and dispatch.inside().get() == event.epoch:
+        return False
+    greenlet = affinity.greenlet()
+    if barrier.mine and (greenlet is None or greenlet is barrier.greenlet):
+        if barrier.loop is not None and affinity.running_loop() is not barrier.loop:
+            raise TimeoutError(late_at_rest(event))
+        return False
+    left = None if until is None else until - time.monotonic()
+    if left is not None and left <= 0:
+        raise TimeoutError(late(event))
+    if greenlet is not None:
+        affinity.wait_in_hub(barrier.call_at_end, left)
+    elif any(entry.home is not None and entry.home.is_here() for entry in _to_come(event)):
+        return False
+    else:
+        barrier.wait(turn, left)
+    return True
+
+
+def _to_come(event: "Event | None") -> "tuple[Registration, ...]":
+    if event is not None:
+        return event.entries
+    return tuple(callbacks.after) if barrier.held else ()
+
+
+def late(event: "Event | None") -> str:
+    if barrier.held:
+        return "the restore event waits for the end of a snapshot that was announced"
+    what = f" in {event.now}" if event and event.now else ""
+    return f"the restore event still runs elsewhere{what}"
+
+
+def late_at_rest(event: "Event | None") -> str:
+    return f"{late(event)}, on a loop of this thread that does not run at present"
+
+
+def raise_of_last(epoch: int) -> None:
+    if last is not None and last.epoch >= epoch and last.failed:
+        raise group(last.failed, last.epoch)
+
+
+def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseException:
+    """A group of its own for each who raises it: a traceback grows on it."""
+    from snapsafe_rt.errors import group
+
+    return group(f"in callbacks after the restore that began epoch {epoch}", [error for _, error in failed])
+
+
+def deliver() -> "list[tuple[object, BaseException]]":
+    """Run the event until none is pending; the caller has claimed it and ends it. Returns who failed, and how."""
+    barrier.greenlet = affinity.greenlet()
+    order = steps()
+    error: BaseException | None = None
+    while True:
+        try:
+            event, entry = order.send(error)
+        except StopIteration as done:
+            failed: list[tuple[object, BaseException]] = done.value
+            return failed
+        error = dispatch.run(entry, event.epoch)
+
+
+def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list[tuple[object, BaseException]]]":
+    """The event's order, for whoever has claimed it, here or on a loop: yields each callback that is to run, and is
+    sent what that raised. Returns who failed, and how."""
+    global last
+    failed: list[tuple[object, BaseException]] = []
+    for _ in range(PASSES):
+        epoch = native.epoch()
+        if epoch == barrier.delivered:
+            break
+        barrier.event = event = Event(epoch, barrier.delivered)
+        barrier.advance()  # who waits has to see whether the event will want its thread
+        event.begin()
+        for entry in event.entries:
+            if entry.live:
+                event.now = callbacks.name(entry.func)
+                error = yield event, entry
+                event.callbacks += 1
+                if error is not None:
+                    event.failed.append((entry.func, error))
+            if not barrier.mine:
+                return failed  # a callback forked, and this is the child: there the whole event is pending
+        event.finish()
+        last = event
+        barrier.deliver(event.epoch)
+        failed += event.failed
+    return failed
+
+
+def woken(why: int) -> None:
+    """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
+
+    `why`: PATHS, a source came, went or was replaced; HEARD, who announces snapshots has said something.
+    """
+    lifecycle = sys.modules.get("snapsafe_rt.snapshot.lifecycle")
+    if lifecycle is not None:
+        lifecycle.woken(bool(why & HEARD))
+    if why & PATHS and not activation.state.quiesced:
+        activation.probe(now=True)
+        from snapsafe_rt.restore import watcher
+
+        watcher.update(again=True)
+    if native.epoch() == barrier.delivered or not barrier.claim():
+        return
+    try:
+        failed = deliver()
+    finally:
+        barrier.end()
+    for who, error in failed:
+        native.report_unraisable(error, who)

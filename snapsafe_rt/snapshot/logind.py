@@ -1,0 +1,178 @@
+"""systemd-logind as who announces snapshots: its delay lock on sleep, and PrepareForSleep, for hosts that suspend a
+guest to snapshot it (SNAPSAFE_LIFECYCLE=logind). systemd docs/INHIBITOR_LOCKS.md; org.freedesktop.login1(5).
+
+jeepney makes and reads the messages, and opens nothing; the watcher holds the connection, and with it the descriptor
+that is the lock. While the machine sleeps nothing is let go of: it is the machine that stands still.
+"""
+
+import os
+
+from snapsafe_rt.core import native
+from snapsafe_rt.restore import events
+from snapsafe_rt.restore.watcher import entry
+from snapsafe_rt.snapshot import announcers
+from snapsafe_rt.snapshot.announcers import ABSENT, HEARD, RUNNING, UNTRUSTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from snapsafe_rt.restore.watcher import Item
+
+MISSING = "SNAPSAFE_LIFECYCLE=logind takes jeepney, which is not installed: pip install 'snapsafe-rt[dbus]'"
+
+# As sd-bus does it: the user is the socket's, and nothing is waited for (systemd src/libsystemd/sd-bus/bus-socket.c).
+_AUTH = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
+_AUTH_ANSWERS = 3
+_HELLO, _MATCH, _OWNER, _FIRST_ASKED = 1, 2, 3, 4  # serials
+_PASSED = 8  # descriptors that may come along: the watcher keeps them, and none has a number here
+
+
+def make(why: str) -> "Logind | None":
+    """None where the library is missing."""
+    try:
+        import jeepney  # type: ignore  # noqa: F401 - untyped
+    except ImportError:
+        return None
+    return Logind(why)
+
+
+class Logind:
+    kind = "logind"
+    lets_go = False
+    look_ms = 0
+
+    def __init__(self, why: str) -> None:
+        from jeepney import DBusAddress, MatchRule, message_bus, new_method_call
+        from jeepney.bus import find_system_bus  # type: ignore
+        from jeepney.low_level import Parser  # type: ignore
+
+        self._new_parser = Parser
+        login = DBusAddress("/org/freedesktop/login1", "org.freedesktop.login1", "org.freedesktop.login1.Manager")
+        properties = login.with_interface("org.freedesktop.DBus.Properties")
+        rule = MatchRule(type="signal", sender=login.bus_name, interface=login.interface, path=login.object_path)
+        owner = MatchRule(type="signal", sender=message_bus.bus_name, member="NameOwnerChanged")
+        owner.add_arg_condition(0, login.bus_name)
+        self._begin = b"".join(
+            (
+                _AUTH,
+                message_bus.Hello().serialise(_HELLO),
+                message_bus.AddMatch(rule).serialise(_MATCH),
+                message_bus.AddMatch(owner).serialise(_OWNER),
+            )
+        )
+        ask = new_method_call(login, "Inhibit", "ssss", ("sleep", announcers.who(), why, "delay"))
+        look = new_method_call(properties, "Get", "ss", (login.interface, "PreparingForSleep"))
+        self._questions = {True: ask, False: look}
+        self._asked = _FIRST_ASKED  # another number is another greeting, and so another connection
+        try:
+            self._bus, self._no_bus = find_system_bus().replace("\0", "@"), ""
+        except (RuntimeError, ValueError) as error:
+            self._bus, self._no_bus = "", f"DBUS_SYSTEM_BUS_ADDRESS: {error}"
+        self._stream: Any = None
+        self._lines = 0
+        self._held = False
+        self._deaf: tuple[tuple[int, int], str] | None = None  # a bus that is of no use, and why
+        self._on = True
+        self.snapshot = 0
+
+    def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
+        if self._no_bus or (self._refused() and phase == RUNNING):
+            return None
+        return self._bus, self._begin + self._questions[phase == RUNNING].serialise(self._asked), False
+
+    def paths(self, phase: str) -> "list[Item]":
+        if not self._bus.startswith("/"):
+            return []
+        item = entry(self._bus, announcers.look(self._bus), announcer=True)
+        return [item] if item is not None else []
+
+    def _refuse(self, why: str) -> None:
+        self._deaf = announcers.identity(self._bus), why
+
+    def _refused(self) -> str:
+        return self._deaf[1] if self._deaf is not None and self._deaf[0] == announcers.identity(self._bus) else ""
+
+    def hear(self) -> str:
+        for message in self._messages():
+            told = self._judge(message)
+            if told:
+                return told
+        return ""
+
+    def _judge(self, message: "Any") -> str:
+        kind, fields = message.header.message_type.name, _fields(message)
+        if kind == "signal" and fields.get("member") == "PrepareForSleep" and message.body:
+            self._on = bool(message.body[0])
+            if self._on and self._held:
+                self.snapshot += 1
+                return "announced"
+        elif kind == "signal" and fields.get("member") == "NameOwnerChanged" and message.body:
+            if message.body[2] and not self._held:
+                self._asked += 1
+        elif fields.get("reply_serial") == self._asked and kind == "method_return":
+            self._held = True
+            if message.body and isinstance(message.body[0], tuple):  # the property, a variant
+                self._on = bool(message.body[0][1])
+        elif fields.get("reply_serial") is not None and kind == "error":
+            name = str(fields.get("error_name", ""))
+            if name.endswith(".OperationInProgress"):
+                return "late"
+            if name.endswith(".ServiceUnknown"):
+                self._on = False
+            else:
+                self._refuse(f"systemd-logind gives no lock ({name[:100]})")
+        return ""
+
+    def _messages(self) -> "list[Any]":
+        data = native.contact_take()
+        if data.startswith(b"DATA"):  # a connection's first word
+            self._stream, self._lines, self._held = self._new_parser(), 0, False
+            self._stream.add_data(b"", (None,) * _PASSED)
+        elif data.startswith(b"REJECTED"):
+            self._refuse("the bus does not take this user")
+        if self._stream is None:
+            return []
+        while self._lines < _AUTH_ANSWERS and b"\r\n" in data:
+            line, _, data = data.partition(b"\r\n")
+            self._lines += 1
+            if line.startswith((b"REJECTED", b"ERROR")):
+                self._refuse(f"the bus answers {line[:60].decode('ascii', 'replace')}")
+                self._stream = None
+                return []
+        try:
+            messages: list[Any] = self._stream.feed(data)
+            return messages
+        except Exception as error:  # whatever its parser makes of what is no message
+            self._stream = None
+            self._refuse(f"what the bus says is not understood ({error})")
+            return []
+
+    def farewell(self, errors: "list[str]") -> None:
+        """The lock is let go of with the connection; logind takes no word with it."""
+
+    def still_on(self) -> bool:
+        """logind may forget to tell of the end (systemd issue 30666): a restore is an end as well."""
+        for message in self._messages():
+            self._judge(message)
+        gone = native.contact_state()[0] in (ABSENT, UNTRUSTED)
+        return self._on and not gone and not self._refused() and not events.pending()
+
+    def over(self) -> None:
+        self._on = True
+
+    def reason(self, state: int, error: int) -> str:
+        if state == HEARD and self._held:
+            return ""
+        refused = self._no_bus or self._refused()
+        if refused:
+            return refused
+        if state == ABSENT:
+            return f"no system bus at {self._bus} ({os.strerror(error)})"
+        if state == UNTRUSTED:
+            return f"who listens at {self._bus} is another user, who is not root"
+        return "systemd-logind does not run, or has not answered yet"
+
+
+def _fields(message: "Any") -> "dict[str, Any]":
+    return {field.name: value for field, value in message.header.fields.items()}
