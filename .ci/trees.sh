@@ -43,6 +43,7 @@ borrow_network() {
 alone=
 inside() {
   [ "$2" != / ] && [ -x "$1/bin/sh" ] || { say "will not show ${2:-nothing} in $1"; return 1; }
+  [ -z "${SNAPSAFE_WHEELS-}" ] || mkdir -p "$SNAPSAFE_WHEELS"
   SNAPSAFE_TREE=$1 SNAPSAFE_DIR=$2 SNAPSAFE_OPENSSL=${old_openssl-} SNAPSAFE_ALONE=$alone \
     unshare ${alone:+--pid --fork --kill-child --ipc} --mount --propagation private bash -euc '
     root=$SNAPSAFE_TREE dir=$SNAPSAFE_DIR openssl=$SNAPSAFE_OPENSSL alone=$SNAPSAFE_ALONE
