@@ -17,13 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from snapsafe_rt.report.status import Status
     from snapsafe_rt.restore.asynchronous import acheck
-    from snapsafe_rt.restore.callbacks import (
-        register_after_restore,
-        register_at_snapshot,
-        register_before_snapshot,
-        unregister,
-    )
     from snapsafe_rt.restore.events import cause, check
+    from snapsafe_rt.restore.registration import register_after_restore, unregister
+    from snapsafe_rt.snapshot.registration import register_at_snapshot, register_before_snapshot
 
 
 __all__ = [
@@ -45,18 +41,27 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "acheck": "restore.asynchronous",
+    "cause": "restore.events",
+    "check": "restore.events",
+    "register_after_restore": "restore.registration",
+    "register_at_snapshot": "snapshot.registration",
+    "register_before_snapshot": "snapshot.registration",
+    "unregister": "restore.registration",
+}
+
+
 def __getattr__(name: str) -> object:
     """What only programs with callbacks pay for is imported when it is first asked for (PEP 562)."""
-    if name not in __all__:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = {"acheck": "asynchronous", "cause": "events", "check": "events"}.get(name, "callbacks")
-    # All at once: the package may not be read any more when the program has dropped its privileges.
-    needed = [f"restore.{one}" for one in (room, "callbacks", "events", "watcher")] + ["errors"]
-    if name in ("register_before_snapshot", "register_at_snapshot"):
-        needed.append("snapshot.lifecycle")
-    for one in needed:
-        __import__(f"{__name__}.{one}")
-    value: object = getattr(sys.modules[f"{__name__}.restore.{room}"], name)
+    from snapsafe_rt import errors, restore  # noqa: F401
+    from snapsafe_rt.restore import registration  # noqa: F401 - all at once: privileges may fall, and the files be barred
+
+    module = f"{__name__}.{_LATER[name]}"
+    __import__(module)
+    value: object = getattr(sys.modules[module], name)
     globals()[name] = value
     return value
 

@@ -7,6 +7,7 @@ VERSION = "0.1.0"
 PYTHON = f"{sys.implementation.name} {sys.version.split()[0]}"
 
 FILE = "/run/snapsafe/vmclock0"  # the file source that the manager writes
+MANAGER = "/run/snapsafe/org.snapsafe.Manager"  # where it speaks Varlink
 DEFAULT_SOURCES = f"vmclock:/dev/vmclock0,sysgenid:/dev/sysgenid,vmclock:{FILE}"
 
 # Variable: its values, the default first.

@@ -2,8 +2,8 @@
 
 import argparse
 
+from snapsafe_rt import settings
 from snapsafe_rt.errors import CONFIGURATION, Failure
-from snapsafe_rt.source import selection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="system, session, or the address of another bus (default: %(default)s)",
     )
     parser.add_argument(
-        "--socket", metavar="PATH", default=selection.MANAGER, help="where the manager is (default: %(default)s)"
+        "--socket", metavar="PATH", default=settings.MANAGER, help="where the manager is (default: %(default)s)"
     )
     parser.epilog = (
         "Takes the name org.snapsafe.Manager1, and stays in the foreground. It needs dbus-fast: the extra `dbus`.\n"

@@ -8,10 +8,10 @@ import signal
 import subprocess
 from typing import Any
 
+from snapsafe_rt import settings
 from snapsafe_rt.cli.run import NOT_EXECUTABLE, NOT_FOUND
 from snapsafe_rt.errors import USAGE, Failure
 from snapsafe_rt.manager.client import Manager, Refused, refusal
-from snapsafe_rt.source import selection
 
 AGAIN_SECONDS = 1.0  # a manager that has gone is looked for
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--who", help="named to whoever is refused (default: the command line)")
     parser.add_argument("--why", default="no reason given", help="and so is this")
-    parser.add_argument("--socket", metavar="PATH", default=selection.MANAGER, help="(default: %(default)s)")
+    parser.add_argument("--socket", metavar="PATH", default=settings.MANAGER, help="(default: %(default)s)")
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.epilog = (
         "Exit code: the program's, 128 and the signal if it died of one. 69: no manager; 77: not permitted; 1: a\n"

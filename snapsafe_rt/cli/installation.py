@@ -42,8 +42,8 @@ print(json.dumps({"version": list(sys.version_info[:2]), "suffix": _imp.extensio
 """
 _CHECK = """
 import sys
-activation = sys.modules.get("snapsafe_rt.activation")
-print("yes" if activation and activation.state.active else activation.state.why_not if activation else "it was not run")
+room = sys.modules.get("snapsafe_rt.state")
+print("yes" if room and room.state.active else room.state.why_not if room else "it was not run")
 """
 
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        default=selection.MANAGER,
+        default=settings.MANAGER,
         help="where Varlink is spoken (default: %(default)s)",
     )
     parser.add_argument(

@@ -5,10 +5,10 @@ import json
 import sys
 from typing import Any
 
+from snapsafe_rt import settings
 from snapsafe_rt.cli.output import seconds
 from snapsafe_rt.errors import BEFORE_FAILED, BLOCKED, LATE, OK, Failure
 from snapsafe_rt.manager.client import ANSWER_SECONDS, Manager, Refused, listed, named, refusal, snake_case
-from snapsafe_rt.source import selection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.add_argument(
-        "--socket", metavar="PATH", default=selection.MANAGER, help="where the manager is (default: %(default)s)"
+        "--socket", metavar="PATH", default=settings.MANAGER, help="where the manager is (default: %(default)s)"
     )
 
 

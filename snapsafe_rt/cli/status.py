@@ -8,13 +8,14 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from snapsafe_rt.activation import activate, state
+from snapsafe_rt.activation import activate
 from snapsafe_rt.cli import output
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
 from snapsafe_rt.report import procfs, remote
 from snapsafe_rt.report.remote import Outside
-from snapsafe_rt.report.status import NOTHING_REGISTERED
+from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
+from snapsafe_rt.state import state
 
 if TYPE_CHECKING:
     from snapsafe_rt.report.status import Status

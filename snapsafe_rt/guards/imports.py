@@ -6,8 +6,8 @@ until the module was executed. Loader, spec and module look afterwards as they w
 
 import sys
 
+from snapsafe_rt import hooks
 from snapsafe_rt.guards import table
-from snapsafe_rt.report import page
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Loader:
         self._loader.exec_module(module)
         if self._spec.name in table.TRIGGERS:
             table.imported(self._spec.name, module)
-        page.write()
+        hooks.facts_changed()
 
 
 class _Finder:

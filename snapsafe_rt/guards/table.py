@@ -13,10 +13,11 @@ and, where it has them:
 
 import sys
 
-from snapsafe_rt import settings
+from snapsafe_rt import hooks, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 LEVELS = ("guarded", "refreshed", "kept", "unprotected", "not loaded")
@@ -33,6 +34,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "bson": ("bson.objectid",),
     "snapstart": ("snapshot_restore_py",),
 }
+
+# A row whose module lies in a room above this one: who imports it.
+ELSEWHERE: "dict[str, Callable[[], ModuleType]]" = {}
 
 TELLS = "snapstart"  # guards nothing: tells of a restore itself, so it needs no source
 
@@ -59,7 +63,9 @@ _noted: dict[str, tuple[str, str]] = {}  # what was last seen of each row: the r
 
 def room(name: str) -> "ModuleType":
     """The module of a row, imported when first needed: start-up pays for what the program uses."""
-    full = f"{__package__}.{name}" if name != TELLS else "snapsafe_rt.snapshot.snapstart"
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]()
+    full = f"{__package__}.{name}"
     __import__(full)
     return sys.modules[full]
 
@@ -93,9 +99,7 @@ def imported(trigger: str, module: "ModuleType") -> None:
     strict = settings.Settings().strict
     _noted[name] = _ask(name, "protection" if strict else "glance")
     if needs_event(name):
-        from snapsafe_rt.restore import watcher as room_of_watcher
-
-        room_of_watcher.update()
+        hooks.watcher_wanted()
     level, note = renewed(_noted[name], watching()) if needs_event(name) else _noted[name]
     if strict and level == "unprotected":
         settings.die(f"{name} is unprotected: {note}")
@@ -172,8 +176,9 @@ def refresh() -> list[Exception]:
 
 def watching() -> bool:
     """Does somebody run the restore event without being asked to?"""
-    room = sys.modules.get("snapsafe_rt.restore.watcher")
-    return room is not None and bool(room.running())
+    from snapsafe_rt.core import native
+
+    return bool(native.inspect_watcher().running)
 
 
 def renewed(row: tuple[str, str], watched: bool) -> tuple[str, str]:

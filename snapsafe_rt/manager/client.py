@@ -7,8 +7,8 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from snapsafe_rt import settings
 from snapsafe_rt.errors import FAILED, NO_MANAGER, NOT_PERMITTED, Failure
-from snapsafe_rt.source import selection
 
 INTERFACE = "org.snapsafe.Manager."
 NAMED_MOST = 16
@@ -27,7 +27,7 @@ class Refused(Exception):
 class Manager:
     """A connection. What fails is a Failure, with the exit code of docs/command.md."""
 
-    def __init__(self, path: str = selection.MANAGER, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, path: str = settings.MANAGER, answer_seconds: float = ANSWER_SECONDS) -> None:
         self.path = path
         self._answer_seconds = answer_seconds
         self.connect()

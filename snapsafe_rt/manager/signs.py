@@ -13,9 +13,10 @@ from snapsafe_rt import activation
 from snapsafe_rt.core import native
 from snapsafe_rt.manager.gvisor import Checkpoints
 from snapsafe_rt.manager.loop import READ, Loop
-from snapsafe_rt.restore import callbacks, watcher
+from snapsafe_rt.restore import registration, watcher
 from snapsafe_rt.source import selection
 from snapsafe_rt.source.vmclock_file import Seen
+from snapsafe_rt.state import state
 
 KERNEL_LOG = "/dev/kmsg"
 MESSAGE = b"random: crng reseeded due to virtual machine fork"
@@ -132,7 +133,7 @@ class Signs:
     def watch(self, loop: Loop) -> None:
         """From here on each restore advances the epoch and wakes the loop."""
         if self._has_list:  # else the registration would activate with the list of programs, which has our own file
-            callbacks.register_after_restore(loop.wake)
+            registration.register_after_restore(loop.wake)
             until = time.monotonic() + START_SECONDS
             while watcher.describe()["how"] == "starting" and time.monotonic() < until:
                 time.sleep(0.001)
@@ -180,7 +181,7 @@ class Signs:
 
     @property
     def source(self) -> "selection.Candidate | None":
-        watched = activation.state.watched
+        watched = state.watched
         return None if watched is None or native.describe_source(watched.slot).lost else watched
 
     @property
@@ -220,7 +221,7 @@ class Signs:
         if self.checkpoints.problem:
             found.append(f"gVisor's restores are not noticed: {self.checkpoints.problem}")
         if not self.any and not self.vmgenid:
-            reasons = "; ".join(f"{one.name} {one.why_not}" for one in activation.state.candidates)
+            reasons = "; ".join(f"{one.name} {one.why_not}" for one in state.candidates)
             found.append(f"nothing tells this machine of a restore: no VMGenID; {reasons}")
         if self.log.problem and self.source is None and self.vmgenid:
             found.append(f"VMGenID alone tells of a restore, and {self.log.problem}")

@@ -21,18 +21,10 @@ Lines of fields that tabs part; a backslash escapes tab, newline and itself. The
 import sys
 import time
 
-from snapsafe_rt import settings
+from snapsafe_rt import hooks, settings
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-ERRORS_KEPT, ERROR_LENGTH = 8, 300
-
-last_event: "tuple[str, ...] | None" = None
-"""The fields of the last restore event; read by status()."""
+from snapsafe_rt.state import state
 
 problem = ""
 """Why there is no record, or ""."""
@@ -51,22 +43,7 @@ def write() -> None:
         problem = f"`snapsafe status --pid` sees nothing of this process: {error}"
 
 
-def event(
-    epoch: int, cause: str, began: float, ended: float, callbacks: int, errors: "Iterable[BaseException | str]" = ()
-) -> None:
-    """Note a restore event that is over: times in seconds since 1970, how many callbacks ran, what they raised."""
-    global last_event
-    texts = [error if isinstance(error, str) else f"{type(error).__name__}: {error}" for error in errors]
-    kept = [text[:ERROR_LENGTH] for text in texts[:ERRORS_KEPT]]
-    if len(texts) > ERRORS_KEPT:
-        kept.append(f"{len(texts) - ERRORS_KEPT} more")
-    last_event = (str(epoch), cause, repr(began), repr(ended), str(callbacks), *kept)
-    write()
-
-
 def _text(room: int) -> bytes:
-    from snapsafe_rt.activation import state
-
     lines: list[tuple[str, ...]] = [
         ("snapsafe", settings.VERSION, settings.PYTHON, repr(time.time()), str(int(state.active)), state.why_not)
     ]
@@ -79,14 +56,10 @@ def _text(room: int) -> bytes:
     ]
     lines += [("setting", *pair) for pair in state.settings.changed()]
     lines += [("problem", sentence) for sentence in state.problems]
-    if last_event is not None:
-        lines.append(("event", *last_event))
-    lifecycle = sys.modules.get("snapsafe_rt.snapshot.lifecycle")
-    if lifecycle is not None:
-        lines.append(("lifecycle", *lifecycle.fields()))
-        last = lifecycle.last()
-        if last is not None:
-            lines.append(("snapshot", *last))
+    for kind, fields in hooks.facts.items():
+        found = fields()
+        if found is not None:
+            lines.append((kind, *found))
     text = "".join("\t".join(map(_escaped, line)) + "\n" for line in lines).encode("utf-8", "backslashreplace")
     if len(text) > room:
         text = text[: text.rfind(b"\n", 0, room - len(b"cut\n")) + 1] + b"cut\n"

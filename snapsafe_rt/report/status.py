@@ -1,18 +1,20 @@
 """What is true of this process, for people and for programs."""
 
 import os
-import sys
 
-from snapsafe_rt import activation, settings
+from snapsafe_rt import hooks, settings
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import libraries, table
 from snapsafe_rt.report import page
+from snapsafe_rt.restore import callbacks, watcher
 from snapsafe_rt.restore.generation import CAUSES
-from snapsafe_rt.source import selection
+from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
+from snapsafe_rt.source import probe, selection
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 _FENCES = ("down", "cpu", "host", "degraded")  # enum ss_fence in cython/entropy.h
@@ -24,7 +26,6 @@ LIMITS = (
 )
 
 
-NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
 LET_GO = (
     "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
     "over"
@@ -60,6 +61,11 @@ def snapshot_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
     }
 
 
+def _fact(kind: str, read: "Callable[[Sequence[str]], dict[str, Any]]") -> "dict[str, Any] | None":
+    fields = hooks.facts[kind]() if kind in hooks.facts else None
+    return read(fields) if fields is not None else None
+
+
 class Row:
     """One subsystem: `protection` is a level of table.LEVELS, `note` a sentence."""
 
@@ -77,7 +83,6 @@ class Status:
     and nothing loaded is unprotected."""
 
     def __init__(self) -> None:
-        state = activation.state
         self.version = settings.VERSION
         self.python = settings.PYTHON
         self.pid = os.getpid()
@@ -92,7 +97,7 @@ class Status:
         self.callbacks = 0
         self.watching: dict[str, Any] = {"how": "off", "reason": "nothing is registered"}
         self.rows: list[Row] = []
-        self.last_event = event_as_dict(page.last_event) if page.last_event is not None else None
+        self.last_event = _fact("event", event_as_dict)
         self.lifecycle: dict[str, Any] = {
             "kind": state.settings.lifecycle,
             "lock": False,
@@ -103,7 +108,7 @@ class Status:
 
     @classmethod
     def now(cls) -> "Status":
-        activation.probe(now=True)
+        probe.probe(now=True)
         status = cls()
         if native is None:
             return status
@@ -144,14 +149,12 @@ class Status:
             self.problems.append("no libcrypto to condition degraded entropy with: kernel bytes are used as they are")
 
     def _read_events(self) -> None:
-        callbacks = sys.modules.get("snapsafe_rt.restore.callbacks")
-        self.callbacks = len(callbacks.after) if callbacks is not None else 0
-        if "snapsafe_rt.restore.watcher" in sys.modules:
-            self.watching = sys.modules["snapsafe_rt.restore.watcher"].describe()
-        lifecycle = sys.modules.get("snapsafe_rt.snapshot.lifecycle")
-        if lifecycle is not None:
-            self.lifecycle |= lifecycle.describe()
-            self._take_snapshot(lifecycle.last())
+        self.callbacks = len(callbacks.after)
+        self.watching = watcher.describe()
+        if watcher.phases is not None:
+            self.lifecycle |= watcher.phases.describe()
+        last = hooks.facts.get("snapshot")
+        self._take_snapshot(last() if last is not None else None)
 
     def _take_snapshot(self, fields: "Sequence[str] | None") -> None:
         if fields is not None:
@@ -160,9 +163,9 @@ class Status:
                 self.problems.append(f"CRIU cannot dump it: {fields[4]}")
 
     def _read_source(self) -> None:
-        watched = activation.state.watched
+        watched = state.watched
         if watched is None or watched.rank is None:
-            if activation.state.let_go is not None:
+            if state.detached is not None:
                 self.problems.append(LET_GO)
             return
         info = native.describe_source(watched.slot)

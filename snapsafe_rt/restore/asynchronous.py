@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 
-from snapsafe_rt import activation
 from snapsafe_rt.core import native
 from snapsafe_rt.restore import callbacks, dispatch, events
+from snapsafe_rt.source import probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def acheck(timeout: "float | None" = None) -> int:
     """
     if native is None:
         return 0
-    activation.probe()
+    probe.probe()
     epoch = native.epoch()
     if epoch == events.barrier.delivered:
         return epoch

@@ -7,12 +7,13 @@ and notify_restored(), or, if nobody calls those, on a thread of the watcher (sn
 import sys
 import time
 
-from snapsafe_rt import activation
+from snapsafe_rt import hooks
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
-from snapsafe_rt.report import page
-from snapsafe_rt.restore import affinity, callbacks, dispatch
+from snapsafe_rt.restore import affinity, callbacks, dispatch, generation
 from snapsafe_rt.restore.generation import CAUSES
+from snapsafe_rt.source import probe
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.restore.callbacks import Registration
 
-PATHS, HEARD = 2, 4  # SS_WOKE_ in cython/watcher.h
 PASSES = 16  # events in one turn; only a source that is rewritten without pause brings so many
 
 
@@ -34,7 +34,7 @@ class Event:
         self.epoch = epoch
         self.cause = CAUSES[info.cause]
         # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
-        self.told = activation.state.settings.disruption == "event" or info.last_certain > delivered
+        self.told = state.settings.disruption == "event" or info.last_certain > delivered
         self.entries = tuple(callbacks.after) if self.told else ()
         self.callbacks = 0
         self.failed: list[tuple[object, BaseException]] = []  # who failed, and what it raised
@@ -52,8 +52,23 @@ class Event:
     def finish(self) -> None:
         self.entries = ()
         self.now = ""
-        errors = callbacks.lines(self.failed)
-        page.event(self.epoch, self.cause, self.started, time.time(), self.callbacks, errors)
+        note(self.epoch, self.cause, self.started, time.time(), self.callbacks, callbacks.lines(self.failed))
+
+
+ERRORS_KEPT, ERROR_LENGTH = 8, 300
+
+_noted: "tuple[str, ...] | None" = None
+
+
+def note(epoch: int, cause: str, began: float, ended: float, ran: int, errors: "list[str]") -> None:
+    """Have the status page tell of a restore event that is over: times in seconds since 1970, how many callbacks ran,
+    what they raised."""
+    global _noted
+    kept = [text[:ERROR_LENGTH] for text in errors[:ERRORS_KEPT]]
+    if len(errors) > ERRORS_KEPT:
+        kept.append(f"{len(errors) - ERRORS_KEPT} more")
+    _noted = (str(epoch), cause, repr(began), repr(ended), str(ran), *kept)
+    hooks.facts_changed()
 
 
 last: Event | None = None
@@ -94,7 +109,7 @@ def check(timeout: "float | None" = None) -> int:
     """
     if native is None:
         return 0
-    activation.probe()
+    probe.probe()
     epoch = native.epoch()
     if epoch == barrier.delivered:
         return epoch
@@ -224,24 +239,11 @@ def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list
     return failed
 
 
-def woken(why: int) -> None:
-    """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
+def _run_after(first: "Callable[[], object]") -> int:
+    """With the delivery held, so that the watcher does not run the event: the callbacks run in this thread."""
+    run_here(first)
+    return check()
 
-    `why`: PATHS, a source came, went or was replaced; HEARD, who announces snapshots has said something.
-    """
-    lifecycle = sys.modules.get("snapsafe_rt.snapshot.lifecycle")
-    if lifecycle is not None:
-        lifecycle.woken(bool(why & HEARD))
-    if why & PATHS and not activation.state.quiesced:
-        activation.probe(now=True)
-        from snapsafe_rt.restore import watcher
 
-        watcher.update(again=True)
-    if native.epoch() == barrier.delivered or not barrier.claim():
-        return
-    try:
-        failed = deliver()
-    finally:
-        barrier.end()
-    for who, error in failed:
-        native.report_unraisable(error, who)
+hooks.facts["event"] = lambda: _noted
+generation.run_event = _run_after

@@ -2,8 +2,8 @@
 
 import sys
 
-from snapsafe_rt import activation
 from snapsafe_rt.core import CachedOnce, native
+from snapsafe_rt.source import probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
+
+run_event: "Callable[[Callable[[], object]], int] | None" = None
+"""Runs the restore event after a first step, and returns the epoch; snapsafe_rt.restore.events puts it here."""
 
 _HOST_STREAM = 65536  # bytes made of the host's; a Random instance takes 2,496 of them, a DRBG 48
 
@@ -26,7 +29,7 @@ def epoch() -> int:
     """
     if native is None:
         return 0
-    activation.probe()
+    probe.probe()
     return native.epoch()
 
 
@@ -55,14 +58,10 @@ def notify_restored(entropy: bytes = b"") -> int:
     host = bytes(memoryview(entropy))
     if native is None:
         return 0
-    events = sys.modules.get("snapsafe_rt.restore.events")
-    if events is None:  # nobody registered anything, and the package may not be read any more since privileges fell
+    if run_event is None:  # nobody registered anything, and the package may not be read any more since privileges fell
         sys.audit("snapsafe.restore", _advance(host))
         return native.epoch()
-    # With the turn taken, so that the watcher does not run the event: callbacks run here.
-    events.run_here(lambda: _advance(host))
-    epoch: int = events.check()
-    return epoch
+    return run_event(lambda: _advance(host))
 
 
 def _advance(host: bytes) -> int:

@@ -2,18 +2,38 @@
 
 import os
 import stat
-import sys
 
-from snapsafe_rt import activation
+from snapsafe_rt import hooks
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import callbacks
+from snapsafe_rt.source import probe
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     Item = tuple[str, str | None, int, bool, bool, bool, int, int]
     # Is a thread wanted; what it watches; the connection that it holds; how often it looks instead, in ms
     Plan = tuple[bool, list[Item], tuple[str, bytes, bool] | None, int]
+
+    class Phases(Protocol):
+        def wanted(self) -> bool:
+            """Is somebody to be asked before a snapshot, or to be told that it is over?"""
+
+        def plan(self) -> "tuple[tuple[str, bytes, bool] | None, list[Item], int]":
+            """The connection, what to watch besides, and how often to look instead of sleeping (ms; 0: not)."""
+
+        def woken(self, heard: bool) -> None:
+            """The runner was woken; `heard`: by who announces snapshots."""
+
+        def forget(self) -> None:
+            """No watcher runs any more."""
+
+        def describe(self) -> dict[str, object]:
+            """For status(): kind, lock, phase, reason."""
+
 
 HOW = ("off", "poll", "inotify", "timer", "starting")  # enum ss_watch_how in cython/watcher.h
 
@@ -22,6 +42,13 @@ ITEMS = 12  # SS_WATCH_ITEMS in cython/watcher.h
 # inotify(7); linux/inotify.h
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_TO, CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
 DELETE_SELF, MOVE_SELF, ONLYDIR = 0x400, 0x800, 0x1000000
+
+PATHS, HEARD = 2, 4  # SS_WOKE_ in cython/watcher.h
+
+NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
+
+phases: "Phases | None" = None
+"""The program's side of snapshots that are announced; snapsafe_rt.snapshot.lifecycle puts it here when it is loaded."""
 
 _NOTHING: "Plan" = (False, [], None, 0)
 _planned = _NOTHING
@@ -37,28 +64,25 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
     status(): check() still works.
     """
     global _planned
-    state = activation.state
     if native is None or _ended or not native.in_main_interpreter():
         return  # other interpreters run their callbacks in check(): a thread could outlive them
-    with activation.lock():
-        lifecycle = sys.modules.get("snapsafe_rt.snapshot.lifecycle")
-        asked = lifecycle is not None and lifecycle.wanted()
+    with state.lock:
+        asked = phases is not None and phases.wanted()
         plan = _NOTHING
         if state.active and state.settings.watch and (callbacks.after or table.refreshers() or asked):
-            contact, paths, look_ms = lifecycle.plan() if lifecycle is not None and asked else (None, [], 0)
+            contact, paths, look_ms = phases.plan() if phases is not None and asked else (None, [], 0)
             items = paths if look_ms else [*_items()[: ITEMS - len(paths)], *paths]
             plan = (True, items, contact, look_ms)
-        elif lifecycle is not None:
-            lifecycle.forget()
+        elif phases is not None:
+            phases.forget()
         wanted = plan[0]
         if plan == _planned and not (wanted and (again or not native.inspect_watcher().running)):
             return
         if wanted:
             _hook_exit()
-        from snapsafe_rt.restore import events
-
+            from snapsafe_rt.restore import events  # noqa: F401 - the epoch that is now is no restore to tell of
         try:  # noqa: SIM105 - contextlib is not imported at start-up
-            native.plan_watching(plan[1], wanted, events.woken, plan[2], plan[3], farewell)
+            native.plan_watching(plan[1], wanted, woken, plan[2], plan[3], farewell)
         except OSError:
             pass  # inspect_watcher() has the error
         _planned = plan  # not before: a child that is forked in between has the old one
@@ -66,7 +90,6 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
 
 def _items() -> "list[Item]":
     """The watched source itself, and for each candidate the entry by which it, or a better one, would appear."""
-    state = activation.state
     watched = state.watched
     items: list[Item] = []
     if watched is not None:
@@ -110,11 +133,6 @@ def entry(path: str, found: "os.stat_result | None", written: bool = False, anno
     return folder or "/", name, mask, False, False, announcer, dev, ino
 
 
-def running() -> bool:
-    """Does a thread run the restore event without being asked to?"""
-    return native is not None and native.inspect_watcher().running
-
-
 def _obstacle(path: str) -> "tuple[int, int]":
     """What is no folder where one has to appear; zeros where nothing is: all that appears there is news."""
     try:
@@ -130,7 +148,7 @@ def describe() -> "dict[str, str]":
         return {"how": HOW[0], "reason": _why_off()}
     info = native.inspect_watcher()
     reason = ""
-    watched = activation.state.watched
+    watched = state.watched
     if info.running and watched is not None and watched.via:
         reason = f"{watched.via} opened the device, and its driver cannot be asked here"
     elif info.error:
@@ -141,9 +159,9 @@ def describe() -> "dict[str, str]":
 
 
 def _why_off() -> str:
-    if not activation.state.active:
+    if not state.active:
         return "not active"
-    if not activation.state.settings.watch:
+    if not state.settings.watch:
         return "SNAPSAFE_WATCH=0"
     if not native.in_main_interpreter():
         return "only the main interpreter has a watcher"
@@ -166,3 +184,28 @@ def _at_exit() -> None:
     _ended = True
     native.plan_watching([], False, None)
     native.wait_quiet(1000)
+
+
+def woken(why: int) -> None:
+    """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
+
+    `why`: PATHS, a source came, went or was replaced; HEARD, who announces snapshots has said something.
+    """
+    from snapsafe_rt.restore import events
+
+    if phases is not None:
+        phases.woken(bool(why & HEARD))
+    if why & PATHS and not state.quiesced:
+        probe.probe(now=True)
+        update(again=True)
+    if native.epoch() == events.barrier.delivered or not events.barrier.claim():
+        return
+    try:
+        failed = events.deliver()
+    finally:
+        events.barrier.end()
+    for who, error in failed:
+        native.report_unraisable(error, who)
+
+
+hooks.source_changed.add(update)

@@ -10,9 +10,9 @@ import os
 import sys
 import time
 
+from snapsafe_rt import settings
 from snapsafe_rt.core import native
 from snapsafe_rt.restore.watcher import entry
-from snapsafe_rt.source import selection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,17 +55,17 @@ class Manager:
 
     @property
     def state_file(self) -> str:
-        return selection.MANAGER + ".state"
+        return settings.MANAGER + ".state"
 
     def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if phase != RUNNING or self._refused() or self._has_no_state():
             return None
-        return selection.MANAGER, self._greeting, True
+        return settings.MANAGER, self._greeting, True
 
     def paths(self, phase: str) -> "list[Item]":
         """What has to change for there to be news."""
         if phase == RUNNING:
-            items = [entry(selection.MANAGER, look(selection.MANAGER), announcer=True)]
+            items = [entry(settings.MANAGER, look(settings.MANAGER), announcer=True)]
             if self._has_no_state():  # which comes when there is room again
                 items.append(entry(self.state_file, None, announcer=True))
         else:
@@ -77,10 +77,10 @@ class Manager:
 
     def _has_no_state(self) -> bool:
         """Then the program would go on as soon as it was asked, and be refused another lock again and again."""
-        return look(self.state_file) is None and look(selection.MANAGER) is not None
+        return look(self.state_file) is None and look(settings.MANAGER) is not None
 
     def _refused(self) -> str:
-        return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(selection.MANAGER) else ""
+        return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(settings.MANAGER) else ""
 
     def hear(self) -> str:
         """What the manager answered: "announced", "late" (a snapshot is under way already), or "" for nothing."""
@@ -107,7 +107,7 @@ class Manager:
         return ""
 
     def _refuse(self, why: str) -> None:
-        self._deaf = identity(selection.MANAGER), f"the manager at {selection.MANAGER}: {why}"
+        self._deaf = identity(settings.MANAGER), f"the manager at {settings.MANAGER}: {why}"
 
     def farewell(self, errors: "list[str]") -> bytes:
         """Ready, with what the callbacks raised; short enough for a message."""
@@ -154,11 +154,11 @@ class Manager:
         if state == FAILED and error == errno.ECONNREFUSED:
             state = ABSENT
         return {
-            ABSENT: f"no manager at {selection.MANAGER} ({os.strerror(error)})",
-            UNTRUSTED: f"who listens at {selection.MANAGER} is another user, who is not root",
-            FAILED: f"{selection.MANAGER} could not be connected to ({os.strerror(error)})",
-            ENDED: f"the manager at {selection.MANAGER} has ended the connection; it is asked again",
-            ASKED: f"the manager at {selection.MANAGER} has not answered yet",
+            ABSENT: f"no manager at {settings.MANAGER} ({os.strerror(error)})",
+            UNTRUSTED: f"who listens at {settings.MANAGER} is another user, who is not root",
+            FAILED: f"{settings.MANAGER} could not be connected to ({os.strerror(error)})",
+            ENDED: f"the manager at {settings.MANAGER} has ended the connection; it is asked again",
+            ASKED: f"the manager at {settings.MANAGER} has not answered yet",
         }.get(state, "it is being asked for")
 
 

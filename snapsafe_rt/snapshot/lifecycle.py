@@ -14,13 +14,15 @@ late      no lock is to be had before the present snapshot is over
 
 import time
 
-from snapsafe_rt import activation
+from snapsafe_rt import hooks
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
-from snapsafe_rt.report import page
 from snapsafe_rt.restore import affinity, callbacks, dispatch, events, watcher
+from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
 from snapsafe_rt.snapshot import announcers
 from snapsafe_rt.snapshot.announcers import ERROR_LENGTH, ERRORS_KEPT, LATE, QUIESCED, RUNNING
+from snapsafe_rt.source import probe
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def plan() -> "tuple[tuple[str, bytes, bool] | None, list[Item], int]":
 
 def _choose() -> "Any":
     global _announcer, _why_none
-    chosen = activation.state.settings.lifecycle
+    chosen = state.settings.lifecycle
     if _announcer is None and not _why_none:
         why = "register_before_snapshot()"
         if chosen == "snapsafe":
@@ -129,7 +131,7 @@ def woken(heard: bool) -> None:
             _ended_for_parent()
         elif heard:  # it has come, or gone, or given the lock, or refused it
             watcher.update()
-            page.write()
+            hooks.facts_changed()
     elif phase in (QUIESCED, LATE):
         _look()
     elif not events.barrier.taken:  # a child that was forked in the middle
@@ -144,7 +146,7 @@ def _move(to: str, farewell: "bytes | None" = None, again: bool = False) -> None
     global phase
     phase = to
     watcher.update(again=again, farewell=farewell)
-    page.write()
+    hooks.facts_changed()
 
 
 def _announced() -> None:
@@ -204,7 +206,7 @@ def _before(snapshot: Snapshot) -> bool:
         else:
             _failed.append(entry)
             failed.append((entry.func, error))
-    if not activation.state.active:  # meanwhile
+    if not state.active:  # meanwhile
         forget()
         return False
     if failed:
@@ -214,7 +216,7 @@ def _before(snapshot: Snapshot) -> bool:
         _undo(snapshot)
         return False
     if _announcer.lets_go:
-        snapshot.kept = activation.let_go(devices=_announcer.dump)
+        snapshot.kept = probe.detach(devices=_announcer.dump)
     events.barrier.event = None
     events.barrier.hold()
     _move(QUIESCED, farewell=_announcer.farewell([]))
@@ -290,7 +292,7 @@ def _over() -> None:
     snapshot = _last or Snapshot(0)
     failed: list[tuple[object, BaseException]] = []
     try:
-        activation.take_again()
+        probe.reattach()
         _announcer.over()
         _move(AFTER)
         events.barrier.greenlet = affinity.greenlet()
@@ -352,9 +354,6 @@ def forget() -> None:
 
 def describe() -> "dict[str, Any]":
     """Keys as in docs/command.md, but for the last snapshot."""
-    from snapsafe_rt.report import status  # who is asked for a status has it
-
-    state = activation.state
     reason = ""
     contact, error = native.contact_state()
     if not native.in_main_interpreter():
@@ -366,7 +365,7 @@ def describe() -> "dict[str, Any]":
     elif _why_none:
         reason = _why_none
     elif not wanted():
-        reason = status.NOTHING_REGISTERED
+        reason = NOTHING_REGISTERED
     elif phase != QUIESCED and not native.inspect_watcher().running:
         reason = f"no thread to hold it ({watcher.describe()['reason']})"
     elif phase == LATE:
@@ -392,3 +391,22 @@ def fields() -> "tuple[str, str, str]":
 def last() -> "tuple[str, ...] | None":
     """The same of the last snapshot."""
     return _last.fields() if _last is not None else None
+
+
+class _Phases:
+    """What the watcher wants of this room."""
+
+    wanted = staticmethod(wanted)
+    plan = staticmethod(plan)
+    woken = staticmethod(woken)
+    forget = staticmethod(forget)
+    describe = staticmethod(describe)
+
+
+def attach() -> None:
+    """From here on the watcher and the status page ask this room. Idempotent."""
+    if watcher.phases is None:
+        watcher.phases = _Phases()
+        hooks.forked.add(after_fork_in_child)
+        hooks.facts["lifecycle"] = fields
+        hooks.facts["snapshot"] = last

@@ -12,8 +12,8 @@ Not race-free: what other threads draw between the restore and the hook is the t
 
 import sys
 
-from snapsafe_rt import activation
 from snapsafe_rt.core import native
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +72,26 @@ def before_snapshot() -> None:
     _seen = None
     from snapsafe_rt.restore import callbacks, events  # noqa: F401
 
-    _told(callbacks.run_before)
+    _told(run_before)
     _seen = _counter()
+
+
+def run_before() -> None:
+    """Call what was registered for the time before a snapshot, last-in first-out. Raises the errors as a group."""
+    from snapsafe_rt.restore import callbacks
+    from snapsafe_rt.restore.dispatch import settle
+
+    errors: list[BaseException] = []
+    for entry in reversed(tuple(callbacks.before)):
+        try:
+            if entry.live:
+                settle(entry())
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        from snapsafe_rt.errors import group
+
+        raise group("in callbacks before the snapshot", errors)
 
 
 def after_restore() -> None:
@@ -107,7 +125,7 @@ def _told(run: "Callable[[], object]") -> None:
 def _counter() -> "tuple[int, int] | None":
     """Slot and value of a source that moves by restores alone, before the clone runs. One that moves later, or at its
     writer's will (SysGenID), is no word on the restore we are told of: a restore too many is the lesser evil."""
-    watched = activation.state.watched
+    watched = state.watched
     if watched is None or watched.kind != "vmclock":
         return None
     native.epoch()

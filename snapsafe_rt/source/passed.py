@@ -10,8 +10,8 @@ import os
 import sys
 import time
 
+from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.source.selection import MANAGER
 
 SECONDS = 0.2  # in all, for a manager that hangs
 SOON_SECONDS, AGAIN_SECONDS = 3.0, 60.0  # when one is asked again that was silent for the first time, or gave nothing
@@ -41,20 +41,21 @@ def from_systemd(kind: str) -> "int | None":
     return None
 
 
-def from_manager() -> "tuple[str, int] | None":
+def from_manager(again: bool) -> "tuple[str, int] | None":
     """The manager's device: its name as in SNAPSAFE_SOURCES, and a descriptor, the caller's to close.
 
     None where there is no manager, or none to be trusted, or it has no device, or does not answer within SECONDS; then
-    it is left alone for AGAIN_SECONDS, after its first silence for SOON_SECONDS. Raises nothing. Any thread.
+    it is left alone for AGAIN_SECONDS, after its first silence for SOON_SECONDS, unless `again`. Raises nothing. Any
+    thread.
     """
     global problem, _asked, _again_at
     try:
-        there = os.stat(MANAGER)
+        there = os.stat(settings.MANAGER)
     except OSError:
         problem = ""
         return None
     identity = there.st_dev, there.st_ino, there.st_ctime_ns
-    if identity == _asked and time.monotonic() < _again_at:
+    if identity == _asked and time.monotonic() < _again_at and not again:
         return None
     pause = AGAIN_SECONDS
     received: list[int] = []
@@ -64,18 +65,12 @@ def from_manager() -> "tuple[str, int] | None":
     except OSError as error:
         name = None
         problem = f"the manager could not be asked ({error.strerror or error})"
-        if isinstance(error, TimeoutError) and identity != _asked:
+        if isinstance(error, TimeoutError) and (again or identity != _asked):
             pause = SOON_SECONDS
     _asked, _again_at = identity, time.monotonic() + pause
     while len(received) > (1 if name else 0):
         os.close(received.pop())
     return (name, received[0]) if name and received else None
-
-
-def forget() -> None:
-    """The manager may be asked at once."""
-    global _asked
-    _asked = None
 
 
 def _ask(received: "list[int]") -> "str | None":
@@ -85,7 +80,7 @@ def _ask(received: "list[int]") -> "str | None":
     peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         peer.settimeout(SECONDS)
-        peer.connect(MANAGER)
+        peer.connect(settings.MANAGER)
         if not _trusted(peer):
             raise PermissionError(0, "it runs as another user, who is not root")
         peer.settimeout(max(0.001, until - time.monotonic()))

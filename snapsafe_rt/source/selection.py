@@ -1,8 +1,8 @@
 """Which counter is watched: reads the list, judges each candidate, picks the best one that can be used."""
 
 import os
-import sys
 
+from snapsafe_rt import settings
 from snapsafe_rt.core import native
 
 _KINDS = {"vmclock": 0, "sysgenid": 1}  # enum ss_source_kind in cython/source.h
@@ -25,8 +25,6 @@ _REASONS = (
     "is one too many: this process has mapped its limit of pages",
     "was a source and is none any more: it was truncated or overwritten",
 )
-
-MANAGER = "/run/snapsafe/org.snapsafe.Manager"  # where it speaks Varlink
 
 NO_DEVICE = 1 << 62
 """The manager's file tells where its signs come from; from here on it is no device (st_rdev is a 32-bit number)."""
@@ -161,13 +159,16 @@ def parse(text: "str | list[str] | tuple[str, ...]") -> tuple[list[Candidate], l
     return found, problems
 
 
-def best(candidates: list[Candidate]) -> "Candidate | None":
-    """Examine all and return the best usable one; the first of equals."""
+def best(candidates: list[Candidate], ask_again: bool = False) -> "Candidate | None":
+    """Examine all and return the best usable one; the first of equals.
+
+    `ask_again`: ask the manager for a device also if it has just been asked.
+    """
     for candidate in candidates:
         candidate.examine()
     barred = [candidate for candidate in candidates if candidate.barred]
     if borrowing and barred and not any(candidate.rank == 0 for candidate in candidates):
-        _borrow(barred, any(candidate.of_a_manager_without_device for candidate in candidates))
+        _borrow(barred, any(candidate.of_a_manager_without_device for candidate in candidates), ask_again)
     usable = [candidate for candidate in candidates if candidate.rank is not None]
     return min(usable, key=lambda candidate: candidate.rank or 0, default=None)
 
@@ -175,7 +176,7 @@ def best(candidates: list[Candidate]) -> "Candidate | None":
 _passed = False
 
 
-def _borrow(barred: list[Candidate], none_to_pass: bool) -> None:
+def _borrow(barred: list[Candidate], none_to_pass: bool, ask_again: bool) -> None:
     """Have systemd (OpenFile=) or the manager opened one of these? `none_to_pass`: its file says no."""
     global _passed
     if not _passed and "LISTEN_FDNAMES" in os.environ:
@@ -187,23 +188,16 @@ def _borrow(barred: list[Candidate], none_to_pass: bool) -> None:
                 candidate.borrow("systemd", fd)
     _passed = True  # later on the number may be another file's
     barred = [candidate for candidate in barred if candidate.rank is None]
-    if barred and not none_to_pass and os.path.exists(MANAGER):
+    if barred and not none_to_pass and os.path.exists(settings.MANAGER):
         from snapsafe_rt.source import passed
 
-        found = passed.from_manager()
+        found = passed.from_manager(ask_again)
         for candidate in barred:
             candidate.refused = passed.problem or candidate.refused
             if found is not None and candidate.name == found[0]:
                 candidate.borrow("the manager", found[1])
         if found is not None:
             os.close(found[1])
-
-
-def ask_manager_again() -> None:
-    """Also if it has just been asked."""
-    passed = sys.modules.get("snapsafe_rt.source.passed")
-    if passed is not None:
-        passed.forget()
 
 
 def _sentence(status: int, error: int) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trees import LAB, SNAPSAFE, SOURCE, Failed, criu, wait_for
 
-from snapsafe_rt.source import selection, vmclock_file
+from snapsafe_rt import settings, vmclock_file
 
 COPIES = 5
 PROGRAM = Path(__file__).with_name("asked.py")
@@ -52,7 +52,7 @@ class Asked:
             os.unlink(SOURCE)
         environment = {**os.environ, "SNAPSAFE_SOURCES": f"vmclock:{host}"}
         self.manager = subprocess.Popen([SNAPSAFE, "manager"], env=environment, stdin=subprocess.DEVNULL)
-        wait_for("the manager", [Path(selection.MANAGER), Path(SOURCE)])
+        wait_for("the manager", [Path(settings.MANAGER), Path(SOURCE)])
         self.program = subprocess.Popen(
             list(map(str, [SNAPSAFE, "run", sys.executable, PROGRAM, self.folder, self.folder / "database"])),
             env={**os.environ, "SNAPSAFE_SOURCES": f"vmclock:{SOURCE}"},
@@ -77,7 +77,7 @@ class Asked:
 
     def call(self, method: str, **parameters: object) -> dict:
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.connect(selection.MANAGER)
+            peer.connect(settings.MANAGER)
             peer.sendall(json.dumps({"method": INTERFACE + method, "parameters": parameters}).encode() + b"\0")
             text = b""
             while not text.endswith(b"\0"):

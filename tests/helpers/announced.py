@@ -5,9 +5,9 @@ import os
 from restored import until
 
 import snapsafe_rt
-from snapsafe_rt.source import selection
+from snapsafe_rt import settings
 
-selection.MANAGER = os.environ.get("TEST_MANAGER", selection.MANAGER)
+settings.MANAGER = os.environ.get("TEST_MANAGER", settings.MANAGER)
 calls = []
 
 
@@ -76,7 +76,7 @@ def ask(*methods):
     import socket
 
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.connect(selection.MANAGER)
+        peer.connect(settings.MANAGER)
         for method, parameters in ((one, {}) if isinstance(one, str) else one for one in methods):
             message = {"method": f"org.snapsafe.Manager.{method}", "parameters": parameters}
             peer.sendall(json.dumps(message).encode() + b"\0")

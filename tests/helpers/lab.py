@@ -12,7 +12,8 @@ warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 import snapsafe_rt
 from announced import *
 from restored import at_rest, descriptors, read, resident, switches, threads, until
-from snapsafe_rt import activation
+from snapsafe_rt.source import probe
+from snapsafe_rt.state import state
 from snapsafe_rt.snapshot import announcers
 from snapsafe_rt.restore import events
 from snapsafe_rt.core import native

@@ -11,8 +11,8 @@ import os
 import runpy
 import sys
 
-activation = sys.modules.get("snapsafe_rt.activation")
-active = activation is not None and activation.state.active
+room = sys.modules.get("snapsafe_rt.state")
+active = room is not None and room.state.active
 
 order = runpy.run_path(sys.argv[1])["order"]
 COUNT = int(sys.argv[2])

@@ -84,7 +84,7 @@ def test_restored_while_activating_again(run_python, source_file):
     look = native.describe_source
     def restored(slot):
         seen = look(slot)
-        if sys._getframe(1).f_code.co_name == "_watch_first":
+        if sys._getframe(1).f_code.co_name == "watch_first":
             fd = os.open(sys.argv[1].partition(":")[2], os.O_WRONLY)
             os.pwrite(fd, struct.pack("<Q", 77), 0x68)
             os.close(fd)
@@ -433,19 +433,20 @@ def test_who_looks_for_a_source_while_another_thread_deactivates(run_python, sou
     """The lock is another's at first, and when it is free there is nothing to look for."""
     script = """
     import snapsafe_rt
-    from snapsafe_rt import activation
+    from snapsafe_rt.source import probe
+    from snapsafe_rt.state import state
     from snapsafe_rt.core import native
     class Late:
         def __enter__(self):
-            activation._lock = lock
+            state.lock = lock
             snapsafe_rt.deactivate()
             lock.acquire()
         def __exit__(self, *_):
             lock.release()
-    lock = activation._lock
-    activation._lock = Late()
-    activation.probe(now=True)
-    assert activation._lock is lock and activation.state.watched is None
+    lock = state.lock
+    state.lock = Late()
+    probe.probe(now=True)
+    assert state.lock is lock and state.watched is None
     assert native.epoch() == 0 and native.inspect_epoch().source == -1
     """
     run_python(script, env=source_file.env)

@@ -265,11 +265,11 @@ def test_sigbus_of_others_still_kills(run_python, source_file, order):
 def test_a_loss_is_one_restore(run_python, source_file):
     """Which a draw notices; who looks for another source and finds none has nothing to add."""
     script = """
-    from snapsafe_rt import activation
+    from snapsafe_rt.source import probe
     from snapsafe_rt.core import native
     os.truncate(path, 0)
     assert renewed() and native.epoch() == 1
-    activation.probe(now=True)
+    probe.probe(now=True)
     assert native.epoch() == 1 and snapsafe_rt.status().source is None
     """
     run_python(WATCHED + script, source_file.path, env=source_file.env)
@@ -357,8 +357,8 @@ def test_late(run_python, shm_path):
     os.chmod(sys.argv[1], 0o644)
     child = os.fork()
     if child == 0:
-        from snapsafe_rt import activation
-        os._exit(0 if activation.state.watched is not None else 1)
+        from snapsafe_rt.state import state
+        os._exit(0 if state.watched is not None else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     status = snapsafe_rt.status()
     assert status.protected and status.epoch == 1, status.as_dict()

@@ -15,7 +15,7 @@ from tests.conftest import FOLDER, PACKAGE
 from tests.helpers.own_python import copy_package, listing, make_venv
 
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-ACTIVE = "import sys; a = sys.modules.get('snapsafe_rt.activation'); print(a is not None and a.state.active)"
+ACTIVE = "import sys; a = sys.modules.get('snapsafe_rt.state'); print(a is not None and a.state.active)"
 
 
 def clean(**variables):

@@ -83,7 +83,8 @@ sys.exit(main.main(["demo", "--clones", "4"]))
 """
     (broken / "sitecustomize.py").write_text(
         "import os\nif os.environ.get('SNAPSAFE') != '0':\n"
-        "    import snapsafe_rt.activation as a\n    a.state.active = True\n    a.probe = lambda now=False: None\n"
+        "    from snapsafe_rt import state\n    from snapsafe_rt.source import probe"
+        "\n    state.state.active = True\n    probe.probe = lambda now=False: None\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

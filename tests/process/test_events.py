@@ -160,7 +160,7 @@ def test_before_a_snapshot_the_last_registered_is_first(run_python, source_file)
     script = (
         STAGE
         + """
-    from snapsafe_rt.restore.callbacks import run_before
+    from snapsafe_rt.snapshot.snapstart import run_before
     from snapsafe_rt.errors import ExceptionGroup
     def fails(): raise ValueError("no")
     a, b, after = note("a"), note("b"), note("after")

@@ -13,7 +13,7 @@ from tests.conftest import FOLDER, PACKAGE
 from tests.helpers.own_python import VERSION, copy_package, listing, make_python, make_venv, site_packages
 from tests.helpers.ways import own_mounts
 
-ACTIVE = "import sys; a = sys.modules.get('snapsafe_rt.activation'); print(a is not None and a.state.active)"
+ACTIVE = "import sys; a = sys.modules.get('snapsafe_rt.state'); print(a is not None and a.state.active)"
 
 
 @pytest.fixture

@@ -366,7 +366,7 @@ def test_deactivate_in_each_phase(lab):
     one("snapsafe_rt.deactivate(); snapsafe_rt.activate(); locked()")
     one("snapsafe_rt.register_before_snapshot(snapsafe_rt.deactivate)")
     assert lab.quiesce()["late"] == []
-    one("assert until(lambda: not activation.state.active and len(threads()) == 1), threads()")
+    one("assert until(lambda: not state.active and len(threads()) == 1), threads()")
     assert lab.inhibitors() == []
 
 

@@ -165,13 +165,13 @@ forks = threading.Thread(target=fork)""")
         "subprocess.run(['true'], preexec_fn=os.getpid, check=True)",
         "snapsafe_rt.status(); os.closerange(3, 256)",
         "resource.setrlimit(resource.RLIMIT_NOFILE, (0, 256))",
-        "lab = Manager(selection.MANAGER).call('Describe')",
+        "lab = Manager(settings.MANAGER).call('Describe')",
     ],
 )
 def test_whatever_a_callback_does_the_program_goes_on(lab, odd):
     one = lab.program(f"""
 import resource, subprocess
-from snapsafe_rt.source import selection
+from snapsafe_rt import settings
 from snapsafe_rt.manager.client import Manager
 def odd():
     {odd}

@@ -148,17 +148,17 @@ def test_a_restore_while_the_device_is_let_go_of_is_counted(device, first):
     one = device.program(f"pair('a'); locked(); device, first = {str(device.device.path)!r}, {first!r}")
     one("""
 import struct
-original = activation._let_go
+original = probe._detach
 def restored(candidate):
     value = original(candidate) if first == "copy" else None
-    file = next(one for one in activation.state.candidates if one.rank == 2)
+    file = next(one for one in state.candidates if one.rank == 2)
     shown = native.describe_source(file.slot).value
     fd = os.open(device, os.O_RDWR)
     os.pwrite(fd, struct.pack("<Q", 77), 0x68)
     os.close(fd)
     assert until(lambda: native.describe_source(file.slot).value != shown)
     return value if first == "copy" else original(candidate)
-activation._let_go = restored""")
+probe._detach = restored""")
     device.call("Quiesce", hold=True, dump=True)
     one("phase('quiesced')")
     assert one("answer = snapsafe_rt.epoch()") >= 1

@@ -243,7 +243,7 @@ def test_a_manager_that_hangs(machine, living):
     assert one("answer = snapsafe_rt.status().candidates[0]['reason']").endswith("could not be asked (timed out)")
     one("""
 import time
-from snapsafe_rt import activation
+from snapsafe_rt.source import probe
 ask, asked = passed._ask, []
 def timed(received):
     began = time.monotonic()
@@ -252,7 +252,7 @@ def timed(received):
 passed._ask = timed
 def look(seconds):  # that much later
     passed._again_at -= seconds
-    activation.probe(now=True)
+    probe.probe(now=True)
     return len(asked)
 """)
     assert one("answer = look(0), look(3), look(50), look(10)") == [0, 1, 1, 2]

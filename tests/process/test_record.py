@@ -165,9 +165,9 @@ STORM = (
     POKE
     + """
 import threading, snapsafe_rt
-from snapsafe_rt.report import page
+from snapsafe_rt.restore import events
 from snapsafe_rt.core import native
-from snapsafe_rt.activation import state
+from snapsafe_rt.state import state
 
 def storm():
     number = 0
@@ -175,7 +175,7 @@ def storm():
         native.advance()
         number += 1
         if number % 4 == 0:
-            page.event(number, "notified", 1.0, 2.0, number, ["x" * (number % 300)] * (number % 9))
+            events.note(number, "notified", 1.0, 2.0, number, ["x" * (number % 300)] * (number % 9))
 
 going = True
 thread = threading.Thread(target=storm)
@@ -265,12 +265,13 @@ def test_switched_off_there_is_none(living, source_file, switch):
 def test_an_event_and_its_errors(living, source_file):
     one = living(env=source_file.env)
     one("""
-from snapsafe_rt.report import page
-page.event(3, "generation", 10.5, 11.5, 4, [ValueError("one\\ttwo\\nthree\\\\"), *map(str, range(9))])
+from snapsafe_rt.restore import callbacks, events
+errors = callbacks.lines([(int, ValueError("one\\ttwo\\nthree\\\\"))])
+events.note(3, "generation", 10.5, 11.5, 4, [*errors, *map(str, range(9))])
 """)
     status = remote.inspect(one.pid)
     event = status.last_event
-    assert event["errors"] == ["ValueError: one\ttwo\nthree\\", *map(str, range(7)), "2 more"]
+    assert event["errors"] == ["builtins.int: ValueError: one\ttwo\nthree\\", *map(str, range(7)), "2 more"]
     event.pop("errors")
     assert event == {"epoch": 3, "cause": "generation", "began": 10.5, "ended": 11.5, "callbacks": 4}
     assert one("import snapsafe_rt; answer = snapsafe_rt.status().last_event")["callbacks"] == 4
@@ -279,9 +280,9 @@ page.event(3, "generation", 10.5, 11.5, 4, [ValueError("one\\ttwo\\nthree\\\\"),
 def test_more_than_fits_is_no_protection(living, source_file):
     one = living(env=source_file.env)
     one("""
-from snapsafe_rt import activation
+from snapsafe_rt.state import state
 from snapsafe_rt.report import page
-activation.state.problems.extend(["x" * 1000] * 40)
+state.problems.extend(["x" * 1000] * 40)
 page.write()
 answer = page.problem
 """)

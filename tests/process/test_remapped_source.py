@@ -8,7 +8,8 @@ import pytest
 REMAP = """
     import ctypes, os, sys
     import snapsafe_rt
-    from snapsafe_rt import activation
+    from snapsafe_rt.source import probe
+    from snapsafe_rt.state import state
     from snapsafe_rt.source import vmclock_file
     from stage import bump
 
@@ -32,7 +33,7 @@ REMAP = """
     os.close(fd)
 
     for _ in range(3):
-        activation.probe(now=True)
+        probe.probe(now=True)
         print(snapsafe_rt.check(), calls, snapsafe_rt.status().last_event["cause"])
     bump()
     print(snapsafe_rt.check(), calls)
@@ -53,7 +54,7 @@ MANY = (
         fd = os.open(path, os.O_RDONLY)
         assert libc.mmap(address, 4096, 1, 0x11, fd, 0) == address
         os.close(fd)
-        activation.probe(now=True)
+        probe.probe(now=True)
         assert snapsafe_rt.check() == host == len(calls), (host, calls)
     assert snapsafe_rt.status().source is not None
     for file in kept:

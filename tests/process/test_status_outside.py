@@ -140,7 +140,7 @@ def test_another_pid_namespace(living, status, source_file):
 
 def test_words_of_another_process_are_made_safe(living, status, source_file):
     one = living(env=source_file.env, options=["-W", "ignore:\x1b[31m\r\u202e"])
-    one("from snapsafe_rt.report import page; page.event(1, 'generation', 1, 2, 3, ['\\x1b[2J'])")
+    one("from snapsafe_rt.restore import events; events.note(1, 'generation', 1, 2, 3, ['\\x1b[2J'])")
     for done in (status("--pid", one.pid), status("--all")):
         assert not {"\x1b", "\r", "\u202e"} & set(done.stdout)
     assert "\\x1b[2J" in status("--pid", one.pid).stdout
@@ -223,7 +223,7 @@ def test_a_table_of_all(living, status, source_file):
 
 def test_the_last_event_is_in_the_table(living, status, source_file):
     one = living(env=source_file.env)
-    one("import time; from snapsafe_rt.report import page; page.event(1, 'generation', 1, time.time(), 3, ['no'])")
+    one("import time; from snapsafe_rt.restore import events; events.note(1, 'generation', 1, time.time(), 3, ['no'])")
     line = next(line for line in status("--all").stdout.splitlines() if line.split()[:1] == [str(one.pid)])
     assert re.search(r"generation, \d+ s ago, 3 callbacks, 1 failed", line)
 

@@ -202,7 +202,7 @@ def test_a_source_that_is_replaced(run_python, source_file, shm_path, change):
     asleep("inotify")
     {change}
     inode = os.stat(path).st_ino
-    assert until(lambda: getattr(snapsafe_rt.activation.state.watched, "identity", (0, 0))[1] == inode)
+    assert until(lambda: getattr(snapsafe_rt.state.state.watched, "identity", (0, 0))[1] == inode)
     assert settle() == [] and calls and set(calls) == {{"source"}}, calls
     asleep("inotify")
     assert restore() == [] and calls[-1] == "generation", calls
@@ -391,7 +391,7 @@ def test_nothing_starts_again_at_exit(run):
     import atexit
     def late():
         snapsafe_rt.register_after_restore(calls.append, 2)
-        snapsafe_rt.activation.probe(now=True)
+        snapsafe_rt.source.probe.probe(now=True)
         bump()
         snapsafe_rt.check()
         assert until(lambda: len(threads()) == 1), threads()

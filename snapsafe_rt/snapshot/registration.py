@@ -1,0 +1,71 @@
+"""Registers callbacks for the time before a snapshot, and for the original after it."""
+
+from snapsafe_rt.core import native
+from snapsafe_rt.restore import callbacks, registration
+from snapsafe_rt.restore.callbacks import Registration
+from snapsafe_rt.snapshot import lifecycle
+from snapsafe_rt.state import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+def register_before_snapshot(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
+    """Call func(*args, **kwargs) before a snapshot that is announced; returns func.
+
+    Run last-in first-out when the manager announces a snapshot (SNAPSAFE_LIFECYCLE=logind: when systemd-logind
+    announces sleep), and by AWS Lambda SnapStart's hooks; without an announcement never. The first registration takes a
+    delay lock, in the background and whenever there is who gives it: see docs/events.md. Whoever takes the snapshot
+    waits for the callbacks, but not for ever; what one raises makes it refuse the snapshot. Where the callbacks run,
+    threads, forks and errors raised here: as register_after_restore(), but that nothing runs them in check().
+    """
+    _register(callbacks.before, func, args, kwargs)
+    return func
+
+
+def register_at_snapshot(
+    *,
+    before: "Callable[[], object] | None" = None,
+    after_in_original: "Callable[[], object] | None" = None,
+    after_in_clone: "Callable[[], object] | None" = None,
+) -> None:
+    """In the shape of os.register_at_fork: `before` as register_before_snapshot(), `after_in_clone` as
+    register_after_restore(); `after_in_original` runs, in the order of registration, when an announced snapshot is
+    over and this process was not restored. Where a `before` raises, those `after_in_original` run at once whose
+    `before` did not.
+
+    Raises TypeError if none is given or one is not callable. Any thread.
+    """
+    given = [
+        (entries, func)
+        for entries, func in (
+            (callbacks.before, before),
+            (callbacks.after_in_original, after_in_original),
+            (callbacks.after, after_in_clone),
+        )
+        if func is not None
+    ]
+    if not given:
+        raise TypeError("at least one of before, after_in_original and after_in_clone is needed")
+    for _, func in given:
+        callbacks.check_callable(func)
+    pair = object()
+    for entries, func in given:
+        _register(entries, func, (), {}, pair)
+
+
+def _register(
+    entries: "list[Registration]",
+    func: "Callable[..., Any]",
+    args: "tuple[Any, ...]",
+    kwargs: "dict[str, Any]",
+    pair: "object | None" = None,
+) -> None:
+    callbacks.check_callable(func)
+    if entries is not callbacks.after and native is not None and state.settings.lifecycle != "off":
+        lifecycle.attach()
+    registration.register(entries, func, args, kwargs, pair)
