@@ -144,7 +144,7 @@ def run_python():
         options=(),
         dev=True,
         activated=True,
-        timeout=60,
+        timeout=120,
         executable=sys.executable,
         under=(),
     ):
