@@ -1,5 +1,5 @@
 # make demo   the main job: real clones of a running Python, without and with protection
-# make test   the tests
+# make test   the tests, JOBS (4) at a time; ARGS=... for pytest
 # make vm-test   clones of whole virtual machines, under QEMU (root, once 2 GB of Debian packages)
 # make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
@@ -9,6 +9,7 @@
 # Each prepares a virtual environment of its own below .venv/ and, as root on Debian or Ubuntu, installs what is missing.
 
 PYTHON ?= python3
+JOBS ?= 4
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
 .PHONY: demo test vm-test evidence sequence criu-test image-test lint bench instructions check clean
@@ -17,7 +18,7 @@ demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
 
 test: .venv/test/ready
-	.venv/test/bin/python -m pytest $(ARGS)
+	.venv/test/bin/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 vm-test: .venv/test/ready
 	.venv/test/bin/python -m pytest -q -s --timeout 1200 tests/vm $(ARGS)

@@ -15,7 +15,7 @@ from snapsafe_rt import settings  # noqa: E402
 from snapsafe_rt.guards import table  # noqa: E402
 
 # SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" the
-# sanitizers. For a user's build none is set.
+# sanitizers; "none" builds nothing, for .ci/venv has the module already. For a user's build none of them is set.
 build = os.environ.get("SNAPSAFE_BUILD", "")
 flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 flags += ["-Wno-missing-field-initializers"]
@@ -33,7 +33,7 @@ if build == "asan":
 # Elsewhere the package imports without the extension, and snapsafe_rt.status() says what is missing.
 supported = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
 extensions = []
-if supported and platform.python_implementation() == "CPython":
+if supported and platform.python_implementation() == "CPython" and build != "none":
     from Cython.Build import cythonize
 
     # What a start needs before Python is loaded; the modules named above own it.

@@ -37,12 +37,13 @@ borrow_network() {
   done
 }
 
-# inside TREE DIR COMMAND...: chroot with /proc, /dev, /sys, a /tmp and a /run of its own and DIR (may be empty) at its own
-# path, in a private mount namespace, so that nothing stays mounted whatever happens to us. Never DIR=/: it would lie over
+# inside TREE DIR COMMAND...: chroot with /proc, /dev, /sys, a /tmp and a /run of its own, and DIR (may be empty) and the folder
+# of .ci/wheel at their own paths, in a private mount namespace, so that nothing stays mounted whatever happens to us. Never DIR=/: it would lie over
 # the tree, and COMMAND would run on the machine itself. alone=1: see the usage; CRIU takes no chroot for a root.
 alone=
 inside() {
   [ "$2" != / ] && [ -x "$1/bin/sh" ] || { say "will not show ${2:-nothing} in $1"; return 1; }
+  [ -z "${SNAPSAFE_WHEELS-}" ] || mkdir -p "$SNAPSAFE_WHEELS"
   SNAPSAFE_TREE=$1 SNAPSAFE_DIR=$2 SNAPSAFE_OPENSSL=${old_openssl-} SNAPSAFE_ALONE=$alone \
     unshare ${alone:+--pid --fork --kill-child --ipc} --mount --propagation private bash -euc '
     root=$SNAPSAFE_TREE dir=$SNAPSAFE_DIR openssl=$SNAPSAFE_OPENSSL alone=$SNAPSAFE_ALONE
@@ -57,7 +58,7 @@ inside() {
     fi
     mount -t proc proc "$root/proc"
     mount -t tmpfs -o mode=1777 tmp "$root/tmp"; mount -t tmpfs -o mode=755 run "$root/run"
-    for shown in "$dir" "$openssl"; do
+    for shown in "$dir" "$openssl" "${SNAPSAFE_WHEELS-}"; do
       if [ -n "$shown" ] && [ -d "$shown" ]; then mkdir -p "$root$shown"; mount --rbind "$shown" "$root$shown"; fi
     done
     unset SNAPSAFE_TREE SNAPSAFE_DIR SNAPSAFE_OPENSSL SNAPSAFE_ALONE SNAPSAFE_CACHE PYENV_VERSION LD_LIBRARY_PATH PIP_FIND_LINKS

@@ -17,6 +17,8 @@ from tests.helpers.activation_document import filled
 from tests.helpers.own_python import make_venv
 from tests.helpers.ways import CLONES, PROOF, clean
 
+pytestmark = pytest.mark.xdist_group("activation_matrix")  # what `ways` makes is made once
+
 HEAVY = {
     "random", "uuid", "ssl", "threading", "typing", "dataclasses", "logging", "importlib.metadata", "json", "re",
     "argparse", "subprocess", "collections", "functools", "enum", "pkgutil", "tempfile", "hashlib",

@@ -9,6 +9,8 @@ pytest.importorskip("benchmarks", reason="the benchmarks are not part of the pac
 from benchmarks import instructions, page, pairs, report
 from benchmarks.case import Case
 
+pytestmark = pytest.mark.any_python
+
 CASE = Case("nothing", "int()", stays="fence() is True")
 
 

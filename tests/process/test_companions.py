@@ -12,6 +12,8 @@ from snapsafe_rt.cli import matrix
 from tests.helpers.own_python import site_packages
 from tests.helpers.ways import CLONES, PROOF, clean
 
+pytestmark = [pytest.mark.any_python, pytest.mark.xdist_group("companions")]  # what `ways` makes is made once
+
 MODULES = {
     "coverage": "coverage",
     "ddtrace": "ddtrace",

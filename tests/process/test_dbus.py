@@ -16,6 +16,8 @@ import pytest
 from ..conftest import PACKAGE, SLOW, SourceFile
 from ..helpers.managed import NOBODY, Client, Manager, python_for
 
+pytestmark = pytest.mark.any_python
+
 pytest.importorskip("jeepney", reason="the extra dbus is not installed")
 if shutil.which("dbus-daemon") is None:
     pytest.skip("no dbus-daemon: apt-get install dbus-daemon", allow_module_level=True)

@@ -13,6 +13,8 @@ import pytest
 
 from ..helpers.running import EXAMPLES, SECONDS, SNAPSAFE_RUN, get, port_in
 
+pytestmark = pytest.mark.any_python
+
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 

@@ -7,6 +7,8 @@ import pytest
 from ..conftest import PROGRAMS
 from ..helpers.running import EXAMPLES
 
+pytestmark = pytest.mark.any_python
+
 CLONES = 50
 # Else the template notices the first clone's restore, for they share the file, and is renewed before the next.
 UNWATCHED = {"SNAPSAFE_WATCH": "0"}

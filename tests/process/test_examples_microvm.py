@@ -6,6 +6,8 @@ import pytest
 
 from ..helpers.running import EXAMPLES, SECONDS, port_in
 
+pytestmark = pytest.mark.any_python
+
 HOOKS = "/aws/lambda-microvms/runtime/v1/"
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from ..helpers.running import EXAMPLES, get, port_in
 
+pytestmark = pytest.mark.any_python
+
 STAGE = """
     from middleware_stage import *
 """

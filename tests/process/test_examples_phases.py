@@ -15,7 +15,7 @@ from ..conftest import HELPERS
 from ..helpers.postgres import PROGRAMS, Postgres
 from ..helpers.running import EXAMPLES, SNAPSAFE_RUN, Running
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for a /run of its own")
+pytestmark = [pytest.mark.any_python, pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for a /run of its own")]
 
 CLONES, JOBS = 5, 3  # as in helpers/snapshotted.py
 ALL = 7 + JOBS * (CLONES + 1)  # the jobs there are

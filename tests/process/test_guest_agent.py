@@ -15,6 +15,8 @@ import pytest
 
 from ..helpers.running import EXAMPLES, Running
 
+pytestmark = pytest.mark.any_python
+
 AGENT = EXAMPLES / "guest_agent" / "guest_agent.py"
 SEED = bytes(range(64))
 EPOCH = "import snapsafe_rt; answer = snapsafe_rt.epoch()"

@@ -12,7 +12,7 @@ import pytest
 from ..conftest import PACKAGE
 from ..helpers.managed import Client
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for a /run of its own")
+pytestmark = [pytest.mark.any_python, pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for a /run of its own")]
 
 CRIU = Path(__file__).parents[2] / "packaging/criu/snapsafe.sh"
 OK, LATE, NO_MANAGER, BLOCKED = 0, 75, 69, 79

@@ -300,7 +300,9 @@ def test_a_check_in_a_callback_on_a_hub(lab, kind):
 from gevent import monkey
 monkey.patch_all()
 import gevent
+begun = []
 def callback():
+    begun.append(True)
     gevent.sleep(0)
     while not events.pending(): gevent.sleep(0.001)
     calls.append(snapsafe_rt.check())
@@ -319,5 +321,8 @@ def called():
 with gevent.Timeout(20):
     while not lifecycle()["lock"]: gevent.sleep(0.001)""")
         lab.call("Quiesce", timeout=0)
+        one("""
+with gevent.Timeout(20):
+    while not begun: gevent.sleep(0.001)""")  # else the restore may come first
     lab.device.bump()
     assert one("answer = called()") == [1]

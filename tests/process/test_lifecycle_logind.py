@@ -10,6 +10,8 @@ pytest.importorskip("jeepney")
 from ..helpers.lab import STAGE, after
 from ..helpers.logind import Logind
 
+pytestmark = pytest.mark.any_python
+
 OURS = "sleep/python/register_before_snapshot()/delay"
 
 

@@ -14,6 +14,8 @@ from ..conftest import FOLDER, PACKAGE, layout
 from ..helpers.looking import at_rest
 from ..helpers.managed import NOBODY, Client, Manager, python_for
 
+pytestmark = pytest.mark.any_python
+
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 

@@ -13,6 +13,8 @@ from ..conftest import SourceFile
 from ..helpers.looking import rss, ticks
 from ..helpers.managed import Client, Manager
 
+pytestmark = pytest.mark.any_python
+
 DESCRIPTION = "org.varlink.service.GetInterfaceDescription"
 
 

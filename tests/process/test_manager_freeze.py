@@ -14,6 +14,8 @@ import pytest
 
 from ..helpers.managed import Client, Manager
 
+pytestmark = pytest.mark.any_python
+
 ROOTS = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")]
 
 

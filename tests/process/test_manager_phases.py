@@ -16,6 +16,8 @@ from ..conftest import PACKAGE
 from ..helpers.looking import at_rest, rss, ticks
 from ..helpers.managed import Client, Manager
 
+pytestmark = pytest.mark.any_python
+
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 

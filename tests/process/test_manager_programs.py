@@ -15,7 +15,10 @@ import pytest
 from ..conftest import OPTIONS, PACKAGE, layout
 from ..helpers.managed import NOBODY, Container, Manager, python_for
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces of their own")
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces of their own"),
+]
 
 DEFAULT = "vmclock:/dev/vmclock0,sysgenid:/dev/sysgenid,vmclock:/run/snapsafe/vmclock0"
 

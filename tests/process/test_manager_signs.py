@@ -14,7 +14,10 @@ from ..conftest import layout
 from ..helpers.looking import at_rest
 from ..helpers.managed import Client, Container, Manager
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces of their own")
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes root, for namespaces of their own"),
+]
 
 FORK = "random: crng reseeded due to virtual machine fork"
 

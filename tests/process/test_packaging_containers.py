@@ -16,7 +16,10 @@ from ..conftest import PACKAGE
 from ..helpers.lambda_runtime import run_function
 
 FOLDER = Path(__file__).resolve().parents[2] / "packaging" / "containers"
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the installed package has no packaging/")
+pytestmark = [
+    pytest.mark.any_python,
+    pytest.mark.skipif(not FOLDER.is_dir(), reason="the installed package has no packaging/"),
+]
 
 # container-device-interface, SPEC.md and specs-go/config.go: unknown fields make a runtime refuse the file.
 LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"

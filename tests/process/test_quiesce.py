@@ -13,6 +13,8 @@ from ..conftest import PACKAGE
 from ..helpers.managed import NOBODY, Client, Container, Manager, python_for
 from ..helpers.running import wait_asleep
 
+pytestmark = pytest.mark.any_python
+
 root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 

@@ -17,6 +17,7 @@ GUARDED = {
 }
 
 
+@pytest.mark.xdist_group("heavy")
 @pytest.mark.parametrize("draw", GUARDED.values(), ids=GUARDED)
 def test_no_stale_value(run_python, shm_path, source_file, compile_native, draw):
     library = compile_native("race.c")

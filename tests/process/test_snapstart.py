@@ -13,7 +13,7 @@ from ..conftest import FOLDER, PACKAGE, PROGRAMS
 from ..helpers.lambda_runtime import run_function
 
 MISSING = [name for name in ("snapshot_restore_py", "awslambdaric") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+pytestmark = [pytest.mark.any_python, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")]
 
 APP = (PROGRAMS / "snapstart_app.py").read_text()
 BEFORE = ["handler's before", "program's before"]

@@ -12,6 +12,8 @@ import pytest
 
 from ..conftest import PROGRAMS
 
+pytestmark = pytest.mark.xdist_group("heavy")
+
 CLONES = int(os.environ.get("SNAPSAFE_TEST_CLONES", "1000"))
 TWINS = 40
 

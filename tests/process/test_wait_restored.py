@@ -18,6 +18,8 @@ from snapsafe_rt.cli import wait_restored
 from ..conftest import PACKAGE, layout
 from ..helpers.running import wait_asleep
 
+pytestmark = pytest.mark.any_python
+
 # Of a timer of ten minutes nothing is seen here: what wakes is the watch.
 WITHOUT_TIMER = """import sys
 from snapsafe_rt.cli import main

@@ -286,7 +286,8 @@ def test_without_an_inotify_to_be_had_there_is_a_timer_and_later_an_inotify(run)
     pid = in_child(bumps)
     os.close(reader)
     watching()  # imports what that takes, for the package may not be readable by others
-    os.setgid(61000), os.setuid(61000)
+    user = 100000 + os.getpid()  # whom nobody else is: the limit is a user's
+    os.setgid(user), os.setuid(user)
     taken = []
     while (fd := libc.inotify_init1(0)) >= 0: taken.append(fd)
     register(calls.append, 1)
@@ -307,6 +308,7 @@ def test_without_an_inotify_to_be_had_there_is_a_timer_and_later_an_inotify(run)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+@pytest.mark.xdist_group("heavy")
 def test_500_processes_of_one_user_wake(run):
     run(
         """
@@ -320,7 +322,8 @@ def test_500_processes_of_one_user_wake(run):
         os.read(go_reader, 1)
         bump()
         os._exit(0)
-    os.setgid(61001), os.setuid(61001)
+    user = 100000 + os.getpid()
+    os.setgid(user), os.setuid(user)
     pids = []
     for _ in range(500):
         pid = os.fork()

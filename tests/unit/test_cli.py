@@ -20,6 +20,8 @@ from snapsafe_rt.cli import main
 
 from ..conftest import FOLDER, PACKAGE
 
+pytestmark = pytest.mark.any_python
+
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 

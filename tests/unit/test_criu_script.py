@@ -15,6 +15,8 @@ from snapsafe_rt.source import vmclock_file
 
 from ..conftest import layout
 
+pytestmark = pytest.mark.any_python
+
 SCRIPT = Path(__file__).parents[2] / "packaging/criu/snapsafe.sh"
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from snapsafe_rt.manager import detectors
 
+pytestmark = pytest.mark.any_python
+
 FORK = "random: crng reseeded due to virtual machine fork"
 
 

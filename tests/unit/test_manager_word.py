@@ -7,6 +7,8 @@ import pytest
 from snapsafe_rt.source import vmclock_file
 from snapsafe_rt.source.vmclock_file import Seen
 
+pytestmark = pytest.mark.any_python
+
 
 @pytest.fixture
 def file(shm_path):

@@ -22,6 +22,8 @@ from snapsafe_rt.manager.phases import (
     Phases,
 )
 
+pytestmark = pytest.mark.any_python
+
 HOLDERS, ORCHESTRATORS = ("a", "b", "c"), ("o", "p")
 EDGES = {
     (RUNNING, QUIESCING),

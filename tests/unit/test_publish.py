@@ -20,7 +20,7 @@ from snapsafe_rt.source.vmclock_file import FileSource
 
 from ..conftest import layout
 
-pytestmark = pytest.mark.usefixtures("shm_path")
+pytestmark = [pytest.mark.any_python, pytest.mark.usefixtures("shm_path")]
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from snapsafe_rt.manager import snapshots
 from snapsafe_rt.manager.interface import Call, Error, Reply
 from snapsafe_rt.manager.snapshots import Snapshots
 
+pytestmark = pytest.mark.any_python
+
 DELAY_MAX, QUIESCED_MAX = 5.0, 60.0
 STRANGER = 12345
 NAME = "org.snapsafe.Manager."

@@ -2,6 +2,8 @@ import pytest
 
 from snapsafe_rt.source import selection
 
+pytestmark = pytest.mark.any_python
+
 
 def test_parse():
     found, problems = selection.parse(" vmclock:/dev/vmclock0, ,sysgenid:/dev/sysgenid,vmclock:/a:b ")

@@ -20,7 +20,7 @@ from tests.vm.qemu import BOOT, FLAGS, GENERATION, GENERATION_PRESENT, Guest, Tr
 HERE = pathlib.Path(__file__).resolve().parent
 AT_ONCE = int(os.environ.get("SNAPSAFE_VM_AT_ONCE") or min(2, os.cpu_count() or 1))
 PROVISION = 1800  # seconds
-MORE = int(os.environ.get("SNAPSAFE_VM_MORE") or 1)  # times as many clones
+MORE = float(os.environ.get("SNAPSAFE_VM_MORE") or 1)  # times as many clones; of those that must not repeat if below 1
 
 
 class Machine(NamedTuple):
@@ -43,6 +43,11 @@ class Machine(NamedTuple):
             *("-append", " ".join(["console=ttyS0 panic=-1 quiet", *(f"{k}={v}" for k, v in words.items())])),
             *(network if self.network else []),
         ]
+
+
+def scaled(number, protected=True, least=2):
+    """How many clones that makes. A twin, which must repeat itself, has never fewer."""
+    return max(least, round(number * MORE)) if MORE > 1 or protected else number
 
 
 def say(text):
@@ -176,7 +181,9 @@ class Lab:
     def clones_of(self, name, machine, chance, snapshots, each, body=None, generation=None):
         """Boots, takes snapshots at random moments, runs body(clone) in `each` clones of every one. What body returned
         (by default the program's first report), a list for each snapshot."""
-        states = []
+        states, clones = [], scaled(snapshots * each, machine.protected)
+        each = scaled(each, machine.protected)
+        snapshots = min(snapshots, max(1, round(clones / each)))
         with self.boot(name, machine) as guest:
             for number in range(snapshots):
                 if not guest.silent(chance.uniform(0.1, 0.5)):
@@ -185,7 +192,8 @@ class Lab:
         return list(self.run_clones(name, machine, states, each, body or first_report, generation).values())
 
     def run_clones(self, name, machine, snapshots, each, body, generation=None):
-        """body(guest) for `each` clones of every snapshot, some at a time; what they returned, by snapshot."""
+        """body(guest) for `each` clones of every snapshot, some at a time; what they returned, by snapshot. The caller
+        has scaled their number."""
         stop, begin, done = [], time.monotonic(), 0
 
         def one(job):
@@ -199,7 +207,7 @@ class Lab:
                 stop.append(True)
                 raise
 
-        jobs = [(path, number) for path in snapshots for number in range(each * MORE)]
+        jobs = [(path, number) for path in snapshots for number in range(each)]
         found = {path: [] for path in snapshots}
         with concurrent.futures.ThreadPoolExecutor(max(1, AT_ONCE // machine.cpus)) as pool:
             try:

@@ -1,7 +1,7 @@
 """Snapshots at bad moments: in a draw, in a restore event, of a restored clone."""
 
 from tests.vm.compare import Names, by_surface
-from tests.vm.lab import Machine
+from tests.vm.lab import Machine, first_report, scaled
 
 TOLD = 1 << 11  # values told of each draw: SIZE / STRIDE of guest/during.py
 
@@ -43,7 +43,7 @@ def test_snapshot_during_a_draw(lab, results, chance):
 
 
 def restored_twice(lab, chance, name, protected):
-    """Reports of clones of two generations: 3 of a snapshot, and 3 of a snapshot of a fourth one."""
+    """Reports of clones of two generations: some of a snapshot, as many of a snapshot of another one; how many."""
     machine = Machine("hot", protected, settings={"THREADS": 1, "COUNT": 2000})
     with lab.boot(name, machine) as guest:
         guest.silent(chance.uniform(0.1, 0.5))
@@ -53,23 +53,22 @@ def restored_twice(lab, chance, name, protected):
         reports = [parent.message()]
         assert parent.silent(chance.uniform(0.1, 0.5))
         second = parent.snapshot(f"{name}-b", resume=False)
+    clones = scaled(3, protected)
     for path in (first, second):
-        for answers in lab.run_clones(
-            name, machine, [path], 3, lambda guest: (guest.run(), guest.message())[1]
-        ).values():
+        for answers in lab.run_clones(name, machine, [path], clones, first_report).values():
             reports += answers
-    return reports
+    return reports, clones
 
 
 def test_restore_of_a_restore(lab, results, chance):
-    plain = by_surface(restored_twice(lab, chance, "again-without", False))
-    reports = restored_twice(lab, chance, "again-with", True)
+    plain = by_surface(restored_twice(lab, chance, "again-without", False)[0])
+    reports, clones = restored_twice(lab, chance, "again-with", True)
     ours = by_surface(reports)
     for surface, result in ours.items():
         figures = {"values": result["values"], "without": plain[surface]["repeated"], "ours": result["repeated"]}
         results.add("restore of a restore", "1 vCPU", surface, clones=len(reports), **figures)
     assert plain["random.getrandbits()"]["repeated"] >= 4000
-    assert [report["status"]["epoch"] for report in reports] == [1] * 4 + [2] * 3
+    assert [report["status"]["epoch"] for report in reports] == [1] * (1 + clones) + [2] * clones
     assert {surface: result["repeated"] for surface, result in ours.items()} == dict.fromkeys(ours, 0)
 
 
@@ -91,7 +90,7 @@ def test_snapshot_while_an_event_runs(lab, results, chance):
         guest.tell()
         return [*told, guest.message()]
 
-    (answers,) = lab.run_clones("event", machine, [second], 4, body).values()
+    (answers,) = lab.run_clones("event", machine, [second], scaled(4), body).values()
     lab.forget(first)
     names = Names()
     for ended, again, over in answers:
@@ -100,5 +99,6 @@ def test_snapshot_while_an_event_runs(lab, results, chance):
         drawn = {"end of the first": ended["ended"], "of the second": again["begun"], "its end": over["ended"]}
         names.add({f"{key} {n}": str(value) for key, values in drawn.items() for n, value in enumerate(values)})
     repeated = sum(result["repeated"] for result in names.result().values())
-    results.add("snapshot in an event", "1 vCPU", "random, ssl, os.urandom", clones=4, values=36, ours=repeated)
+    figures = {"clones": len(answers), "values": 9 * len(answers)}
+    results.add("snapshot in an event", "1 vCPU", "random, ssl, os.urandom", **figures, ours=repeated)
     assert repeated == 0

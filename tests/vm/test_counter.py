@@ -40,8 +40,8 @@ def plain(lab):
 
 
 def test_the_twin_repeats_and_hears_nothing(plain):
-    assert figures(plain) == {"random": CLONES, "ssl": CLONES}
-    assert [report["call"] for report in plain] == [None] * CLONES
+    assert figures(plain) == {"random": len(plain), "ssl": len(plain)}
+    assert [report["call"] for report in plain] == [None] * len(plain)
 
 
 @pytest.mark.parametrize("kind", ["qemu", "firecracker"])
@@ -49,14 +49,15 @@ def test_a_restore_wakes_an_idle_process(lab, results, chance, plain, kind):
     firecracker = kind == "firecracker"
     reports = idle(lab, chance, f"idle-{kind}", firecracker=firecracker, generation=2 if firecracker else None)
     told = {"cause": "generation" if firecracker else "disruption", "callback": 1}
-    assert [{k: report["call"][k] for k in told} for report in reports] == [told] * CLONES
+    assert [{k: report["call"][k] for k in told} for report in reports] == [told] * len(reports)
     repeated = figures(reports)
     slowest = max(report["seconds"] for report in reports)
     how = reports[0]["status"]["watching"]["how"]
     words = "VMClock as Firecracker's" if firecracker else "VMClock as QEMU's"
+    share = {"clones": len(reports), "values": len(reports), "without": len(plain)}
     for key, number in repeated.items():
-        results.add("idle program", words, key, clones=CLONES, values=CLONES, without=CLONES, ours=number)
-    note = f"by {how}, slowest of {CLONES}"
+        results.add("idle program", words, key, **share, ours=number)
+    note = f"by {how}, slowest of {len(reports)}"
     results.add("idle program", words, "seconds from the restore to the callback", ours=round(slowest, 2), note=note)
     assert repeated == {"random": 0, "ssl": 0}
     assert {report["status"]["epoch"] for report in reports} == {1}
@@ -65,16 +66,18 @@ def test_a_restore_wakes_an_idle_process(lab, results, chance, plain, kind):
 def test_a_moved_marker_alone_is_no_event_where_there_is_a_generation(lab, results, chance):
     """A live migration moves the marker. Nothing is renewed then, as nothing was copied."""
     reports = idle(lab, chance, "idle-migrated", firecracker=True)
-    assert [(r["call"], r["calls"], r["status"]["epoch"]) for r in reports] == [(None, 0, 0)] * CLONES
-    assert figures(reports) == {"random": CLONES, "ssl": CLONES}
-    results.add("idle program", "marker moved, generation not", "callbacks", clones=CLONES, ours=0, note="no restore")
+    assert [(r["call"], r["calls"], r["status"]["epoch"]) for r in reports] == [(None, 0, 0)] * len(reports)
+    assert figures(reports) == {"random": len(reports), "ssl": len(reports)}
+    words = "marker moved, generation not"
+    results.add("idle program", words, "callbacks", clones=len(reports), ours=0, note="no restore")
 
 
 def test_disruption_reseed_renews_and_tells_nobody(lab, results, chance, plain):
     reports = idle(lab, chance, "idle-reseed", SNAPSAFE_DISRUPTION="reseed")
-    assert [(r["call"], r["calls"]) for r in reports] == [(None, 0)] * CLONES
+    assert [(r["call"], r["calls"]) for r in reports] == [(None, 0)] * len(reports)
     repeated = figures(reports)
+    words = "VMClock as QEMU's, SNAPSAFE_DISRUPTION=reseed"
+    share = {"clones": len(reports), "values": len(reports), "without": len(plain)}
     for key, number in repeated.items():
-        words = "VMClock as QEMU's, SNAPSAFE_DISRUPTION=reseed"
-        results.add("idle program", words, key, clones=CLONES, values=CLONES, without=CLONES, ours=number)
+        results.add("idle program", words, key, **share, ours=number)
     assert repeated == {"random": 0, "ssl": 0}

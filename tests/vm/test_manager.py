@@ -6,13 +6,14 @@ import struct
 import time
 
 from tests.vm.compare import Names, by_surface
+from tests.vm.lab import scaled
 from tests.vm.manager import FILE, SOCKET, call, described
 from tests.vm.system import SNAPSAFE, System, document
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/manager.md"
 DEVICE, PUBLISHED = "vmclock:/dev/vmclock0", f"vmclock:{FILE}"
 HARDENED = "PrivateDevices=yes", "ProtectSystem=strict", "NoNewPrivileges=yes", "User=lab"
-CLONES = 3
+CLONES = scaled(3)
 OWN = f"""\
 [Service]
 Type=oneshot

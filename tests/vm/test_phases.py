@@ -6,13 +6,14 @@ import jeepney
 import pytest
 
 from tests.vm.compare import Names
+from tests.vm.lab import scaled
 from tests.vm.manager import described
 from tests.vm.qemu import Trouble
 from tests.vm.sequence import HOST, Recording
 from tests.vm.system import SNAPSAFE, System, document
 
 SITE = "/opt/app/lib/python3.13/site-packages"
-CLONES = 20
+CLONES = scaled(20)
 BEFORE = ["second before", "first before"]
 IN_ORIGINAL = ["first in original", "second in original"]
 IN_CLONE = ["first in clone", "second in clone"]
@@ -150,12 +151,11 @@ def test_the_twin(lab, hooked, results):
         clone.run()
         return {name: request(clone, name) for name in PROGRAMS}
 
-    (answers,) = lab.run_clones("unasked", System(), [snapshot], 2, body).values()
+    (answers,) = lab.run_clones("unasked", System(), [snapshot], scaled(2, protected=False), body).values()
     for reports in answers:
         assert [called(report)[done[name] :] for name, report in reports.items()] == [IN_CLONE] * len(PROGRAMS)
-    results.add(
-        "phases", "switched off", "asked and told", clones=2, values=2 * len(PROGRAMS), without=2 * len(PROGRAMS)
-    )
+    values = len(answers) * len(PROGRAMS)
+    results.add("phases", "switched off", "asked and told", clones=len(answers), values=values, without=values)
 
 
 def test_a_lock(hooked):
@@ -216,7 +216,7 @@ def test_of_logind(lab, system, results):
         clone.qmp.command("system_wakeup")
         return told(clone, IN_CLONE[-1])
 
-    (answers,) = lab.run_clones("suspended", System(), [snapshot], 3, body).values()
+    (answers,) = lab.run_clones("suspended", System(), [snapshot], scaled(3), body).values()
     for callbacks, epochs, _ in answers:
         assert callbacks == tuple(IN_CLONE)
         assert set(epochs) == {str(int(epoch) + 1)}
