@@ -1,11 +1,14 @@
 """Builds the one extension module. All else about the project stands in pyproject.toml."""
 
+import compileall
 import glob
 import os
 import platform
+import py_compile
 import sys
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 # The package itself, for what it owns; without a core, for one that lies there is of older sources.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -67,4 +70,15 @@ if supported and platform.python_implementation() == "CPython" and build != "non
         build_dir="build/cython",
     )
 
-setup(ext_modules=extensions)
+
+class BuildWithBytecode(build_py):
+    """Bytecode that is valid wherever a tool puts it: installers that compile write their own over it (PEP 552)."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            mode = py_compile.PycInvalidationMode.CHECKED_HASH
+            compileall.compile_dir(self.build_lib, quiet=1, invalidation_mode=mode, stripdir=self.build_lib)
+
+
+setup(ext_modules=extensions, cmdclass={"build_py": BuildWithBytecode})

@@ -26,8 +26,8 @@ def fence() -> bool | None:
 
 
 def activated() -> bool:
-    package = sys.modules.get("snapsafe_rt.activation")
-    return package is not None and package.state.active
+    core = sys.modules.get("snapsafe_rt._core")
+    return core is not None and core.active()
 
 
 def spawn(*arguments: str, python: str = sys.executable) -> int:
