@@ -12,6 +12,8 @@ import pytest
 
 from ..conftest import FOLDER, PACKAGE
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n# (\S+?)(, in TABLE)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^```sh\npython (.*)\n```$", re.MULTILINE)

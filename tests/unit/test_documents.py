@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.checkout
+
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()

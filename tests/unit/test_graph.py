@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.checkout
+
 ROOT = Path(__file__).parents[2]
 IMPORT = "from snapsafe_rt import {}\n"
 LAZY = "def later():\n    from snapsafe_rt import {}\n"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,6 @@ from snapsafe_rt.core import native
 from snapsafe_rt.manager import interface
 from snapsafe_rt.manager.interface import Call, Error, Reply
 from snapsafe_rt.snapshot import announcers
-
-from ..conftest import PACKAGE
 
 OVERFLOW_UID = 65534  # root of outside, in a user namespace
 
@@ -56,7 +55,7 @@ def test_a_message_in_pieces():
 
 def test_what_the_watcher_looks_for():
     """connection.c cannot ask Python: the bytes that it compares are those that are written here."""
-    text = (PACKAGE.parent / "cython" / "connection.c").read_text()
+    text = (Path(__file__).parents[2] / "cython" / "connection.c").read_text()
     [(searched, length)] = re.findall(r'memmem\(received, first, "((?:\\"|[^"])*)", (\d+)\)', text)
     searched = searched.replace('\\"', '"').encode()
     assert len(searched) == int(length)
