@@ -1,10 +1,21 @@
 """Builds the one extension module. All else about the project stands in pyproject.toml."""
 
+import compileall
 import glob
 import os
 import platform
+import py_compile
+import sys
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+
+# The package itself, for what it owns; without a core, for one that lies there is of older sources.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.modules["snapsafe_rt._core"] = None  # type: ignore[assignment]
+
+from snapsafe_rt import settings  # noqa: E402
+from snapsafe_rt.guards import table  # noqa: E402
 
 # SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" the
 # sanitizers; "none" builds nothing, for .ci/venv has the module already. For a user's build none of them is set.
@@ -28,15 +39,29 @@ extensions = []
 if supported and platform.python_implementation() == "CPython" and build != "none":
     from Cython.Build import cythonize
 
+    # What a start needs before Python is loaded; the modules named above own it.
+    told = {
+        "SS_VERSION": settings.VERSION,
+        "SS_DEFAULT_SOURCES": settings.DEFAULT_SOURCES,
+        "SS_MANAGER": settings.MANAGER,
+        "SS_WATCHED_MODULES": ",".join(sorted(table.TRIGGERS)),
+    }
+
     extensions = cythonize(  # type: ignore[no-untyped-call]
         Extension(
             "snapsafe_rt._core",
             ["cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],
             include_dirs=["cython"],
-            depends=glob.glob("cython/*.[hp]*"),
-            # Types of each interpreter's own; static ones would be shared, and visited by the collector before they are
-            # ready (a crash at import, on 3.11).
-            define_macros=[("CYTHON_USE_MODULE_STATE", "1"), ("CYTHON_USE_TYPE_SPECS", "1")],
+            depends=[*glob.glob("cython/*.[hp]*"), "snapsafe_rt/settings.py", "snapsafe_rt/guards/table.py"],
+            define_macros=[
+                # Types of each interpreter's own; static ones would be shared, and visited by the collector before they
+                # are ready (a crash at import, on 3.11).
+                ("CYTHON_USE_MODULE_STATE", "1"),
+                ("CYTHON_USE_TYPE_SPECS", "1"),
+                # To unpack 2 KB of names takes each start longer than to map them.
+                ("CYTHON_COMPRESS_STRINGS", "0"),
+                *((name, f'"{value}"') for name, value in told.items()),
+            ],
             extra_compile_args=flags,
             extra_link_args=link,
             libraries=["dl", "pthread"],
@@ -45,4 +70,15 @@ if supported and platform.python_implementation() == "CPython" and build != "non
         build_dir="build/cython",
     )
 
-setup(ext_modules=extensions)
+
+class BuildWithBytecode(build_py):
+    """Bytecode that is valid wherever a tool puts it: installers that compile write their own over it (PEP 552)."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            mode = py_compile.PycInvalidationMode.CHECKED_HASH
+            compileall.compile_dir(self.build_lib, quiet=1, invalidation_mode=mode, stripdir=self.build_lib)
+
+
+setup(ext_modules=extensions, cmdclass={"build_py": BuildWithBytecode})

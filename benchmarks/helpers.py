@@ -22,12 +22,12 @@ def restore(times: int = 1) -> None:
 def fence() -> bool | None:
     """Is the fence up? None where nothing is activated."""
     core = sys.modules.get("snapsafe_rt._core")
-    return bool(core.inspect_entropy().fence) if core is not None and activated() else None
+    return core.inspect_entropy().fence != "down" if core is not None and activated() else None
 
 
 def activated() -> bool:
-    package = sys.modules.get("snapsafe_rt.activation")
-    return package is not None and package.state.active
+    core = sys.modules.get("snapsafe_rt._core")
+    return core is not None and core.active()
 
 
 def spawn(*arguments: str, python: str = sys.executable) -> int:

@@ -5,6 +5,8 @@ instructions, and `out`, calls that it makes into anything else. `added`, all of
 without, is only shown: it shifts by some 50 with what else lies in memory (CPython's method cache goes by addresses).
 Another CPython or compiler counts differently: benchmarks/instructions.json has bounds for some builds, for others this
 is skipped and says so. Exit code 1 if a path got longer.
+
+Of a start, `own` is what the whole process has more, in thousands: it shifts a little with the lengths of paths.
 """
 
 import argparse
@@ -25,6 +27,8 @@ from snapsafe_rt import _core
 
 BOUNDS = Path(__file__).parent / "instructions.json"
 SLACK = {"own": 1.0, "out": 0.1}  # what differs, through what is done once in many calls
+STARTS = {"start: pass": "pass", "start: import random, uuid, ssl": "import random, uuid, ssl"}
+START_SLACK = 0.03  # of the bound
 
 Counts = dict[str, dict[str, float]]
 
@@ -40,7 +44,7 @@ def main() -> int:
     key = build()
     if key not in stored and not options.store:
         return skip(f"no bounds for {key}; there are some for: {'; '.join(stored)}")
-    counts = count_all([case for _, case in paths.every() if case.counted])
+    counts = count_all([case for _, case in paths.every() if case.counted]) | count_starts()
     if options.store:
         stored[key] = counts
         BOUNDS.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
@@ -56,8 +60,9 @@ def compare(counts: Counts, bounds: Counts, key: str) -> int:
             longer = True
             continue
         now, bound = counts[name], bounds[name]
-        over = [what for what, slack in SLACK.items() if now[what] - bound[what] > slack]
-        under = [what for what, slack in SLACK.items() if bound[what] - now[what] > slack]
+        slacks = {"own": START_SLACK * bound["own"]} if name in STARTS else SLACK
+        over = [what for what, slack in slacks.items() if now[what] - bound[what] > slack]
+        under = [what for what, slack in slacks.items() if bound[what] - now[what] > slack]
         longer |= bool(over)
         word = "LONGER" if over else "shorter: keep that with --store" if under else "ok"
         figures = f"{now['own']:7.1f} {bound['own']:7.1f} {now['out']:6.1f} {bound['out']:6.1f} {now['added']:9.0f}"
@@ -90,6 +95,30 @@ def count_all(cases: list[Case]) -> Counts:
                 added = now["all"] - without.result()[name]["all"]
                 found[name] = {"own": round(now["own"], 1), "out": round(now["out"], 1), "added": round(added)}
         return found
+
+
+def count_starts() -> Counts:
+    """What a start has more, of an interpreter that has nothing else in its site-packages, with bytecode at hand."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pairs.environments("synchronous") as both,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        python = f"{folder}/bin/python"
+
+        def instructions(env: dict[str, str], script: str) -> int:
+            subprocess.run([python, "-c", script], env=env, check=True)  # writes the bytecode
+            tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+            done = subprocess.run([*tool, python, "-c", script], env=env, capture_output=True, text=True, timeout=300)
+            found = re.search(r"Collected : (\d+)", done.stderr)
+            if done.returncode or not found:
+                sys.exit(f"instructions: {done.stderr}")
+            return int(found[1])
+
+        asked = {name: [pool.submit(instructions, env, script) for env in both] for name, script in STARTS.items()}
+        more = {name: each[1].result() - each[0].result() for name, each in asked.items()}
+    return {name: {"own": round(added / 1000, 1), "out": 0.0, "added": added} for name, added in more.items()}
 
 
 def count(cases: list[Case], source: str, expected: bool, marks: str) -> Counts:

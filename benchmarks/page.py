@@ -11,11 +11,17 @@ from benchmarks.report import Row
 
 TEXT = """# What it costs
 
-Made by `make bench`: each row is a pair of processes that live at the same time, one without and one with snapsafe_rt,
-measured in turn, round by round. Ratios and differences are taken in each round; shown is their median over the quieter
-half of the rounds, and the quartiles tell how far the machine let it be known. A bar of two parts holds if one does. A
-row whose cost depends on the fence is there twice: *up* in the first five minutes of a process that may not reseed the
-kernel itself, and after a restore; *down* where root, or a manager, has it reseeded.
+Made by `make bench`. Each row is a pair of processes that live at the same time, one without and one with
+snapsafe_rt. They are measured in turn, round by round.
+
+| column | is |
+|---|---|
+| reached | the median of the rounds' ratios and of their differences, over the quieter half of the rounds |
+| ratio's quartiles | how far the machine's noise lets the ratio be known |
+| bar | the limit that was set for the row before; of a bar with two parts one has to hold |
+
+A row whose cost depends on the [fence](glossary.md) is there twice. *Up*: in the first five minutes of a process that
+may not make the kernel reseed itself, and after a restore. *Down*: where root, or a manager, has made it reseed.
 
 {facts}
 
@@ -23,11 +29,11 @@ kernel itself, and after a restore; *down* where root, or a manager, has it rese
 
 {table}
 
-Rows against another way to the same thing (*against ...*) have that way on the other side, not a bare Python.
+A row *against ...* compares with another way to do the same, not with a bare Python.
 
 ## Each CPython
 
-Made by `.ci/bench`: the same, in fewer rounds. In bold: the bar is missed.
+Made by `.ci/bench`: the same, in fewer rounds. Where a bar is missed, the figure is bold.
 
 {spread}
 
@@ -35,7 +41,7 @@ Made by `.ci/bench`: the same, in fewer rounds. In bold: the bar is missed.
 
 ## How cost grows
 
-Made by `make bench`, too ({growth_facts}). Figures of all points: [performance.json](performance.json).
+Made by `make bench`, too ({growth_facts}). The figures of all points are in [performance.json](performance.json).
 
 ![How cost grows](performance-growth.svg)
 
@@ -51,24 +57,25 @@ Made by `make bench`, too ({growth_facts}). Figures of all points: [performance.
 
 ## Without noise
 
-Time does not tell whether a check of 2 ns became one of 3. `make instructions` counts, by valgrind, the instructions of
-the core's own code on each path, and fails in `.ci/run` when on any CPython a path got longer than
-[its bound](../benchmarks/instructions.json). Bounds are for one build of CPython and one compiler; elsewhere it is
-skipped, and says so; `make instructions ARGS=--store` adds the machine's own.
+A measured time does not show whether a check of 2 ns became one of 3. So `make instructions` counts, by valgrind, the
+instructions of the core's own code on each path. `.ci/run` fails if a path is longer than
+[its bound](../benchmarks/instructions.json) on any CPython. A bound holds for one build of CPython and one compiler.
+For others the count is skipped, and says so; `make instructions ARGS=--store` stores bounds for this machine's.
 
 {counts}
 
 ## Again
 
 ```
-make bench                          # all, some five minutes, on a machine that does nothing else
-make bench ARGS="-k uuid"           # only what has that in its name
+make bench                          # all; some five minutes, on a machine that does nothing else
+make bench ARGS="-k uuid"           # the rows with that in their name
 make bench PYTHON=python3.14
 .ci/bench                           # each CPython from 3.11 to 3.15, one after the other
 .ci/bench --instructions            # the counts of each
 ```
 
-One file a path: [benchmarks/paths](../benchmarks/paths); the curves: [growth.py](../benchmarks/growth.py).
+[benchmarks/paths](../benchmarks/paths) has one file for each path; [growth.py](../benchmarks/growth.py) has the
+curves.
 """
 
 
@@ -156,27 +163,34 @@ def rest(rows: list[Row]) -> str:
 
 START = "python -c pass"
 PARTS = ("an empty sitecustomize", "and the core loaded", "and the package imported")
-OF_START = """**A start** takes {:.2f} ms more: {:.2f} ms for any sitecustomize at all, {:.2f} ms to load and begin
-the core (dlopen, its six types and its constants), {:.2f} ms for our Python modules, {:.2f} ms to activate and to
-go on to the next sitecustomize. On a busy machine those differences are rough; by instructions (valgrind, CPython
-3.11.7) a start has 8.1 million more than 35.6: 0.9 for the core, 4.8 for the modules with their end, 2.4 to
-activate, for the two files before and for the search after them. The modules are nine files, each read once and
-without a search; what is left there is to unmarshal them (290 µs), to make their six classes and to run the rest
-(280 µs), and to take all down at the end. All nine in one file, so read at once, were tried: 0.2 to 0.3 ms less, and
-a file that can be out of date. The core alone meets the bar: to meet it as a whole, what chooses the source and tells
-of it would have to be native, too, and there twice, for it is Python's for all else."""
-OF_MEMORY = """**Memory**: of {:.0f} KiB {:.0f} are the core's code and constants, which all processes of a machine
-share: the kernel maps the whole neighbourhood of a page that is touched. The rest are the modules' code objects,
-functions and names; and with a Python that is one large file, such as Debian's, what more of that file is touched
-by running anything at all: of 1.4 MiB on 3.14 it is 0.8, shared, and 0.3 are private."""
-OF_UUID4 = """**uuid4**, fence up, takes {:.0f} ns: {:.0f} ns are the kernel's for 16 bytes of a pool, {:.0f} ns
-the CPU's (two RDRAND), and neither can be had for less while a value has to be unique by either alone. The other
-{:.0f} ns make and free a UUID and its int, in one Python call; some 30 instructions of that see that nothing was
-restored, forked or replaced. With the fence down it is {:.0f} ns. Stock, 3.14 makes it in a quarter of the time
-that 3.11 takes, so what cannot be saved weighs more there."""
-OF_URANDOM = """**os.urandom**, fence down, takes {:.1f} ns more than the system call's {:.0f}: 73 instructions, of
-which 20 look at the source before and after, and 20 leave the fingerprint by which `random.seed(os.urandom(64))`
-is known as the system's; the rest is one call more. There is no lock and no atomic operation in it.
+OF_START = """**A start** takes {:.2f} ms more:
+
+| part | ms |
+|---|--:|
+| any sitecustomize at all | {:.2f} |
+| load and begin the core: dlopen, its six types, its constants | {:.2f} |
+| our Python modules | {:.2f} |
+| activate, and go on to the next sitecustomize | {:.2f} |
+
+On a busy machine these differences are rough. By instructions (valgrind, CPython 3.11.7) a start has 8.1 million more
+than 35.6: 0.9 for the core, 4.8 for the modules with their end, 2.4 to activate, for the two files before and for the
+search after them. The modules are nine files. What is left of them is to unmarshal them (290 µs), to make their six
+classes and to run the rest (280 µs), and to take all down at the end. One file in place of the nine was tried: 0.2 to
+0.3 ms less, and a file that can be out of date. The core alone meets the bar. To meet it as a whole, the code that
+chooses the source and reports it would have to be native, too, and would exist twice, because everything else uses
+the one in Python."""
+OF_MEMORY = """**Memory**: of {:.0f} KiB {:.0f} are the core's code and constants. All processes of a machine share
+them; the kernel maps the whole neighbourhood of a page that is touched. The rest are the code objects, functions and
+names of the modules. A Python that is one large file, such as Debian's, adds the parts of that file that running
+anything at all touches: of 1.4 MiB on 3.14 these are 0.8, shared, and 0.3 are private."""
+OF_UUID4 = """**uuid4**, fence up, takes {:.0f} ns. The kernel takes {:.0f} ns of them for 16 bytes of a pool, the CPU
+{:.0f} ns for two RDRAND. Neither can be had for less while a value has to be unique by either alone. The other {:.0f}
+ns make and free a UUID and its int in one Python call; some 30 instructions of that check that nothing was restored,
+forked or replaced. With the fence down it takes {:.0f} ns. Stock, 3.14 makes a UUID in a quarter of the time of 3.11,
+so what cannot be saved weighs more there."""
+OF_URANDOM = """**os.urandom**, fence down, takes {:.1f} ns more than the system call's {:.0f}. These are 73
+instructions: 20 look at the source before and after, 20 leave the fingerprint by which `random.seed(os.urandom(64))`
+is recognised as the system's, and the rest is one call more. There is no lock and no atomic operation in it.
 `secrets.token_bytes` is a Python function around the same."""
 
 

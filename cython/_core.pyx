@@ -1,5 +1,5 @@
 # cython: language_level=3str, embedsignature=True, embedsignature.format=clinic, binding=False
-# cython: subinterpreters_compatible=shared_gil, auto_pickle=False
+# cython: subinterpreters_compatible=shared_gil, auto_pickle=False, autotestdict=False
 """The native core: detects restores, counts them, and guards what draws randomness.
 
 Python decides and reports (snapsafe_rt.activation, .sources, .status); this module is private to the package. The rooms
@@ -10,9 +10,15 @@ from cython cimport critical_section
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno, ETIMEDOUT
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, strcmp
+from libc.string cimport memcpy, strcmp, strncmp
 
 from native cimport *
+
+cdef extern from *:
+    """
+    /* Cython leaves a static function behind that it does not call while names are not compressed (setup.py). */
+    #pragma GCC diagnostic ignored "-Wunused-function"
+    """
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeFSDefault(const char*)
@@ -28,12 +34,7 @@ include "loading.pxi"
 include "generation.pxi"
 include "watching.pxi"
 include "uuid.pxi"
-
-
-from sys import implementation as _implementation
-
-# What inspections return: a type that is there already, where one for each would cost every start.
-_State = type(_implementation)
+include "start.pxi"
 
 
 cdef int set_up() except -1:
@@ -47,34 +48,53 @@ set_up()
 
 # ---- sources ----
 
-def map_source(int kind, path):
-    """Map `path`. Returns (enum ss_source_status, errno or 0, slot or -1); source.h lists them."""
+cdef int kind_of(str word) except -1:
+    cdef int kind = ss_kind_of(word.encode())
+    if kind < 0:
+        raise ValueError(word)
+    return kind
+
+
+def words():
+    """The words for states, by what they are for; each at the place of its number. See shown.h."""
+    return ss_words()
+
+
+def numbers():
+    """The core's constants by name, and where the fields lie that are read from outside. See shown.h."""
+    return ss_numbers()
+
+
+def map_source(str kind not None, path, /):
+    """Map `path`. Returns ("" or the word for enum ss_source_status, errno or 0, slot or -1)."""
+    cdef int number = kind_of(kind)
     cdef bytes name = path.encode("utf-8", "surrogateescape")
     cdef const char* text = name
     cdef int status, index, error
     with nogil:
-        status = ss_source_map(kind, text, &index, &error)
-    return status, error, index
+        status = ss_source_map(number, text, &index, &error)
+    return ss_source_word(status), error, index
 
 
-def map_descriptor(int kind, int fd):
+def map_descriptor(str kind not None, int fd, /):
     """The same of a device that somebody else opened; `fd` stays open."""
+    cdef int number = kind_of(kind)
     cdef int status, index, error
     with nogil:
-        status = ss_source_map_fd(kind, fd, &index, &error)
-    return status, error, index
+        status = ss_source_map_fd(number, fd, &index, &error)
+    return ss_source_word(status), error, index
 
 
-def let_go(int index):
+def detach(int index, /):
     """Keep a copy in the place of a mapped device until it is mapped again (source.h). Returns 0 or an errno. Raises
     IndexError."""
     cdef ss_source* source = ss_source_at(index)
     if source == NULL:
         raise IndexError(index)
-    return ss_source_let_go(source)
+    return ss_source_detach(source)
 
 
-def identify_source(int index):
+def identify_source(int index, /):
     """(device, inode) of the file that a mapped slot is of now, looked up anew. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
     if source == NULL:
@@ -83,51 +103,54 @@ def identify_source(int index):
     return source.dev, source.ino
 
 
-def in_user_namespace():
-    """Does the real root show as the overflow uid here?"""
-    return bool(ss_source_in_user_namespace())
+def trusts(uint32_t user, /):
+    """May this user decide what this process takes for true? See process.h."""
+    return bool(ss_process_trusts(user))
 
 
-def describe_source(int index):
+def attests(file, bint own, uint64_t device, uint64_t shown, /):
+    """Does a file with these words (signaller, seen, reseeded, generation) attest that the kernel was reseeded? See
+    ss_file_attests in source.h."""
+    cdef ss_file_words words
+    words.signaller, words.seen, words.reseeded, words.generation = file
+    return bool(ss_file_attests(&words, own, device, shown))
+
+
+def describe_source(int index, /):
     """A mapped slot (ss_source in source.h), freshly read. Raises IndexError."""
     cdef ss_source* source = ss_source_at(index)
     cdef uint64_t value
     if source == NULL:
         raise IndexError(index)
     ss_source_read(source, &value)
-    return _State(
-        kind=source.kind, word=source.word, device=<bint>source.device, let_go=<bint>source.let_go, dev=source.dev,
-        ino=source.ino, rdev=source.rdev, lost=<bint>source.lost, stuck=<bint>source.stuck, value=value,
-        synchronous=<bint>ss_source_synchronous(source), reseeded=ss_source_reseeded(source),
-        origin=ss_source_origin(source),
-    )
+    return ss_show_SourceState(globals(), source, value)
 
 
-def deserted(path):
+def writer_gone(path, /):
     """Was the file kept by a manager that does not any more? See source.h."""
     cdef bytes name = path.encode("utf-8", "surrogateescape")
     cdef const char* text = name
     cdef bint found
     with nogil:
-        found = ss_source_deserted(text)
+        found = ss_source_writer_gone(text)
     return bool(found)
 
 
-def watch(int index, bint certain):
+def watch(int index, bint certain, /):
     """Watch a mapped slot, or nothing (-1). Without `certain` the epoch advances: unknown counts as changed."""
     with nogil:
         ss_epoch_watch(index, certain)
 
 
-def watch_since(int index, uint64_t value, int file):
+def watch_since(int index, uint64_t value, int file, /):
     """Watch a device that was let go of when it showed `value`, and is mapped again; see epoch.h."""
     with nogil:
         ss_epoch_watch_since(index, value, file)
 
 
-def heed(int index):
+def set_attestor(int index, /):
     """The manager's word in this mapped file (-1: none) lowers the fence while a device is watched."""
-    ss_epoch_heed(index)
+    ss_epoch_set_attestor(index)
 
 
 def read_cost():
@@ -139,7 +162,7 @@ def read_cost():
     for _round in range(5):
         began = perf_counter_ns()
         for _ in range(1000):
-            unchanged += ss_unchanged()
+            unchanged += ss_watched_unchanged()
         took = (perf_counter_ns() - began) / 1000
         best = took if best is None or took < best else best
     return best
@@ -154,7 +177,7 @@ def sigbus_state():
 
 def epoch():
     """The epoch, after a look at the source."""
-    return ss_look()
+    return ss_epoch_begin()
 
 
 def advance():
@@ -169,34 +192,26 @@ def inspect_epoch():
     """ss_epoch_info of epoch.h."""
     cdef ss_epoch_info info
     ss_epoch_inspect(&info)
-    return _State(
-        epoch=info.epoch, generation=info.generation, restores=info.restores, cause=info.cause, source=info.source,
-        last_ns=info.last_ns, last_certain=info.last_certain, synchronous=<bint>info.synchronous,
-    )
+    return ss_show_EpochState(globals(), &info)
 
 
-# ---- the record that is read from outside ----
+# ---- the status page ----
 
-def record_room():
-    """Bytes that the record's text may have."""
-    return SS_RECORD_ROOM
-
-
-def record_store(bytes text not None):
-    """Replace the record's text, as one step for whoever reads it from outside. Raises OSError."""
-    cdef int error = ss_record_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept)
-    if error:
-        raise OSError(error, "memfd_create(2) or mmap(2) was refused")
+cdef extern from *:
+    """
+    static uint32_t ss_callbacks; /* atomic; registered for the time after a restore */
+    """
+    uint32_t ss_callbacks
 
 
-def record_callbacks(uint32_t count):
-    """Say in the record how many callbacks are registered. Nothing where there is no record yet."""
-    ss_record_set_callbacks(count)
+def page_callbacks(uint32_t count, /):
+    """Say on the status page how many callbacks are registered."""
+    ss_store_u32(&ss_callbacks, count)
 
 
 # ---- entropy ----
 
-def entropy(Py_ssize_t n):
+def entropy(Py_ssize_t n, /):
     """n bytes of fenced entropy, drawn wholly within one epoch. Raises ValueError, MemoryError, OSError."""
     cdef uint64_t began
     cdef int failed, tries = 0
@@ -209,13 +224,13 @@ def entropy(Py_ssize_t n):
         raise MemoryError
     try:
         while True:
-            began = ss_look()
+            began = ss_epoch_begin()
             failed = ss_entropy_fill(buffer, n)
             if failed:
                 raise OSError(errno, "no entropy: neither the kernel nor the CPU gave any")
             tries += 1
-            if ss_stands(began) or tries == SS_DRAW_TRIES:
-                ss_origin_note_draw(buffer, n, began)
+            if ss_epoch_unchanged(began) or tries == SS_DRAW_TRIES:
+                ss_provenance_note_draw(buffer, n, began)
                 return PyBytes_FromStringAndSize(<char*>buffer, n)
     finally:
         explicit_bzero(buffer, n)
@@ -228,19 +243,19 @@ def raise_fence():
     ss_entropy_raise()
 
 
-def hold_fence(bint held):
+def hold_fence(bint held, /):
     """Raise the fence and keep it up, while any moment may be the first one in a clone; or end that."""
     ss_entropy_hold(held)
 
 
-def host_entropy(bytes stream not None, uint64_t epoch):
+def host_entropy(bytes stream not None, uint64_t epoch, /):
     """Mix this stream into the entropy of `epoch`, each byte once."""
     cdef int error = ss_entropy_host(PyBytes_AS_STRING(stream), len(stream), epoch)
     if error:
         raise OSError(error, "no memory for the host's entropy")
 
 
-def reseed_kernel(bytes seed not None, int credit):
+def reseed_kernel(bytes seed not None, int credit, /):
     """RNDADDENTROPY and RNDRESEEDCRNG. Raises OSError (EPERM without CAP_SYS_ADMIN)."""
     cdef int error = ss_entropy_reseed_kernel(PyBytes_AS_STRING(seed), len(seed), credit)
     if error:
@@ -251,13 +266,10 @@ def inspect_entropy():
     """ss_entropy_info of entropy.h."""
     cdef ss_entropy_info info
     ss_entropy_inspect(&info)
-    return _State(
-        fence=info.fence, seconds_left=info.seconds_left, cpu=<bint>info.cpu, hash=<bint>info.hash,
-        kernel_reseeded=<bint>info.privileged, host_left=info.host_left, failures=info.failures,
-    )
+    return ss_show_EntropyState(globals(), &info)
 
 
-def disable_cpu_for_testing(bint disabled):
+def disable_cpu_for_testing(bint disabled, /):
     """As if this CPU had no random instruction."""
     ss_entropy_disable_cpu_for_testing(disabled)
 
@@ -277,18 +289,21 @@ def in_main_interpreter():
     return bool(ss_in_main_interpreter())
 
 
+def active():
+    """Is the main interpreter activated? What is process-wide is its own."""
+    return bool(ss_main_active)
+
+
 def owned_elsewhere():
     """Is this a subinterpreter of a process whose main interpreter is activated?"""
     return bool(ss_main_active and not ss_in_main_interpreter())
 
 
-def install(bint reseed_kept):
+def install(bint reseed_kept, /):
     """Exchange what is shared by the whole process: os.urandom, os.getrandom and the doors of extension modules.
 
     Returns the names that could not be guarded. `reseed_kept`: SNAPSAFE_SEEDED=reseed.
     """
-    import _imp
-    import posix
     import sys
     global ss_reseed_kept, ss_main_active
     failed = []
@@ -296,22 +311,9 @@ def install(bint reseed_kept):
         return failed
     ss_reseed_kept = reseed_kept
     ss_main_active = ss_in_main_interpreter()
-    for owner, name, number, flags, pointer in (
-        (posix, "urandom", SS_GUARD_URANDOM, METH_O, <size_t>&guard_urandom),
-        (posix, "getrandom", SS_GUARD_GETRANDOM, METH_FASTCALL | METH_KEYWORDS, <size_t>&guard_getrandom),
-        (_imp, "create_dynamic", SS_GUARD_CREATE_DYNAMIC, METH_FASTCALL, <size_t>&guard_create_dynamic),
-        (_imp, "exec_dynamic", SS_GUARD_EXEC_DYNAMIC, METH_O, <size_t>&guard_exec_dynamic),
-        (_imp, "create_builtin", SS_GUARD_CREATE_BUILTIN, METH_O, <size_t>&guard_create_builtin),
-        (_imp, "exec_builtin", SS_GUARD_EXEC_BUILTIN, METH_O, <size_t>&guard_exec_builtin),
-        (posix, "fork", SS_GUARD_FORK, METH_NOARGS, <size_t>&guard_fork),
-        (posix, "forkpty", SS_GUARD_FORKPTY, METH_NOARGS, <size_t>&guard_forkpty),
-        (posix, "unshare", SS_GUARD_UNSHARE, METH_FASTCALL | METH_KEYWORDS, <size_t>&guard_unshare),
-    ):
-        function = getattr(owner, name, None)
-        if function is None:
-            continue  # os.getrandom and os.unshare are not in every build
-        if ss_guard_install(&ss_guards[<int>number], <PyObject*>function, flags, <void*><size_t>pointer) != 0:
-            failed.append(name)
+    for name in ("posix", "_imp"):
+        module = sys.modules[name]
+        ss_guard_module(name.encode(), <PyObject*>module, <PyObject*>failed)
     # Not only if libraries were loaded since: it may be the second activation.
     ss_openssl_scan()
     ss_sqlite_scan()
@@ -327,22 +329,23 @@ def remove():
     global ss_main_active
     cdef int i
     ss_main_active = False
+    forget_start()
     for i in range(SS_GUARD_COUNT):
-        ss_guard_remove(&ss_guards[i])
+        ss_guard_remove(i)
     ss_openssl_release()
     ss_sqlite_release()
     ss_source_release_sigbus()
 
 
-def guarded(str name):
-    """Is the guard of this name ("urandom", "random", ...) in place?"""
-    return bool(ss_guard_active(&ss_guards[{
-        "urandom": SS_GUARD_URANDOM, "getrandom": SS_GUARD_GETRANDOM, "random": SS_GUARD_RANDOM,
-        "getrandbits": SS_GUARD_GETRANDBITS, "seed": SS_GUARD_SEED, "getstate": SS_GUARD_GETSTATE,
-        "setstate": SS_GUARD_SETSTATE, "execute": SS_GUARD_CURSOR_EXECUTE}[name]]))
+def guarded(str name not None, /):
+    """Is the guard of "module.method" in place, or are all of "module.Type"? Raises KeyError for what guard.h lacks."""
+    cdef int outcome = ss_guarded(name.encode())
+    if outcome < 0:
+        raise KeyError(name)
+    return bool(outcome)
 
 
-def hook_init(type cls not None, bint hooked):
+def hook_init(type cls not None, bint hooked, /):
     """Exchange tp_init of `_random.Random` and of the subclasses that inherited it, or put it back.
 
     `cls` is _random.Random itself. Returns False where this version seeds elsewhere (3.10: in tp_new).
@@ -369,15 +372,12 @@ def libcryptos():
         with nogil:
             known = ss_openssl_inspect(i, &info)
         if known:
-            found.append(_State(
-                path=PyUnicode_DecodeFSDefault(info.path), version=info.version, state=info.state, calls=info.calls,
-                reseeds=info.reseeds, failures=info.failures, failing=<bint>info.failing,
-            ))
+            found.append(ss_show_LibcryptoState(globals(), &info))
     return found
 
 
 def libcrypto_states():
-    """(path, enum ss_openssl_state) as of the last draw or scan. Asks no OpenSSL: that could load its configuration."""
+    """(path, state) as of the last draw or scan. Asks no OpenSSL: that could load its configuration."""
     cdef ss_library_table table = ss_openssl_table()
     cdef const char* entry
     cdef uint32_t i, state
@@ -386,11 +386,11 @@ def libcrypto_states():
         entry = <const char*><size_t>table.address + <size_t>i * table.entry
         state = ss_load_u32(<uint32_t*>(entry + table.state))
         if state != SS_OPENSSL_NONE and state != SS_OPENSSL_RELEASED:
-            found.append((PyUnicode_DecodeFSDefault(entry + table.path), state))
+            found.append((PyUnicode_DecodeFSDefault(entry + table.path), ss_openssl_word(state)))
     return found
 
 
-def provider(str path not None, str symbol not None):
+def provider(str path not None, str symbol not None, /):
     """Path of the library whose `symbol` the loaded extension module at `path` calls; None if that cannot be told."""
     cdef char found[4096]  # PATH_MAX
     if ss_libraries_provider(path.encode("utf-8", "surrogateescape"), symbol.encode(), found):
@@ -398,14 +398,14 @@ def provider(str path not None, str symbol not None):
     return None
 
 
-def ssl_hooked(module not None):
+def ssl_hooked(module not None, /):
     """Does a draw by this `_ssl` reach a hook? Tried."""
     return bool(ssl_is_hooked(<PyObject*>module))
 
 
 def ssl_feeds():
     """How often RAND_add was fed through the guards of _ssl's methods; None where they are not in place."""
-    return ss_ssl_feeds if ss_guard_active(&ss_guards[SS_GUARD_SSL_RAND_BYTES]) else None
+    return ss_ssl_feeds if ss_guard_active(SS_GUARD_SSL_RAND_BYTES) else None
 
 
 def libsqlites():
@@ -419,10 +419,7 @@ def libsqlites():
         with nogil:
             known = ss_sqlite_inspect(i, &info)
         if known:
-            found.append(_State(
-                path=PyUnicode_DecodeFSDefault(info.path), version=info.version.decode(), state=info.state,
-                fenced=<bint>info.fenced, resets=info.resets, delays=info.delays,
-            ))
+            found.append(ss_show_LibsqliteState(globals(), &info))
     return found
 
 
@@ -441,6 +438,6 @@ def reset_sqlite():
     ss_sqlite_forget()
 
 
-def hook_next(type cls not None, bint hooked):
+def hook_next(type cls not None, bint hooked, /):
     """Exchange tp_iternext of `_sqlite3.Cursor` and of the subclasses that inherited it, or put it back."""
     exchange_next(cls, hooked)

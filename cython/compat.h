@@ -28,7 +28,7 @@ _Static_assert(SS_RANDOM_BASICSIZE % sizeof(void *) == 0, "RandomObject has no p
 #define SS_FREE_THREADED 0
 #endif
 
-/* How names.c learns that a dict was changed: by its version, which 3.12 gave up; by PyDict_Watch, which tells before the
+/* How dict_watch.c learns that a dict was changed: by its version, which 3.12 gave up; by PyDict_Watch, which tells before the
    change is made, so only where a GIL keeps others out until it is; else not at all. */
 #if PY_VERSION_HEX < 0x030c0000
 #define SS_FOLLOWS_BY_VERSION 1

@@ -1,8 +1,7 @@
 #define _GNU_SOURCE
 #include "entropy.h"
 
-#include "epoch.h"
-#include "source.h"
+#include "epoch_state.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -235,7 +234,7 @@ static bool host_mix(unsigned char *bytes, size_t size)
 {
     bool mixed = false;
     if (!__atomic_load_n(&ss_fence.host_size, __ATOMIC_ACQUIRE))
-        return false; /* nobody handed anything over: no lock on every draw for that */
+        return false; /* nobody handed anything over, and no draw pays for a lock */
     (void)pthread_mutex_lock(&host_mutex);
     if (host_bytes && ss_fence.host_epoch == __atomic_load_n(&ss_hot.epoch, __ATOMIC_ACQUIRE) &&
         ss_fence.host_size - ss_fence.host_used >= size) {
@@ -427,11 +426,11 @@ void ss_entropy_restored(void)
     gather_jitter(jitter);
     memcpy(all, seed, sizeof seed);
     memcpy(all + sizeof seed, jitter, sizeof jitter);
-    /* Clock readings credit nothing; so is the reseed forced whether or not anything was credited. */
+    /* The clocks are credited with nothing. The reseed is forced, whether or not anything was credited. */
     uint32_t number = __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE);
     bool done = ss_entropy_reseed_kernel(all, sizeof all, cpu ? 8 * (int)sizeof seed : 0) == 0;
     __atomic_store_n(&ss_fence.kernel_reseeded, done && cpu, __ATOMIC_RELEASE);
-    /* Fed with clocks and jitter alone, the kernel is likely unique, not surely: then the fence stays up, degraded. */
+    /* A kernel that was fed with clocks and jitter alone is likely unique, not surely: the fence stays up, degraded. */
     if (done && cpu && !__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE))
         (void)__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     explicit_bzero(seed, sizeof seed);
@@ -484,7 +483,7 @@ void ss_entropy_inspect(ss_entropy_info *ret_info)
     ret_info->host_left = host_left();
     ret_info->cpu = cpu_kind() != CPU_NONE;
     ret_info->hash = __atomic_load_n(&degraded_sha512, __ATOMIC_ACQUIRE) != NULL;
-    ret_info->privileged = __atomic_load_n(&ss_fence.kernel_reseeded, __ATOMIC_ACQUIRE);
+    ret_info->kernel_reseeded = __atomic_load_n(&ss_fence.kernel_reseeded, __ATOMIC_ACQUIRE);
     ret_info->failures = __atomic_load_n(&ss_fence.failures, __ATOMIC_RELAXED);
     ret_info->fence = !ss_fence_up()        ? SS_FENCE_DOWN
                       : ret_info->cpu       ? SS_FENCE_CPU

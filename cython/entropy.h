@@ -33,7 +33,8 @@ void ss_entropy_restored(void);
 /* Raises the fence only: at activation, since a process may have been started right after a restore. */
 void ss_entropy_raise(void);
 
-/* Raises the fence and keeps it up whatever tells of a reseed, while the program stands still for a snapshot; or ends that. */
+/* Raises the fence and holds it up, whatever attests a reseed, while the program stands still for a snapshot: any moment may be
+   the first one in a clone. `held` false ends that. */
 void ss_entropy_hold(bool held);
 
 /* Finds, ahead of any hook, the hash that degraded entropy needs. Call with no lock held. */
@@ -44,7 +45,8 @@ void ss_entropy_before_fork(void);
 void ss_entropy_after_fork_in_parent(void);
 void ss_entropy_after_fork_in_child(void);
 
-/* Slow half of ss_fence_up: lowers the fence when its time is over or the manager says that the kernel was reseeded. */
+/* Slow half of ss_fence_up(): whoever reads lowers the fence, when its time is over or somebody attests that the kernel was
+   reseeded (ss_epoch_reseeded). */
 bool ss_fence_still_up(void);
 
 /* 0 while the fence is down, else the number of the raise it is up for. */
@@ -58,14 +60,14 @@ static inline bool ss_fence_up(void)
     return !ss_fence_down() && ss_fence_still_up();
 }
 
-/* The same; does nothing while the fence is down. */
+/* ss_entropy_mix_up(), if the fence is up. */
 static inline void ss_entropy_mix(void *inout, size_t size)
 {
     if (ss_fence_up())
         ss_entropy_mix_up(inout, size);
 }
 
-/* What the fence is judged by; all atomic, but for the host's three, which have a lock. Read from outside, too: record.h. */
+/* What the fence is judged by; the status page has its address. All atomic but for the host's three, which have a lock. */
 typedef struct {
     int64_t started_ns;      /* CLOCK_MONOTONIC, which stands still while suspended: errs to longer */
     uint64_t failures;       /* fills that got no entropy from anywhere */
@@ -84,7 +86,7 @@ typedef struct {
     double seconds_left;
     bool cpu;                /* a CPU stream is there */
     bool hash;               /* degraded entropy has a hash to condition it with */
-    bool privileged;         /* the last restore's reseed of the kernel was permitted and done */
+    bool kernel_reseeded;    /* the last restore's reseed of the kernel was permitted and done */
     size_t host_left;        /* bytes of the host's stream not used yet */
     uint64_t failures;       /* fills that got no entropy from anywhere */
 } ss_entropy_info;

@@ -2,31 +2,20 @@
 #include "epoch.h"
 
 #include "entropy.h"
-#include "record.h"
+#include "process.h"
 #include "source.h"
-#include "watcher.h"
 
-#include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
-static const volatile uint64_t nothing = 0;
+static void (*observers[SS_EPOCH_OBSERVERS])(uint64_t epoch); /* atomic */
 
-void (*ss_epoch_heard)(uint64_t epoch);
-
-ss_hot_state ss_hot = {.word = &nothing, .mask = UINT64_MAX};
-const ss_source *ss_epoch_source;
-
-/* Guards everything below and every write to ss_hot. Held for microseconds; never across a call into a library. */
+/* Guards every write to the words of epoch_state.h. Held for microseconds; never across a call into a library. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-ss_epoch_cold ss_cold = {.watched = -1};
 
-/* With the mutex held, around every change of ss_hot and ss_cold. A clone(2) of a thread in between leaves it odd. */
+/* With the mutex held, around every change of ss_hot and ss_cold. Sets the lowest bit rather than adding 1: a child of clone(2)
+   may have inherited an odd count. */
 static void change_begins(void)
 {
     __atomic_store_n(&ss_cold.sequence, (ss_cold.sequence + 1) | 1, __ATOMIC_RELAXED);
@@ -38,7 +27,7 @@ static void change_ends(void)
     __atomic_store_n(&ss_cold.sequence, ss_cold.sequence + 1, __ATOMIC_RELEASE);
 }
 
-/* Fork safety. A child must not inherit the mutex held by a thread it does not have. */
+/* A child must not inherit a mutex that is held by a thread that it does not have. */
 static void before_fork(void)
 {
     (void)pthread_mutex_lock(&mutex);
@@ -51,66 +40,33 @@ static void after_fork_in_parent(void)
     (void)pthread_mutex_unlock(&mutex);
 }
 
-ss_process_page *ss_process;
-
 static void after_fork_in_child(void)
 {
     ss_entropy_after_fork_in_child();
-    ss_record_after_fork_in_child();
     (void)pthread_mutex_init(&mutex, NULL);
-    if (ss_process)
-        __atomic_store_n(&ss_process->token, 0, __ATOMIC_RELEASE);
 }
 
 int ss_epoch_setup(void)
 {
-    if (ss_process)
-        return 0;
-    size_t length = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED)
-        return errno;
-    ss_process = page;
-    return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-}
-
-uint64_t ss_process_token_made(void)
-{
-    ss_process_page *page = ss_process;
-    uint64_t token = __atomic_load_n(&page->token, __ATOMIC_ACQUIRE);
-    if (token != 0 && page->pid == getpid())
-        return token;
-    (void)pthread_mutex_lock(&mutex);
-    token = page->token;
-    if (token == 0 || (!page->wiped && page->pid != getpid())) {
-        /* gVisor answers EINVAL; there the pid and the fork handler must do. */
-        page->wiped = madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) == 0;
-        page->pid = getpid();
-        if (getrandom(&token, sizeof token, GRND_NONBLOCK) != (ssize_t)sizeof token) {
-            struct timespec now;
-            (void)clock_gettime(CLOCK_MONOTONIC, &now);
-            token = ((uint64_t)page->pid << 40) ^ ((uint64_t)now.tv_sec << 30) ^ (uint64_t)now.tv_nsec;
-        }
-        token |= 1;
-        __atomic_store_n(&page->token, token, __ATOMIC_RELEASE);
+    static bool done;
+    int error = 0;
+    if (!done) {
+        error = ss_process_setup();
+        if (!error)
+            error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     }
-    (void)pthread_mutex_unlock(&mutex);
-    return token;
+    done = !error;
+    return error;
 }
 
-bool ss_claim(uint64_t *claim)
+void ss_epoch_observe(enum ss_epoch_observer place, void (*told)(uint64_t epoch))
 {
-    uint64_t token = ss_process_token();
-    for (int i = 0; i < 1000; i++) {
-        if (ss_claim_try(claim, token))
-            return true;
-        (void)sched_yield();
-    }
-    return false;
+    __atomic_store_n(&observers[place], told, __ATOMIC_RELEASE);
 }
 
-/* With the mutex held. The fence rises before anybody can see the new epoch; the epoch moves before the remembered
-   word does, so that a draw which began before fails one of the two comparisons of ss_stands(). */
+/* With the mutex held, between change_begins() and change_ends(). The fence rises before anybody can see the new epoch. The
+   epoch moves before the caller moves the remembered word: so a draw that began earlier fails one of the two comparisons of
+   ss_epoch_unchanged(). */
 static uint64_t advance(enum ss_cause cause)
 {
     struct timespec now;
@@ -126,25 +82,24 @@ static uint64_t advance(enum ss_cause cause)
     return epoch;
 }
 
-/* After the mutex was released, where advance() had been called. */
+/* After the mutex was released. `epoch`: what advance() returned, 0 where it was not called. */
 static void tell(uint64_t epoch)
 {
-    void (*heard)(uint64_t) = __atomic_load_n(&ss_epoch_heard, __ATOMIC_ACQUIRE);
-    if (!epoch)
-        return;
-    if (heard)
-        heard(epoch);
-    ss_watcher_poke();
+    for (int i = 0; epoch && i < SS_EPOCH_OBSERVERS; i++) {
+        void (*told)(uint64_t) = __atomic_load_n(&observers[i], __ATOMIC_ACQUIRE);
+        if (told)
+            told(epoch);
+    }
 }
 
-/* With the mutex held. Between these stores a reader may compare an old word with a new number: a difference sends it
-   to the mutex, and equality is the truth about a source that was watched at that instant. */
+/* With the mutex held, as advance(). Between these stores a reader may compare the old source's word with the new number. If
+   they differ it comes to the mutex and looks again; if they are equal, the source that it read had not moved. */
 static void watch(ss_source *source, int index, uint64_t value)
 {
     __atomic_store_n(&ss_cold.watched, index, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_epoch_source, source, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.mask, source ? ss_source_mask(source) : UINT64_MAX, __ATOMIC_RELEASE);
-    __atomic_store_n(&ss_hot.word, source ? ss_source_address(source) : &nothing, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_hot.word, source ? ss_source_address(source) : &ss_nothing, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
 }
 
@@ -161,7 +116,7 @@ void ss_epoch_catch_up(void)
             advanced = advance(SS_CAUSE_SOURCE);
             watch(NULL, -1, 0);
         } else if (value != ss_hot.remembered) {
-            /* A stuck source's raw word counts as a change once: it is remembered like any other. */
+            /* The raw word of a stuck source counts as one change: it is remembered like any other. */
             advanced = advance(source->word == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
             __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
         }
@@ -176,8 +131,8 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     ss_source *source;
     uint64_t value;
     (void)pthread_mutex_lock(&mutex);
-    /* One restore is one epoch: what the source shows by now belongs to the restore we were told of. What it shows from
-       the new epoch on does not: states may be of that, and the next restore would be taken for the one told of. */
+    /* Count this as one epoch: absorb the counter's current value, or the move that we were just notified of would be counted
+       again. Later moves are not absorbed: they belong to the next restore. */
     source = ss_source_at(ss_cold.watched);
     const bool shown = source && ss_source_read(source, &value) != SS_READ_LOST;
     change_begins();
@@ -217,41 +172,21 @@ void ss_epoch_watch_since(int index, uint64_t value, int file)
     (void)pthread_mutex_lock(&mutex);
     ss_source *source = ss_source_at(index), *instead = ss_source_at(file);
     uint64_t now, shown;
-    /* The word that tells for what is read first, and the number second: publish() writes them the other way round. */
-    if (source && instead && ss_source_read(source, &now) != SS_READ_LOST && ss_source_told(instead, source, now) &&
+    /* Which device's number the file is for is read first, and the file's own number second: publish() writes them the other
+       way round. */
+    if (source && instead && ss_source_read(source, &now) != SS_READ_LOST && ss_source_written_for(instead, source, now) &&
         ss_source_read(instead, &shown) == SS_READ_OK && ss_cold.watched == file && shown == ss_hot.remembered)
         value = now;
     change_begins();
     watch(source, source ? index : -1, value);
     change_ends();
     (void)pthread_mutex_unlock(&mutex);
-    (void)ss_look();
+    (void)ss_epoch_begin();
 }
 
-static int heeded = -1; /* atomic */
-
-void ss_epoch_heed(int index)
+void ss_epoch_set_attestor(int index)
 {
-    __atomic_store_n(&heeded, index, __ATOMIC_RELEASE);
-}
-
-bool ss_epoch_reseeded(void)
-{
-    /* Between the fence's rise and the end of a change, what is remembered is of the epoch before. The rise came after the
-       count had become odd, so whoever judges a raised fence sees that. */
-    if (__atomic_load_n(&ss_cold.sequence, __ATOMIC_ACQUIRE) & 1)
-        return false;
-    const ss_source *source = __atomic_load_n(&ss_epoch_source, __ATOMIC_ACQUIRE);
-    const uint64_t now = __atomic_load_n(&ss_hot.remembered, __ATOMIC_ACQUIRE);
-    /* What was written for a generation that has seen a restore since tells of a reseed before that. */
-    if (!source || now == __atomic_load_n(&ss_cold.outlived, __ATOMIC_ACQUIRE))
-        return false;
-    if (!source->device) {
-        const uint64_t reseeded = ss_source_reseeded(source);
-        return reseeded != 0 && reseeded == now;
-    }
-    ss_source *word = ss_source_at(__atomic_load_n(&heeded, __ATOMIC_ACQUIRE));
-    return word && ss_source_vouched(word, source, now);
+    __atomic_store_n(&ss_cold.attestor, index, __ATOMIC_RELEASE);
 }
 
 void ss_epoch_inspect(ss_epoch_info *ret_info)

@@ -13,7 +13,7 @@ cdef class PerGeneration:
         self.__wrapped__ = factory
 
     def __call__(self):
-        cdef uint64_t epoch = ss_look()
+        cdef uint64_t epoch = ss_epoch_begin()
         with critical_section(self):
             if self.made and self.made_in == epoch:
                 return self.value
@@ -34,12 +34,12 @@ cdef class PerGeneration:
             self.locked_for = process
         with self.lock:
             while True:
-                epoch = ss_look()
+                epoch = ss_epoch_begin()
                 if self.made and self.made_in == epoch:
                     return self.value
                 value = self.__wrapped__()
                 tries += 1
-                if ss_stands(epoch) or tries == SS_DRAW_TRIES:
+                if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                     with critical_section(self):
                         self.value = value
                         self.made_in = epoch
@@ -59,8 +59,8 @@ cdef class Rechecked:
         cdef uint64_t epoch
         cdef int tries = 0
         while True:
-            epoch = ss_look()
+            epoch = ss_epoch_begin()
             value = self.function(*args)
             tries += 1
-            if ss_stands(epoch) or tries == SS_DRAW_TRIES:
+            if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                 return value

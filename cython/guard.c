@@ -1,5 +1,7 @@
 #include "guard.h"
 
+#include <string.h>
+
 ss_guard ss_guards[SS_GUARD_COUNT];
 
 /* The definition behind a builtin function or a method descriptor; NULL for anything else. Borrowed, static. */
@@ -12,20 +14,22 @@ static PyMethodDef *definition(PyObject *callable)
     return NULL;
 }
 
-int ss_guard_install(ss_guard *guard, PyObject *callable, int flags, void *replacement)
+/* Needs the GIL. 0, or -1 with no exception set. */
+static int exchange(enum ss_guard_id id, PyObject *callable)
 {
+    void *entry = ss_guard_entries[id];
+    ss_guard *guard = &ss_guards[id];
     PyMethodDef *def = definition(callable);
     const int conventions = METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD;
-    if (!def || (def->ml_flags & conventions) != flags)
+    if (!def || (def->ml_flags & conventions) != ss_guard_rows[id].flags)
         return -1;
     void *now = (void *)__atomic_load_n(&def->ml_meth, __ATOMIC_ACQUIRE);
-    if (now != replacement) {
-        if (guard->def && guard->def != def && ss_guard_active(guard))
+    if (now != entry) {
+        if (guard->def && guard->def != def && ss_guard_active(id))
             return -1; /* another copy of the extension; its original may be another function */
         guard->def = def;
-        guard->replacement = replacement;
         __atomic_store_n(&guard->original, now, __ATOMIC_RELEASE);
-        __atomic_store_n(&def->ml_meth, (PyCFunction)replacement, __ATOMIC_RELEASE);
+        __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
     }
     /* A JIT trace compiled before the exchange has the old pointer in it (CPython 3.15, PYTHON_JIT=1). */
     if (Py_IS_TYPE(callable, &PyMethodDescr_Type))
@@ -33,8 +37,60 @@ int ss_guard_install(ss_guard *guard, PyObject *callable, int flags, void *repla
     return 0;
 }
 
-void ss_guard_remove(ss_guard *guard)
+int ss_guard_method(enum ss_guard_id id, PyObject *owner)
 {
-    if (ss_guard_active(guard))
-        __atomic_store_n(&guard->def->ml_meth, (PyCFunction)guard->original, __ATOMIC_RELEASE);
+    PyObject *found = PyObject_GetAttrString(owner, ss_guard_rows[id].method);
+    if (!found) {
+        PyErr_Clear();
+        return 1;
+    }
+    int outcome = exchange(id, found);
+    Py_DECREF(found);
+    return outcome;
+}
+
+int ss_guard_module(const char *name, PyObject *module, PyObject *failed)
+{
+    int count = 0;
+    for (int id = 0; id < SS_GUARD_COUNT; id++) {
+        const ss_guard_row *row = &ss_guard_rows[id];
+        if (strcmp(row->module, name) != 0)
+            continue;
+        PyObject *type = row->type[0] ? PyObject_GetAttrString(module, row->type) : NULL;
+        if (row->type[0] && !type) {
+            PyErr_Clear(); /* this version lacks the type */
+            continue;
+        }
+        if (ss_guard_method(id, type ? type : module) == -1) {
+            count++;
+            PyObject *text = failed ? PyUnicode_FromString(row->method) : NULL;
+            if (text && PyList_Append(failed, text) != 0)
+                PyErr_Clear();
+            Py_XDECREF(text);
+        }
+        Py_XDECREF(type);
+    }
+    return count;
+}
+
+void ss_guard_remove(enum ss_guard_id id)
+{
+    if (ss_guard_active(id))
+        __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_guards[id].original, __ATOMIC_RELEASE);
+}
+
+int ss_guarded(const char *name)
+{
+    int outcome = -1;
+    for (int id = 0; id < SS_GUARD_COUNT; id++) {
+        const ss_guard_row *row = &ss_guard_rows[id];
+        const size_t length = strlen(row->module);
+        if (strncmp(name, row->module, length) == 0 && name[length] == '.' &&
+            strcmp(name + length + 1, row->type[0] ? row->type : row->method) == 0) {
+            const int active = ss_guard_active(id);
+            /* A function has a row for each convention that it ever had; of a type's methods none may be missing. */
+            outcome = outcome < 0 ? active : row->type[0] ? outcome && active : outcome || active;
+        }
+    }
+    return outcome;
 }

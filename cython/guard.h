@@ -9,74 +9,119 @@
 
 #include "compat.h"
 
-/* The calling conventions that PyCFunction does not spell; POSIX lets a void pointer hold any of them. */
-typedef PyObject *(*ss_fast)(PyObject *, PyObject **, Py_ssize_t);
-typedef PyObject *(*ss_fast_keywords)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
+/* Every method that is guarded, and all that is known of it (sqlite.c and openssl.c keep exchanges of their own). To guard
+   one more, add a line, and the function if there is none that does it:
+
+       X(ID, module, type or "", method, calling convention, ROLE, function)
+
+   REPLACED  function(its arguments, the guard) answers in its place, and finds the original by ss_call() and its likes.
+   AFTER     function(self) runs first, then the original.
+
+   Functions are those of the .pxi files, declared with their C name; entries.h calls them. Rows of one module are guarded in
+   this order. A row that this version of Python lacks, or has with another convention, is left out. */
+#define SS_FOR_EACH_GUARD(X)                                                                                           \
+    X(URANDOM, "posix", "", "urandom", O, REPLACED, guard_urandom)                                                     \
+    X(GETRANDOM, "posix", "", "getrandom", KEYWORDS, REPLACED, guard_getrandom)                                        \
+    X(FORK, "posix", "", "fork", NOARGS, REPLACED, guard_fork)                                                         \
+    X(FORKPTY, "posix", "", "forkpty", NOARGS, REPLACED, guard_fork)                                                   \
+    X(UNSHARE, "posix", "", "unshare", KEYWORDS, REPLACED, guard_unshare) /* from 3.12 on */                           \
+    X(CREATE_DYNAMIC, "_imp", "", "create_dynamic", FASTCALL, REPLACED, guard_create_dynamic)                          \
+    X(EXEC_DYNAMIC, "_imp", "", "exec_dynamic", O, REPLACED, guard_exec)                                               \
+    X(CREATE_BUILTIN, "_imp", "", "create_builtin", O, REPLACED, guard_create_builtin)                                 \
+    X(EXEC_BUILTIN, "_imp", "", "exec_builtin", O, REPLACED, guard_exec)                                               \
+    X(DLOPEN, "_ctypes", "", "dlopen", VARARGS, REPLACED, guard_dlopen)                                                \
+    X(FORK_EXEC, "_posixsubprocess", "", "fork_exec", FASTCALL, REPLACED, guard_fork_exec)                             \
+    X(FORK_EXEC_311, "_posixsubprocess", "", "fork_exec", VARARGS, REPLACED, guard_fork_exec_311)                      \
+    X(SEED, "_random", "Random", "seed", FASTCALL, REPLACED, guard_seed)                                               \
+    X(SETSTATE, "_random", "Random", "setstate", O, REPLACED, guard_setstate)                                          \
+    X(GETSTATE, "_random", "Random", "getstate", NOARGS, REPLACED, guard_getstate)                                     \
+    X(GETRANDBITS, "_random", "Random", "getrandbits", O, REPLACED, draw)                                              \
+    X(RANDOM, "_random", "Random", "random", NOARGS, REPLACED, draw)                                                   \
+    X(SSL_RAND_ADD, "_ssl", "", "RAND_add", FASTCALL, AFTER, nothing)                                                  \
+    X(SSL_RAND_BYTES, "_ssl", "", "RAND_bytes", O, REPLACED, draw_ssl)                                                 \
+    X(SSL_RAND_PSEUDO_BYTES, "_ssl", "", "RAND_pseudo_bytes", O, REPLACED, draw_ssl) /* until 3.11 */                  \
+    X(SSL_DO_HANDSHAKE, "_ssl", "_SSLSocket", "do_handshake", NOARGS, AFTER, feed_ssl)                                 \
+    X(SSL_READ, "_ssl", "_SSLSocket", "read", VARARGS, AFTER, feed_ssl)                                                \
+    X(SSL_WRITE, "_ssl", "_SSLSocket", "write", O, AFTER, feed_ssl)                                                    \
+    X(SSL_SHUTDOWN, "_ssl", "_SSLSocket", "shutdown", NOARGS, AFTER, feed_ssl)                                         \
+    X(SSL_POST_HANDSHAKE, "_ssl", "_SSLSocket", "verify_client_post_handshake", NOARGS, AFTER, feed_ssl)               \
+    X(SSL_SENDFILE, "_ssl", "_SSLSocket", "sendfile", FASTCALL, AFTER, feed_ssl) /* from 3.15 on */                    \
+    X(CURSOR_EXECUTE, "_sqlite3", "Cursor", "execute", FASTCALL, AFTER, before_statement)                              \
+    X(CURSOR_EXECUTEMANY, "_sqlite3", "Cursor", "executemany", FASTCALL, AFTER, before_statement)                      \
+    X(CURSOR_EXECUTESCRIPT, "_sqlite3", "Cursor", "executescript", O, AFTER, before_statement)                         \
+    X(CURSOR_FETCHONE, "_sqlite3", "Cursor", "fetchone", NOARGS, AFTER, before_statement)                              \
+    X(CURSOR_FETCHMANY, "_sqlite3", "Cursor", "fetchmany", KEYWORDS, AFTER, before_statement)                          \
+    X(CURSOR_FETCHALL, "_sqlite3", "Cursor", "fetchall", NOARGS, AFTER, before_statement)                              \
+    X(CONNECTION_EXECUTE, "_sqlite3", "Connection", "execute", FASTCALL, AFTER, before_statement)                      \
+    X(CONNECTION_EXECUTEMANY, "_sqlite3", "Connection", "executemany", FASTCALL, AFTER, before_statement)              \
+    X(CONNECTION_EXECUTESCRIPT, "_sqlite3", "Connection", "executescript", O, AFTER, before_statement)                 \
+    /* These call no SQL function; but a transaction's end, a copy and a blob write draw salts and nonces. */          \
+    X(CONNECTION_COMMIT, "_sqlite3", "Connection", "commit", NOARGS, AFTER, before_statement)                          \
+    X(CONNECTION_ROLLBACK, "_sqlite3", "Connection", "rollback", NOARGS, AFTER, before_statement)                      \
+    X(CONNECTION_EXIT, "_sqlite3", "Connection", "__exit__", FASTCALL, AFTER, before_statement)                        \
+    X(CONNECTION_CLOSE, "_sqlite3", "Connection", "close", NOARGS, AFTER, before_statement)                            \
+    X(CONNECTION_BACKUP, "_sqlite3", "Connection", "backup", KEYWORDS, AFTER, before_statement)                        \
+    X(CONNECTION_BLOBOPEN, "_sqlite3", "Connection", "blobopen", KEYWORDS, AFTER, before_statement) /* from 3.11 on */ \
+    X(BLOB_WRITE, "_sqlite3", "Blob", "write", O, AFTER, before_statement)                          /* from 3.11 on */
+
+enum ss_guard_id {
+#define SS_GUARD_ID(id, ...) SS_GUARD_##id,
+    SS_FOR_EACH_GUARD(SS_GUARD_ID)
+#undef SS_GUARD_ID
+    SS_GUARD_COUNT
+};
+
+/* What stands in a row, and the function made of it (entries.h). Texts and not pointers to them, and the functions apart: a
+   start relocates what holds an address. */
+typedef struct {
+    char module[20], type[12], method[32];
+    int flags; /* METH_ flags of the convention */
+} ss_guard_row;
+extern const ss_guard_row ss_guard_rows[SS_GUARD_COUNT];
+extern void *const ss_guard_entries[SS_GUARD_COUNT];
 
 typedef struct {
     PyMethodDef *def;
-    void *original;          /* once set, never cleared: a thread may be inside the replacement while it is undone */
-    void *replacement;
+    void *original; /* once set, never cleared: a thread may be inside the replacement while it is undone */
 } ss_guard;
-
-/* Every exchange that the Cython rooms make (sqlite.c and openssl.c keep their own). */
-enum ss_guard_id {
-    SS_GUARD_URANDOM,
-    SS_GUARD_GETRANDOM,
-    SS_GUARD_RANDOM,
-    SS_GUARD_GETRANDBITS,
-    SS_GUARD_SEED,
-    SS_GUARD_GETSTATE,
-    SS_GUARD_SETSTATE,
-    SS_GUARD_CREATE_DYNAMIC,
-    SS_GUARD_EXEC_DYNAMIC,
-    SS_GUARD_CREATE_BUILTIN,
-    SS_GUARD_EXEC_BUILTIN,
-    SS_GUARD_DLOPEN,
-    SS_GUARD_FORK,
-    SS_GUARD_FORKPTY,
-    SS_GUARD_FORK_EXEC,
-    SS_GUARD_UNSHARE,
-    SS_GUARD_SSL_RAND_ADD,
-    SS_GUARD_SSL_RAND_BYTES,
-    SS_GUARD_SSL_RAND_PSEUDO_BYTES,
-    SS_GUARD_SSL_DO_HANDSHAKE,
-    SS_GUARD_SSL_READ,
-    SS_GUARD_SSL_WRITE,
-    SS_GUARD_SSL_SHUTDOWN,
-    SS_GUARD_SSL_POST_HANDSHAKE,
-    SS_GUARD_SSL_SENDFILE,
-    SS_GUARD_CURSOR_EXECUTE,
-    SS_GUARD_CURSOR_EXECUTEMANY,
-    SS_GUARD_CURSOR_EXECUTESCRIPT,
-    SS_GUARD_CURSOR_FETCHONE,
-    SS_GUARD_CURSOR_FETCHMANY,
-    SS_GUARD_CURSOR_FETCHALL,
-    SS_GUARD_CONNECTION_EXECUTE,
-    SS_GUARD_CONNECTION_EXECUTEMANY,
-    SS_GUARD_CONNECTION_EXECUTESCRIPT,
-    SS_GUARD_CONNECTION_COMMIT,
-    SS_GUARD_CONNECTION_ROLLBACK,
-    SS_GUARD_CONNECTION_EXIT,
-    SS_GUARD_CONNECTION_CLOSE,
-    SS_GUARD_CONNECTION_BACKUP,
-    SS_GUARD_CONNECTION_BLOBOPEN,
-    SS_GUARD_BLOB_WRITE,
-    SS_GUARD_COUNT
-};
 extern ss_guard ss_guards[SS_GUARD_COUNT];
 
-/* Exchanges the C function of `callable`, a builtin function or a method descriptor, if its calling convention is
-   exactly `flags` (METH_O, ...). Idempotent. Returns 0, or -1 with no exception set where it cannot be guarded.
-   Needs the GIL, or an attached thread state on free-threaded builds. */
-int ss_guard_install(ss_guard *guard, PyObject *callable, int flags, void *replacement);
+/* The original, by its calling convention: METH_NOARGS, METH_O and METH_VARARGS; METH_FASTCALL; METH_FASTCALL with
+   METH_KEYWORDS. POSIX lets a void pointer hold any of them. As entries.h says. */
+static inline PyObject *ss_call(const ss_guard *guard, PyObject *self, PyObject *argument)
+{
+    return ((PyCFunction)guard->original)(self, argument);
+}
+
+static inline PyObject *ss_call_fast(const ss_guard *guard, PyObject *self, PyObject **arguments, Py_ssize_t count)
+{
+    return ((PyObject * (*)(PyObject *, PyObject **, Py_ssize_t)) guard->original)(self, arguments, count);
+}
+
+static inline PyObject *ss_call_keywords(const ss_guard *guard, PyObject *self, PyObject **arguments, Py_ssize_t count,
+                                         PyObject *names)
+{
+    return ((PyObject * (*)(PyObject *, PyObject **, Py_ssize_t, PyObject *)) guard->original)(self, arguments, count, names);
+}
+
+/* Guards a method of `owner`, a module or a type. Idempotent. Returns 0; 1 where it has no such attribute; -1 where that is
+   no builtin of the row's convention. Sets no exception. Needs the GIL, or an attached thread state on free-threaded
+   builds. */
+int ss_guard_method(enum ss_guard_id id, PyObject *owner);
+
+/* Guards every row of this module, those of its types too. Returns how many could not be, missing ones not counted; their
+   names are appended to the list `failed`, if that is not NULL. Else as above. */
+int ss_guard_module(const char *name, PyObject *module, PyObject *failed);
 
 /* Puts the original back, unless somebody exchanged ours meanwhile. Needs the GIL. */
-void ss_guard_remove(ss_guard *guard);
+void ss_guard_remove(enum ss_guard_id id);
 
-static inline int ss_guard_active(const ss_guard *guard)
+static inline int ss_guard_active(enum ss_guard_id id)
 {
-    return guard->def && (void *)guard->def->ml_meth == guard->replacement;
+    return ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guard_entries[id];
 }
+
+/* Is the guard of "module.method" in place, or are all of "module.Type"? -1: no row has that name. */
+int ss_guarded(const char *name);
 
 #endif

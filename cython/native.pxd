@@ -42,32 +42,26 @@ cdef extern from "compat.h":
     void raw_decref "Py_DECREF"(PyObject*) noexcept
     void raw_xdecref "Py_XDECREF"(PyObject*) noexcept
     PyObject* RAW_NONE "Py_None"
-    int METH_NOARGS, METH_O, METH_FASTCALL, METH_KEYWORDS, METH_VARARGS
-    ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*) noexcept
 
 
 cdef extern from "source.h" nogil:
     ctypedef struct ss_source:
-        int kind
-        int word
-        bint device
-        bint let_go
         uint64_t dev
         uint64_t ino
-        uint64_t rdev
+        int word
+        bint device
         int lost
-        int stuck
+    enum: SS_SOURCE_LOST, SS_KIND_VMCLOCK, SS_KIND_SYSGENID
     int ss_source_map(int kind, const char* path, int* ret_index, int* ret_errno) noexcept
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
-    int ss_source_let_go(ss_source* source) noexcept
-    bint ss_source_in_user_namespace() noexcept
+    int ss_source_detach(ss_source* source) noexcept
     ss_source* ss_source_at(int index) noexcept
     void ss_source_identify(ss_source* source) noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
-    bint ss_source_synchronous(const ss_source* source) noexcept
-    uint64_t ss_source_reseeded(const ss_source* source) noexcept
-    uint64_t ss_source_origin(const ss_source* source) noexcept
-    bint ss_source_deserted(const char* path) noexcept
+    bint ss_source_writer_gone(const char* path) noexcept
+    ctypedef struct ss_file_words:
+        uint64_t signaller, seen, reseeded, generation
+    bint ss_file_attests(const ss_file_words* file, bint own, uint64_t device, uint64_t shown) noexcept
     void ss_source_release_sigbus() noexcept
     int ss_source_sigbus_state() noexcept
 
@@ -76,37 +70,28 @@ cdef extern from "epoch.h" nogil:
     enum: SS_DRAW_TRIES
     enum: SS_CAUSE_NOTIFIED
     ctypedef struct ss_epoch_info:
-        uint64_t epoch
-        uint64_t generation
-        uint64_t restores
-        int cause
-        uint64_t last_certain
-        int64_t last_ns
-        int source
-        bint synchronous
+        pass
     bint SS_LIKELY(bint) noexcept
     bint SS_UNLIKELY(bint) noexcept
-    bint ss_unchanged() noexcept
-    uint64_t ss_look() noexcept
-    bint ss_stands(uint64_t epoch) noexcept
+    bint ss_watched_unchanged() noexcept
+    uint64_t ss_epoch_begin() noexcept
+    bint ss_epoch_unchanged(uint64_t epoch) noexcept
     void ss_epoch_inspect(ss_epoch_info* ret_info) noexcept
     uint64_t ss_epoch_advance(int cause) noexcept
-    void ss_epoch_heed(int index) noexcept
+    void ss_epoch_set_attestor(int index) noexcept
     void ss_epoch_watch(int index, bint certain) noexcept
     void ss_epoch_watch_since(int index, uint64_t value, int file) noexcept
-    uint64_t ss_process_token() noexcept
     int ss_epoch_setup() noexcept
+
+
+cdef extern from "process.h" nogil:
+    bint ss_process_trusts(uint32_t user) noexcept
+    uint64_t ss_process_token() noexcept
 
 
 cdef extern from "entropy.h" nogil:
     ctypedef struct ss_entropy_info:
-        int fence
-        double seconds_left
-        bint cpu
-        bint hash
-        bint privileged
-        size_t host_left
-        uint64_t failures
+        pass
     int ss_entropy_fill(void* out, size_t size) noexcept
     void ss_entropy_mix_up(void* inout, size_t size) noexcept
     void ss_entropy_raise() noexcept
@@ -120,10 +105,9 @@ cdef extern from "entropy.h" nogil:
     void ss_entropy_disable_cpu_for_testing(bint disabled) noexcept
 
 
-cdef extern from "record.h" nogil:
-    enum: SS_RECORD_ROOM
-    int ss_record_store(const void* text, size_t size, const uint64_t* kept) noexcept
-    void ss_record_set_callbacks(uint32_t count) noexcept
+cdef extern from "status_page.h" nogil:
+    enum: SS_STATUS_PAGE_CAPACITY
+    int ss_status_page_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks) noexcept
 
 
 cdef extern from "libraries.h" nogil:
@@ -134,10 +118,10 @@ cdef extern from "libraries.h" nogil:
     bint ss_libraries_provider(const char* object_, const char* symbol, char* out) noexcept
 
 
-cdef extern from "names.h":
-    void ss_names_follow(PyObject* dict) noexcept
-    void ss_names_leave(PyObject* dict) noexcept
-    uint64_t ss_names_version(PyObject* dict) noexcept
+cdef extern from "dict_watch.h":
+    void ss_dict_watch_begin(PyObject* dict) noexcept
+    void ss_dict_watch_end(PyObject* dict) noexcept
+    uint64_t ss_dict_watch_version(PyObject* dict) noexcept
 
 
 cdef extern from "pool.h" nogil:
@@ -146,37 +130,37 @@ cdef extern from "pool.h" nogil:
     size_t ss_pool_left() noexcept
 
 
-cdef extern from "node.h" nogil:
-    enum: SS_NODE_V1, SS_NODE_V6
-    ctypedef struct ss_node:
+cdef extern from "uuid_node.h" nogil:
+    enum: SS_UUID_NODE_V1, SS_UUID_NODE_V6
+    ctypedef struct ss_uuid_node:
         uint64_t epoch
         uint64_t token
         uint64_t node
         uint32_t clock_seq
-    ss_node* ss_node_of(uint64_t epoch) noexcept
-    uint64_t ss_node_timestamp(ss_node* node, int lane, uint64_t unix_ns) noexcept
+    ss_uuid_node* ss_uuid_node_of(uint64_t epoch) noexcept
+    uint64_t ss_uuid_node_timestamp(ss_uuid_node* node, int lane, uint64_t unix_ns) noexcept
 
 
-cdef extern from "origin.h" nogil:
-    void ss_origin_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
-    bint ss_origin_of_seed(const unsigned char* big, size_t size, uint32_t* ret_epoch) noexcept
-    void ss_origin_note_state(const uint32_t* words, uint64_t epoch) noexcept
-    bint ss_origin_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
+cdef extern from "provenance.h" nogil:
+    void ss_provenance_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
+    bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint32_t* ret_epoch) noexcept
+    void ss_provenance_note_state(const uint32_t* words, uint64_t epoch) noexcept
+    bint ss_provenance_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
 
 
-cdef extern from "contact.h" nogil:
-    enum: SS_CONTACT_KEPT
-    ctypedef struct ss_contact_plan:
+cdef extern from "connection.h" nogil:
+    enum: SS_CONNECTION_KEPT
+    ctypedef struct ss_connection_plan:
         char* path
         unsigned char* greeting
         size_t greeting_size
         bint varlink
-    int ss_contact_inspect(int* ret_error) noexcept
-    size_t ss_contact_take(unsigned char* out, size_t size) noexcept
+    int ss_connection_inspect(int* ret_error) noexcept
+    size_t ss_connection_take(unsigned char* out, size_t size) noexcept
 
 
 cdef extern from "watcher.h" nogil:
-    enum: SS_WATCH_ITEMS, SS_WOKE_PATHS
+    enum: SS_WATCH_ITEMS
     ctypedef struct ss_watch_item:
         char* path
         char* name
@@ -187,12 +171,9 @@ cdef extern from "watcher.h" nogil:
         uint64_t dev
         uint64_t ino
     ctypedef struct ss_watcher_info:
-        bint running
-        int how
-        int error
-        uint64_t wakeups
+        pass
     int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, void (*run)(unsigned int) noexcept, int every_ms,
-                        const ss_contact_plan* link, const unsigned char* farewell, size_t farewell_size) noexcept
+                        const ss_connection_plan* link, const unsigned char* farewell, size_t farewell_size) noexcept
     void ss_watcher_pause() noexcept
     void ss_watcher_resume() noexcept
     void ss_watcher_delivered(uint64_t epoch) noexcept
@@ -203,33 +184,42 @@ cdef extern from "watcher.h" nogil:
     int ss_watcher_setup() noexcept
 
 
-cdef extern from "turn.h" nogil:
-    int ss_turn_wait(uint32_t* word, uint32_t seen, int64_t nanoseconds) noexcept
-    void ss_turn_wake(uint32_t* word) noexcept
+cdef extern from "futex.h" nogil:
+    int ss_futex_wait(uint32_t* word, uint32_t seen, int64_t nanoseconds) noexcept
+    void ss_futex_wake(uint32_t* word) noexcept
 
 
 cdef extern from "guard.h":
-    ctypedef PyObject* (*ss_fast)(PyObject*, PyObject**, Py_ssize_t) noexcept
-    ctypedef PyObject* (*ss_fast_keywords)(PyObject*, PyObject**, Py_ssize_t, PyObject*) noexcept
     ctypedef struct ss_guard:
-        void* original
-    enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM
-    enum: SS_GUARD_RANDOM, SS_GUARD_GETRANDBITS, SS_GUARD_SEED, SS_GUARD_GETSTATE, SS_GUARD_SETSTATE
-    enum: SS_GUARD_CREATE_DYNAMIC, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_CREATE_BUILTIN, SS_GUARD_EXEC_BUILTIN
-    enum: SS_GUARD_DLOPEN, SS_GUARD_FORK, SS_GUARD_FORKPTY, SS_GUARD_FORK_EXEC, SS_GUARD_UNSHARE
-    enum: SS_GUARD_SSL_RAND_ADD, SS_GUARD_SSL_RAND_BYTES, SS_GUARD_SSL_RAND_PSEUDO_BYTES, SS_GUARD_SSL_DO_HANDSHAKE
-    enum: SS_GUARD_SSL_READ, SS_GUARD_SSL_WRITE, SS_GUARD_SSL_SHUTDOWN, SS_GUARD_SSL_POST_HANDSHAKE
-    enum: SS_GUARD_SSL_SENDFILE
-    enum: SS_GUARD_CURSOR_EXECUTE, SS_GUARD_CURSOR_EXECUTEMANY, SS_GUARD_CURSOR_EXECUTESCRIPT
-    enum: SS_GUARD_CURSOR_FETCHONE, SS_GUARD_CURSOR_FETCHMANY, SS_GUARD_CURSOR_FETCHALL
-    enum: SS_GUARD_CONNECTION_EXECUTE, SS_GUARD_CONNECTION_EXECUTEMANY, SS_GUARD_CONNECTION_EXECUTESCRIPT
-    enum: SS_GUARD_CONNECTION_COMMIT, SS_GUARD_CONNECTION_ROLLBACK, SS_GUARD_CONNECTION_EXIT, SS_GUARD_CONNECTION_CLOSE
-    enum: SS_GUARD_CONNECTION_BACKUP, SS_GUARD_CONNECTION_BLOBOPEN, SS_GUARD_BLOB_WRITE
-    enum: SS_GUARD_COUNT
+        pass
+    # Only those that the code names; the list itself is SS_FOR_EACH_GUARD.
+    enum: SS_GUARD_SEED, SS_GUARD_SSL_RAND_ADD, SS_GUARD_SSL_RAND_BYTES, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_COUNT
     ss_guard* ss_guards
-    int ss_guard_install(ss_guard* guard, PyObject* callable, int flags, void* replacement) noexcept
-    void ss_guard_remove(ss_guard* guard) noexcept
-    int ss_guard_active(const ss_guard* guard) noexcept
+    PyObject* ss_call(ss_guard*, PyObject*, PyObject*) noexcept
+    PyObject* ss_call_fast(ss_guard*, PyObject*, PyObject**, Py_ssize_t) noexcept
+    PyObject* ss_call_keywords(ss_guard*, PyObject*, PyObject**, Py_ssize_t, PyObject*) noexcept
+    int ss_guard_method(int id_, PyObject* owner) noexcept
+    int ss_guard_module(const char* name, PyObject* module, PyObject* failed) noexcept
+    void ss_guard_remove(int id_) noexcept
+    bint ss_guard_active(int id_) noexcept
+    int ss_guarded(const char* name) noexcept
+
+
+cdef extern from "entries.h":
+    pass
+
+
+cdef extern from "shown.h":
+    object ss_source_word(int status)
+    object ss_connection_word(int state)
+    object ss_openssl_word(int state)
+    int ss_kind_of(const char* word) noexcept
+    object ss_show_SourceState(object names, const ss_source*, uint64_t value)
+    object ss_show_EpochState(object names, const ss_epoch_info*)
+    object ss_show_EntropyState(object names, const ss_entropy_info*)
+    object ss_show_WatcherState(object names, const ss_watcher_info*)
+    object ss_words()
+    object ss_numbers()
 
 
 cdef extern from *:

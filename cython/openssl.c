@@ -4,6 +4,7 @@
 #include "entropy.h"
 #include "epoch.h"
 #include "libraries.h"
+#include "process.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -60,12 +61,12 @@ typedef struct {
 
 #define NEVER UINT64_MAX
 
-/* The last one only tells of a library that found no place. */
+/* The last one stands for every library that found no place. */
 static library libraries[SS_OPENSSL_MAX + 1];
 
 /* ---- the hook ---- */
 
-/* Touched by draws of no bytes alone: a thread-local of a loaded module may be allocated at its first use. */
+/* Only draws of no bytes touch it: the first use of a thread-local of a loaded module may allocate. */
 static __thread struct {
     bool asked, seen;
 } probe;
@@ -82,17 +83,18 @@ bool ss_openssl_probe_end(void)
     return probe.seen;
 }
 
-/* From 3.0 on fenced entropy goes in as additional input: on top of what OpenSSL gathers itself, and the only door that the
-   FIPS provider leaves open. In 1.1.1 `add` takes the master's lock; but what it takes for additional input, it mixes in
-   without telling the children. So it is given as entropy, of the length that makes a reseed (rand_drbg_seedlen).
-   Both children, public and private, of every thread follow: each compares its parent's counter at its next draw. */
+/* Reseeds the DRBG that all others are children of: those of every thread, public and private, compare its counter at their
+   next draw and reseed from it. False if it could not be.
+   From 3.0 on fenced entropy goes in as additional input: on top of what OpenSSL gathers itself, and the only door that the
+   FIPS provider leaves open. In 1.1.1 additional input would not move the counter, so `add` is given entropy, of the length
+   that makes it reseed (rand_drbg_seedlen). */
 static bool reseed_primary(library *lib)
 {
     unsigned char fresh[48]; /* the seed length of CTR_DRBG with AES-256 */
     bool done = false;
     if (ss_entropy_fill(fresh, sizeof fresh) != 0)
         return false;
-    /* The draw may succeed even so; an error left in the queue would make SSL_get_error() report a failure. */
+    /* If this fails the draw may still succeed, and an error left in the queue would make SSL_get_error() report a failure. */
     (void)lib->set_mark();
     if (lib->reseed) {
         EVP_RAND_CTX *primary = lib->primary(lib->global_context());
@@ -105,8 +107,8 @@ static bool reseed_primary(library *lib)
     return done;
 }
 
-/* The program's thread may have another default context, whose primary is not the one that the tag speaks of: so the
-   global one is named. It has the same generators, unless the program changed them in a context of its own. */
+/* Draws from the public DRBG of the global context, by name: the calling thread may have another default context, whose
+   primary is not the one that was reseeded. */
 static int draw_stock(library *lib, unsigned char *out, int size)
 {
     if (!lib->generate || size < 0)
@@ -115,8 +117,9 @@ static int draw_stock(library *lib, unsigned char *out, int size)
     return public ? lib->generate(public, out, (size_t)size, 0, 0, NULL, 0) : 0;
 }
 
-/* OpenSSL asks for a default ENGINE when it chooses a method at its first draw. Ours was there before, perhaps before
-   the configuration file that names one was read; so the first draw asks in its place, and steps aside for it. */
+/* Makes way for a default ENGINE: true if there is one and it draws from now on. OpenSSL looks for one when it chooses a method
+   at its first draw; with ours installed it chooses none. So our first draw looks in its place, by when the configuration
+   file that may name one was read. */
 static bool step_aside(library *lib)
 {
     bool found = false;
@@ -135,9 +138,9 @@ static bool step_aside(library *lib)
     return found;
 }
 
-/* Every draw of a hooked library. Any thread, with or without the GIL, with whatever locks the caller of OpenSSL holds; takes
-   no lock but the leaf locks of ss_look and ss_entropy_fill, and none of them while OpenSSL runs. Returns as RAND_bytes(3): 1,
-   or 0 or -1 with OpenSSL's error queued.
+/* Every draw of a hooked library. Any thread, with or without the GIL, with whatever locks the caller of OpenSSL holds. Takes
+   no lock but the leaf locks of ss_epoch_begin() and ss_entropy_fill(), and none of them while OpenSSL runs. Returns as
+   RAND_bytes(3): 1, or 0 or -1 with OpenSSL's error queued.
 
    RAND_priv_bytes() ends here as well, as with every RAND_METHOD and ENGINE: while ours is in, secrets and nonces are drawn
    from one DRBG a thread, the public one. The second exists in case a weakness let an observer of nonces compute the
@@ -153,7 +156,7 @@ static int draw(library *lib, unsigned char *out, int size)
     if (SS_UNLIKELY(!__atomic_load_n(&lib->engine_asked, __ATOMIC_ACQUIRE)) && step_aside(lib))
         return lib->rand_bytes(out, size);
     for (int tries = 1;; tries++) {
-        uint64_t epoch = ss_look();
+        uint64_t epoch = ss_epoch_begin();
         if (SS_UNLIKELY(__atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) != epoch)) {
             /* Several threads may come here at once: one more reseed does no harm. On failure the tag stays stale. */
             if (reseed_primary(lib)) {
@@ -166,7 +169,7 @@ static int draw(library *lib, unsigned char *out, int size)
             }
         }
         int outcome = draw_stock(lib, out, size);
-        if (outcome != 1 || ss_stands(epoch) || tries == SS_DRAW_TRIES)
+        if (outcome != 1 || ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES)
             return outcome;
     }
 }
@@ -180,9 +183,8 @@ _Static_assert(sizeof trampolines / sizeof *trampolines == SS_OPENSSL_MAX, "a tr
 
 /* ---- installing ---- */
 
-/* One thread at a time changes the table; no hook waits for it. */
-static uint64_t claimed;
-
+/* Of ss_process_trylock(): one thread at a time changes the table, and no hook waits for it. */
+static uint64_t table_lock;
 
 /* Resolves what is used of a library. False where the indispensable is missing. */
 static bool resolve(library *lib, void *handle)
@@ -229,7 +231,7 @@ static bool reaches_hook(const library *lib)
     return ss_openssl_probe_end();
 }
 
-/* With the claim. Installs the hook of a slot whose library is open at `handle`; returns its new state. */
+/* With the table lock. Installs the hook of a slot whose library is open at `handle`; returns its new state. */
 static enum ss_openssl_state hook(library *lib, void *handle, int (*trampoline)(unsigned char *, int))
 {
     if (!resolve(lib, handle))
@@ -240,8 +242,7 @@ static enum ss_openssl_state hook(library *lib, void *handle, int (*trampoline)(
         return before != lib->stock ? SS_OPENSSL_DISPLACED : SS_OPENSSL_SYMBOLS;
     lib->method = *lib->stock;
     lib->method.bytes = lib->method.pseudorand = trampoline;
-    /* Of what epoch the DRBGs are is not known: they may be older than activation, or seeded by a kernel that had
-       not noticed a restore. So the first draw reseeds. */
+    /* The first draw reseeds: the DRBGs may be older than activation, or seeded by a kernel that had not noticed a restore. */
     __atomic_store_n(&lib->tag, NEVER, __ATOMIC_RELEASE);
     __atomic_store_n(&lib->engine_asked, 0, __ATOMIC_RELEASE);
     if (lib->set_method(&lib->method) == 1 && reaches_hook(lib))
@@ -250,7 +251,7 @@ static enum ss_openssl_state hook(library *lib, void *handle, int (*trampoline)(
     return SS_OPENSSL_INEFFECTIVE;
 }
 
-/* With the claim. The slot of this path, or a free one; NULL if there is none. */
+/* With the table lock. The slot of this path, or a free one; NULL if there is none. */
 static library *slot_of(const char *path)
 {
     for (int i = 0; i < SS_OPENSSL_MAX; i++)
@@ -259,7 +260,7 @@ static library *slot_of(const char *path)
     return NULL;
 }
 
-/* With the claim. `handle` is given away. */
+/* With the table lock. `handle` is given away. */
 static void take(const char *path, void *handle)
 {
     library *lib = slot_of(path);
@@ -269,8 +270,8 @@ static void take(const char *path, void *handle)
             strcpy(overflow->path, path);
         __atomic_store_n(&overflow->state, SS_OPENSSL_FULL, __ATOMIC_RELEASE);
     } else if (lib->handle) {
-        /* Hooked already, so a thread may be in the hook, and nothing is resolved anew. A program that put OpenSSL's own
-           method in meanwhile did not ask for less than ours gives. */
+        /* It is hooked, and a thread may be in the hook: nothing is resolved anew. If the program has put OpenSSL's own method
+           back, ours replaces it again, for it gives no less. */
         if (lib->get_method() == lib->stock && lib->set_method(&lib->method) == 1)
             __atomic_store_n(&lib->state, SS_OPENSSL_GUARDED, __ATOMIC_RELEASE);
     } else if (lib->state != SS_OPENSSL_INEFFECTIVE) {
@@ -296,10 +297,10 @@ static void visit(const char *path, void *data)
 
 void ss_openssl_scan(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     ss_libraries_visit("libcrypto", visit, NULL);
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 void ss_openssl_consider(const char *path)
@@ -309,9 +310,10 @@ void ss_openssl_consider(const char *path)
     if (!handle)
         return;
     void *symbol = dlsym(handle, "RAND_set_rand_method");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_claim(&claimed)) {
+    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX &&
+        ss_process_trylock(&table_lock)) {
         take(info.dli_fname, handle);
-        ss_claim_end(&claimed);
+        ss_process_unlock(&table_lock);
     } else {
         (void)dlclose(handle);
     }
@@ -319,7 +321,7 @@ void ss_openssl_consider(const char *path)
 
 void ss_openssl_release(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     for (int i = 0; i <= SS_OPENSSL_MAX; i++) {
         library *lib = &libraries[i];
@@ -332,7 +334,7 @@ void ss_openssl_release(void)
         if (lib->state != SS_OPENSSL_NONE)
             __atomic_store_n(&lib->state, SS_OPENSSL_RELEASED, __ATOMIC_RELEASE);
     }
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 ss_library_table ss_openssl_table(void)
@@ -356,8 +358,8 @@ bool ss_openssl_inspect(int index, ss_openssl_info *ret_info)
     if (state == SS_OPENSSL_NONE || state == SS_OPENSSL_RELEASED)
         return false;
     if (state == SS_OPENSSL_GUARDED) {
-        /* First: it reads the configuration, which may name an ENGINE. A provider in a context that the program
-           made for itself is not seen. */
+        /* This comes first, for it reads the configuration, which may name an ENGINE. It does not see a provider in a
+           context that the program made for itself. */
         (void)lib->set_mark();
         bool fips = lib->provider_available && lib->provider_available(lib->global_context(), "fips") == 1;
         (void)lib->pop_to_mark();

@@ -31,15 +31,15 @@ enum ss_openssl_state {
 /* Hooks each loaded libcrypto that is not hooked yet. Any thread; the GIL is not needed. */
 void ss_openssl_scan(void);
 
-/* The same for the library whose RAND functions the shared object at `path` uses or contains, whatever its name is. NULL is
-   the program itself. */
+/* Hooks the library whose RAND functions the shared object at `path` uses or contains, whatever its name is. NULL: the program
+   itself. Any thread; the GIL is not needed. */
 void ss_openssl_consider(const char *path);
 
 /* Puts each library's own method back and lets go of the library. */
 void ss_openssl_release(void);
 
-/* Between the two, does a draw of no bytes on this thread reach a hook? It costs the library nothing, so it may be made
-   before the library was initialised. `end` returns the answer. */
+/* Begins, and ends, a question: does a draw of no bytes on this thread reach a hook? `end` returns the answer. The library does
+   nothing for such a draw, so it may be made before the library was initialised. */
 void ss_openssl_probe_begin(void);
 bool ss_openssl_probe_end(void);
 
@@ -51,11 +51,11 @@ typedef struct {
     bool failing;            /* the last reseed failed: what is drawn may repeat */
 } ss_openssl_info;
 
-/* Of the libraries below, each with the state it has without asking OpenSSL. */
+/* Where the slots lie, for the status page. Their states are those of the last draw or scan: nothing asks OpenSSL. */
 ss_library_table ss_openssl_table(void);
 
-/* Looks at slot `index`, 0 to SS_OPENSSL_MAX; the last holds a library that found no place. False where it is empty. Calls
-   OpenSSL, which loads its configuration if it had not: for reports, not for hooks. */
+/* Looks at slot `index`, 0 to SS_OPENSSL_MAX; the last stands for libraries that found no place. False where it is empty. For
+   reports, not for hooks: it calls OpenSSL, which loads its configuration if it had not. */
 bool ss_openssl_inspect(int index, ss_openssl_info *ret_info);
 
 #endif

@@ -1,4 +1,5 @@
-/* The pool room: fenced kernel bytes in advance, for values that are drawn so often that a system call each would tell.
+/* The pool room: fenced kernel bytes in advance, for values that are drawn so often that a system call for each would cost
+   too much.
 
    A pool lies in memory, so it is in every clone. It is therefore used only while a synchronous source is watched: then
    its epoch has moved before anybody in the clone can draw from it. Without one each draw asks the kernel, which is as
@@ -10,13 +11,14 @@
 #define SNAPSAFE_POOL_H
 
 #include "compat.h"
-#include "epoch.h"
+#include "epoch_state.h"
+#include "process.h"
 
 #define SS_POOL_SIZE 4096u
 
-/* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK): were the position or the epoch kept
-   elsewhere, a child would hand out the zeroes. A zeroed pool has no token, so it is none. Where the kernel does not know
-   the advice (gVisor: EINVAL) the process token tells the child, by the pid and the fork handler of epoch.c. */
+/* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK). If the position or the epoch lay
+   elsewhere, a child would hand out the zeroes; so, a zeroed pool has no token and counts as empty. Where the kernel does not
+   know the advice (gVisor: EINVAL), the token tells that the process is another one. */
 typedef struct {
     uint64_t token; /* of the process that filled it; 0: there is nothing in it */
     uint64_t epoch;
@@ -29,7 +31,7 @@ extern ss_pool_page *ss_pool; /* NULL until it is first needed; never unmapped *
 /* The slow half of ss_pool_take(): fills the pool, or asks the kernel for these bytes alone. */
 int ss_pool_draw(void *out, size_t size, uint64_t epoch);
 
-/* Fills `out` with bytes that nobody else gets, drawn under `epoch` (of ss_look(); the caller checks afterwards that it
+/* Fills `out` with bytes that nobody else gets, drawn under `epoch` (of ss_epoch_begin(); the caller checks afterwards that it
    still stands). Returns 0, or -1 with errno set where neither the kernel nor the CPU gave any. At most a page's worth.
    Always inlined: where the size is known, copying and erasing are one instruction each. */
 __attribute__((always_inline)) static inline int ss_pool_take(void *out, size_t size, uint64_t epoch)

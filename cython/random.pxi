@@ -4,8 +4,7 @@
 # its seed. A draw whose tag is not of this epoch reseeds the instance first, unless its seed was chosen; so one
 # instance or a hundred thousand cost a restore the same.
 #
-# Everything named guard_* runs in any interpreter of the process, under that interpreter's own GIL (none on free-
-# threaded builds), with no exception set. Returns as the original: a new reference, or NULL with an exception set.
+# entries.h says how what has a C name of its own is called.
 
 cdef enum:
     KIND_SYSTEM = 0     # seeded by the operating system, or unknown since older than activation: renewed
@@ -94,7 +93,7 @@ cdef bint reseed(PyObject* self) noexcept:
     if number == NULL:
         raw_error_clear()
         return False
-    result = (<ss_fast>ss_guards[SS_GUARD_SEED].original)(self, &number, 1)
+    result = ss_call_fast(&ss_guards[SS_GUARD_SEED], self, &number, 1)
     raw_decref(number)
     if result == NULL:
         raw_error_clear()
@@ -117,63 +116,56 @@ cdef void settle(PyObject* self, uint64_t epoch) noexcept:
 
 # A kept sequence is never drawn from twice for one value: that would skip one.
 cdef inline bint may_return(PyObject* self, PyObject* value, uint64_t epoch) noexcept:
-    return SS_LIKELY(ss_stands(epoch)) or value == NULL or (
+    return SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or (
         (ss_load_u32(tag_of(self)) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept)
 
 
-# `number` is of enum ss_guard_id: one draw, of whatever the guard guards; the epoch it began under in ret_epoch.
-cdef inline PyObject* draw_once(PyObject* self, PyObject* argument, int number, uint64_t* ret_epoch) noexcept:
-    cdef uint64_t epoch = ss_look()
+# The epoch that the draw began under is left in ret_epoch.
+cdef inline PyObject* draw_once(PyObject* self, PyObject* argument, ss_guard* guard, uint64_t* ret_epoch) noexcept:
+    cdef uint64_t epoch = ss_epoch_begin()
     if SS_UNLIKELY(is_stale(ss_load_u32(tag_of(self)), epoch)):
         settle(self, epoch)
     ret_epoch[0] = epoch
-    return (<PyCFunction>ss_guards[number].original)(self, argument)
+    return ss_call(guard, self, argument)
 
 
-# What is left to do when the generation moved during the draw of `value`. Apart, for what most draws do without
-# is then not made ready for by each.
-cdef PyObject* draw_again(PyObject* self, PyObject* argument, int number, PyObject* value, uint64_t epoch) noexcept:
+# Draws again while the generation moved during the draw. Out of line, so that draw() saves no registers for a retry
+# that almost never happens.
+cdef PyObject* draw_again(PyObject* self, PyObject* argument, ss_guard* guard, PyObject* value,
+                          uint64_t epoch) noexcept:
     cdef int tries = 1
     while not may_return(self, value, epoch) and tries < SS_DRAW_TRIES:
         raw_decref(value)
-        value = draw_once(self, argument, number, &epoch)
+        value = draw_once(self, argument, guard, &epoch)
         tries += 1
     return value
 
 
-cdef inline PyObject* draw(PyObject* self, PyObject* argument, int number) noexcept:
+cdef inline PyObject* draw "draw"(PyObject* self, PyObject* argument, ss_guard* guard) noexcept:
     cdef uint64_t epoch
-    cdef PyObject* value = draw_once(self, argument, number, &epoch)
-    if SS_LIKELY(ss_stands(epoch)):
+    cdef PyObject* value = draw_once(self, argument, guard, &epoch)
+    if SS_LIKELY(ss_epoch_unchanged(epoch)):
         return value
-    return draw_again(self, argument, number, value, epoch)
-
-
-cdef PyObject* guard_random(PyObject* self, PyObject* unused) noexcept:
-    return draw(self, unused, SS_GUARD_RANDOM)
-
-
-cdef PyObject* guard_getrandbits(PyObject* self, PyObject* k) noexcept:
-    return draw(self, k, SS_GUARD_GETRANDBITS)
+    return draw_again(self, argument, guard, value, epoch)
 
 
 # getstate() takes nothing from the sequence, so a kept one may be read again as well.
-cdef PyObject* guard_getstate(PyObject* self, PyObject* unused) noexcept:
-    cdef PyObject* value = draw(self, unused, SS_GUARD_GETSTATE)
+cdef PyObject* guard_getstate "guard_getstate"(PyObject* self, PyObject* unused, ss_guard* guard) noexcept:
+    cdef PyObject* value = draw(self, unused, guard)
     cdef uint32_t tag = ss_load_u32(tag_of(self))
     if value != NULL and (tag & KIND_MASK) == KIND_SYSTEM:
-        ss_origin_note_state(words_of(self), tag >> 2)
+        ss_provenance_note_state(words_of(self), tag >> 2)
     return value
 
 
 # Neither seed() nor setstate() is repeated: they carry the epoch they began under, and the next draw sees whether that
 # still stands.
-cdef PyObject* guard_setstate(PyObject* self, PyObject* state) noexcept:
-    cdef uint64_t epoch = ss_look()
+cdef PyObject* guard_setstate "guard_setstate"(PyObject* self, PyObject* state, ss_guard* guard) noexcept:
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef uint32_t origin
-    cdef PyObject* value = (<PyCFunction>ss_guards[SS_GUARD_SETSTATE].original)(self, state)
+    cdef PyObject* value = ss_call(guard, self, state)
     if value != NULL:
-        if ss_origin_of_state(words_of(self), &origin):
+        if ss_provenance_of_state(words_of(self), &origin):
             ss_store_u32(tag_of(self), make_tag(origin, KIND_SYSTEM))
         else:
             ss_store_u32(tag_of(self), make_tag(epoch, KIND_KEPT))
@@ -186,7 +178,7 @@ cdef void tag_seeded(PyObject* self, PyObject* seed, uint64_t epoch) noexcept:
     cdef uint32_t origin
     cdef uint32_t tag = make_tag(epoch, KIND_KEPT)
     if raw_long_check(seed) and ss_long_to_big(seed, &big, &size) == 0:
-        if ss_origin_of_seed(big, size, &origin):
+        if ss_provenance_of_seed(big, size, &origin):
             tag = make_tag(origin, KIND_SYSTEM)
         free(big)
     ss_store_u32(tag_of(self), tag)
@@ -200,14 +192,14 @@ cdef bint seed_by_system(PyObject* self, uint64_t epoch) noexcept:
     return True
 
 
-cdef PyObject* guard_seed(PyObject* self, PyObject** args, Py_ssize_t count) noexcept:
-    cdef uint64_t epoch = ss_look()
+cdef PyObject* guard_seed "guard_seed"(PyObject* self, PyObject** args, Py_ssize_t count, ss_guard* guard) noexcept:
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef bint by_system = count == 0 or (count == 1 and args[0] == RAW_NONE)
     cdef PyObject* value
     if by_system and seed_by_system(self, epoch):
         raw_incref(RAW_NONE)
         return RAW_NONE
-    value = (<ss_fast>ss_guards[SS_GUARD_SEED].original)(self, args, count)
+    value = ss_call_fast(guard, self, args, count)
     if value != NULL:
         if by_system:
             ss_store_u32(tag_of(self), make_tag(epoch, KIND_SYSTEM))
@@ -219,7 +211,7 @@ cdef PyObject* guard_seed(PyObject* self, PyObject** args, Py_ssize_t count) noe
 # tp_init of _random.Random seeds in C from 3.11 on, past the seed method. random.Random has an __init__ of its own;
 # this is for bare _random.Random(x).
 cdef int guard_init(PyObject* self, PyObject* args, PyObject* kwargs) noexcept:
-    cdef uint64_t epoch = ss_look()
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef int outcome = ss_random_init(self, args, kwargs)
     cdef PyObject* seed
     if outcome == 0:
@@ -267,7 +259,7 @@ cdef class Gauss:
         cdef bint ours = isinstance(rng, self.base)
         cdef bint alone
         while True:
-            epoch = ss_look()
+            epoch = ss_epoch_begin()
             if ours and is_stale(ss_load_u32(tag_of(<PyObject*>rng)), epoch):
                 settle(<PyObject*>rng, epoch)
             alone = self.inside == 0
@@ -300,32 +292,15 @@ cdef bint drew_itself(PyObject* self) noexcept:
     return value != NULL and value != RAW_NONE
 
 
-# Guards the type's methods; they are shared by every copy of the type. Called with the GIL, by any interpreter, when
-# _random has been executed. 0, or -1 with no exception set where this build's layout or conventions are unknown.
-cdef int guard_random_type(PyObject* type_) noexcept:
-    cdef PyObject* methods[5]
-    cdef int outcome = 0
-    cdef int i
-    if not raw_type_check(type_) or (<PyTypeObject*>type_).tp_basicsize != <Py_ssize_t>SS_RANDOM_BASICSIZE:
-        return -1
-    # seed first: the others reseed through its original.
-    methods[0] = raw_getattr(type_, "seed")
-    methods[1] = raw_getattr(type_, "setstate")
-    methods[2] = raw_getattr(type_, "getstate")
-    methods[3] = raw_getattr(type_, "getrandbits")
-    methods[4] = raw_getattr(type_, "random")
-    for i in range(5):
-        if methods[i] == NULL:
-            raw_error_clear()
-            outcome = -1
-    if outcome == 0:
-        outcome = ss_guard_install(&ss_guards[SS_GUARD_SEED], methods[0], METH_FASTCALL, <void*>guard_seed)
-    if outcome == 0:
-        outcome |= ss_guard_install(&ss_guards[SS_GUARD_SETSTATE], methods[1], METH_O, <void*>guard_setstate)
-        outcome |= ss_guard_install(&ss_guards[SS_GUARD_GETSTATE], methods[2], METH_NOARGS, <void*>guard_getstate)
-        outcome |= ss_guard_install(&ss_guards[SS_GUARD_GETRANDBITS], methods[3], METH_O, <void*>guard_getrandbits)
-        outcome |= ss_guard_install(&ss_guards[SS_GUARD_RANDOM], methods[4], METH_NOARGS, <void*>guard_random)
-    for i in range(5):
-        if methods[i] != NULL:
-            raw_decref(methods[i])
-    return outcome
+# Guards the type's methods, which every copy of the type shares; when _random was executed. None where this build's
+# layout is unknown, or seed() is not as known: the others reseed through its original. With the GIL and no exception
+# set; leaves none.
+cdef void guard_random(PyObject* module) noexcept:
+    cdef PyObject* type_ = raw_getattr(module, "Random")
+    if type_ == NULL:
+        raw_error_clear()
+        return
+    if (raw_type_check(type_) and (<PyTypeObject*>type_).tp_basicsize == <Py_ssize_t>SS_RANDOM_BASICSIZE
+            and ss_guard_method(SS_GUARD_SEED, type_) == 0):
+        ss_guard_module("_random", module, NULL)
+    raw_decref(type_)

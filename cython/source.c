@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "source.h"
 
+#include "process.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -31,7 +33,8 @@ static inline uint64_t load64(const ss_source *source, size_t offset)
     return __atomic_load_n((const volatile uint64_t *)(source->page + offset), __ATOMIC_ACQUIRE);
 }
 
-/* In one step for whoever reads the page meanwhile. Returns 0 or an errno. */
+/* Moves `page` to where the source is mapped: in one step, as a thread that reads the source sees it. Returns 0, or an errno
+   after it has unmapped `page`. */
 static int put_in_place(void *page, ss_source *source)
 {
     if (mremap(page, source->length, source->length, MREMAP_MAYMOVE | MREMAP_FIXED, source->page) != MAP_FAILED)
@@ -41,11 +44,11 @@ static int put_in_place(void *page, ss_source *source)
     return error;
 }
 
-/* Truncating a file under a mapping makes the next load raise SIGBUS. As systemd's src/basic/sigbus.c does, the hole is
-   filled with memory, here with what differs from the word last read in each bit; so the load goes on, the guards see a
-   change, and the slow path finds the source lost. Any other SIGBUS goes where it went before. The hole is made ready
-   elsewhere: several threads may fault at once, and one would make read-only what another is still filling.
-   Async-signal-safe; runs with whatever locks the faulting thread holds and takes none. */
+/* A load from a file that was truncated under its mapping raises SIGBUS. As systemd's src/basic/sigbus.c does, this fills the
+   hole with memory: here with words that differ from the one last read in every bit. So the load goes on, the guards see a
+   change, and the slow path finds the source lost. The memory is filled elsewhere and then moved, for several threads may
+   fault at once. Any other SIGBUS goes where it went before. Async-signal-safe; runs with whatever locks the faulting thread
+   holds, and takes none. */
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     const unsigned char *fault = info->si_addr;
@@ -113,45 +116,20 @@ void ss_source_release_sigbus(void)
     sigbus_installed = 0;
 }
 
-/* In a user namespace the files of the real root show the overflow uid, 65534 (Documentation/admin-guide/sysctl/fs.rst);
-   outside of one that number is an ordinary user, "nobody". */
-bool ss_source_in_user_namespace(void)
-{
-    static const char initial[] = "         0          0 4294967295\n"; /* user_namespaces(7) */
-    char text[sizeof initial + 1];
-    int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t length = read(fd, text, sizeof text);
-    close(fd);
-    return length > 0 && ((size_t)length != sizeof initial - 1 || memcmp(text, initial, sizeof initial - 1) != 0);
-}
+#define NAME(magic, name) name,
+const char *const ss_unreliable_file_systems[] = {SS_UNRELIABLE_FILE_SYSTEMS(NAME) NULL};
 
-static bool trusted_owner(uid_t owner)
+static bool on_unreliable_file_system(int fd)
 {
-    return owner == 0 || owner == geteuid() || (owner == 65534 && ss_source_in_user_namespace());
-}
-
-/* Filesystems where a mapping may not see what another process, container or host writes (linux/magic.h). On overlayfs
-   the first write copies the file up and leaves every older mapping on the lower one. */
-static bool unreliable_filesystem(int fd)
-{
+#define MAGIC(magic, name) magic,
+    static const uint32_t magics[] = {SS_UNRELIABLE_FILE_SYSTEMS(MAGIC)};
     struct statfs fs;
-    if (fstatfs(fd, &fs) != 0)
-        return false;
-    switch ((unsigned long)fs.f_type & 0xffffffffUL) {
-    case 0x794c7630: /* overlayfs */
-    case 0x6969:     /* nfs */
-    case 0x517b:     /* smb */
-    case 0xff534d42: /* cifs */
-    case 0xfe534d42: /* smb2 */
-    case 0x01021997: /* 9p */
-    case 0x00c36400: /* ceph */
-    case 0x65735546: /* fuse, virtiofs */
-        return true;
-    default:
-        return false;
+    bool found = false;
+    if (fstatfs(fd, &fs) == 0) {
+        for (size_t i = 0; i < sizeof magics / sizeof *magics; i++)
+            found |= magics[i] == (uint32_t)fs.f_type;
     }
+    return found;
 }
 
 /* The word of the page to watch; sets *ret_status where it is no source. */
@@ -162,7 +140,7 @@ static enum ss_source_word judge(const ss_source *source, int *ret_status)
         return SS_WORD_GENERATION;
     if (load32(source, 0) != SS_VMCLOCK_MAGIC) {
         *ret_status = SS_SOURCE_MAGIC;
-    } else if ((load32(source, SS_VMCLOCK_OFF_VERSION) & 0xffff) != 1) {
+    } else if ((load32(source, SS_VMCLOCK_OFF_VERSION) & 0xffff) != SS_VMCLOCK_VERSION) {
         *ret_status = SS_SOURCE_VERSION;
     } else if (load64(source, SS_VMCLOCK_OFF_FLAGS) & SS_VMCLOCK_FLAG_GENERATION) {
         return SS_WORD_GENERATION;
@@ -194,18 +172,18 @@ static int check_file(int fd, const struct stat *st, enum ss_source_kind kind)
 {
     if (st->st_size < (kind == SS_KIND_VMCLOCK ? SS_VMCLOCK_SIZE : 4))
         return SS_SOURCE_SHORT;
-    if (unreliable_filesystem(fd))
+    if (on_unreliable_file_system(fd))
         return SS_SOURCE_FILESYSTEM;
     if (st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0))
         return SS_SOURCE_WRITABLE;
-    if (!trusted_owner(st->st_uid))
+    if (!ss_process_trusts(st->st_uid))
         return SS_SOURCE_OWNER;
     return SS_SOURCE_OK;
 }
 
-int ss_source_let_go(ss_source *source)
+int ss_source_detach(ss_source *source)
 {
-    if (!source->device || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE))
+    if (!source->device || __atomic_load_n(&source->detached, __ATOMIC_ACQUIRE))
         return 0;
     void *copy = mmap(NULL, source->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (copy == MAP_FAILED)
@@ -218,22 +196,22 @@ int ss_source_let_go(ss_source *source)
             break;
     }
     (void)mprotect(copy, source->length, PROT_READ);
-    __atomic_store_n(&source->let_go, true, __ATOMIC_RELEASE); /* before it is true: nothing may be drawn ahead any more */
+    __atomic_store_n(&source->detached, true, __ATOMIC_RELEASE); /* before the copy is there: from now on no pool draws ahead */
     const int error = put_in_place(copy, source);
     if (error)
-        __atomic_store_n(&source->let_go, false, __ATOMIC_RELEASE);
+        __atomic_store_n(&source->detached, false, __ATOMIC_RELEASE);
     return error;
 }
 
-/* The end of let_go. Returns 0 or an errno. */
-static int take_again(ss_source *source, int fd)
+/* Maps the device in the place of its copy. Returns 0 or an errno. */
+static int reattach(ss_source *source, int fd)
 {
     void *page = mmap(NULL, source->length, PROT_READ, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED)
         return errno;
     const int error = put_in_place(page, source);
     if (!error)
-        __atomic_store_n(&source->let_go, false, __ATOMIC_RELEASE);
+        __atomic_store_n(&source->detached, false, __ATOMIC_RELEASE);
     return error;
 }
 
@@ -245,8 +223,8 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
         ss_source *known = &sources[i];
         if (known->dev == st->st_dev && known->ino == st->st_ino && known->kind == kind &&
             !__atomic_load_n(&known->lost, __ATOMIC_ACQUIRE)) {
-            if (__atomic_load_n(&known->let_go, __ATOMIC_ACQUIRE)) {
-                *ret_errno = take_again(known, fd);
+            if (__atomic_load_n(&known->detached, __ATOMIC_ACQUIRE)) {
+                *ret_errno = reattach(known, fd);
                 if (*ret_errno)
                     return status_of_errno(*ret_errno);
             }
@@ -281,7 +259,7 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
         status = SS_SOURCE_SHORT;
     *ret_index = count;
     if (status != SS_SOURCE_OK && !source->lost) {
-        /* Nobody watches it yet, so it may go. */
+        /* Nobody watches it yet: it may be unmapped. */
         __atomic_store_n(&source_count, count, __ATOMIC_RELEASE);
         (void)munmap(page, length);
         source->page = NULL;
@@ -332,7 +310,7 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
         *ret_errno = errno;
         return SS_SOURCE_SYSTEM;
     }
-    /* Of a file by descriptor nobody could tell that its path leads to another one by now. */
+    /* A file is refused: nobody could tell whether its path leads to another file by now. */
     return S_ISCHR(st.st_mode) ? map_descriptor(fd, &st, kind, ret_index, ret_errno) : SS_SOURCE_NOT_A_FILE;
 }
 
@@ -418,30 +396,34 @@ uint64_t ss_source_reseeded(const ss_source *source)
     return load64(source, SS_FILE_OFF_RESEEDED);
 }
 
-uint64_t ss_source_origin(const ss_source *source)
+uint64_t ss_source_signaller(const ss_source *source)
 {
     if (source->device || source->kind != SS_KIND_VMCLOCK || __atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
         return 0;
-    return load64(source, SS_FILE_OFF_ORIGIN);
+    return load64(source, SS_FILE_OFF_SIGNALLER);
 }
 
-bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value)
+bool ss_source_written_for(const ss_source *file, const ss_source *device, uint64_t value)
 {
-    /* publish() moves the generation first, and says for what it did afterwards. */
-    const uint64_t origin = ss_source_origin(file);
-    return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value;
+    /* publish() moves the generation first, and writes which number of the device it is for afterwards. */
+    const uint64_t signaller = ss_source_signaller(file);
+    return signaller != 0 && signaller == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value;
 }
 
-bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value)
+void ss_source_read_words(const ss_source *file, ss_file_words *ret_words)
 {
-    /* publish() writes the claim before what it is for, and a new generation before either (snapsafe_rt/source/vmclock_file.py). */
-    const uint64_t origin = ss_source_origin(file);
-    return origin != 0 && origin == device->rdev && load64(file, SS_FILE_OFF_SEEN) == value &&
-           load64(file, SS_FILE_OFF_RESEEDED) != 0 &&
-           load64(file, SS_FILE_OFF_RESEEDED) == load64(file, SS_VMCLOCK_OFF_GENERATION);
+    memset(ret_words, 0, sizeof *ret_words);
+    if (file->device || file->kind != SS_KIND_VMCLOCK || __atomic_load_n(&file->lost, __ATOMIC_ACQUIRE))
+        return;
+    /* publish() writes them in the opposite order: the claim, the generation, and last what both are for. So where that is to
+       be seen, they are. */
+    ret_words->signaller = load64(file, SS_FILE_OFF_SIGNALLER);
+    ret_words->seen = load64(file, SS_FILE_OFF_SEEN);
+    ret_words->reseeded = load64(file, SS_FILE_OFF_RESEEDED);
+    ret_words->generation = load64(file, SS_VMCLOCK_OFF_GENERATION);
 }
 
-bool ss_source_deserted(const char *path)
+bool ss_source_writer_gone(const char *path)
 {
     uint32_t managed = 0;
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SS_FILE_OFF_MANAGED, .l_len = 4};

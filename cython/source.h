@@ -16,7 +16,7 @@ enum ss_source_kind { SS_KIND_VMCLOCK = 0, SS_KIND_SYSGENID = 1 };
 /* Which word of the page is watched; also the order of preference within one kind of file. */
 enum ss_source_word { SS_WORD_NONE = 0, SS_WORD_GENERATION = 1, SS_WORD_DISRUPTION = 2 };
 
-/* Why a path is not a source. SS_SOURCE_OK is 0; sources.py holds the sentence for each. */
+/* Why a path is not a source. SS_SOURCE_OK is 0; source/selection.py holds the sentence for each. */
 enum ss_source_status {
     SS_SOURCE_OK = 0,
     SS_SOURCE_MISSING,        /* ENOENT, ENOTDIR, ENXIO, ENODEV */
@@ -39,23 +39,50 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 #define SS_SOURCE_MAX 16          /* pages that one process ever maps; an inode mapped before is reused */
 #define SS_SEQLOCK_TRIES 1024     /* as AWS-LC: a hypervisor that stopped mid-update must not hang us */
 
+/* VMClock's layout, little-endian: magic u32, version u16, counter's kind u8, sequence u32, disruption marker u64, flags u64,
+   generation u64. */
 #define SS_VMCLOCK_MAGIC 0x4b4c4356u
+#define SS_VMCLOCK_VERSION 1
 #define SS_VMCLOCK_SIZE 112
 #define SS_VMCLOCK_OFF_VERSION 0x08
+#define SS_VMCLOCK_OFF_COUNTER 0x0a
 #define SS_VMCLOCK_OFF_SEQ 0x0c
 #define SS_VMCLOCK_OFF_DISRUPTION 0x10
 #define SS_VMCLOCK_OFF_FLAGS 0x18
 #define SS_VMCLOCK_OFF_GENERATION 0x68
 #define SS_VMCLOCK_FLAG_GENERATION 0x100u
-/* Ours, in files only (design.md section 8): written by `snapsafe trigger --entropy` and by the manager. */
+
+/* Ours, beyond it and in files only, for a page of SS_FILE_SIZE. snapsafe_rt/source/vmclock_file.py writes them, for the
+   manager and for `snapsafe trigger`.
+   RESEEDED  u64: the kernel was reseeded for this generation.
+   FROZEN    u32: 1 if the writer keeps the processes frozen until it has written.
+   MANAGED   u32: 1 if a manager keeps the file; it holds an OFD lock on this word while it does.
+   SIGNALLER    u64: st_rdev of the device that the manager saw; without a device a pseudo-id of SS_FILE_NO_DEVICE or more.
+   SEEN      u64: what that device showed when the manager wrote the generation. */
+#define SS_FILE_SIZE 4096
 #define SS_FILE_OFF_RESEEDED 0x800
 #define SS_FILE_OFF_FROZEN 0x808
-/* 1 if a manager keeps the file; it holds an OFD lock on this word while it does. */
 #define SS_FILE_OFF_MANAGED 0x80c
-/* What the manager had seen when it wrote the generation: st_rdev of the device (above all those: it has none), and its
-   number. */
-#define SS_FILE_OFF_ORIGIN 0x810
+#define SS_FILE_OFF_SIGNALLER 0x810
 #define SS_FILE_OFF_SEEN 0x818
+#define SS_FILE_NO_DEVICE (UINT64_C(1) << 62) /* st_rdev is a 32-bit number */
+
+/* File systems where a mapping may not follow what another process, container or host writes: the magic that statfs(2) shows
+   (linux/magic.h), and how names of the type begin in /proc/PID/mountinfo. On overlayfs the first write copies the file up and
+   leaves every older mapping on the lower one. */
+#define SS_UNRELIABLE_FILE_SYSTEMS(X) \
+    X(0x794c7630, "overlay") \
+    X(0x6969, "nfs") \
+    X(0x517b, "smb") \
+    X(0xff534d42, "cifs") \
+    X(0xfe534d42, "smb3") \
+    X(0x01021997, "9p") \
+    X(0x00c36400, "ceph") \
+    X(0x65735546, "fuse") \
+    X(0x65735546, "virtiofs")
+
+/* Their names, with a NULL at the end. */
+extern const char *const ss_unreliable_file_systems[];
 
 typedef struct {
     unsigned char *page;      /* never unmapped once mapped: a thread without the GIL may be reading it */
@@ -63,7 +90,7 @@ typedef struct {
     enum ss_source_kind kind;
     enum ss_source_word word;
     bool device;              /* a character device; else a regular file */
-    bool let_go;              /* atomic; a device whose page is a copy at present: see ss_source_let_go() */
+    bool detached;              /* atomic; a device whose page is a copy at present: see ss_source_detach() */
     dev_t dev;
     ino_t ino;
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
@@ -75,27 +102,24 @@ typedef struct {
    *ret_errno holds errno or 0. Blocks no longer than open(2) of a device does (FIFOs are never waited for). */
 int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, int *ret_errno);
 
-/* The same of a device that somebody else opened. `fd` stays open, and the caller's; what is no character device is
-   SS_SOURCE_NOT_A_FILE. */
+/* Checks and maps a device that somebody else opened. `fd` stays open, and the caller's. SS_SOURCE_NOT_A_FILE if it is no
+   character device. Else as ss_source_map(). */
 int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_errno);
 
-/* Is this process in a user namespace? False where nobody says. Needs a descriptor for a moment. */
-bool ss_source_in_user_namespace(void);
-
-/* Puts a copy of what a device shows now where it is mapped: CRIU dumps no process that maps a device. It never changes, and
-   is not synchronous; mapping the device again ends that, and what changed meanwhile shows then. Returns 0 or an errno, and
-   the device stays mapped. Serialised as mapping is. */
-int ss_source_let_go(ss_source *source);
+/* Unmaps a device and puts a copy of what it shows in its place: CRIU dumps no process that maps a device. The copy never
+   changes, so it is not synchronous. Mapping the device again replaces the copy, and what changed meanwhile shows then.
+   Returns 0, or an errno and the device stays mapped. Serialised as mapping is. */
+int ss_source_detach(ss_source *source);
 
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
 
-/* Looks up which file the slot's page is of: CRIU maps by path again, so after a restore on another host it is another one.
-   With the GIL held: source->dev and ->ino are written, which only mapping and this do. Without /proc they stay; on btrfs
-   they become such as stat(2) never shows, so that the file counts as replaced. */
+/* Looks up which file the slot's page is of now, and writes source->dev and ->ino: CRIU maps by path, so a process restored on
+   another host has another file mapped. Without /proc they stay. On btrfs they become numbers that stat(2) never shows, so
+   the file counts as replaced. With the GIL, as mapping writes them too. */
 void ss_source_identify(ss_source *source);
 
-/* The first of the SS_SOURCE_MAX slots, for record.c. */
+/* The first of the SS_SOURCE_MAX slots, for status_page.c. */
 const ss_source *ss_source_table(void);
 
 /* Reads the watched word under the page's seqlock, at most SS_SEQLOCK_TRIES times. On SS_READ_STUCK *ret_value is the
@@ -108,11 +132,11 @@ uint64_t ss_source_mask(const ss_source *source);
 
 /* True while the generation is sure to change before any process of the clone runs: VMClock's device, or a file whose
    writer keeps the processes frozen until it has written. Never SysGenID: its driver moves when user space says so
-   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. The file's word lies beyond VMClock's layout, as our
-   others do, and files may be shorter than that: the rest of the page a short file is mapped on reads as zeros. */
+   (SYSGENID_TRIGGER_GEN_UPDATE), and programs run meanwhile. A file may be shorter than SS_FILE_SIZE: the rest of its page
+   reads as zeros. */
 static inline bool ss_source_synchronous(const ss_source *source)
 {
-    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->let_go, __ATOMIC_ACQUIRE) ||
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || __atomic_load_n(&source->detached, __ATOMIC_ACQUIRE) ||
         source->kind == SS_KIND_SYSGENID)
         return false;
     return source->device || __atomic_load_n((const uint32_t *)(source->page + SS_FILE_OFF_FROZEN), __ATOMIC_ACQUIRE) == 1;
@@ -121,19 +145,35 @@ static inline bool ss_source_synchronous(const ss_source *source)
 /* The file's "kernel reseeded for generation" word; 0 for devices and SysGenID. */
 uint64_t ss_source_reseeded(const ss_source *source);
 
-/* Where the manager that writes this file has its signs from (SS_FILE_OFF_ORIGIN); 0 for devices, SysGenID, and where no
+/* The file's word at SS_FILE_OFF_SIGNALLER: which device signals restores to its manager. 0 for devices, SysGenID, and where no
    manager wrote. */
-uint64_t ss_source_origin(const ss_source *source);
+uint64_t ss_source_signaller(const ss_source *source);
 
-/* True where `file`, which a manager writes, tells of the restore in which `device` changed to `value`. */
-bool ss_source_told(const ss_source *file, const ss_source *device, uint64_t value);
+/* What the writer of a file says besides its generation. */
+typedef struct {
+    uint64_t signaller, seen, reseeded, generation;
+} ss_file_words;
 
-/* True where `file`, which a manager writes, says that the kernel was reseeded after `device` had changed to `value`. */
-bool ss_source_vouched(const ss_source *file, const ss_source *device, uint64_t value);
+/* The one rule by which a file attests that the kernel was reseeded after the restore that began an epoch. `shown`: what the
+   watched word shows since then. `own`: that word is the file's generation; else it is a device's, with the st_rdev `device`,
+   and the manager must have seen that device show it and claim the reseed for its newest generation. */
+static inline bool ss_file_attests(const ss_file_words *file, bool own, uint64_t device, uint64_t shown)
+{
+    if (file->reseeded == 0)
+        return false;
+    return own ? file->reseeded == shown
+               : device != 0 && file->signaller == device && file->seen == shown && file->reseeded == file->generation;
+}
 
-/* True where the file at `path` was kept by a manager that does not any more: no restore is written into it. False for a
-   file that no manager ever kept, and where that cannot be told. Takes no lock; needs a descriptor for a moment. */
-bool ss_source_deserted(const char *path);
+/* Reads a file's words as ss_file_attests() takes them; zeros for a device, SysGenID and a lost file. */
+void ss_source_read_words(const ss_source *file, ss_file_words *ret_words);
+
+/* True where a manager wrote `file` for the restore in which `device` changed to `value`. */
+bool ss_source_written_for(const ss_source *file, const ss_source *device, uint64_t value);
+
+/* True where a manager kept the file at `path` and is gone: no restore will be written into it. False for a file that no
+   manager ever kept, and where it cannot be looked at. Takes no lock; needs a descriptor for a moment. */
+bool ss_source_writer_gone(const char *path);
 
 /* Puts the process's SIGBUS handler back if ours is still installed. */
 void ss_source_release_sigbus(void);

@@ -3,6 +3,7 @@
 
 #include "entropy.h"
 #include "libraries.h"
+#include "process.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -25,7 +26,7 @@ struct sqlite3_vfs {
 typedef struct sqlite3_mutex sqlite3_mutex;
 enum { SQLITE_OK = 0, SQLITE_MISUSE = 21, SQLITE_MUTEX_STATIC_PRNG = 5 };
 
-/* One library. All but the atomics is written with the claim. */
+/* One library. All but the atomics is written with the table lock. */
 typedef struct {
     int state;                  /* atomic, enum ss_sqlite_state */
     uint64_t tag;               /* atomic; the epoch it was reset for */
@@ -51,15 +52,14 @@ typedef struct {
 uint64_t ss_sqlite_epoch = NEVER;
 uint64_t ss_sqlite_seeds;
 
-/* The last one only tells of a library that found no place. */
+/* The last one stands for every library that found no place. */
 static library libraries[SS_SQLITE_MAX + 1];
 
-/* One thread at a time changes the table, and nobody waits long. */
-static uint64_t claimed;
+/* Of ss_process_trylock(): one thread at a time changes the table, and nobody waits long. */
+static uint64_t table_lock;
 
-
-/* In the place of the VFS's xRandomness. SQLite calls it with its generator's mutex held, so it looks at no epoch: what
-   notices a restore resets the generator, and would wait for that mutex. Returns the bytes written. */
+/* Replaces the VFS's xRandomness; returns how many bytes it wrote. SQLite calls it with its generator's mutex held. So it does
+   not look at the epoch: a restore that it noticed would reset the generator, and wait for that mutex for ever. */
 static int fenced_randomness(sqlite3_vfs *vfs, int size, char *out)
 {
     __atomic_add_fetch(&ss_sqlite_seeds, 1, __ATOMIC_RELAXED);
@@ -73,7 +73,7 @@ static int fenced_randomness(sqlite3_vfs *vfs, int size, char *out)
     return 0;
 }
 
-/* With the claim. Exchanges xRandomness of the library's own VFS: the default one, or the one below a program's shim. A
+/* With the table lock. Exchanges xRandomness of the library's own VFS: the default one, or the one below a program's shim. A
    program's own is left alone. True if it is done, or was before. */
 static bool fence(library *lib)
 {
@@ -90,11 +90,11 @@ static bool fence(library *lib)
     return true;
 }
 
-/* Is the library in use? sqlite3_config() is refused with SQLITE_MISUSE then, and an unknown option with another error
-   else; every function that would answer more directly would initialise it. */
+/* Is the library in use? Then sqlite3_config() answers SQLITE_MISUSE, else another error, for there is no option -1. Functions
+   that would answer more directly would initialise the library. */
 static bool in_use(const library *lib) { return lib->config(-1) == SQLITE_MISUSE; }
 
-/* Does a thread, perhaps this one, stay in the generator? Tries so often, yielding in between. */
+/* Has another thread, or this one further up, had the generator's mutex at each of so many tries, with a yield in between? */
 static bool is_busy(const library *lib, int tries)
 {
     sqlite3_mutex *mutex = lib->mutex && lib->try_mutex && lib->leave_mutex ? lib->mutex(SQLITE_MUTEX_STATIC_PRNG) : NULL;
@@ -108,10 +108,10 @@ static bool is_busy(const library *lib, int tries)
     return mutex != NULL;
 }
 
-/* Resets the generator. While its seed comes from fenced_randomness, nobody stays in it and the wait for its mutex is
-   short. A default VFS of the program's own may be written in Python: called by SQLite with the mutex held, it may want
-   the GIL of the thread that waits here (so that one has let go of it: `patient`), or be the one that noticed the
-   restore. False if the reset has to be made later; the tag stays stale then. */
+/* Resets the generator. False if that has to be done later. It waits for the generator's mutex, which is short while the seed
+   comes from fenced_randomness(). But the program's own default VFS may be written in Python, and SQLite calls it with the
+   mutex held. It may wait for the GIL, so only a caller that has released the GIL (`patient`) may wait here; or it may be
+   further up on this very thread, so a mutex that is not free soon is not waited for. */
 static bool reset(library *lib, bool patient)
 {
     sqlite3_vfs *vfs = lib->find_vfs(NULL);
@@ -124,8 +124,8 @@ static bool reset(library *lib, bool patient)
     return true;
 }
 
-/* The child has one thread: if the generator's mutex cannot be had now, it is another thread's, which is in the parent. A
-   reset would wait for it, and with it the draw of any subsystem that notices a restore. */
+/* A generator's mutex that is not free now belongs to a thread that is only in the parent: it is never released here. A reset
+   would wait for ever, and so would a draw of any subsystem that notices a restore. */
 static void after_fork_in_child(void)
 {
     for (int i = 0; i < SS_SQLITE_MAX; i++)
@@ -139,13 +139,13 @@ static void settle(uint64_t epoch, bool patient)
     for (int i = 0; i < SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
         int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
-        if (state == SS_SQLITE_SEEN && in_use(lib) && ss_claim(&claimed)) {
+        if (state == SS_SQLITE_SEEN && in_use(lib) && ss_process_trylock(&table_lock)) {
             if (lib->state == SS_SQLITE_SEEN) {
                 (void)fence(lib);
                 __atomic_store_n(&lib->state, SS_SQLITE_READY, __ATOMIC_RELEASE);
             }
             state = lib->state;
-            ss_claim_end(&claimed);
+            ss_process_unlock(&table_lock);
         }
         if (state != SS_SQLITE_READY || __atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) == epoch)
             continue;
@@ -169,6 +169,16 @@ void ss_sqlite_forget(void)
 
 static void heard(uint64_t epoch) { settle(epoch, false); }
 
+/* With the table lock. */
+static void follow_epoch(void)
+{
+    static bool done;
+    if (!done)
+        (void)pthread_atfork(NULL, NULL, after_fork_in_child);
+    done = true;
+    ss_epoch_observe(SS_OBSERVER_RENEWS, heard);
+}
+
 static bool resolve(library *lib, void *handle)
 {
     const struct {
@@ -185,7 +195,7 @@ static bool resolve(library *lib, void *handle)
     return lib->randomness && lib->find_vfs && lib->config && lib->version;
 }
 
-/* With the claim. The slot of this path, or a free one; NULL if there is none. */
+/* With the table lock. The slot of this path, or a free one; NULL if there is none. */
 static library *slot_of(const char *path)
 {
     for (int i = 0; i < SS_SQLITE_MAX; i++)
@@ -194,7 +204,7 @@ static library *slot_of(const char *path)
     return NULL;
 }
 
-/* With the claim. `handle` is given away. `used`: somebody initialised it. Returns whether it is or will be reset. */
+/* With the table lock. `handle` is given away. `used`: somebody initialised it. Returns whether it is or will be reset. */
 static bool take(const char *path, void *handle, bool used)
 {
     library *lib = slot_of(path);
@@ -208,12 +218,10 @@ static bool take(const char *path, void *handle, bool used)
             lib->handle = handle;
             lib->vfs = NULL;
             handle = NULL;
-            /* Of what epoch its generator is is not known, so the first statement resets it. */
+            /* The first statement resets it: its generator may be older than a restore. */
             __atomic_store_n(&lib->tag, NEVER, __ATOMIC_RELEASE);
             __atomic_store_n(&lib->state, SS_SQLITE_SEEN, __ATOMIC_RELEASE);
-            if (!ss_epoch_heard)
-                (void)pthread_atfork(NULL, NULL, after_fork_in_child);
-            ss_epoch_heard = heard;
+            follow_epoch();
         } else {
             __atomic_store_n(&lib->state, SS_SQLITE_SYMBOLS, __ATOMIC_RELEASE);
         }
@@ -238,10 +246,10 @@ static void visit(const char *path, void *data)
 
 void ss_sqlite_scan(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     ss_libraries_visit("libsqlite3", visit, NULL);
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 bool ss_sqlite_consider(const char *path)
@@ -252,9 +260,10 @@ bool ss_sqlite_consider(const char *path)
     if (!handle)
         return false;
     void *symbol = dlsym(handle, "sqlite3_randomness");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX && ss_claim(&claimed)) {
+    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX &&
+        ss_process_trylock(&table_lock)) {
         done = take(info.dli_fname, handle, true);
-        ss_claim_end(&claimed);
+        ss_process_unlock(&table_lock);
     } else {
         (void)dlclose(handle);
     }
@@ -263,7 +272,7 @@ bool ss_sqlite_consider(const char *path)
 
 void ss_sqlite_release(void)
 {
-    if (!ss_claim(&claimed))
+    if (!ss_process_trylock(&table_lock))
         return;
     for (int i = 0; i <= SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
@@ -275,7 +284,7 @@ void ss_sqlite_release(void)
             (void)dlclose(lib->handle);
         lib->handle = NULL;
     }
-    ss_claim_end(&claimed);
+    ss_process_unlock(&table_lock);
 }
 
 ss_library_table ss_sqlite_table(void)

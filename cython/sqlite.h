@@ -28,8 +28,8 @@ enum ss_sqlite_state {
 /* Notes each loaded libsqlite3. Initialises none: a program may still want to configure it. Any thread. */
 void ss_sqlite_scan(void);
 
-/* The same for the SQLite that the shared object at `path` uses or contains, and which it has initialised; NULL is the program
-   itself. False where its functions cannot be reached. */
+/* Notes the SQLite that the shared object at `path` uses or contains, as one that is in use. NULL: the program itself. False
+   where its functions cannot be reached. Any thread. */
 bool ss_sqlite_consider(const char *path);
 
 /* Puts each xRandomness back and lets go of the libraries. */
@@ -41,11 +41,11 @@ extern uint64_t ss_sqlite_epoch;
 /* Atomic; how often a generator took its seed from us. */
 extern uint64_t ss_sqlite_seeds;
 
-/* Resets every library in use that was not reset for `epoch`. Without the GIL: it waits for SQLite's mutex, and a thread that has that may be in a VFS
-   written in Python. */
+/* Resets every library in use that was not reset for `epoch`. Without the GIL: it waits for a mutex of SQLite's, and the thread
+   that holds it may be in a VFS written in Python. */
 void ss_sqlite_settle(uint64_t epoch);
 
-/* As if none had been reset. */
+/* Has the next statement reset every library in use. */
 void ss_sqlite_forget(void);
 
 static inline bool ss_sqlite_settled(uint64_t epoch)
@@ -63,7 +63,7 @@ typedef struct {
 
 ss_library_table ss_sqlite_table(void);
 
-/* Looks at slot `index`, 0 to SS_SQLITE_MAX; the last holds a library that found no place. False where it is empty. */
+/* Looks at slot `index`, 0 to SS_SQLITE_MAX; the last stands for libraries that found no place. False where it is empty. */
 bool ss_sqlite_inspect(int index, ss_sqlite_info *ret_info);
 
 #endif

@@ -4,25 +4,22 @@
 # That is less than a hook gives: what another module draws from the same OpenSSL is not seen, nor a restore that falls
 # into a call; a TLS record cannot be made again. So it is called refreshed, and nothing where RAND_add does nothing.
 #
-# Runs in any interpreter, as random.pxi's guards do.
+# entries.h says how what has a C name of its own is called.
 
 cdef extern from "openssl.h" nogil:
     enum: SS_OPENSSL_MAX, SS_OPENSSL_NONE, SS_OPENSSL_RELEASED
     ss_library_table ss_openssl_table() noexcept
     ctypedef struct ss_openssl_info:
-        char path[1]
-        unsigned long version
-        int state
-        uint64_t calls
-        uint64_t reseeds
-        uint64_t failures
-        bint failing
+        pass
     void ss_openssl_scan() noexcept
     void ss_openssl_consider(const char* path) noexcept
     void ss_openssl_release() noexcept
     void ss_openssl_probe_begin() noexcept
     bint ss_openssl_probe_end() noexcept
     bint ss_openssl_inspect(int index, ss_openssl_info* ret_info) noexcept
+
+cdef extern from "shown.h":
+    object ss_show_LibcryptoState(object names, const ss_openssl_info*)
 
 cdef extern from *:
     """
@@ -34,8 +31,8 @@ cdef extern from *:
 
 # Brings _ssl's OpenSSL into the epoch, and returns that. `self` is what the guarded method was called on; RAND_add does
 # not look at its own. Leaves no exception; where something fails the tag stays stale, and the next call tries again.
-cdef uint64_t feed_ssl(PyObject* self) noexcept:
-    cdef uint64_t epoch = ss_look()
+cdef uint64_t fed(PyObject* self) noexcept:
+    cdef uint64_t epoch = ss_epoch_begin()
     cdef PyObject* args[2]
     cdef PyObject* result
     if SS_LIKELY(ss_load_u64(&ss_ssl_tag) == epoch):
@@ -43,7 +40,7 @@ cdef uint64_t feed_ssl(PyObject* self) noexcept:
     args[0] = raw_bytes(NULL, 48)
     args[1] = raw_float(48.0)   # openssl.c, reseed_primary(), says why
     if args[0] != NULL and args[1] != NULL and ss_entropy_fill(raw_bytes_data(args[0]), 48) == 0:
-        result = (<ss_fast>ss_guards[SS_GUARD_SSL_RAND_ADD].original)(self, args, 2)
+        result = ss_call_fast(&ss_guards[SS_GUARD_SSL_RAND_ADD], self, args, 2)
         explicit_bzero(raw_bytes_data(args[0]), 48)
         if result != NULL:
             raw_decref(result)
@@ -55,60 +52,21 @@ cdef uint64_t feed_ssl(PyObject* self) noexcept:
     return epoch
 
 
-cdef PyObject* draw_ssl(PyObject* module, PyObject* size, PyCFunction original) noexcept:
+cdef void feed_ssl "feed_ssl"(PyObject* self) noexcept:
+    fed(self)
+
+
+cdef PyObject* draw_ssl "draw_ssl"(PyObject* module, PyObject* size, ss_guard* guard) noexcept:
     cdef uint64_t epoch
     cdef PyObject* value
     cdef int tries = 0
     while True:
-        epoch = feed_ssl(module)
-        value = original(module, size)
+        epoch = fed(module)
+        value = ss_call(guard, module, size)
         tries += 1
-        if SS_LIKELY(ss_stands(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
+        if SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
             return value
         raw_decref(value)
-
-
-cdef PyObject* guard_ssl_rand_bytes(PyObject* module, PyObject* size) noexcept:
-    return draw_ssl(module, size, <PyCFunction>ss_guards[SS_GUARD_SSL_RAND_BYTES].original)
-
-
-cdef PyObject* guard_ssl_rand_pseudo_bytes(PyObject* module, PyObject* size) noexcept:
-    return draw_ssl(module, size, <PyCFunction>ss_guards[SS_GUARD_SSL_RAND_PSEUDO_BYTES].original)
-
-
-# Exchanged only so that its original is at hand.
-cdef PyObject* guard_ssl_rand_add(PyObject* module, PyObject** args, Py_ssize_t count) noexcept:
-    return (<ss_fast>ss_guards[SS_GUARD_SSL_RAND_ADD].original)(module, args, count)
-
-
-cdef PyObject* guard_ssl_do_handshake(PyObject* self, PyObject* unused) noexcept:
-    feed_ssl(self)
-    return (<PyCFunction>ss_guards[SS_GUARD_SSL_DO_HANDSHAKE].original)(self, unused)
-
-
-cdef PyObject* guard_ssl_read(PyObject* self, PyObject* args) noexcept:
-    feed_ssl(self)
-    return (<PyCFunction>ss_guards[SS_GUARD_SSL_READ].original)(self, args)
-
-
-cdef PyObject* guard_ssl_write(PyObject* self, PyObject* data) noexcept:
-    feed_ssl(self)
-    return (<PyCFunction>ss_guards[SS_GUARD_SSL_WRITE].original)(self, data)
-
-
-cdef PyObject* guard_ssl_shutdown(PyObject* self, PyObject* unused) noexcept:
-    feed_ssl(self)
-    return (<PyCFunction>ss_guards[SS_GUARD_SSL_SHUTDOWN].original)(self, unused)
-
-
-cdef PyObject* guard_ssl_post_handshake(PyObject* self, PyObject* unused) noexcept:
-    feed_ssl(self)
-    return (<PyCFunction>ss_guards[SS_GUARD_SSL_POST_HANDSHAKE].original)(self, unused)
-
-
-cdef PyObject* guard_ssl_sendfile(PyObject* self, PyObject** args, Py_ssize_t count) noexcept:
-    feed_ssl(self)
-    return (<ss_fast>ss_guards[SS_GUARD_SSL_SENDFILE].original)(self, args, count)
 
 
 # Does a draw by this _ssl reach a hook? Asked by behaviour: which library the linker bound it to cannot be seen from
@@ -145,28 +103,6 @@ cdef void guard_ssl(PyObject* module) noexcept:
     if path == NULL or text != NULL:
         ss_openssl_consider(text)
     raw_xdecref(path)
-    if not ssl_is_hooked(module):
-        guard_ssl_methods(module)
-
-
-# RAND_add first: the others feed through its original. 3.10 to 3.15 have the same conventions; a build that differs is
-# left unguarded, and the report says so.
-cdef void guard_ssl_methods(PyObject* module) noexcept:
-    cdef PyObject* socket
-    if guard_attribute(module, "RAND_add", SS_GUARD_SSL_RAND_ADD, METH_FASTCALL, <void*>guard_ssl_rand_add) != 0:
-        return
-    guard_attribute(module, "RAND_bytes", SS_GUARD_SSL_RAND_BYTES, METH_O, <void*>guard_ssl_rand_bytes)
-    guard_attribute(module, "RAND_pseudo_bytes", SS_GUARD_SSL_RAND_PSEUDO_BYTES, METH_O,
-                    <void*>guard_ssl_rand_pseudo_bytes)    # until 3.11
-    socket = raw_getattr(module, "_SSLSocket")
-    if socket == NULL:
-        raw_error_clear()
-        return
-    guard_attribute(socket, "do_handshake", SS_GUARD_SSL_DO_HANDSHAKE, METH_NOARGS, <void*>guard_ssl_do_handshake)
-    guard_attribute(socket, "read", SS_GUARD_SSL_READ, METH_VARARGS, <void*>guard_ssl_read)
-    guard_attribute(socket, "write", SS_GUARD_SSL_WRITE, METH_O, <void*>guard_ssl_write)
-    guard_attribute(socket, "shutdown", SS_GUARD_SSL_SHUTDOWN, METH_NOARGS, <void*>guard_ssl_shutdown)
-    guard_attribute(socket, "verify_client_post_handshake", SS_GUARD_SSL_POST_HANDSHAKE, METH_NOARGS,
-                    <void*>guard_ssl_post_handshake)
-    guard_attribute(socket, "sendfile", SS_GUARD_SSL_SENDFILE, METH_FASTCALL, <void*>guard_ssl_sendfile)    # 3.15
-    raw_decref(socket)
+    # RAND_add first: the others feed through its original.
+    if not ssl_is_hooked(module) and ss_guard_method(SS_GUARD_SSL_RAND_ADD, module) == 0:
+        ss_guard_module("_ssl", module, NULL)

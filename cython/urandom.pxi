@@ -1,5 +1,5 @@
 # The os room: guards os.urandom and os.getrandom, for references taken before activation too. Outside the fence the
-# kernel's bytes pass through untouched. Runs in any interpreter, as random.pxi's guards do.
+# kernel's bytes pass through untouched. entries.h says how what has a C name of its own is called.
 
 # What is drawn while the fence is up is mixed; new reference. Steals `value`, which may be NULL or no bytes: passed on.
 # A value that is ours alone is mixed where it is. Others never: one-byte results are objects that the interpreter keeps
@@ -18,14 +18,14 @@ cdef PyObject* fenced(PyObject* value, uint64_t epoch) noexcept:
                 return NULL
             value = copy
         ss_entropy_mix_up(raw_bytes_data(value), raw_bytes_size(value))
-    ss_origin_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
+    ss_provenance_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
     return value
 
 
 # The same where it mostly has nothing to do.
 cdef inline PyObject* passed(PyObject* value, uint64_t epoch) noexcept:
     if SS_LIKELY(ss_fence_down() and value != NULL and raw_bytes_check(value)):
-        ss_origin_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
+        ss_provenance_note_draw(<unsigned char*>raw_bytes_data(value), raw_bytes_size(value), epoch)
         return value
     return fenced(value, epoch)
 
@@ -38,27 +38,28 @@ cdef PyObject* fenced_byte(PyObject* value) noexcept:
     return raw_bytes(&byte, 1)
 
 
-cdef PyObject* guard_urandom(PyObject* module, PyObject* size) noexcept:
+cdef PyObject* guard_urandom "guard_urandom"(PyObject* module, PyObject* size, ss_guard* guard) noexcept:
     cdef uint64_t epoch
     cdef PyObject* value
     cdef int tries = 0
     while True:
-        epoch = ss_look()
-        value = passed((<PyCFunction>ss_guards[SS_GUARD_URANDOM].original)(module, size), epoch)
+        epoch = ss_epoch_begin()
+        value = passed(ss_call(guard, module, size), epoch)
         tries += 1
-        if SS_LIKELY(ss_stands(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
+        if SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
             return value
         raw_decref(value)
 
 
-cdef PyObject* guard_getrandom(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names) noexcept:
+cdef PyObject* guard_getrandom "guard_getrandom"(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names,
+                                                 ss_guard* guard) noexcept:
     cdef uint64_t epoch
     cdef PyObject* value
     cdef int tries = 0
     while True:
-        epoch = ss_look()
-        value = passed((<ss_fast_keywords>ss_guards[SS_GUARD_GETRANDOM].original)(module, args, count, names), epoch)
+        epoch = ss_epoch_begin()
+        value = passed(ss_call_keywords(guard, module, args, count, names), epoch)
         tries += 1
-        if SS_LIKELY(ss_stands(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
+        if SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or tries == SS_DRAW_TRIES:
             return value
         raw_decref(value)

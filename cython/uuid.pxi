@@ -106,10 +106,10 @@ cdef class Uuid:
         self.native = (self.cls.__bases__ == (object,) and self.int_offset > 0 and self.safe_offset > 0
                        and self.cls.__dict__.get("__slots__") == ("int", "is_safe", "__weakref__"))
         # The state that the module has by now is this process's own.
-        self.epoch, self.token = ss_look(), ss_process_token()
+        self.epoch, self.token = ss_epoch_begin(), ss_process_token()
         ss_pool_discard()
         for followed in (self.names, self.os_names, self.time_names):
-            ss_names_follow(<PyObject*>followed)
+            ss_dict_watch_begin(<PyObject*>followed)
         self.follows = True
 
     def leave(self):
@@ -118,14 +118,14 @@ cdef class Uuid:
             self.follows = False
             self.names_seen = 0
             for followed in (self.names, self.os_names, self.time_names):
-                ss_names_leave(<PyObject*>followed)
+                ss_dict_watch_end(<PyObject*>followed)
 
     # All that the native paths rely on, at the least price: nothing was stored anywhere since it was looked up.
     cdef inline bint untouched(self) noexcept:
         return SS_LIKELY(self.version != 0
-                         and ss_names_version(<PyObject*>self.names) == self.names_seen
-                         and ss_names_version(<PyObject*>self.os_names) == self.os_seen
-                         and ss_names_version(<PyObject*>self.time_names) == self.time_seen
+                         and ss_dict_watch_version(<PyObject*>self.names) == self.names_seen
+                         and ss_dict_watch_version(<PyObject*>self.os_names) == self.os_seen
+                         and ss_dict_watch_version(<PyObject*>self.time_names) == self.time_seen
                          and ss_type_version(<PyTypeObject*>self.cls) == self.version and self.names_seen != 0)
 
     # May uuid4 be made natively? And what also tells the time? Each looks the names up where something was stored.
@@ -139,9 +139,9 @@ cdef class Uuid:
     cdef bint note_untouched(self) noexcept:
         self.names_seen = 0
         if self.clock_is_ours():
-            self.os_seen = ss_names_version(<PyObject*>self.os_names)
-            self.time_seen = ss_names_version(<PyObject*>self.time_names)
-            self.names_seen = ss_names_version(<PyObject*>self.names)
+            self.os_seen = ss_dict_watch_version(<PyObject*>self.os_names)
+            self.time_seen = ss_dict_watch_version(<PyObject*>self.time_names)
+            self.names_seen = ss_dict_watch_version(<PyObject*>self.names)
         return True
 
     # Does the name UUID still stand for the class that we know, unchanged?
@@ -193,13 +193,13 @@ cdef class Uuid:
         cdef PyObject* made
         cdef int tries = 0
         while self.draws_natively():
-            epoch = ss_look()
+            epoch = ss_epoch_begin()
             if SS_UNLIKELY(ss_pool_take(drawn, sizeof(drawn), epoch) != 0):
                 break       # the module's own code raises what os.urandom raises
             made = self.make((drawn[0] & ~<uint64_t>0xf000) | 0x4000,
                              (drawn[1] & ~(<uint64_t>3 << 62)) | <uint64_t>1 << 63)
             tries += 1
-            if SS_LIKELY(ss_stands(epoch)) or made == NULL or tries == SS_DRAW_TRIES:
+            if SS_LIKELY(ss_epoch_unchanged(epoch)) or made == NULL or tries == SS_DRAW_TRIES:
                 return ss_owned(made)
             raw_decref(made)
         return self.stock4()
@@ -254,8 +254,8 @@ cdef class Uuid:
         return stands_for(self.names, self.key_last, self.last_object) and stands_for(
             self.names, self.key_counter, self.counter_object)
 
-    # Shows the state in the module's globals. The state is ahead of them for a moment: what is drawn meanwhile goes by
-    # it.
+    # Writes the state into the module's globals, where the module's own code reads it. Another thread may draw before
+    # that is done: it goes by the state, which moved first.
     cdef int mirror(self, uint64_t last, uint64_t counter, bint moved) except -1:
         self.mirroring += 1
         try:
@@ -274,7 +274,7 @@ cdef class Uuid:
         cdef PyObject* made
         cdef int tries = 0
         while self.ticks_natively():
-            epoch = ss_look()
+            epoch = ss_epoch_begin()
             token = ss_process_token()
             with critical_section(self):
                 if SS_UNLIKELY(not self.globals_are_ours() and not self.adopt()):
@@ -287,7 +287,7 @@ cdef class Uuid:
             made = self.make((last << 16) | 0x7000 | (counter >> 30),
                              <uint64_t>1 << 63 | (counter & 0x3fffffff) << 32 | tail)
             tries += 1
-            if SS_LIKELY(ss_stands(epoch)) or made == NULL or tries == SS_DRAW_TRIES:
+            if SS_LIKELY(ss_epoch_unchanged(epoch)) or made == NULL or tries == SS_DRAW_TRIES:
                 return ss_owned(made)
             raw_decref(made)
         return self.own_uuid7()
@@ -297,7 +297,7 @@ cdef class Uuid:
         cdef uint64_t epoch, token, counter
         cdef int tries = 0
         while True:
-            epoch, token = ss_look(), ss_process_token()
+            epoch, token = ss_epoch_begin(), ss_process_token()
             if self.epoch != epoch or self.token != token:
                 noted = self.names.get(self.key_counter)
                 if type(noted) is int and 0 <= noted <= SS_COUNTER_MAX:
@@ -307,7 +307,7 @@ cdef class Uuid:
                         self.epoch, self.token = epoch, token
             value = self.stock7()
             tries += 1
-            if ss_stands(epoch) or tries == SS_DRAW_TRIES:
+            if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                 return value
 
     # ---- uuid1, uuid6, getnode ----
@@ -317,17 +317,17 @@ cdef class Uuid:
         cdef uint64_t epoch
         cdef int tries = 0
         while True:
-            epoch = ss_look()
+            epoch = ss_epoch_begin()
             if epoch == 0 or (node is not None and clock_seq is not None):
                 value = function(node, clock_seq)
             else:
                 value = self.restored(epoch, lane, function, node, clock_seq)
             tries += 1
-            if ss_stands(epoch) or tries == SS_DRAW_TRIES:
+            if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                 return value
 
     cdef restored(self, uint64_t epoch, int lane, function, node, clock_seq):
-        cdef ss_node* ours = node_of(epoch)
+        cdef ss_uuid_node* ours = node_of(epoch)
         cdef uint64_t timestamp, number, sequence, high, low
         if node is None and not stands_for(self.names, "getnode", self.own_getnode):
             node = self.names["getnode"]()
@@ -342,8 +342,8 @@ cdef class Uuid:
         else:
             import time
             timestamp = self.names.get("time", time).time_ns()
-        timestamp = ss_node_timestamp(ours, lane, timestamp)
-        if lane == SS_NODE_V1:
+        timestamp = ss_uuid_node_timestamp(ours, lane, timestamp)
+        if lane == SS_UUID_NODE_V1:
             high = (timestamp << 32) | (timestamp >> 16 & 0xffff0000) | 0x1000 | (timestamp >> 48 & 0x0fff)
         else:
             high = (timestamp << 4 & ~<uint64_t>0xffff) | 0x6000 | (timestamp & 0x0fff)
@@ -353,24 +353,24 @@ cdef class Uuid:
         return self.names["UUID"](int=<object>high << 64 | low)
 
     def uuid1(self, node, clock_seq):
-        return self.by_time(SS_NODE_V1, self.stock1, node, clock_seq)
+        return self.by_time(SS_UUID_NODE_V1, self.stock1, node, clock_seq)
 
     def uuid6(self, node, clock_seq):
-        return self.by_time(SS_NODE_V6, self.stock6, node, clock_seq)
+        return self.by_time(SS_UUID_NODE_V6, self.stock6, node, clock_seq)
 
     def getnode(self):
         cdef uint64_t epoch
         cdef int tries = 0
         while True:
-            epoch = ss_look()
+            epoch = ss_epoch_begin()
             value = self.stock_getnode() if epoch == 0 else node_of(epoch).node
             tries += 1
-            if ss_stands(epoch) or tries == SS_DRAW_TRIES:
+            if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                 return value
 
 
-cdef ss_node* node_of(uint64_t epoch) except NULL:
-    cdef ss_node* node = ss_node_of(epoch)
+cdef ss_uuid_node* node_of(uint64_t epoch) except NULL:
+    cdef ss_uuid_node* node = ss_uuid_node_of(epoch)
     if node == NULL:
         raise OSError(errno, "no entropy for a node: neither the kernel nor the CPU gave any")
     return node

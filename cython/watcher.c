@@ -2,9 +2,7 @@
 #include "watcher.h"
 
 #include "epoch.h"
-#include "mask.h"
-#include "record.h"
-#include "table.h"
+#include "isolate.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -33,39 +31,37 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static ss_watch_item plan[SS_WATCH_ITEMS];
 static int plan_count;
 static bool wanted, alive;
-static bool hesitant; /* atomic; the next watcher waits a tick before it opens anything */
+static bool delayed; /* atomic; the next watcher waits a tick before it opens anything: see ss_watcher_resume() */
 static int every_ms; /* 0: sleeps in what it has open */
 static int paused;
 static pthread_t watcher, runner;
 
 /* Under mutex, or atomic where a line says so. */
-static uint64_t number;          /* atomic; of the pair of threads that is to live: a thread with another one ends */
+static uint64_t number;          /* atomic; of the pair of threads that may live: a thread with another number ends */
 static unsigned pending;         /* SS_WOKE_ bits */
 static bool runner_busy;         /* the runner of `number` runs an event */
-static ss_watch_item *next_plan; /* what the watcher is to look at instead; it takes it over, and sets this to NULL */
+static ss_watch_item *next_plan; /* what the watcher is to watch instead; NULL when it has taken it over */
 static int next_count;
-static int busy;                 /* runners that run one, also of earlier numbers */
+static int busy;                 /* runners at an event, those of earlier numbers counted */
 static int calling;              /* callbacks of the program that are being run, by whomever */
 static void (*run_event)(unsigned why);
 static uint64_t delivered, wakeups;     /* atomic */
 static pid_t watcher_tid, runner_tid;   /* atomic */
-static int how, start_error, how_error; /* atomic */
+static int start_error, how_error;      /* atomic */
+
+uint32_t ss_watcher_how;
 
 void ss_watcher_delivered(uint64_t epoch)
 {
     __atomic_store_n(&delivered, epoch, __ATOMIC_RELEASE);
 }
 
-static void set_how(int now)
+static void set_how(enum ss_watch_how now)
 {
-    __atomic_store_n(&how, now, __ATOMIC_RELEASE);
-    ss_record_set_watcher((uint32_t)now);
+    __atomic_store_n(&ss_watcher_how, now, __ATOMIC_RELEASE);
 }
 
-static bool is_current(uint64_t mine)
-{
-    return __atomic_load_n(&number, __ATOMIC_ACQUIRE) == mine;
-}
+static bool is_current(uint64_t mine) { return __atomic_load_n(&number, __ATOMIC_ACQUIRE) == mine; }
 
 static void post(unsigned why)
 {
@@ -79,9 +75,11 @@ static void post(unsigned why)
 
 void ss_watcher_poke(void)
 {
-    if (__atomic_load_n(&how, __ATOMIC_ACQUIRE) != SS_WATCH_OFF)
+    if (__atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE) != SS_WATCH_OFF)
         post(SS_WOKE_LOOK);
 }
+
+static void on_advance(uint64_t epoch) { ss_watcher_poke(); }
 
 /* ---- the runner ---- */
 
@@ -102,17 +100,17 @@ static void *runner_main(void *argument)
         runner_busy = true;
         busy++;
         (void)pthread_mutex_unlock(&mutex);
-        if (ss_look() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+        if (ss_epoch_begin() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             why &= ~SS_WOKE_LOOK;
         if (why && run) {
-            ss_mask_adopt_main();
+            ss_isolate_as_main();
             run(why);
-            ss_mask_block(NULL);
+            ss_isolate_signals(NULL);
         }
         (void)pthread_mutex_lock(&mutex);
         if (is_current(mine))
             runner_busy = false;
-        if (busy > 0) /* 0 in a child that a callback forked and let return */
+        if (busy > 0) /* it is 0 in a child that a callback forked: there this returns from the callback */
             busy--;
         (void)pthread_cond_broadcast(&changed);
     }
@@ -125,21 +123,18 @@ void ss_watcher_calling(bool begins)
     (void)pthread_mutex_lock(&mutex);
     if (begins)
         calling++;
-    else if (calling > 0) /* 0 in a child that a callback forked */
+    else if (calling > 0) /* it is 0 in a child that a callback forked */
         calling--;
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
 }
 
-/* With mutex held: is the runner at work of ours alone, which is short and waits for nobody but the GIL? */
-static bool at_own_work(void)
-{
-    return runner_busy && !calling && __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) != (pid_t)syscall(SYS_gettid);
-}
-
+/* With mutex held. `own`: work of ours counts alone, which is short and waits for nothing but the GIL. */
 static bool quiet(bool own)
 {
-    return own ? !at_own_work() : !busy;
+    if (!own)
+        return !busy;
+    return !runner_busy || calling || __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) == (pid_t)syscall(SYS_gettid);
 }
 
 bool ss_watcher_quiet(bool own, int milliseconds)
@@ -163,7 +158,7 @@ bool ss_watcher_quiet(bool own, int milliseconds)
 
 /* What one watcher thread holds; its descriptors are numbers of its own table. */
 typedef struct {
-    ss_table table;
+    ss_private_table table;
     int signals, inotify, link;
     bool tick;
     bool spare; /* no inotify and no device yet */
@@ -171,27 +166,28 @@ typedef struct {
 
 static void connect_again(holdings *h)
 {
-    h->link = ss_contact_open();
-    if (h->link < 0 && ss_contact_wanted() && !ss_contact_again())
+    h->link = ss_connection_open();
+    if (h->link < 0 && ss_connection_wanted() && !ss_connection_again())
         post(SS_WOKE_HEARD); /* nobody is there */
 }
 
-/* Opens what the plan names, as well as can be; sets how and how_error. A connection that stands is left as it is. */
+/* Opens what the plan names, as far as it can; sets how and how_error. Leaves a connection as it is. */
 static void open_all(holdings *h)
 {
-    int best = SS_WATCH_TIMER, error = 0;
+    enum ss_watch_how best = SS_WATCH_TIMER;
+    int error = 0;
     h->signals = h->inotify = -1;
     h->tick = true;
     for (int i = 0; i < plan_count; i++)
         plan[i].descriptor = -1;
-    if (!ss_table_is_ours(&h->table)) {
-        h->link = -1; /* was one of another table */
-        if (!ss_table_take(&h->table))
+    if (!ss_isolate_holds(&h->table)) {
+        h->link = -1; /* a number of a table that this thread has no more */
+        if (!ss_isolate_descriptors(&h->table))
             error = errno;
     }
     if (error) {
-        if (ss_contact_wanted())
-            ss_contact_fail(error);
+        if (ss_connection_wanted())
+            ss_connection_fail(error);
     } else {
         sigset_t stop;
         sigemptyset(&stop);
@@ -207,7 +203,7 @@ static void open_all(holdings *h)
         for (int i = 0; i < plan_count; i++) {
             ss_watch_item *item = &plan[i];
             if (item->device)
-                item->descriptor = ss_paths_open_device(item);
+                item->descriptor = ss_watch_item_open(item);
             else if (h->inotify >= 0)
                 item->descriptor = inotify_add_watch(h->inotify, item->path, item->mask | IN_MASK_ADD);
             if (item->descriptor < 0 && !error)
@@ -221,12 +217,12 @@ static void open_all(holdings *h)
     }
     __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
     set_how(best);
-    post(ss_paths_compare(plan, plan_count)); /* what changed before the watches stood */
+    post(ss_watch_items_compare(plan, plan_count)); /* what changed before the watches were set */
 }
 
 static void close_all(holdings *h)
 {
-    if (!ss_table_is_ours(&h->table))
+    if (!ss_isolate_holds(&h->table))
         return;
     for (int i = 0; i < plan_count; i++) {
         if (plan[i].device && plan[i].descriptor >= 0)
@@ -247,28 +243,28 @@ static void wait_for_tick(int milliseconds)
     sigaddset(&stop, STOP_SIGNAL);
     (void)sigtimedwait(&stop, NULL, &tick);
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    post(ss_paths_compare(plan, plan_count));
+    post(ss_watch_items_compare(plan, plan_count));
 }
 
 static void hear(holdings *h)
 {
     bool ended;
-    if (ss_contact_read(h->link, &ended))
+    if (ss_connection_read(h->link, &ended))
         post(SS_WOKE_HEARD);
     if (ended) {
-        ss_contact_close(h->link);
+        ss_connection_close(h->link);
         h->link = -1;
     }
 }
 
-/* Stands still: holds nothing, and looks at what the plan names until it has to end. */
+/* While the program stands still for a snapshot: holds no descriptor, and looks at the plan's paths until it has to end. */
 static void look_often(uint64_t mine)
 {
     __atomic_store_n(&how_error, 0, __ATOMIC_RELEASE);
     set_how(SS_WATCH_TIMER);
     for (int slept = 0; is_current(mine); slept += every_ms) {
-        post(ss_paths_compare(plan, plan_count));
-        if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+        post(ss_watch_items_compare(plan, plan_count));
+        if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             post(SS_WOKE_LOOK);
         if (slept >= SS_WATCH_TICK_MS) {
             post(SS_WOKE_HEARD);
@@ -292,14 +288,14 @@ static void wait_for_change(holdings *h)
         if (plan[i].device)
             fds[count++] = (struct pollfd){.fd = plan[i].descriptor, .events = POLLIN};
     }
-    const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_contact_again()) ? SS_WATCH_TICK_MS : -1);
+    const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_connection_again()) ? SS_WATCH_TICK_MS : -1);
     const int error = ready < 0 ? errno : 0;
     __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    if (!ss_table_is_ours(&h->table)) {
+    if (!ss_isolate_holds(&h->table)) {
         open_all(h);
         return;
     }
-    if (error && error != EINTR) { /* EINVAL where RLIMIT_NOFILE was lowered below `count` */
+    if (error && error != EINTR) { /* EINVAL if somebody has lowered RLIMIT_NOFILE below `count` */
         __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
         set_how(SS_WATCH_TIMER);
         wait_for_tick(SS_WATCH_TICK_MS);
@@ -311,18 +307,18 @@ static void wait_for_change(holdings *h)
             ;
     }
     if (fds[1].revents & POLLIN)
-        post(ss_paths_read(h->inotify, plan, plan_count));
+        post(ss_watch_items_read(h->inotify, plan, plan_count));
     if (fds[2].revents)
         hear(h);
     for (int i = 0, at = 3; i < plan_count; i++) {
         if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
-            ss_paths_arm_device(&plan[i]);
+            ss_watch_item_arm(&plan[i]);
     }
-    if (ready == 0 && h->inotify < 0) { /* perhaps there is one to be had by now */
+    if (ready == 0 && h->inotify < 0) { /* a tick is over: perhaps there is one to be had by now */
         h->spare = false;
         close_all(h);
         open_all(h);
-    } else if (ready == 0 && h->link < 0 && ss_contact_again()) {
+    } else if (ready == 0 && h->link < 0 && ss_connection_again()) {
         connect_again(h);
     }
 }
@@ -337,11 +333,11 @@ static void adopt(const ss_watch_item *items, int count)
     plan_count = count;
 }
 
-/* Looks at something else from now on, if it is to; the connection stays. */
+/* Takes over the next plan, if there is one; the connection stays. */
 static void take_plan(holdings *h)
 {
     (void)pthread_mutex_lock(&mutex);
-    const bool given = next_plan != NULL; /* and who gave it waits */
+    const bool given = next_plan != NULL; /* it stays: hand_over() waits until this has taken it */
     (void)pthread_mutex_unlock(&mutex);
     if (!given)
         return;
@@ -361,19 +357,19 @@ static void *watcher_main(void *argument)
     holdings h = {.signals = -1, .inotify = -1, .link = -1};
     __atomic_store_n(&watcher_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-watch");
-    bool wait = __atomic_load_n(&hesitant, __ATOMIC_ACQUIRE);
+    bool wait = __atomic_load_n(&delayed, __ATOMIC_ACQUIRE);
     if (every_ms) {
         look_often(mine);
         return NULL;
     }
-    if (wait && ss_contact_wanted()) { /* a snapshot announced within the tick would pass us by */
+    if (wait && ss_connection_wanted()) { /* the connection cannot wait: a snapshot announced meanwhile would be missed */
         h.spare = true;
         wait = false;
     }
     if (!wait)
         open_all(&h);
     while (is_current(mine)) {
-        if (ss_look() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
+        if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             post(SS_WOKE_LOOK);
         if (!wait) {
             wait_for_change(&h);
@@ -385,17 +381,17 @@ static void *watcher_main(void *argument)
         if (is_current(mine))
             open_all(&h);
     }
-    if (h.link >= 0 && ss_table_is_ours(&h.table)) {
-        close_all(&h); /* before the farewell: who hears it may take the snapshot at once */
-        ss_contact_close(h.link);
+    if (h.link >= 0 && ss_isolate_holds(&h.table)) {
+        close_all(&h); /* before the farewell, after which the snapshot may be taken at once */
+        ss_connection_close(h.link);
     }
     return NULL; /* a table of its own goes with its last thread */
 }
 
 /* ---- starting and stopping; with control held ---- */
 
-/* pthread_join() returns before the kernel has counted the thread out, and fork() warns by that count. With an inotify it
-   takes 8 ms, half as long again if this yielded and did not sleep, and 10 s have been seen: a warning is less than that. */
+/* pthread_join() returns before the kernel has stopped counting the thread, and CPython's fork() warns by that count. With an
+   inotify it takes 8 ms, half as long again if this only yields. This gives up after half a second: a warning is no harm. */
 static void wait_until_gone(pid_t *tid)
 {
     static const struct timespec nap = {.tv_nsec = 200000L};
@@ -403,7 +399,7 @@ static void wait_until_gone(pid_t *tid)
         (void)(i < 20 ? sched_yield() : nanosleep(&nap, NULL));
 }
 
-/* Neither thread is to live on. Returns whether the runner is at an event: perhaps it is who calls. */
+/* Tells both threads to end. Returns whether the runner is at an event; it may be the caller. */
 static bool dismiss(void)
 {
     (void)pthread_mutex_lock(&mutex);
@@ -416,7 +412,7 @@ static bool dismiss(void)
 
 static void end_runner(bool at_event)
 {
-    if (at_event) { /* it ends when its event has */
+    if (at_event) { /* it ends after its event */
         (void)pthread_detach(runner);
     } else {
         (void)pthread_join(runner, NULL);
@@ -433,10 +429,11 @@ static void start(void)
         return;
     (void)pthread_mutex_lock(&mutex);
     const uint64_t mine = __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
-    pending &= ~SS_WOKE_LOOK; /* the epoch is looked at again; the rest the plan takes as known, and nobody tells it twice */
+    /* The new watcher looks at the epoch itself. The other reasons stay, for nobody would find those changes a second time. */
+    pending &= ~SS_WOKE_LOOK;
     runner_busy = false;
     (void)pthread_mutex_unlock(&mutex);
-    ss_mask_block(&before);
+    ss_isolate_signals(&before);
     (void)pthread_attr_init(&attributes);
     if (pthread_attr_getstacksize(&attributes, &stack) == 0 && stack < LEAST_STACK)
         (void)pthread_attr_setstacksize(&attributes, LEAST_STACK);
@@ -466,11 +463,11 @@ static void stop(void)
     wait_until_gone(&watcher_tid);
     end_runner(leave);
     alive = false;
-    ss_contact_fail(0);
+    ss_connection_fail(0);
     set_how(SS_WATCH_OFF);
 }
 
-/* Has the watcher that runs look at these, and waits until it does. */
+/* Gives the running watcher another plan, and waits until it has taken it over. */
 static void hand_over(ss_watch_item *items, int count, void (*run)(unsigned why))
 {
     (void)pthread_mutex_lock(&mutex);
@@ -484,18 +481,18 @@ static void hand_over(ss_watch_item *items, int count, void (*run)(unsigned why)
 }
 
 int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why), int every,
-                    const ss_contact_plan *link, const unsigned char *farewell, size_t farewell_size)
+                    const ss_connection_plan *link, const unsigned char *farewell, size_t farewell_size)
 {
     (void)pthread_mutex_lock(&control);
-    if (alive && want && !every && !every_ms && !farewell && ss_contact_stands(link)) {
+    if (alive && want && !every && !every_ms && !farewell && ss_connection_stands(link)) {
         hand_over(items, count, run);
         (void)pthread_mutex_unlock(&control);
         return 0;
     }
-    ss_contact_set_farewell(farewell, farewell_size);
+    ss_connection_set_farewell(farewell, farewell_size);
     stop();
-    ss_contact_set_farewell(NULL, 0);
-    ss_contact_set(link);
+    ss_connection_set_farewell(NULL, 0);
+    ss_connection_set(link);
     every_ms = every;
     adopt(items, count);
     wanted = want;
@@ -503,7 +500,7 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsi
     run_event = run;
     (void)pthread_mutex_unlock(&mutex);
     __atomic_store_n(&start_error, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&hesitant, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&delayed, false, __ATOMIC_RELEASE);
     start();
     const int error = __atomic_load_n(&start_error, __ATOMIC_ACQUIRE);
     (void)pthread_mutex_unlock(&control);
@@ -517,8 +514,8 @@ void ss_watcher_pause(void)
     (void)pthread_mutex_lock(&mutex);
     const bool at_event = runner_busy;
     (void)pthread_mutex_unlock(&mutex);
-    /* While the program gets ready for a snapshot the connection is its lock; and the runner would be there anyway. */
-    if (!at_event || ss_contact_inspect(NULL) != SS_CONTACT_HEARD)
+    /* During an event about a snapshot the connection, which delays it, stays; the runner of the event is here anyway. */
+    if (!at_event || ss_connection_inspect(NULL) != SS_CONNECTION_HEARD)
         stop();
     (void)pthread_mutex_unlock(&control);
 }
@@ -528,16 +525,16 @@ void ss_watcher_resume(void)
     (void)pthread_mutex_lock(&control);
     if (paused > 0)
         paused--;
-    /* Closing an inotify takes the kernel milliseconds: whoever forks again within the tick, and a child that ends within
-       it, is spared them. */
-    __atomic_store_n(&hesitant, true, __ATOMIC_RELEASE);
+    /* It opens nothing for a tick. Closing an inotify takes the kernel milliseconds: who forks again within the tick, and a
+       child that ends within it, need not pay them. */
+    __atomic_store_n(&delayed, true, __ATOMIC_RELEASE);
     start();
     (void)pthread_mutex_unlock(&control);
 }
 
 void ss_watcher_inspect(ss_watcher_info *ret_info)
 {
-    ret_info->how = (enum ss_watch_how)__atomic_load_n(&how, __ATOMIC_ACQUIRE);
+    ret_info->how = (enum ss_watch_how)__atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE);
     ret_info->running = ret_info->how != SS_WATCH_OFF;
     ret_info->error = ret_info->running ? __atomic_load_n(&how_error, __ATOMIC_ACQUIRE)
                                         : __atomic_load_n(&start_error, __ATOMIC_ACQUIRE);
@@ -550,18 +547,18 @@ static void before_fork(void)
 {
     (void)pthread_mutex_lock(&control);
     (void)pthread_mutex_lock(&mutex);
-    ss_contact_before_fork();
+    ss_connection_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
-    ss_contact_after_fork_in_parent();
+    ss_connection_after_fork_in_parent();
     (void)pthread_mutex_unlock(&mutex);
     (void)pthread_mutex_unlock(&control);
 }
 
-/* A process lives as long as one thread does: in a child that was forked in another thread than main, and whose thread
-   comes to its end, ours must not be the ones that remain. */
+/* A process lives until its last thread ends. A child that was forked in another thread than main ends with that thread; ours
+   must not keep it alive, so they stop then. */
 static pthread_key_t at_thread_end;
 
 static void on_thread_end(void *unused)
@@ -570,7 +567,7 @@ static void on_thread_end(void *unused)
     ss_watcher_pause();
 }
 
-/* The threads are not here, and nobody else is: an event that ran in the parent is pending in the child. */
+/* The child has one thread, and it is none of ours. An event that the parent's runner had begun is pending here. */
 static void after_fork_in_child(void)
 {
     (void)pthread_mutex_init(&control, NULL);
@@ -579,10 +576,10 @@ static void after_fork_in_child(void)
     (void)pthread_setspecific(at_thread_end, &at_thread_end);
     __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
     if (busy)
-        pending |= SS_WOKE_PATHS; /* perhaps the runner that is not here had taken it */
+        pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
     alive = runner_busy = false;
     busy = paused = calling = 0;
-    ss_contact_after_fork_in_child();
+    ss_connection_after_fork_in_child();
     set_how(SS_WATCH_OFF);
 }
 
@@ -594,6 +591,7 @@ int ss_watcher_setup(void)
         error = pthread_key_create(&at_thread_end, on_thread_end);
         if (!error)
             error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        ss_epoch_observe(SS_OBSERVER_WAKES, on_advance);
     }
     done = !error;
     return error;

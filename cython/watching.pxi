@@ -17,11 +17,11 @@ cdef extern from *:
         PyObject *function = ss_event_function;
         if (function) {
             Py_INCREF(function);
-            PyObject *bits = PyLong_FromUnsignedLong(why);
-            PyObject *result = bits ? PyObject_CallOneArg(function, bits) : NULL;
+            PyObject *paths = why & SS_WOKE_PATHS ? Py_True : Py_False;
+            PyObject *heard = why & SS_WOKE_HEARD ? Py_True : Py_False;
+            PyObject *result = PyObject_CallFunctionObjArgs(function, paths, heard, NULL);
             if (!result)
                 PyErr_WriteUnraisable(function);
-            Py_XDECREF(bits);
             Py_XDECREF(result);
             Py_DECREF(function);
         }
@@ -56,15 +56,16 @@ cdef extern from *:
     char* strdup(const char*) nogil
 
 
-def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None):
+def plan_watching(list items not None, bint wanted, function, link=None, int every_ms=0, bytes farewell=None, /):
     """Watch these; see ss_watcher_plan in watcher.h. Main interpreter only.
 
     An item is (path, name or None, inotify mask, device, sysgenid, announcer, st_dev, st_ino); `link` None, or
-    (address, greeting, is it Varlink) as in contact.h. `function` is called with SS_WOKE_ bits. Raises OSError where no
+    (address, greeting, is it Varlink) as in connection.h. `function` is called with two answers: did a path lead
+    somewhere else (SS_WOKE_PATHS), has who announces snapshots said something (SS_WOKE_HEARD)? Raises OSError where no
     thread could be started, ValueError for more than SS_WATCH_ITEMS items.
     """
     cdef ss_watch_item plan[SS_WATCH_ITEMS]
-    cdef ss_contact_plan link_plan
+    cdef ss_connection_plan link_plan
     cdef int count = 0, error
     cdef const unsigned char* last = NULL
     cdef size_t last_size = 0
@@ -110,12 +111,12 @@ def resume_watching():
         ss_watcher_resume()
 
 
-def calling(bint begins):
+def calling(bint begins, /):
     """A callback of the program begins, or has ended."""
     ss_watcher_calling(begins)
 
 
-def wait_quiet(int milliseconds):
+def wait_quiet(int milliseconds, /):
     """Wait until no thread of the watcher runs an event. False if one still does."""
     cdef bint quiet
     with nogil:
@@ -123,20 +124,20 @@ def wait_quiet(int milliseconds):
     return quiet
 
 
-def contact_state():
-    """(enum ss_contact_state, errno or 0)."""
+def connection_state():
+    """(state, errno or 0)."""
     cdef int error
-    cdef int state = ss_contact_inspect(&error)
-    return state, error
+    cdef int state = ss_connection_inspect(&error)
+    return ss_connection_word(state), error
 
 
-def contact_take():
-    """The bytes that were heard since the last call; b"" unless the state is SS_CONTACT_HEARD."""
-    cdef unsigned char* room = <unsigned char*>malloc(SS_CONTACT_KEPT)
+def connection_take():
+    """The bytes that were heard since the last call; b"" unless the state is SS_CONNECTION_HEARD."""
+    cdef unsigned char* room = <unsigned char*>malloc(SS_CONNECTION_KEPT)
     if room == NULL:
         raise MemoryError
     try:
-        return PyBytes_FromStringAndSize(<char*>room, <Py_ssize_t>ss_contact_take(room, SS_CONTACT_KEPT))
+        return PyBytes_FromStringAndSize(<char*>room, <Py_ssize_t>ss_connection_take(room, SS_CONNECTION_KEPT))
     finally:
         free(room)
 
@@ -145,16 +146,16 @@ def inspect_watcher():
     """ss_watcher_info of watcher.h."""
     cdef ss_watcher_info info
     ss_watcher_inspect(&info)
-    return _State(running=<bint>info.running, how=info.how, error=info.error, wakeups=info.wakeups)
+    return ss_show_WatcherState(globals(), &info)
 
 
-def report_unraisable(error, source):
+def report_unraisable(error, source, /):
     """To sys.unraisablehook, as os.register_at_fork's callbacks do."""
     PyErr_SetObject(type(error), error)
     PyErr_WriteUnraisable(source)
 
 
-cdef class Turn:
+cdef class FutexWord:
     """A counter that threads wait on: past the locks of the threading modules, which a program may have patched."""
     cdef uint32_t word
 
@@ -164,7 +165,7 @@ cdef class Turn:
 
     def advance(self):
         """Count on, and wake all who wait."""
-        ss_turn_wake(&self.word)
+        ss_futex_wake(&self.word)
 
     def wait(self, uint32_t seen, seconds):
         """Wait until `value` is not `seen`. False after `seconds`; None: no limit. Signal handlers run meanwhile."""
@@ -176,7 +177,7 @@ cdef class Turn:
             if until is not None:
                 left = max(0, int((until - monotonic()) * 1e9))
             with nogil:
-                outcome = ss_turn_wait(&self.word, seen, left)
+                outcome = ss_futex_wait(&self.word, seen, left)
             PyErr_CheckSignals()
             if outcome == ETIMEDOUT or left == 0:
                 return self.word != seen
@@ -184,14 +185,13 @@ cdef class Turn:
 
 
 @cython.final
-cdef class Barrier(Turn):
-    """Whose turn it is to run the restore event of this interpreter, and up to which epoch it was run.
+cdef class DeliveryLock(FutexWord):
+    """The lock of who delivers the restore event of this interpreter, and up to which epoch it was delivered.
 
-    Every method runs with the GIL, which is its lock. A claim dies with its process: a forked child finds it free, and
-    the event pending.
+    Every method runs with the GIL. The lock dies with its process: a forked child finds it free, and the event pending.
     """
     cdef readonly uint64_t delivered
-    cdef public object event     # what runs, while the turn is taken
+    cdef public object event     # what runs, while the lock is taken
     cdef public object greenlet  # in which it runs, under gevent
     cdef public object loop      # on which acheck() runs it
     cdef uint64_t thread, process
@@ -200,8 +200,8 @@ cdef class Barrier(Turn):
     def __cinit__(self):
         self.waiting = []
 
-    def claim(self):
-        """Take the turn, if nobody has it."""
+    def acquire(self):
+        """Take the lock, if nobody has it."""
         if self.thread and self.process == ss_process_token():
             return False
         old = self.event, self.greenlet, self.loop  # a parent's; kept to the end, for what goes with it may run Python
@@ -209,18 +209,18 @@ cdef class Barrier(Turn):
         self.thread, self.process = ss_thread_id(), ss_process_token()
         return True
 
-    def hold(self):
-        """Whose turn it is keeps it for no thread: no event runs, and who checks waits, until resume(). Or, in a child
-        just forked, goes on with that."""
+    def park(self):
+        """Keep the lock, but for no thread: until unpark() no event runs, and who checks waits. In a child just forked:
+        take over what the parent had parked."""
         self.thread, self.process = 1, ss_process_token()  # pthread_self() is an address
 
     @property
-    def held(self):
+    def parked(self):
         return bool(self.thread == 1 and self.process == ss_process_token())
 
-    def resume(self):
-        """The end of hold(): it is this thread's turn. False if it is held no more."""
-        if not self.held:
+    def unpark(self):
+        """This thread holds what was parked. False if nothing is."""
+        if not self.parked:
             return False
         self.thread = ss_thread_id()
         return True
@@ -231,7 +231,7 @@ cdef class Barrier(Turn):
 
     @property
     def mine(self):
-        """Has this thread the turn?"""
+        """Does this thread hold it?"""
         return bool(self.thread == ss_thread_id() and self.process == ss_process_token())
 
     def deliver(self, uint64_t epoch):
@@ -241,14 +241,14 @@ cdef class Barrier(Turn):
             ss_watcher_delivered(epoch)
 
     def call_at_end(self, wake):
-        """Call it once, in whichever thread, when the turn is given back. False if nobody has it."""
+        """Call it once, in whichever thread, when the lock is released. False if nobody has it."""
         if not self.taken:
             return False
         self.waiting.append(wake)
         return True
 
-    def end(self):
-        """Give the turn back and wake who waits for it, if it is this thread's.
+    def release(self):
+        """Release the lock and wake who waits for it, if this thread holds it.
 
         One step for signal handlers: what one raises comes after it.
         """
@@ -259,8 +259,8 @@ cdef class Barrier(Turn):
         self.event = self.greenlet = self.loop = None
         self.waiting = []
         self.thread = 0
-        ss_turn_wake(&self.word)
-        if ss_look() != self.delivered:
+        ss_futex_wake(&self.word)
+        if ss_epoch_begin() != self.delivered:
             ss_watcher_poke()
         raised = None
         for wake in waiting:
@@ -298,54 +298,49 @@ cdef void come_back() noexcept:
 
 
 # Returns what the original does.
-cdef PyObject* alone(int number, PyObject* module, PyObject* args, int kind) noexcept:
+cdef PyObject* alone(PyObject* module, PyObject* args, ss_guard* guard, int kind) noexcept:
     cdef uint64_t process = ss_process_token()
     cdef PyObject* value
     step_back(kind)
-    value = (<PyCFunction>ss_guards[number].original)(module, args)
+    value = ss_call(guard, module, args)
     if ss_process_token() != process:
         ss_keep_thread_state()
     come_back()
     return value
 
 
-cdef PyObject* guard_fork(PyObject* module, PyObject* nothing) noexcept:
-    return alone(SS_GUARD_FORK, module, nothing, 1)
+cdef PyObject* guard_fork "guard_fork"(PyObject* module, PyObject* nothing, ss_guard* guard) noexcept:
+    return alone(module, nothing, guard, 1)
 
 
-cdef PyObject* guard_forkpty(PyObject* module, PyObject* nothing) noexcept:
-    return alone(SS_GUARD_FORKPTY, module, nothing, 1)
-
-
-# Only where the child runs Python before it executes the program: preexec_fn is the last argument or the one before.
-cdef PyObject* guard_fork_exec(PyObject* module, PyObject* args) noexcept:
-    cdef Py_ssize_t count = raw_tuple_size(args)
-    if count > 1 and (raw_callable(raw_tuple_item(args, count - 1)) or raw_callable(raw_tuple_item(args, count - 2))):
-        return alone(SS_GUARD_FORK_EXEC, module, args, 2)
-    return (<PyCFunction>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args)
-
-
-cdef PyObject* guard_fork_exec_fast(PyObject* module, PyObject** args, Py_ssize_t count) noexcept:
+# The threads step back only where the child runs Python before it executes the program: preexec_fn is the last argument
+# or the one before.
+cdef PyObject* guard_fork_exec "guard_fork_exec"(PyObject* module, PyObject** args, Py_ssize_t count,
+                                                 ss_guard* guard) noexcept:
     cdef PyObject* value
     cdef bint python = count > 1 and (raw_callable(args[count - 1]) or raw_callable(args[count - 2]))
     if python:
         step_back(2)
-    value = (<ss_fast>ss_guards[SS_GUARD_FORK_EXEC].original)(module, args, count)
+    value = ss_call_fast(guard, module, args, count)
     if python:
         come_back()
     return value
 
 
+# The same up to 3.11.
+cdef PyObject* guard_fork_exec_311 "guard_fork_exec_311"(PyObject* module, PyObject* args,
+                                                         ss_guard* guard) noexcept:
+    cdef Py_ssize_t count = raw_tuple_size(args)
+    if count > 1 and (raw_callable(raw_tuple_item(args, count - 1)) or raw_callable(raw_tuple_item(args, count - 2))):
+        return alone(module, args, guard, 2)
+    return ss_call(guard, module, args)
+
+
 # A process with several threads cannot enter a user namespace.
-cdef PyObject* guard_unshare(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names) noexcept:
+cdef PyObject* guard_unshare "guard_unshare"(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names,
+                                             ss_guard* guard) noexcept:
     cdef PyObject* value
     step_back(0)
-    value = (<ss_fast_keywords>ss_guards[SS_GUARD_UNSHARE].original)(module, args, count, names)
+    value = ss_call_keywords(guard, module, args, count, names)
     come_back()
     return value
-
-
-# _posixsubprocess: METH_VARARGS up to 3.11, METH_FASTCALL since.
-cdef void guard_subprocess(PyObject* module) noexcept:
-    if guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_FASTCALL, <void*>&guard_fork_exec_fast) != 0:
-        guard_attribute(module, "fork_exec", SS_GUARD_FORK_EXEC, METH_VARARGS, <void*>&guard_fork_exec)

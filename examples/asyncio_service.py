@@ -3,8 +3,8 @@
     snapsafe run python examples/asyncio_service.py [--port 8765] [--database notes.db]
     printf 'buy milk\n' | nc -N localhost 8765                  (each line is stored and answered with its id)
 
-Look at: `reopen`, registered inside the running loop, so that it runs there; and `await acheck()` at the start of each
-request, before the lock: a request that held the lock while it waited for `reopen` would wait for ever.
+Look at: `reopen` is registered while the loop runs, so it runs on that loop. `await acheck()` stands at the start of
+each request, before the lock is taken: a request that held the lock while it waited for `reopen` would wait for ever.
 """
 
 import argparse
@@ -23,16 +23,17 @@ class Service:
         self.database = database
         self.opened = 0
         self.connection = None
-        self.lock = asyncio.Lock()  # held by whoever uses the connection
+        self.lock = asyncio.Lock()  # whoever uses the connection holds it
 
     def connect(self):
-        connection = sqlite3.connect(self.database, check_same_thread=False)  # the lock keeps threads apart
+        # Several threads use it, one at a time: see self.lock.
+        connection = sqlite3.connect(self.database, check_same_thread=False)
         connection.execute("create table if not exists notes (id text primary key, text text)")
         return connection
 
     async def reopen(self):
-        """After a restore: the other end of an old connection is shared by every clone."""
-        async with self.lock:  # waits for the request that is at work
+        """After a restore every clone has the old connection, and all share its other end."""
+        async with self.lock:  # waits until the current request is done
             if self.connection:
                 await asyncio.to_thread(self.connection.close)
             self.connection = await asyncio.to_thread(self.connect)
@@ -57,7 +58,7 @@ class Service:
                 answer = await self.answer(line.decode(errors="replace").strip())
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
-        except (ConnectionError, ValueError):  # gone, or a line without an end
+        except (ConnectionError, ValueError):  # the client left, or its line has no end
             pass
         finally:
             writer.close()
@@ -66,7 +67,7 @@ class Service:
 async def main(options):
     service = Service(options.database)
     await service.reopen()
-    snapsafe_rt.register_after_restore(service.reopen)  # here, in a coroutine: its home is this loop
+    snapsafe_rt.register_after_restore(service.reopen)  # in a coroutine, so it will run on this loop
     server = await asyncio.start_server(service.serve, "127.0.0.1", options.port)
     print(f"port {server.sockets[0].getsockname()[1]}", flush=True)
     stop = asyncio.Event()
@@ -84,7 +85,7 @@ if __name__ == "__main__":
     parser.add_argument("--database", default=":memory:", help="default: one in memory, empty after a restore")
     try:
         asyncio.run(main(parser.parse_args()))
-    except KeyboardInterrupt:  # before the signal handlers were there
+    except KeyboardInterrupt:  # interrupted before the signal handlers were set
         sys.exit(130)
     except (OSError, sqlite3.Error) as error:
         sys.exit(f"asyncio_service.py: {error}; another --port or --database?")

@@ -2,8 +2,8 @@
 
     snapsafe run python examples/cron_job.py FOLDER [--jitter 60]       (in a crontab: cron_script.sh)
 
-Look at: `wait()`. A machine may be snapshotted while the job sleeps; its clones would all wake at the same moment with
-the delay that was drawn before. The callback ends the sleep, and each clone draws anew.
+Look at: `wait()`. If the machine is snapshotted while the job sleeps, all clones have the delay that was drawn before
+the snapshot, and would wake at the same moment. So a callback ends the sleep, and each clone draws a delay of its own.
 """
 
 import argparse
@@ -25,27 +25,27 @@ def draw_delay(jitter):
 def wait(jitter):
     """Sleep for up to `jitter` seconds, so that not all machines work at the same moment."""
     restored = threading.Event()
-    snapsafe_rt.register_after_restore(restored.set)  # called on a thread of its own while this one sleeps
+    snapsafe_rt.register_after_restore(restored.set)  # called on another thread while this one sleeps
     try:
-        while restored.wait(draw_delay(jitter)):  # False when the time is up
+        while restored.wait(draw_delay(jitter)):  # False: the time is over, and there was no restore
             restored.clear()
     finally:
         snapsafe_rt.unregister(restored.set)
 
 
 def report_name():
-    """For a folder or bucket that all clones write to. `secrets` and `uuid4` are as good."""
+    """A name for a folder or bucket that all clones write to. `secrets` or `uuid4` would do as well."""
     return f"report-{time.strftime('%Y%m%d')}-{random.getrandbits(96):024x}.json"
 
 
 def write_report(folder):
-    """Whole or not at all: readers never see half a report."""
+    """Readers see a whole report or none."""
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".report-", delete=False) as file:
         try:
             json.dump({"made": time.time(), "restores": snapsafe_rt.epoch()}, file)
             file.flush()
             path = os.path.join(folder, report_name())
-            os.link(file.name, path)  # fails where the name exists, unlike a rename
+            os.link(file.name, path)  # unlike a rename, this fails if the name exists
         finally:
             os.unlink(file.name)
     return path

@@ -4,7 +4,8 @@
 #     PATH=/opt/app/venv/bin:/usr/bin:/bin
 #     0 * * * * /opt/app/cron_script.sh /var/spool/reports
 #
-# Look at: the PATH, for cron's own has no virtual environment on it; and `exec`, so that who stops the script stops the job.
+# Look at: PATH is set, because cron's own has no virtual environment on it. `exec` makes the script become the job, so that
+# stopping the script stops the job.
 set -eu
 if [ $# -lt 1 ]; then
     echo "usage: cron_script.sh FOLDER [--jitter SECONDS]" >&2

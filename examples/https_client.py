@@ -2,8 +2,8 @@
 
     python examples/https_client.py https://localhost:PORT CERTIFICATE [--times 3]
 
-Look at: the node stays, session and trace differ in each answer. Works under `snapsafe run` too: then the client may be
-cloned as well, and its side of each TLS handshake is its own.
+Look at: the node stays the same; session and trace differ in each answer. Start the client by `snapsafe run` if it may
+be cloned, too: then its side of each TLS handshake differs in every clone.
 """
 
 import argparse

@@ -3,8 +3,9 @@
     snapsafe run python examples/https_server.py
     python examples/https_client.py ADDRESS CERTIFICATE     (as the server prints them)
 
-Look at: `node` and `restores` in the answers. Play a restore (README.md in this folder) between two of the client's
-calls: the next answer counts it and comes from another node. Session ids, trace ids and TLS need no code for that.
+Look at: `node` and `restores` in the answers. Play a restore (README.md in this folder) between two calls of the
+client: the next answer counts one more restore and comes from another node. Session ids, trace ids and TLS need no
+code for this.
 """
 
 import argparse
@@ -24,23 +25,23 @@ import snapsafe_rt
 
 @snapsafe_rt.per_generation
 def node():
-    """This process's name among its clones: made once, and again after each restore."""
+    """The name of this process among its clones: made at the first call, and anew after each restore."""
     return snapsafe_rt.entropy(8).hex()
 
 
 @snapsafe_rt.register_after_restore
 def tell():
-    """Runs once after each restore. A real server renews here what clones must not share, as leases and connections."""
+    """Runs once after each restore. A real server renews here what clones must not share: leases, connections."""
     print(f"restored ({snapsafe_rt.cause()}): this is node {node()} now", flush=True)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    # HTTP/1.0 answers one request on each connection. A connection kept open over a snapshot would go on in every
-    # clone with the same keys: nothing but closing it before helps.
+    # HTTP/1.0 closes the connection after each answer. A TLS connection that is open at a snapshot goes on in every
+    # clone with the same keys, so it has to be closed before.
     protocol_version = "HTTP/1.0"
 
     def do_GET(self):
-        restores = snapsafe_rt.check()  # from here on everything that a restore calls for has been done
+        restores = snapsafe_rt.check()  # from here on the callbacks of every restore so far have run
         answer = {
             "node": node(),
             "restores": restores,
@@ -65,7 +66,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
 
     def finish_request(self, request, client_address):
-        # In the thread of this connection: a slow client's handshake keeps nobody else waiting.
+        # The handshake is made in this connection's thread, so that a slow client keeps nobody else waiting.
         request.settimeout(10)
         try:
             with self.tls.wrap_socket(request, server_side=True) as connection:
@@ -75,7 +76,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def make_certificate(folder):
-    """A certificate for this server alone. It is in every clone, as the machines of a fleet share theirs."""
+    """A certificate for this server alone. All clones have the same one, as all machines of a fleet have."""
     certificate, key = os.path.join(folder, "certificate.pem"), os.path.join(folder, "key.pem")
     command = [
         "openssl",
@@ -103,7 +104,7 @@ def main():
     parser = argparse.ArgumentParser(description="A threaded HTTPS server, safe to snapshot and clone.")
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     port = parser.parse_args().port
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # so that the folder is removed
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # so that the `with` below removes the folder
     with tempfile.TemporaryDirectory() as folder, Server(port, *make_certificate(folder)) as server:
         print(f"https://localhost:{server.server_port} {folder}/certificate.pem", flush=True)
         server.serve_forever()

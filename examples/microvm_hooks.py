@@ -2,12 +2,13 @@
 
     snapsafe run python examples/microvm_hooks.py
 
-Look at: Lambda tells a MicroVM by POST /aws/lambda-microvms/runtime/v1/HOOK that it runs (from the image's snapshot, as
-all its siblings do) or was resumed. `notify_restored()` renews what they share and runs the program's callbacks before
-the hook is answered. A failure is answered with 500: Lambda then ends the MicroVM.
+Look at: Lambda calls POST /aws/lambda-microvms/runtime/v1/HOOK when a MicroVM begins to run (all of them from the
+image's snapshot), and when it was resumed. `notify_restored()` renews what the MicroVMs share, and runs the program's
+callbacks, before the hook is answered. If a callback fails the answer is 500, and Lambda ends the MicroVM.
 
-A server of several processes is told in one of them. There take `everybody`, which moves the file that all watch:
-`SNAPSAFE_SOURCES=vmclock:/run/snapsafe/vmclock0`, made by `snapsafe trigger --create` while the image is built.
+Of a server with several processes only one gets the call. Then use `everybody`: it changes the file that all processes
+watch. Set `SNAPSAFE_SOURCES=vmclock:/run/snapsafe/vmclock0`, and make the file by `snapsafe trigger --create` while the
+image is built.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import snapsafe_rt
 
 log = logging.getLogger("snapsafe.microvm")
 HOOKS = "/aws/lambda-microvms/runtime/v1/"
-RESTORED = {"run", "resume"}  # a clone of the image's snapshot begins; a MicroVM goes on, its connections gone
+RESTORED = {"run", "resume"}  # a clone of the image's snapshot begins; a MicroVM goes on without its connections
 QUIET = {"ready", "validate", "suspend", "terminate"}
 
 
@@ -30,7 +31,7 @@ def everybody():
 
 
 class MicrovmHooks:
-    """app = MicrovmHooks(app). `told`: what to call after a restore."""
+    """app = MicrovmHooks(app). `told` is called after a restore."""
 
     def __init__(self, app, told=snapsafe_rt.notify_restored):
         self.app, self.told = app, told
@@ -45,7 +46,7 @@ class MicrovmHooks:
         elif hook in RESTORED:
             try:
                 self.told()
-            except Exception:  # the group of what callbacks raised
+            except Exception:  # an ExceptionGroup of what callbacks raised
                 log.exception("not ready after %s", hook)
                 status = "500 Internal Server Error"
         start_response(status, [("Content-Length", "0")])

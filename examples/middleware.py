@@ -1,12 +1,12 @@
-"""WSGI and ASGI middleware: no request is answered with what belongs to the time before a restore.
+"""WSGI and ASGI middleware: no request is answered with values from before a restore.
 
     snapsafe run python examples/middleware.py                                  (WSGI, by the standard library's server)
     snapsafe run uvicorn --app-dir examples middleware:asgi_app                 (ASGI)
 
-Look at: `check()` and `acheck()` before the application. They cost a look at a counter while nothing happened; after a
-restore they run what the program registered, or wait for it. If that takes too long or fails, this request is answered
-with 503 and Retry-After: a load balancer goes to another machine, and the reason is in the log. The next request is
-served again: a callback that cannot do its work has to try again itself, or to end the process.
+Look at: `check()` and `acheck()` are called before the application. While nothing happened they only look at a counter.
+After a restore they run the program's callbacks, or wait for them. If that fails or takes too long, this request is
+answered with 503 and Retry-After, so that a load balancer goes to another machine; the reason is in the log. The next
+request is served: a failed callback is not called again, so it has to try again itself, or to end the process.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class SnapsafeWSGI:
     def __call__(self, environ, start_response):
         try:
             snapsafe_rt.check(self.timeout)
-        except Exception:  # a TimeoutError, or the group of what callbacks raised
+        except Exception:  # a TimeoutError, or an ExceptionGroup of what callbacks raised
             log.exception("not ready after a restore")
             headers = [("Retry-After", str(self.retry_after)), ("Content-Length", str(len(TEXT)))]
             start_response("503 Service Unavailable", [("Content-Type", "text/plain"), *headers])
@@ -47,7 +47,7 @@ class SnapsafeASGI:
         self.app, self.timeout, self.retry_after = app, timeout, retry_after
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] in ("http", "websocket"):  # the rest is the server's own start and end
+        if scope["type"] in ("http", "websocket"):  # not "lifespan": that is the server's start and end
             try:
                 await snapsafe_rt.acheck(self.timeout)
             except Exception:
@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     with wsgiref.simple_server.make_server("127.0.0.1", parser.parse_args().port, wsgi_app) as server:
         print(f"http://localhost:{server.server_port}", flush=True)
-        # In a thread: a Ctrl-C during a request would be taken for the application's error.
+        # Not in the main thread: there a Ctrl-C during a request would look like an error of the application.
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         thread.join()

@@ -2,9 +2,10 @@
 
     snapsafe run python examples/node_id.py [--count 3]
 
-Look at: `node()`, made by `per_generation`, and the loop in `new_id()` that keeps an id within one generation. The
-classic's node has 10 bits, which somebody must hand out; made at random it has to be longer. Here an id has 128 bits:
-48 of time (milliseconds), 56 of node, 24 of sequence. Among a million clones two nodes are alike once in 100,000 times.
+Look at: `per_generation` makes a new `node()` after each restore. The loop in `new_id()` makes an id again if a
+restore came in between. Snowflake's own node has 10 bits, and somebody has to hand them out; a node that is drawn has
+to be longer. Here an id has 128 bits: 48 of time (milliseconds), 56 of node, 24 of sequence. With a million clones,
+the chance that any two have the same node is 1 in 100,000.
 """
 
 import argparse
@@ -21,7 +22,8 @@ def make_node():
 
 
 def renew():
-    # per_generation() knows of restores, not of forks: a forked worker would go on with its parent's node.
+    # per_generation() makes a value anew after a restore, not after a fork: a forked worker would keep its parent's
+    # node.
     global node
     node = snapsafe_rt.per_generation(make_node)
 
@@ -39,7 +41,7 @@ def new_id():
         made = milliseconds << 80 | node() << 24 | next(sequence) & 0xFFFFFF
         if snapsafe_rt.epoch() == before:
             return made
-        # Restored half-way: each clone holds the same node in a local variable. Made again, it is the clone's own.
+        # Restored in between: every clone has the old node in `made`. In the next round it is the clone's own.
 
 
 def main():

@@ -1,9 +1,10 @@
-"""Threads with connections and generators of their own, renewed by each thread when it sees another epoch.
+"""Threads that own a connection and a generator, and renew both when they see that the epoch changed.
 
     snapsafe run python examples/threads.py [--threads 3]       (reads jobs from the standard input, one a line)
 
-Look at: `check()` returns the epoch; a thread compares it with the one its things were made in. A callback would run in
-one thread only, and some things may not be touched by another: a sqlite3 connection closes in its own thread alone.
+Look at: `check()` returns the epoch, and a thread compares it with the epoch in which its objects were made. A callback
+would not do: it runs in one thread, and some objects belong to theirs. A sqlite3 connection can only be closed by the
+thread that opened it.
 """
 
 import argparse
@@ -21,15 +22,15 @@ printing = threading.Lock()
 
 class Worker(threading.Thread):
     def __init__(self, jobs, database):
-        super().__init__(daemon=True)  # the program does not wait for one that is at work when it is interrupted
+        super().__init__(daemon=True)  # when the program is interrupted it does not wait for a thread that works
         self.jobs, self.database = jobs, database
-        self.dice = random.Random()  # never seeded by hand: renewed without any code
+        self.dice = random.Random()  # not seeded by hand, so it is renewed without any code
         self.connection = None
 
     def run(self):
         seen = None
         for job in iter(self.jobs.get, None):
-            epoch = snapsafe_rt.check()  # also runs, or waits for, what the program registered
+            epoch = snapsafe_rt.check()  # also runs the program's callbacks, or waits for them
             if epoch != seen:
                 self.renew()
                 seen = epoch
@@ -39,10 +40,10 @@ class Worker(threading.Thread):
 
     def renew(self):
         if self.connection:
-            self.connection.close()  # the server's end of it, and its keys, are shared by every clone
+            self.connection.close()  # every clone has it, and all share its other end
         self.connection = sqlite3.connect(self.database)
-        # Seeded by hand, so that this thread's draws can be repeated. snapsafe_rt keeps such a generator as it is:
-        # after a restore it goes on alike in every clone, unless it is seeded anew.
+        # Seeded by hand, so that this thread's draws can be repeated. snapsafe_rt leaves such a generator alone:
+        # without this new seed it would draw the same in every clone.
         self.seed = snapsafe_rt.entropy(8).hex()
         self.repeatable = random.Random(self.seed)
 
@@ -76,4 +77,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        os._exit(130)  # at once: a thread may hold what the interpreter's end would wait for
+        os._exit(130)  # at once: at a normal exit the interpreter may wait for what a thread holds

@@ -6,18 +6,16 @@ Python belongs to each interpreter. A lock serialises the two calls; nothing her
 
 import os
 import sys
-from _thread import RLock  # threading is not imported at start-up
 
 from snapsafe_rt import hooks, settings
 from snapsafe_rt.core import MISSING, native
-from snapsafe_rt.guards import imports, table
-from snapsafe_rt.report import page
+from snapsafe_rt.guards import table
 from snapsafe_rt.source import probe, selection
 from snapsafe_rt.state import NOT_CALLED, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
+    from snapsafe_rt.guards.guard import Guard
 
 
 def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None:
@@ -49,11 +47,11 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
         state.active = True
         state.why_not = ""
         table.install()
-        imports.install()
-        _fork_hook()
+        native.install_finder()
+        native.register_fork()
         hooks.source_changed()
         _check_strict()
-        page.write()
+        _publish()
 
 
 def _note_other(candidates: "list[selection.Candidate]") -> None:
@@ -98,43 +96,30 @@ def deactivate() -> None:
     with state.lock:
         if not state.active:
             return
-        imports.remove()
+        native.remove_finder()
         table.remove()
         if not native.owned_elsewhere():
             native.epoch()
             info = native.inspect_epoch()
             state.left = (info.source, info.generation) if info.source >= 0 else (-1, 0)
-            native.watch(-1, certain=True)
+            native.watch(-1, True)
             native.remove()
             native.hold_fence(False)  # the process' own, like the guards
         state.active = state.quiesced = False
         state.watched = state.detached = None
         state.why_not = "deactivate() was called"
         hooks.source_changed()
-        page.write()
+        _publish()
 
 
-_fork_hooked = False
-
-
-def _fork_hook() -> None:
-    """A child may live where a source is that its parent could not see. The hook cannot be taken out, only idle."""
-    global _fork_hooked
-    if not _fork_hooked:
-        os.register_at_fork(after_in_child=_after_fork_in_child)
-        _fork_hooked = True
-
-
-def _after_fork_in_child() -> None:
-    state.lock = RLock()  # perhaps held by a thread that this process does not have
-    forking = native.forking()  # who was activated, and hooked us in, has the core
-    if forking == 2:
-        return  # it is about to become another program
-    hooks.forked()
-    if state.active and state.watched is None:
-        probe.probe(now=True)
-    if not forking:
-        native.resume_watching()  # os.fork() does that at its very end
+def _publish() -> None:
+    """Have the status page say all that this room and the guards know."""
+    native.page_header(state.active, state.why_not)
+    native.page_put("setting", state.settings.changed())
+    native.page_put("problem", [(sentence,) for sentence in state.problems])
+    probe.publish()
+    if state.active:
+        table.publish()
 
 
 def _refuse_if_strict(reason: str) -> None:
@@ -151,7 +136,7 @@ def _check_strict() -> None:
     if state.watched is None and not native.owned_elsewhere():
         reasons = "; ".join(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)
         settings.die(f"no usable source: {reasons}")
-    if state.watched is not None and state.watched.rank == 2 and native.deserted(state.watched.path):
+    if state.watched is not None and state.watched.rank == selection.FILE and native.writer_gone(state.watched.path):
         settings.die(f"{state.watched.name} is kept by a manager that does not run")
     if not native.inspect_entropy().cpu:
         settings.die("this CPU has no random instruction to fence the kernel's entropy with")
@@ -179,13 +164,14 @@ def _load_watcher() -> None:
     watcher.update()
 
 
-def _snapstart() -> "ModuleType":
-    from snapsafe_rt.snapshot import snapstart
+def _snapstart() -> "Guard":
+    from snapsafe_rt.snapshot.snapstart import GUARD
 
-    return snapstart
+    return GUARD
 
 
+if native is not None:
+    native.watch_modules(table.TRIGGERS)
 hooks.activation_wanted.add(activate_unless_told)
 hooks.watcher_wanted.add(_load_watcher)
-hooks.facts_changed.add(page.write)
 table.ELSEWHERE["snapstart"] = _snapstart

@@ -6,7 +6,7 @@ changed by append() alone, one step under the GIL.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 
 class Hook:
@@ -34,11 +34,5 @@ watcher_wanted = Hook()
 source_changed = Hook()
 """Another source is watched, or none, or the process is not active any more."""
 
-facts_changed = Hook()
-"""What the status page says has changed."""
-
 forked = Hook()
 """This is a child that os.fork() has just made, and that will go on with the same program."""
-
-facts: "dict[str, Callable[[], Sequence[str] | None]]" = {}
-"""What a room adds to the status page: the kind of the line, and who gives its fields (None: no line)."""

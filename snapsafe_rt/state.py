@@ -5,6 +5,8 @@
 
 from _thread import RLock  # threading is not imported at start-up
 
+from snapsafe_rt import hooks
+from snapsafe_rt.core import native
 from snapsafe_rt.settings import Settings
 
 TYPE_CHECKING = False
@@ -46,3 +48,12 @@ class State:
 
 
 state = State()
+
+
+def _after_fork_in_child() -> None:
+    state.lock = RLock()  # perhaps held by a thread that this process does not have
+    hooks.forked()
+
+
+if native is not None:
+    native.on_fork(_after_fork_in_child)

@@ -21,6 +21,7 @@ PACKAGE = Path(snapsafe_rt.__file__).resolve().parent
 FOLDER = Path(activation_folder())
 NATIVE = Path(__file__).resolve().parent / "native"
 HELPERS = NATIVE.parent / "helpers"  # modules for the scripts that run_python runs
+PROGRAMS = NATIVE.parent / "programs"  # and scripts that are longer than a screen
 
 # Whoever runs the tests in the background has it ignored, and every program that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -138,7 +139,8 @@ def compile_native(tmp_path_factory):
 
 @pytest.fixture
 def run_python():
-    """Runs a script in a fresh interpreter, activated through PYTHONPATH, and returns what it printed."""
+    """Runs a script in a fresh interpreter, activated through PYTHONPATH, and returns what it printed. A script that is
+    a Path is a file, as those of tests/programs are."""
 
     def run(
         script,
@@ -160,7 +162,8 @@ def run_python():
         environment.update(env or {})
         if preloaded and preloaded != environment["LD_PRELOAD"]:
             environment["LD_PRELOAD"] = f"{preloaded} {environment['LD_PRELOAD']}"
-        command = [*under, executable, *(OPTIONS if dev else ()), *options, "-c", textwrap.dedent(script)]
+        command = [*under, executable, *(OPTIONS if dev else ()), *options]
+        command += [str(script)] if isinstance(script, Path) else ["-c", textwrap.dedent(script)]
         try:
             done = subprocess.run(
                 [*command, *map(str, arguments)],

@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""A guest agent: hears of a restore from the host, and tells every program of this machine by `snapsafe trigger`.
+"""A guest agent: the host tells it of a restore, and it tells every program of this machine by `snapsafe trigger`.
 
     guest_agent.py --vsock 5005                     the host connects, sends entropy, and reads the answer
-    guest_agent.py --unix /run/snapsafe/agent       the same over a Unix socket: a hypervisor's other channel, or a test
+    guest_agent.py --unix /run/snapsafe/agent       the same over a Unix socket: another hypervisor's channel, or a test
     guest_agent.py --mmds latest/snapsafe/entropy   asks Firecracker's metadata service; the host puts hex digits there
 
-One connection, or one new value, is one restore. What the host sends must be 16 to 512 bytes, secret, and other bytes
-for each clone; it ends its half of the connection after them. The answer is one line: "restored OLD -> NEW" once
-programs are told and the kernel is reseeded, else "moved OLD -> NEW, but ..." or "failed: ...". A host that lets work
-in only after "restored" closes the gap that every late signal has. Run it as root, from before the snapshot on.
+Run it as root, from before the snapshot on. One connection, or one new value, is one restore. The host sends 16 to 512
+bytes, which must be secret and different for each clone, and then ends its half of the connection. The answer is one
+line:
+
+    restored OLD -> NEW         programs are told, and the kernel is reseeded
+    moved OLD -> NEW, but ...   programs are told; the kernel was not reseeded
+    failed: ...                 programs are not told
+
+Programs that run may draw old values until then. So let work in only after "restored".
 
 Instead of entropy the host may send the word "quiesce" before a snapshot, and "unquiesce" after it, in the original and
-in each clone: programs are asked and told (docs/orchestrators.md; the manager has to run). The answer is the command's
-exit code, and its JSON or its message, in one line.
+in each clone: programs are asked and told (docs/orchestrators.md; the manager has to run). The answer is one line: the
+exit code of the command, and its JSON or its message.
 
 Everything else on the command line is for `snapsafe trigger`, such as --path FILE; --create is always given.
 """
@@ -36,7 +41,7 @@ PHASES = {b"quiesce": ["--hold", "--json"], b"unquiesce": ["--json"]}
 
 
 def trigger(entropy: bytes, more: list[str]) -> str:
-    """Tell the programs here. A restore with too little entropy is a restore all the same."""
+    """Tell the programs here. If the host sent too little entropy it is a restore all the same."""
     short = 0 < len(entropy) < LEAST
     given = ["--entropy", "-"] if entropy and not short else []
     done = subprocess.run([*TRIGGER, *more, *given], input=entropy if given else b"", capture_output=True, check=False)
@@ -73,7 +78,7 @@ def listen_on_unix(path: str) -> socket.socket:
 
 
 def may_tell(connection: socket.socket, peer: object, host: int) -> bool:
-    """Is it the host, and no process of this machine that is not root's or ours?"""
+    """Over vsock only the host may tell; over a Unix socket only root and our own user."""
     if connection.family == socket.AF_UNIX:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return struct.unpack("3i", credentials)[1] in (0, os.geteuid())
@@ -91,7 +96,7 @@ def serve(server: socket.socket, host: int, more: list[str]) -> None:
                 connection.sendall(b"failed: not the host\n")
                 continue
             entropy = b""
-            with contextlib.suppress(TimeoutError):  # who connects tells of a restore, whatever becomes of the bytes
+            with contextlib.suppress(TimeoutError):  # a connection is a restore, even if the bytes do not come
                 while piece := connection.recv(4096):
                     entropy = (entropy + piece)[:MOST]
             answer = phase(entropy) if entropy in PHASES else trigger(entropy, more)
@@ -103,8 +108,8 @@ def serve(server: socket.socket, host: int, more: list[str]) -> None:
 
 
 def values_of_mmds(address: str, path: str, seconds: float) -> Iterator[bytes]:
-    """Each new value of the metadata service, V2. It forgets all over a snapshot, its session tokens too, so each look
-    begins a session. Any process with a route to it can read the value: it is as secret as that."""
+    """Yields each new value of the metadata service, V2. The service forgets its values and session tokens over a
+    snapshot, so each look begins a session. Any process with a route to the service can read the value."""
     last = b""
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):

@@ -14,7 +14,7 @@ def make_instance():
 
 
 def renew():
-    # per_generation() knows of restores, not of forks: a worker would go on with the name that the master has.
+    # per_generation() makes a value anew after a restore, not after a fork: a worker would keep the master's name.
     global instance
     instance = snapsafe_rt.per_generation(make_instance)
 
@@ -25,7 +25,7 @@ os.register_at_fork(after_in_child=renew)
 
 @snapsafe_rt.register_after_restore  # before the fork: inherited by every worker
 def announce():
-    """Make this process known to others: to a service registry, to a lock server, in the log."""
+    """Make this process known: to a service registry, to a lock server, in the log."""
     print(f"pid {os.getpid()} is instance {instance()}, restores: {snapsafe_rt.epoch()}", flush=True)
 
 

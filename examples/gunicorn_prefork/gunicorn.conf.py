@@ -3,8 +3,8 @@
     snapsafe run gunicorn -c examples/gunicorn_prefork/gunicorn.conf.py
     curl http://127.0.0.1:8000/
 
-Look at: app.py registers its callback while the master loads it. The master and every worker inherit it, and each runs
-it once after a restore, idle workers too.
+Look at: app.py registers its callback while the master loads it, so every worker inherits it. After a restore the
+master and each worker run it once, also workers that are idle.
 """
 
 import os
@@ -18,7 +18,8 @@ preload_app = True
 
 
 def post_fork(server, worker):
-    # In each new worker. gunicorn has seeded its `random` just before; that seed is the system's, and is renewed.
+    # Runs in each new worker. gunicorn has just seeded `random` from os.urandom: a seed of the system's, so it is
+    # renewed after a restore.
     import app
 
     app.announce()

@@ -1,12 +1,14 @@
-"""A service that may be snapshotted: asked before, it ends what is open; told after, it goes on, in a clone as another.
+"""A service that may be snapshotted: asked before, it ends what is open; told after, it goes on.
 
     sqlite3 jobs.db <examples/phases/schema.sql
     snapsafe run python examples/phases/service.py --sqlite jobs.db --journals FOLDER
     snapsafe run python examples/phases/service.py --postgres "dbname=jobs" --journals FOLDER
 
-Threads take jobs from a table, each job in one transaction, and write a line of a journal of their own. Look at:
-`Gate`, which keeps the snapshot between two jobs; `Service.finish()`, after which nothing is open and nothing kept that
-clones would use twice; `renew()`, which begins with that for a clone of a snapshot that nobody announced.
+Threads take jobs from a table, each job in one transaction, and each thread writes a journal of its own. Look at:
+
+    Gate              no job is under way while the snapshot is taken
+    Service.finish()  afterwards nothing is open, and no number is kept that two clones would use
+    Service.renew()   begins with finish(), for a clone of a snapshot that nobody announced
 """
 
 import argparse
@@ -24,7 +26,7 @@ BLOCK = 10  # numbers that a worker takes at once
 IDLE = 0.1  # seconds between two looks for a job
 AGAIN = 1.0  # seconds, after an error of the database
 
-# What both databases understand; SKIP LOCKED lets the workers of PostgreSQL take different jobs at once.
+# Both databases understand these. With SKIP LOCKED the workers of PostgreSQL take different jobs at the same time.
 TAKE_NUMBERS = "UPDATE numbers SET next = next + ? RETURNING next"
 TAKE_JOB = """UPDATE job SET node = ? WHERE id = (SELECT id FROM job WHERE node IS NULL ORDER BY id LIMIT 1 {lock})
               RETURNING id, item"""
@@ -46,7 +48,7 @@ class SQLite:
     errors = sqlite3.Error
 
     def __init__(self, path, timeout=30.0):
-        # A thread's own, but closed by another one while that thread stands at the gate.
+        # A connection is its thread's own, but finish() closes it in another thread, while its own waits at the gate.
         options = {"timeout": timeout, "isolation_level": "IMMEDIATE", "check_same_thread": False}
         self.connect = lambda: sqlite3.connect(path, **options)
 
@@ -55,7 +57,7 @@ class SQLite:
 
 
 class Gate:
-    """Jobs go through it (`with gate`); once it is shut none is under way."""
+    """Each job runs inside it (`with gate`). When shut() returns no job is under way."""
 
     def __init__(self):
         self.changed = threading.Condition()
@@ -83,7 +85,7 @@ class Gate:
 
 
 class Worker:
-    """What one thread has open, and the numbers that are its own."""
+    """What one thread has open, and the numbers that it has taken and not used."""
 
     def __init__(self, service, name):
         self.service, self.name = service, name
@@ -115,14 +117,14 @@ class Worker:
         return next(self.numbers)
 
     def do_job(self):
-        """One job, if there is one: is there?"""
+        """Do one job. Returns False if there is none."""
         with self.service.gate:
             try:
                 if self.connection is None:
                     self.open()
                 return self._do_job()
             except BaseException:
-                self.close()  # which rolls back: somebody will take the job
+                self.close()  # closing rolls back, so the job can be taken again
                 raise
 
     def _do_job(self):
@@ -163,13 +165,13 @@ class Service:
         )
 
     def finish(self):
-        """No transaction, connection, file or number is left."""
+        """Afterwards no transaction, connection or file is open, and no number is kept."""
         self.gate.shut()
         for worker in self.workers:
             worker.close()
 
     def renew(self):
-        self.finish()  # has been done, unless nobody announced the snapshot
+        self.finish()  # already done, if the snapshot was announced
         self.node = snapsafe_rt.entropy(8).hex()
         self.gate.open()
         print(f"restored: this is node {self.node}", flush=True)

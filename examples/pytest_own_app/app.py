@@ -1,4 +1,4 @@
-"""The application under test: it hands out codes that nobody may get twice."""
+"""The application under test: it gives out codes, and no code may be given out twice."""
 
 import random
 
@@ -8,6 +8,6 @@ def invitation():
 
 
 def sample_rows(seed=42):
-    """Test data: chosen by its seed, and meant to be the same each time."""
+    """Test data: meant to be the same each time, so it has a chosen seed."""
     dice = random.Random(seed)
     return [dice.randrange(1000) for _ in range(5)]

@@ -3,8 +3,8 @@
     pytest examples/pytest_own_app
     SNAPSAFE=0 pytest examples/pytest_own_app       (without protection: the first test fails)
 
-Look at: `run_clones` makes real copies of this very process, with the same memory and the same pid. `prepare` runs
-once, in the process that is copied, as what a program does before the snapshot; the body runs in each copy.
+Look at: `run_clones` makes clones of this very process, with the same memory and the same pid. `prepare` runs once, in
+the process that is cloned: it stands for what a program did before the snapshot. The body runs in each clone.
 """
 
 import tempfile
@@ -21,10 +21,11 @@ CLONES = 20
 
 @pytest.fixture
 def source():
-    """A counter that run_clones() moves for each clone, as a hypervisor does; and this process protected by it."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # a tmpfs: elsewhere programs may not see it change
+    """A counter that run_clones() changes for each clone, as a hypervisor does. This process watches it."""
+    # On a tmpfs: elsewhere a program may not see the file change.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         source = FileSource(f"{folder}/vmclock0").create()
-        snapsafe_rt.deactivate()  # `snapsafe run pytest` has activated it with another source
+        snapsafe_rt.deactivate()  # `snapsafe run pytest` has activated this process with another source
         snapsafe_rt.activate(source.uri)
         yield source
         snapsafe_rt.deactivate()
@@ -36,6 +37,6 @@ def test_no_code_is_handed_out_twice(source):
 
 
 def test_sample_rows_stay_the_same(source):
-    """What was seeded on purpose is left alone."""
+    """A chosen seed is left alone."""
     made = run_clones(CLONES, lambda number: str(app.sample_rows()).encode(), source=source)
     assert set(made) == {str(app.sample_rows()).encode()}

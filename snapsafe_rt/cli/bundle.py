@@ -9,6 +9,7 @@ package lies in a folder of its own so that it never hides one that a program ha
 
 import argparse
 import os
+import sys
 import zipfile
 import zlib
 
@@ -47,6 +48,10 @@ def main(options: argparse.Namespace) -> int:
             _write(os.path.join(folder, INSIDE, path), content)
     for name, variable, value in ((files.HOOK, "PACKAGE", INSIDE), (files.SITE, "KEPT", "")):
         _write(os.path.join(folder, name), files.signed(files.filled(name, variable, value)))
+    # For this interpreter; another one of the bundle does it when it runs this command.
+    written = [os.path.join(folder, name) for name in (files.HOOK, files.SITE)]
+    written += [os.path.join(folder, INSIDE, path) for path in added[0][1] if path.endswith(".py")]
+    files.compile_for(sys.executable, written)
     _tell(folder)
     return OK
 
@@ -99,7 +104,8 @@ def _present(root: str) -> dict[str, bytes]:
 def _check_same(present: dict[str, bytes], package: dict[str, bytes], name: str, folder: str) -> None:
     """One package serves all cores, so they must be of one source."""
     for path in sorted(present.keys() | package.keys()):
-        if not _is_core(path) and present.get(path) != package.get(path):
+        of_one_interpreter = _is_core(path) or path.endswith(".pyc")
+        if not of_one_interpreter and present.get(path) != package.get(path):
             raise Failure(
                 f"{name}: is another version than the rest of {folder} (they differ in {path}): make a new "
                 "bundle, all of one version",

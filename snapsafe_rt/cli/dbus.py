@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--socket", metavar="PATH", default=settings.MANAGER, help="where the manager is (default: %(default)s)"
     )
     parser.epilog = (
-        "Takes the name org.snapsafe.Manager1, and stays in the foreground. It needs dbus-fast: the extra `dbus`.\n"
+        "Takes the name org.snapsafe.Manager1, and stays in the foreground. It needs jeepney: the extra `dbus`.\n"
         "A manager that is not there, or is restarted, is waited for. Ends with SIGTERM."
     )
 
@@ -26,5 +26,5 @@ def main(options: argparse.Namespace) -> int:
     try:
         from snapsafe_rt.manager import dbus
     except ImportError as error:
-        raise Failure(f"no D-Bus without dbus-fast ({error}): pip install 'snapsafe-rt[dbus]'", CONFIGURATION) from None
+        raise Failure(f"no D-Bus without jeepney ({error}): pip install 'snapsafe-rt[dbus]'", CONFIGURATION) from None
     return dbus.run(options.bus, options.socket)

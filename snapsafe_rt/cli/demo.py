@@ -21,6 +21,7 @@ from snapsafe_rt.cli.shipped import activation_folder
 from snapsafe_rt.core import MISSING
 from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source.vmclock_file import FileSource, private_folders
+from snapsafe_rt.testing.surfaces import repeats
 
 CLONES, MOST = 200, 100_000
 
@@ -51,7 +52,7 @@ class Row(NamedTuple):
 
     def repeats(self, isolation: str) -> bool:
         """Must it repeat where nothing protects it? If it does not, the demo has shown nothing."""
-        return self.root == "memory" or (self.root == "pid" and isolation != "none")
+        return repeats(self.root, same_pid=isolation != "none")
 
     def verdict(self, isolation: str) -> output.Cell:
         if self.protected:

@@ -40,10 +40,18 @@ if site.ENABLE_USER_SITE:
 print(json.dumps({"version": list(sys.version_info[:2]), "suffix": _imp.extension_suffixes()[0], "name": sys.executable,
     "stdlib": os.path.dirname(os.__file__), "sites": sites, "venv": sys.prefix != sys.base_prefix}))
 """
+_COMPILE = """
+import py_compile, sys
+for path in sys.argv[1:]:
+    try:
+        py_compile.compile(path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+    except (OSError, py_compile.PyCompileError):
+        pass
+"""
 _CHECK = """
 import sys
-room = sys.modules.get("snapsafe_rt.state")
-print("yes" if room and room.state.active else room.state.why_not if room else "it was not run")
+core, room = sys.modules.get("snapsafe_rt._core"), sys.modules.get("snapsafe_rt.state")
+print("yes" if core and core.active() else room.state.why_not if room else "it was not run")
 """
 
 
@@ -87,11 +95,16 @@ def of_python(executable: str) -> Target:
     )
 
 
-def _run(executable: str, script: str) -> "subprocess.CompletedProcess[str]":
+def _run(executable: str, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     dropped = ("SNAPSAFE", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONNOUSERSITE")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return subprocess.run(
-        [executable, "-c", script], env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        [executable, "-c", script, *arguments],
+        env=clean,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -249,6 +262,16 @@ def write(path: str, content: bytes, mode: int = 0o644) -> bool:
     except OSError as error:
         raise refused(path, error) from None
     return True
+
+
+def compile_for(python: str, paths: "list[str]") -> None:
+    """Have `python` put bytecode beside these files that is valid wherever they are put (PEP 552, checked by hash).
+
+    So a start does not compile them, in a folder that cannot be written, or under PYTHONDONTWRITEBYTECODE. What cannot
+    be compiled is left to each start.
+    """
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        _run(python, _COMPILE, *paths)
 
 
 def same(one: str, other: str) -> bool:

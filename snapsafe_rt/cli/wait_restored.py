@@ -54,7 +54,9 @@ def main(options: argparse.Namespace) -> int:
     candidate = _source()
     first = _read(candidate)
     known: int | None = options.since if options.since is not None else first
-    with contextlib.closing(_Device(candidate.path) if candidate.rank != 2 else _File(candidate.path)) as watch:
+    with contextlib.closing(
+        _Device(candidate.path) if candidate.rank != selection.FILE else _File(candidate.path)
+    ) as watch:
         while True:
             # In this order: what changes after it was read wakes the wait.
             watch.arm()

@@ -3,35 +3,33 @@
 import sys
 
 from snapsafe_rt.core import native
+from snapsafe_rt.guards.guard import Guard
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import ModuleType
-
-COVERS = ("bson.ObjectId", "_id of documents made by pymongo")
-
-_NAME = "_ObjectId__random"
+_ATTRIBUTE = "_ObjectId__random"
 _SIZE = 5  # bytes, BSON ObjectId specification
 
 
-def install(module: "ModuleType") -> None:
-    """Nothing to patch."""
+class Bson(Guard):
+    """Its random bytes are drawn anew by the restore event."""
+
+    name = "bson"
+    covers = ("bson.ObjectId", "_id of documents made by pymongo")
+    triggers = ("bson.objectid",)
+    files = ("_cbson.",)
+    level = "refreshed"
+    unloaded = "renewed as soon as it is imported"
+
+    def displaced(self) -> str:
+        value = vars(sys.modules["bson.objectid"].ObjectId).get(_ATTRIBUTE)
+        known = isinstance(value, bytes) and len(value) == _SIZE
+        return "" if known else "this version keeps its random bytes somewhere else"
+
+    def note(self) -> str:
+        return "its random bytes are drawn anew after a restore"
+
+    def refresh(self) -> None:
+        """Ids made from now on, in any thread, are of the new bytes."""
+        setattr(sys.modules["bson.objectid"].ObjectId, _ATTRIBUTE, native.entropy(_SIZE))
 
 
-def remove() -> None:
-    """Nothing to undo."""
-
-
-def protection() -> tuple[str, str]:
-    module = sys.modules.get("bson.objectid")
-    if module is None:
-        return "not loaded", "renewed as soon as it is imported"
-    value = vars(module.ObjectId).get(_NAME)
-    if not isinstance(value, bytes) or len(value) != _SIZE:
-        return "unprotected", "this version keeps its random bytes somewhere else"
-    return "refreshed", "its random bytes are drawn anew after a restore"
-
-
-def refresh() -> None:
-    """Any thread; ids made from now on are of the new ones."""
-    setattr(sys.modules["bson.objectid"].ObjectId, _NAME, native.entropy(_SIZE))
+GUARD = Bson()

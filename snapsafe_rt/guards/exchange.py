@@ -46,19 +46,28 @@ def _copy(function: "FunctionType") -> "FunctionType":
     return copy
 
 
+# Code that calls the constant, by the number of arguments. It was compiled with this file: a compile() when the program
+# imports what is guarded takes longer, and the program's audit hooks see it. Written as "..."() it would be warned of.
+_CALLS: "tuple[Callable[..., Any], ...]" = (
+    lambda: ("snapsafe_rt exchanges this constant" if True else None)(),  # type: ignore[operator]
+    lambda a: ("snapsafe_rt exchanges this constant" if True else None)(a),  # type: ignore[operator]
+    lambda a, b: ("snapsafe_rt exchanges this constant" if True else None)(a, b),  # type: ignore[operator]
+    lambda a, b, c: ("snapsafe_rt exchanges this constant" if True else None)(a, b, c),  # type: ignore[operator]
+)
+
+
 def _calling(code: "CodeType", target: "Callable[..., Any]") -> "CodeType":
-    if code.co_flags & _CO_VARARGS_OR_KEYWORDS or code.co_kwonlyargcount or code.co_freevars:
+    count = code.co_argcount
+    varied = code.co_flags & _CO_VARARGS_OR_KEYWORDS or code.co_kwonlyargcount or code.co_freevars
+    if varied or count >= len(_CALLS):
         raise TypeError(f"{code.co_name}() has a signature that cannot be exchanged")
-    arguments = ", ".join(code.co_varnames[: code.co_argcount])
-    # Compiled to a call of the constant; written as one, it would be warned about.
-    source = f"def exchanged({arguments}):\n return ({_PLACEHOLDER!r} if True else None)({arguments})\n"
-    namespace: dict[str, Any] = {}
-    exec(compile(source, code.co_filename, "exec"), namespace)  # noqa: S102 - the text is ours
-    new: CodeType = namespace["exchanged"].__code__
+    new = _CALLS[count].__code__
     qualified: Any = {"co_qualname": code.co_qualname} if hasattr(code, "co_qualname") else {}  # from 3.11 on
     return new.replace(
         co_consts=tuple(target if constant == _PLACEHOLDER else constant for constant in new.co_consts),
         co_names=(*new.co_names, _PLACEHOLDER),  # unused by the code; marks it as ours
+        co_varnames=code.co_varnames[:count],
+        co_filename=code.co_filename,
         co_firstlineno=code.co_firstlineno,
         co_name=code.co_name,
         **qualified,

@@ -1,12 +1,11 @@
-"""Tells the table and the record when one of their modules was imported, by a finder at the head of sys.meta_path.
+"""Tells the table when one of its modules was imported; the core's finder (cython/start.pxi) calls find_spec() then.
 
-The finder finds nothing itself: for such a module it asks the finders behind it, and stands in for the loader
-until the module was executed. Loader, spec and module look afterwards as they would have.
+The finders behind it find the module; a stand-in takes its loader's place until the module was executed. Loader, spec
+and module look afterwards as they would have.
 """
 
 import sys
 
-from snapsafe_rt import hooks
 from snapsafe_rt.guards import table
 
 TYPE_CHECKING = False
@@ -36,39 +35,25 @@ class _Loader:
         if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._loader
         self._loader.exec_module(module)
-        if self._spec.name in table.TRIGGERS:
-            table.imported(self._spec.name, module)
-        hooks.facts_changed()
+        table.imported(self._spec.name, module)
+        table.publish()
 
 
-class _Finder:
-    """Not an importlib.abc.MetaPathFinder: importing that at start-up would cost more than all the rest."""
-
-    @staticmethod
-    def find_spec(
-        name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
-    ) -> "ModuleSpec | None":
-        if name not in table.TRIGGERS and name not in table.LIBRARIES:
-            return None
-        for finder in sys.meta_path[:]:
-            if finder is _finder or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if hasattr(spec.loader, "exec_module"):
-                    spec.loader = _Loader(spec.loader, spec)  # type: ignore[assignment]
-                return spec
-        return None
-
-
-_finder = _Finder()
+def find_spec(
+    finder: object, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+) -> "ModuleSpec | None":
+    """For a module of the table: what the finders behind ours find, with a loader that tells of its execution."""
+    for other in sys.meta_path[:]:
+        if other is finder or not hasattr(other, "find_spec"):
+            continue
+        spec = other.find_spec(name, path, target)
+        if spec is not None:
+            if hasattr(spec.loader, "exec_module"):
+                spec.loader = _Loader(spec.loader, spec)  # type: ignore[assignment]
+            return spec
+    return None
 
 
 def install() -> None:
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
-
-
-def remove() -> None:
-    if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
+    """Guard what is imported already."""
+    table.install()

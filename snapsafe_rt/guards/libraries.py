@@ -1,81 +1,94 @@
 """Libraries with random state of their own that nothing here reaches: named as unprotected while they are loaded.
 
-ONE table. What is loaded is looked up when a report is made; nothing is patched, and this is not read at start-up.
+Their rows have no file of their own. One that becomes guarded or refreshed gets one, and moves in table.py.
 """
 
-import sys
+from snapsafe_rt.guards.guard import Guard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from snapsafe_rt.guards.guard import RemoteProcess, Verdict
 
 
-class Library:
-    """`files`: beginnings of the names of shared objects that hold the state, for whoever looks from outside."""
+class Named(Guard):
+    """Not reached: named while it is loaded, with what a program can do about it."""
 
-    __slots__ = ("covers", "files", "name", "note")
+    level = "unprotected"
 
-    def __init__(self, name: str, covers: tuple[str, ...], files: tuple[str, ...], note: str) -> None:
+    def __init__(
+        self, name: str, triggers: tuple[str, ...], covers: tuple[str, ...], files: tuple[str, ...], advice: str
+    ) -> None:
         self.name = name
+        self.triggers = triggers
         self.covers = covers
         self.files = files
-        self.note = note
+        self.advice = advice
+
+    def note(self) -> str:
+        return self.advice
+
+    def judge_remote(self, noted: "Verdict | None", needs_event: bool, process: "RemoteProcess") -> "Verdict | None":
+        if noted is not None:
+            return noted
+        verdict = super().judge_remote(noted, needs_event, process)
+        return None if verdict is None else (verdict[0], f"{verdict[1]}; {self.advice}")
 
 
-# Module (of table.LIBRARIES): what it is, and what a program can do about it.
-TABLE = {
-    "numpy.random.mtrand": Library(
+GUARDS = (
+    Named(
         "numpy",
+        ("numpy.random.mtrand",),
         ("numpy.random", "Generator and RandomState objects"),
         ("mtrand.", "_mt19937.", "bit_generator."),
         "repeats itself; register_after_restore(numpy.random.seed), and make new Generators there",
     ),
-    "torch": Library(
+    Named(
         "torch",
+        ("torch",),
         ("torch.rand", "initial weights", "dropout"),
         ("libtorch_cpu.", "libtorch_python."),
         "repeats itself; register_after_restore(torch.seed), which reaches CUDA's generators too",
     ),
-    "tensorflow.python": Library(
+    Named(
         "tensorflow",
+        ("tensorflow.python",),
         ("tf.random", "initial weights"),
         ("libtensorflow_framework.", "_pywrap_tensorflow_internal."),
         "repeats itself (read in its source); after a restore call tf.random.set_seed with a fresh number",
     ),
-    "grpc._cython.cygrpc": Library(
+    Named(
         "grpcio",
+        ("grpc._cython.cygrpc",),
         ("TLS of gRPC channels", "retry jitter"),
         ("cygrpc.",),
         "has a BoringSSL of its own that cannot be reached; close channels before the snapshot, open new ones after it",
     ),
-    "uuid_utils": Library(
+    Named(
         "uuid_utils",
+        ("uuid_utils",),
         ("uuid_utils.uuid4", "uuid7"),
         ("_uuid_utils.",),
         "repeats itself; uuid_utils.reseed_rng() renews the calling thread only, so call it in each thread",
     ),
-    "ddtrace.internal.native": Library(
+    Named(
         "ddtrace",
+        ("ddtrace.internal.native",),
         ("trace and span ids", "runtime id"),
         (),
         "repeats itself; ddtrace.internal.native.seed() renews the calling thread only",
     ),
-    "kombu.common": Library(
+    Named(
         "kombu",
+        ("kombu.common",),
         ("node ids of Celery workers",),
         (),
         "keeps the node id that it made once; register_after_restore what sets kombu.common._node_id to None",
     ),
-    "apsw": Library(
+    Named(
         "apsw",
+        ("apsw",),
         ("randomblob()", "random()"),
         (),
         "has an SQLite of its own; after a restore call apsw.randomness(0), which makes it seed itself anew",
     ),
-}
-
-
-def covers(name: str) -> tuple[str, ...]:
-    """What a person recognises the library `name` by."""
-    return next((library.covers for library in TABLE.values() if library.name == name), ())
-
-
-def report() -> list[tuple[str, tuple[str, ...], str]]:
-    """(name, what it covers, sentence) of each library of the table that this interpreter has loaded."""
-    return [(TABLE[module].name, TABLE[module].covers, TABLE[module].note) for module in TABLE if module in sys.modules]
+)

@@ -7,66 +7,83 @@ linked into it, or one that ignores hooks), cython/ssl.pxi feeds it before it dr
 import sys
 
 from snapsafe_rt.core import native
+from snapsafe_rt.guards.guard import Guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-COVERS = ("ssl.RAND_bytes", "TLS handshakes and records", "keys made by the same libcrypto", "session tickets")
+    from snapsafe_rt.guards.guard import RemoteProcess, Verdict
 
-# enum ss_openssl_state in cython/openssl.h: why a library is not guarded.
-_GUARDED = 1
+# Why a library is not guarded: for words of native.words()["openssl"].
 REASONS = {
-    2: "draws by the program's own RAND_METHOD or ENGINE, which is left alone",
-    3: "ignores RAND_METHOD: AWS-LC and BoringSSL do",
-    4: "has the FIPS provider loaded, which draws past every hook",
-    5: "has no RAND_METHOD: only OpenSSL 1.1.0 and later can be hooked",
-    6: "is one too many: no hook is left",
+    "displaced": "draws by the program's own RAND_METHOD or ENGINE, which is left alone",
+    "ineffective": "ignores RAND_METHOD: AWS-LC and BoringSSL do",
+    "fips": "has the FIPS provider loaded, which draws past every hook",
+    "symbols": "has no RAND_METHOD: only OpenSSL 1.1.0 and later can be hooked",
+    "full": "is one too many: no hook is left",
 }
 
 
-def install(module: "ModuleType") -> None:
-    """Nothing to add: the libraries were hooked when they were loaded, `_ssl` when it was executed."""
+def is_guarded(path: str) -> bool:
+    """Is the libcrypto that was loaded by this path hooked?"""
+    return (path, "guarded") in native.libcrypto_states()
 
 
-def remove() -> None:
-    """Nothing to undo here: the native core gives each library its own method back."""
+class OpenSSL(Guard):
+    """Each loaded libcrypto is hooked; an `_ssl` that draws past every hook is fed before it draws, and *refreshed*."""
+
+    name = "openssl"
+    covers = ("ssl.RAND_bytes", "TLS handshakes and records", "keys made by the same libcrypto", "session tickets")
+    triggers = ("_ssl", "_hashlib")
+    files = ("_ssl.", "_hashlib.")
+    native_files = "libcrypto"
+    unloaded = "guarded as soon as a libcrypto is loaded"
+
+    def protection(self) -> "Verdict":
+        libraries = native.libcryptos()
+        reseeds = sum(library.reseeds for library in libraries)
+        return self._judge(
+            [(_name(library), library.state, library.failures if library.failing else 0) for library in libraries],
+            f"{', '.join(map(_name, libraries))}: hook seen to run, reseeded {reseeds} times",
+        )
+
+    def cheap_protection(self) -> "Verdict":
+        """Without asking OpenSSL, which may load its configuration then: before the program wants it to."""
+        return self._judge([(path, state, 0) for path, state in native.libcrypto_states()], "hooked when it was loaded")
+
+    def _judge(self, libraries: "list[tuple[str, str, int]]", note: str) -> "Verdict":
+        """`libraries`: of each its name, its state, and how often it could not be reseeded if the last time it could
+        not."""
+        ssl = sys.modules.get("_ssl")
+        hooked = ssl is None or native.ssl_hooked(ssl)
+        for name, state, failures in libraries:
+            # One that ignores hooks may still be fed through _ssl, if it is _ssl's: that is judged below.
+            if state != "guarded" and not (state == "ineffective" and not hooked):
+                return "unprotected", f"{name} {REASONS[state]}"
+            if failures:
+                return "unprotected", f"{name} could not be reseeded, {failures} times so far"
+        if not hooked:
+            return _fed(ssl)
+        return ("guarded", note) if libraries else ("not loaded", self.unloaded)
+
+    def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
+        known = process.native_table(self.name)
+        for path, state, failing in known:
+            fed = state == "ineffective" and noted[0] == "refreshed"
+            if state in REASONS and not fed:
+                return "unprotected", f"{path} {REASONS[state]}"
+            if failing:
+                return "unprotected", f"{path} could not be reseeded"
+        if noted[0] == "not loaded" and any(state == "guarded" for _, state, _ in known):
+            noted = "guarded", f"{known[0][0]}: hook seen to run"
+        fips = process.mapped(("/fips.so",))
+        if fips is not None and noted[0] == "guarded":
+            return "unprotected", f"{fips} is loaded, which draws past every hook"
+        return noted
 
 
-def protection() -> tuple[str, str]:
-    libraries = native.libcryptos()
-    ssl = sys.modules.get("_ssl")
-    hooked = ssl is None or native.ssl_hooked(ssl)
-    for library in libraries:
-        # One that ignores hooks may still be fed through _ssl, if it is _ssl's: that is judged below.
-        if library.state != _GUARDED and not (library.state == 3 and not hooked):
-            return "unprotected", f"{_name(library)} {REASONS[library.state]}"
-        if library.failing:
-            return "unprotected", f"{_name(library)} could not be reseeded, {library.failures} times so far"
-    if not hooked:
-        return _fed(ssl)
-    if not libraries:
-        return "not loaded", "guarded as soon as a libcrypto is loaded"
-    reseeds = sum(library.reseeds for library in libraries)
-    return "guarded", f"{', '.join(map(_name, libraries))}: hook seen to run, reseeded {reseeds} times"
-
-
-def glance() -> tuple[str, str]:
-    """protection() without asking OpenSSL, which may load its configuration then: before the program wants it to."""
-    ssl = sys.modules.get("_ssl")
-    hooked = ssl is None or native.ssl_hooked(ssl)
-    libraries = native.libcrypto_states()
-    for path, state in libraries:
-        if state != _GUARDED and not (state == 3 and not hooked):
-            return "unprotected", f"{path} {REASONS[state]}"
-    if not hooked:
-        return _fed(ssl)
-    if not libraries:
-        return "not loaded", "guarded as soon as a libcrypto is loaded"
-    return "guarded", "hooked when it was loaded"
-
-
-def _fed(ssl: "ModuleType | None") -> tuple[str, str]:
+def _fed(ssl: "ModuleType | None") -> "Verdict":
     """What is true of an `_ssl` that draws past every hook."""
     feeds = native.ssl_feeds()
     version: str = getattr(ssl, "OPENSSL_VERSION", "unknown")
@@ -93,3 +110,6 @@ def _version(number: int) -> str:
         return f"{major}.{minor}.{number >> 4 & 0xFF}"
     patch = number >> 4 & 0xFF
     return f"{major}.{minor}.{number >> 12 & 0xFF}{chr(96 + patch) if patch else ''}"
+
+
+GUARD = OpenSSL()

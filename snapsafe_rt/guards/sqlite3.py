@@ -6,69 +6,89 @@ Added here: iterating over a cursor steps a statement too, through a slot of its
 import sys
 
 from snapsafe_rt.core import native
+from snapsafe_rt.guards.guard import Guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-COVERS = ("randomblob()", "random()", "temporary file names", "journal nonces")
+    from snapsafe_rt.guards.guard import RemoteProcess, Verdict
 
-# enum ss_sqlite_state in cython/sqlite.h: why a library is not reset. One loaded but not in use is in no danger.
-_READY = 2
+# Why a library is not reset: for words of native.words()["sqlite"]. One loaded but not in use is in no danger.
 REASONS = {
-    3: "lacks a function that is needed to reset it",
-    4: "is one too many: no place is left",
-    6: "was drawn from by another thread when this process was forked: what draws from it here waits for ever",
+    "symbols": "lacks a function that is needed to reset it",
+    "full": "is one too many: no place is left",
+    "held": "was drawn from by another thread when this process was forked: what draws from it here waits for ever",
 }
 
-_types: list[type] = []
+
+class SQLite3(Guard):
+    """SQLite's generator is reset before a statement runs; a statement that runs across a restore keeps the old one."""
+
+    name = "sqlite3"
+    covers = ("randomblob()", "random()", "temporary file names", "journal nonces")
+    triggers = ("_sqlite3",)
+    files = ("_sqlite3.",)
+    native_files = "libsqlite3"
+    level = "refreshed"
+
+    def __init__(self) -> None:
+        self._types: list[type] = []
+
+    def install(self, module: "ModuleType") -> None:
+        if module.Cursor not in self._types:
+            native.hook_next(module.Cursor, True)
+            self._types.append(module.Cursor)
+
+    def remove(self) -> None:
+        for cls in self._types:
+            native.hook_next(cls, False)
+        self._types.clear()
+
+    def protection(self) -> "Verdict":
+        return self._judge(_seen_to_reset)
+
+    def cheap_protection(self) -> "Verdict":
+        """Without a connection, which audit hooks would see being made during the import."""
+        return self._judge(
+            lambda module, libraries: native.sqlite_reached() and any(one.state == "ready" for one in libraries)
+        )
+
+    def _judge(self, resets: "Callable[[ModuleType, list[native.LibsqliteState]], bool]") -> "Verdict":
+        libraries = native.libsqlites()
+        module = sys.modules.get("_sqlite3")
+        for library in libraries:
+            if library.state in REASONS:
+                return "unprotected", f"{library.path} {REASONS[library.state]}"
+        if module is None:
+            used = [library for library in libraries if library.state == "ready"]
+            return _reset_by_others(used[0].path) if used else ("not loaded", self.unloaded)
+        if not native.guarded("_sqlite3.Cursor"):
+            return "unprotected", "this build's sqlite3 has an unknown calling convention"
+        if not resets(module, libraries):
+            return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
+        count = sum(library.resets for library in libraries)
+        note = f"SQLite {module.sqlite_version}: checked before every statement; one that runs across a restore goes on"
+        return "refreshed", f"{note} with the old generator; reset {count} times"
+
+    def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
+        known = process.native_table(self.name)
+        for path, state, _ in known:
+            if state in REASONS:
+                return "unprotected", f"{path} {REASONS[state]}"
+        if noted[0] == "not loaded" and any(state == "ready" for _, state, _ in known):
+            return _reset_by_others(known[0][0])
+        return noted
 
 
-def install(module: "ModuleType") -> None:
-    if module.Cursor not in _types:
-        native.hook_next(module.Cursor, True)
-        _types.append(module.Cursor)
-
-
-def remove() -> None:
-    for cls in _types:
-        native.hook_next(cls, False)
-    _types.clear()
-
-
-def protection() -> tuple[str, str]:
-    return _judge(_seen_to_reset)
-
-
-def glance() -> tuple[str, str]:
-    """protection() without trying anything: audit hooks would see a connection made during the import."""
-    return _judge(lambda module, libraries: native.sqlite_reached() and any(one.state == _READY for one in libraries))
-
-
-def _judge(resets: "Callable[[ModuleType, list[native.LibsqliteState]], bool]") -> tuple[str, str]:
-    libraries = native.libsqlites()
-    module = sys.modules.get("_sqlite3")
-    for library in libraries:
-        if library.state in REASONS:
-            return "unprotected", f"{library.path} {REASONS[library.state]}"
-    if module is None:
-        used = [library for library in libraries if library.state == _READY]
-        if used:
-            return "refreshed", f"{used[0].path} is reset when a restore is noticed by a draw of another subsystem"
-        return "not loaded", "guarded as soon as it is imported"
-    if not native.guarded("execute"):
-        return "unprotected", "this build's sqlite3 has an unknown calling convention"
-    if not resets(module, libraries):
-        return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
-    count = sum(library.resets for library in libraries)
-    note = f"SQLite {module.sqlite_version}: checked before every statement; one that runs across a restore goes on"
-    return "refreshed", f"{note} with the old generator; reset {count} times"
+def _reset_by_others(path: str) -> "Verdict":
+    return "refreshed", f"{path} is reset when a restore is noticed by a draw of another subsystem"
 
 
 def _seen_to_reset(module: "ModuleType", libraries: "list[native.LibsqliteState]") -> bool:
     """Does the SQLite of this module take its seed from us? Seen by making it draw one number after a reset."""
-    own = [library for library in libraries if library.state == _READY]
+    own = [library for library in libraries if library.state == "ready"]
     if not any(library.fenced for library in own):
         return bool(own)  # a VFS of the program's own gives the seed: asked again at each reset
     before = native.sqlite_seeds()
@@ -82,3 +102,6 @@ def _seen_to_reset(module: "ModuleType", libraries: "list[native.LibsqliteState]
     except Exception:  # an audit hook, or a connect() of the program's own: then the symbols found must do
         return True
     return bool(native.sqlite_seeds() > before)
+
+
+GUARD = SQLite3()

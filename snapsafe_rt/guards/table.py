@@ -1,29 +1,25 @@
-"""The ONE table of what is guarded. Activation, the import hook, status, the tests and the docs read it.
+"""The ONE table of what is guarded: a line for each guard. All else about it stands in its file.
 
-Each row names a module of this package with:
-  COVERS          what a person recognises it by
-  install(module) called when one of the row's triggers was imported, or at activation if it already was
-  remove()        exact undo
-  protection()    (level, sentence): a level of LEVELS
-and, where it has them:
-  refresh()       renews the row's state in every thread: run by the restore event, in one thread, before the program's
-                  callbacks. The row is worth its "refreshed" only while somebody runs that event.
-  glance()        protection() without trying anything, for the moment of the import
+Activation, the import hook, status and the tests read it. Each start pays for this file, and for no guard before the
+program imports what the guard protects. So a line holds a name and the modules whose import makes it relevant; a test
+compares it with the file, and docs/guards.md with both.
 """
 
 import sys
 
 from snapsafe_rt import hooks, settings
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from snapsafe_rt.guards.guard import Guard, Verdict
+
 LEVELS = ("guarded", "refreshed", "kept", "unprotected", "not loaded")
 
-# Subsystem: the modules whose import makes it relevant. What needs C alone is guarded by the native core as soon as it
-# is loaded; the rows' install() adds what takes Python.
+# Guards with a file of their own here. What needs C alone is guarded by the native core as soon as it is loaded.
 TABLE: dict[str, tuple[str, ...]] = {
     "os": (),
     "random": ("_random", "random"),
@@ -35,48 +31,50 @@ TABLE: dict[str, tuple[str, ...]] = {
     "snapstart": ("snapshot_restore_py",),
 }
 
-# A row whose module lies in a room above this one: who imports it.
-ELSEWHERE: "dict[str, Callable[[], ModuleType]]" = {}
+# Libraries that nothing reaches (libraries.py): reported while they are loaded.
+NAMED: dict[str, tuple[str, ...]] = {
+    "numpy": ("numpy.random.mtrand",),
+    "torch": ("torch",),
+    "tensorflow": ("tensorflow.python",),
+    "grpcio": ("grpc._cython.cygrpc",),
+    "uuid_utils": ("uuid_utils",),
+    "ddtrace": ("ddtrace.internal.native",),
+    "kombu": ("kombu.common",),
+    "apsw": ("apsw",),
+}
 
-TELLS = "snapstart"  # guards nothing: tells of a restore itself, so it needs no source
+TRIGGERS = {trigger: name for lines in (TABLE, NAMED) for name, triggers in lines.items() for trigger in triggers}
 
-TRIGGERS = {trigger: name for name, triggers in TABLE.items() for trigger in triggers}
-
-# Modules with random state of their own that no row reaches: keys of libraries.TABLE, which is not read at start-up.
-LIBRARIES = frozenset(
-    {
-        "apsw",
-        "ddtrace.internal.native",
-        "grpc._cython.cygrpc",
-        "kombu.common",
-        "numpy.random.mtrand",
-        "tensorflow.python",
-        "torch",
-        "uuid_utils",
-    }
-)
+# A guard whose file lies in a room above this one: who imports that.
+ELSEWHERE: "dict[str, Callable[[], Guard]]" = {}
 
 _installed: set[str] = set()
 _failed: dict[str, str] = {}
-_noted: dict[str, tuple[str, str]] = {}  # what was last seen of each row: the record's
+_cached: "dict[str, Verdict]" = {}  # what was last seen of each row
 
 
-def room(name: str) -> "ModuleType":
-    """The module of a row, imported when first needed: start-up pays for what the program uses."""
+def load(name: str) -> "Guard":
+    """The guard of a line, its file imported when first needed. Raises KeyError for a name that is in no line."""
     if name in ELSEWHERE:
         return ELSEWHERE[name]()
-    full = f"{__package__}.{name}"
-    __import__(full)
-    return sys.modules[full]
+    if name in NAMED:
+        from snapsafe_rt.guards import libraries
+
+        return next(guard for guard in libraries.GUARDS if guard.name == name)
+    if name not in TABLE:
+        raise KeyError(name)
+    file = f"{__package__}.{name}"
+    __import__(file)
+    guard: Guard = sys.modules[file].GUARD
+    return guard
 
 
-def covers(name: str) -> tuple[str, ...]:
-    """What a person recognises the row by."""
+def find(name: str) -> "Guard | None":
+    """load(), or None where it fails: report() says why."""
     try:
-        found: tuple[str, ...] = room(name).COVERS
+        return load(name)
     except Exception:
-        return ()  # report() says why
-    return found
+        return None
 
 
 def install() -> None:
@@ -90,64 +88,97 @@ def install() -> None:
 def imported(trigger: str, module: "ModuleType") -> None:
     """A module of the table was executed. What goes wrong with it is told by status(), not to the importing program."""
     name = TRIGGERS[trigger]
+    if name in NAMED:
+        return
     _installed.add(name)
     try:
-        room(name).install(module)
+        load(name).install(module)
         _failed.pop(name, None)
     except Exception as error:
         _failed[name] = f"could not be patched: {type(error).__name__}: {error}"
-    strict = settings.Settings().strict
-    _noted[name] = _ask(name, "protection" if strict else "glance")
+    strict = state.settings.strict
+    _cached[name] = _look(name, cheaply=not strict)
     if needs_event(name):
         hooks.watcher_wanted()
-    level, note = renewed(_noted[name], watching()) if needs_event(name) else _noted[name]
+    level, note = _worth(name)
     if strict and level == "unprotected":
         settings.die(f"{name} is unprotected: {note}")
 
 
 def remove() -> None:
     for name in sorted(_installed):
-        room(name).remove()
+        load(name).remove()
     _installed.clear()
     _failed.clear()
-    _noted.clear()
+    _cached.clear()
+    from snapsafe_rt.core import native
+
+    native.page_put("row", [])
+    native.page_put("library", [])
 
 
-def _ask(name: str, question: str = "protection") -> tuple[str, str]:
+def _look(name: str, *, cheaply: bool = False) -> "Verdict":
     if name in _failed:
         return "unprotected", _failed[name]
     try:
-        row = room(name)
-        level, note = getattr(row, question, row.protection)()
+        guard = load(name)
+        level, note = guard.cheap_protection() if cheaply else guard.protection()
     except Exception as error:  # say, the package may not be read any more since the program dropped its privileges
         return "unprotected", f"cannot be examined: {type(error).__name__}: {error}"
     return level, note
+
+
+def _worth(name: str) -> "Verdict":
+    """The cached report of a row, as far as somebody runs the event that it needs."""
+    if not needs_event(name):
+        return _cached[name]
+    from snapsafe_rt.guards.guard import if_watched
+
+    return if_watched(_cached[name], watching())
 
 
 def report() -> list[tuple[str, str, str]]:
     """(name, level, sentence) of each row, as it is now."""
     found = []
     for name in TABLE:
-        _noted[name] = _ask(name)
-        found.append((name, *(renewed(_noted[name], watching()) if needs_event(name) else _noted[name])))
+        _cached[name] = _look(name)
+        found.append((name, *_worth(name)))
     return found
 
 
-def noted() -> list[tuple[str, str, str]]:
+def cached_report() -> list[tuple[str, str, str]]:
     """report() as far as it is known without trying or importing anything; a level that needs the restore event is
-    told as if the event were run. For the record."""
+    told as if the event were run. For the status page."""
     found = []
     for name, triggers in TABLE.items():
         level, note = "not loaded", ""
-        if name in _noted:
-            level, note = _noted[name]
+        if name in _cached:
+            level, note = _cached[name]
         elif not triggers:  # the native core's alone
             from snapsafe_rt.core import native
 
-            good = native.guarded("urandom") and native.guarded("getrandom")
+            good = native.guarded("posix.urandom") and native.guarded("posix.getrandom")
             level = "guarded" if good else "unprotected"
         found.append((name, level, note))
     return found
+
+
+def publish() -> None:
+    """Have the status page say what is known of each row, and which libraries are loaded."""
+    from snapsafe_rt.core import native
+
+    rows = [(name, level, note, str(int(needs_event(name)))) for name, level, note in cached_report()]
+    native.page_put("row", rows)
+    native.page_put("library", [(name,) for name in named()])
+
+
+def named() -> list[str]:
+    """Names of the loaded libraries that nothing reaches."""
+    return [name for name, triggers in NAMED.items() if any(trigger in sys.modules for trigger in triggers)]
+
+
+def named_report() -> list[tuple[str, str, str]]:
+    return [(name, *_look(name)) for name in named()]
 
 
 # ---- refreshers ----
@@ -159,8 +190,8 @@ def refreshers() -> list[str]:
 
 
 def needs_event(name: str) -> bool:
-    # Nothing is imported for the answer: what was noted as refreshed is.
-    return name in _installed and _noted.get(name, ("",))[0] == "refreshed" and hasattr(room(name), "refresh")
+    # Nothing is imported for the answer: the file of a row that was seen as refreshed has been.
+    return name in _installed and _cached.get(name, ("",))[0] == "refreshed" and load(name).by_event
 
 
 def refresh() -> list[Exception]:
@@ -168,7 +199,7 @@ def refresh() -> list[Exception]:
     failed = []
     for name in refreshers():
         try:
-            room(name).refresh()
+            load(name).refresh()
         except Exception as error:
             failed.append(error)
     return failed
@@ -179,8 +210,3 @@ def watching() -> bool:
     from snapsafe_rt.core import native
 
     return bool(native.inspect_watcher().running)
-
-
-def renewed(row: tuple[str, str], watched: bool) -> tuple[str, str]:
-    """What the level of a row with refresh() is worth."""
-    return row if watched else ("unprotected", f"{row[1]}; but no watcher runs: renewed by check() alone")

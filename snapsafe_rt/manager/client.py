@@ -1,16 +1,14 @@
-"""Asks the manager, for the commands; programs do it by themselves, without json."""
+"""Asks the manager, for the commands."""
 
-import json
 import os
 import pwd
 import socket
 from collections.abc import Mapping
 from typing import Any
 
-from snapsafe_rt import settings
+from snapsafe_rt import settings, varlink
 from snapsafe_rt.errors import FAILED, NO_MANAGER, NOT_PERMITTED, Failure
 
-INTERFACE = "org.snapsafe.Manager."
 NAMED_MOST = 16
 ANSWER_SECONDS = 10.0  # for what is answered at once
 
@@ -63,36 +61,35 @@ class Manager:
         given = {name: value for name, value in parameters.items() if value is not None}
         self.peer.settimeout(answer_seconds)
         try:
-            self.peer.sendall(json.dumps({"method": INTERFACE + method, "parameters": given}).encode() + b"\0")
-            answer = self._receive()
+            self.peer.sendall(varlink.call(method, given))
+            name, answer = varlink.reply(self._receive())
         except TimeoutError:
             raise Failure(
                 f"the manager at {self.path} does not answer within {answer_seconds:g} s: restart it", NO_MANAGER
             ) from None
+        except varlink.Malformed as error:
+            raise Failure(f"what answers at {self.path} is no manager ({error})", NO_MANAGER) from None
         except OSError as error:
             raise Failure(
                 f"the manager at {self.path} has gone ({error.strerror}): start it anew", NO_MANAGER
             ) from None
-        if "error" not in answer:
-            found: dict[str, Any] = answer["parameters"]
-            return found
-        name = answer["error"].rpartition(".")[2]
+        if not name:
+            return answer
         if name == "PermissionDenied":
             raise Failure(
                 f"the manager does not permit that to user {os.geteuid()}: run this as root, or as its own user",
                 NOT_PERMITTED,
             )
-        raise Refused(name, answer["parameters"])
+        raise Refused(name, answer)
 
-    def _receive(self) -> "dict[str, Any]":
-        while b"\0" not in self._received:
+    def _receive(self) -> bytes:
+        message, self._received = varlink.split(self._received)
+        while message is None:
             part = self.peer.recv(65536)
             if not part:
                 raise ConnectionResetError(0, "it ended the connection")
-            self._received += part
-        text, _, self._received = self._received.partition(b"\0")
-        answer: dict[str, Any] = json.loads(text)
-        return answer
+            message, self._received = varlink.split(self._received + part)
+        return message
 
 
 def refusal(refused: Refused) -> Failure:

@@ -1,37 +1,37 @@
-"""The socket and who is connected to it: bounded in number, in memory and in the time that one of them takes.
+"""The manager's socket and its clients, bounded in number and in memory.
 
-One thread, one epoll(7). A client that does not read its answers, or waits for one, is not read from; one that sends
-what is no message, or more than a message may have, is let go.
+One thread, one epoll(7). A client that waits for an answer, or does not read one, is not read from. The connection of
+one that sends no valid message, or too long a one, is closed.
 """
 
 import contextlib
 import errno
 import os
 import socket
-import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable
 
-from snapsafe_rt.manager import varlink
+from snapsafe_rt import varlink
+from snapsafe_rt.manager import interface
+from snapsafe_rt.manager.interface import Error, Reply
 from snapsafe_rt.manager.loop import READ, WRITE, Loop
+from snapsafe_rt.varlink import Malformed, trusted
 
 CONNECTIONS_MOST = 4096
 CONNECTIONS_OF_ONE_USER = 2048  # root and the manager's own user may have them all
 BUFFERED_MOST = 4 << 20  # bytes of unfinished requests, all connections together
 UNSENT_MOST = 8 << 20  # bytes of answers that nobody reads, likewise; root and the manager's own user may have more
-SMALL = 8192  # bytes that a connection may have in either in any case, so that nobody is kept out by others
+SMALL = 8192  # bytes that each connection may have in both, however full they are: nobody keeps others out
 DESCRIPTORS_SPARED = 64
 PAUSE_SECONDS = 1.0
-
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 class Connections:
     """Calls ended() for each client that goes. Raises OSError where the socket cannot be made."""
 
     def __init__(
-        self, path: str, service: varlink.Service, loop: Loop, ended: "Callable[[varlink.Client], None]"
+        self, path: str, service: interface.Service, loop: Loop, ended: "Callable[[interface.Client], None]"
     ) -> None:
         self.path = path
         self.buffered = self.unsent = 0
@@ -47,7 +47,8 @@ class Connections:
         self._update()
 
     def _listen(self) -> socket.socket:
-        """The new socket takes the path from the one of a manager that is no more, in one step."""
+        """Bound beside the path and renamed to it, so that the socket of a manager that was killed is replaced in one
+        step."""
         temporary = f"{self.path}.{os.getpid()}"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
@@ -70,7 +71,7 @@ class Connections:
         return len(self._all)
 
     def _update(self) -> None:
-        """While there are as many as may be, the listener is not looked at: else it would wake us without pause."""
+        """Stop listening while no more clients are admitted: those that wait would wake us without pause."""
         wanted = len(self._all) < self._most
         if wanted and not self._accepting:
             self._loop.watch(self._listener, READ, self._accept)
@@ -84,9 +85,12 @@ class Connections:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self._pause()
-            return  # else it went away again
+            return  # the client went away again
         peer.setblocking(False)
-        pid, uid = _credentials(peer)
+        try:
+            pid, uid = varlink.credentials(peer)
+        except OSError:
+            pid, uid = 0, -1
         if self._of_user[uid] >= CONNECTIONS_OF_ONE_USER and not trusted(uid):
             peer.close()
             return
@@ -95,7 +99,7 @@ class Connections:
         self._update()
 
     def _pause(self) -> None:
-        """The machine has no more to give, and who knocks would wake us without pause."""
+        """No descriptor or memory is left: stop listening for a moment, or each client that waits would wake us."""
         most, self._most = self._most, 0
         self._update()
 
@@ -112,7 +116,7 @@ class Connections:
         self._ended(connection)
 
     def close(self) -> None:
-        """Ends them all, without a word, and takes the path away unless it is another's by now."""
+        """Close all connections, and remove the path unless another manager has it by now."""
         for connection in list(self._all):
             connection.close()
         self._most = 0
@@ -148,7 +152,7 @@ class Connection:
         uid: int,
         pid: int,
         owner: Connections,
-        service: varlink.Service,
+        service: interface.Service,
         loop: Loop,
     ) -> None:
         self.uid = uid
@@ -159,8 +163,8 @@ class Connection:
         self._loop = loop
         self._received = b""
         self._answers: list[tuple[bytes, int | None]] = []
-        self._call: varlink.Call | None = None  # will be answered later
-        self._news: Callable[[], varlink.Reply] | None = None  # or again and again
+        self._call: interface.Call | None = None  # will be answered later
+        self._news: Callable[[], Reply] | None = None  # or again and again
         self._stale = False  # there was news while the last was being sent
         self._too_much = False
         self._ended = False  # the client will send no more
@@ -178,48 +182,48 @@ class Connection:
             self._work()
         except BlockingIOError:
             pass
-        except (OSError, varlink.Malformed):
+        except (OSError, Malformed):
             self.close()
 
     def _receive(self) -> None:
-        part = self._peer.recv(varlink.MESSAGE_MOST)  # recv(2) passes no descriptors: what is sent along is dropped
+        part = self._peer.recv(interface.MESSAGE_MOST)  # recv(2) passes no descriptors: what is sent along is dropped
         self._ended = not part
         self._owner.buffered += len(part)
         self._received += part
         if self._owner.buffered > BUFFERED_MOST and len(self._received) > SMALL:
-            raise varlink.Malformed("too much at once")
+            raise Malformed("too much at once")
 
     def _work(self) -> None:
         while not self._answers and self._call is None:
-            message, nul, rest = self._received.partition(b"\0")
-            if not nul:
+            message, self._received = varlink.split(self._received)
+            if message is None:
                 break
             self._owner.buffered -= len(message) + 1
-            self._received = rest
-            self._call = call = varlink.parse(message, self)
+            self._call = call = interface.parse(message, self)
             outcome = self._service.answer(call)
             if outcome is not None:
                 self.finish(outcome)
             if self._too_much:
-                raise varlink.Malformed("answers that nobody reads")
+                raise Malformed("answers that nobody reads")
             self._send()
-        if len(self._received) > varlink.MESSAGE_MOST and b"\0" not in self._received:
-            raise varlink.Malformed("too long")
+        if len(self._received) > interface.MESSAGE_MOST and varlink.END not in self._received:
+            raise Malformed("too long")
         if self._ended and not self._answers and self._call is None:
             self.close()
             return
         self._watch()
 
     def _watch(self) -> None:
-        """While an answer is waited for, a hangup alone wakes us: EPOLLHUP is always told, READ would never end."""
+        """While the client waits for an answer, only its hangup may wake us. EPOLLHUP comes unasked; READ would fire
+        without pause once the client has closed its side."""
         self._loop.watch(self._peer, WRITE if self._answers else READ if self._call is None else 0, self.ready)
 
-    def finish(self, outcome: "varlink.Reply | varlink.Error") -> None:
+    def finish(self, outcome: "Reply | Error") -> None:
         call, self._call = self._call, None
         if call is not None:
-            self._queue(varlink.encode(call, outcome), outcome.fd if isinstance(outcome, varlink.Reply) else None)
+            self._queue(interface.encode(call, outcome), outcome.fd if isinstance(outcome, Reply) else None)
 
-    def follow(self, news: "Callable[[], varlink.Reply]") -> None:
+    def follow(self, news: "Callable[[], Reply]") -> None:
         self._news = news
         self.tell()
 
@@ -228,7 +232,7 @@ class Connection:
             return
         self._stale = bool(self._answers)
         if not self._stale:
-            self._queue(varlink.encode(self._call, self._news(), continues=True), None)
+            self._queue(interface.encode(self._call, self._news(), continues=True), None)
 
     def _queue(self, text: bytes, fd: "int | None") -> None:
         self._answers.append((text, fd))
@@ -263,20 +267,6 @@ class Connection:
                 os.close(fd)
         self._received, self._answers = b"", []
         self._owner.gone(self)
-
-
-def trusted(uid: int) -> bool:
-    """Root, or the manager's own user."""
-    return uid in (0, os.geteuid())
-
-
-def _credentials(peer: socket.socket) -> "tuple[int, int]":
-    try:
-        found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    except OSError:
-        return 0, -1
-    pid, uid, _ = _CREDENTIALS.unpack(found)
-    return pid, uid
 
 
 def _identity(path: str) -> "tuple[int, int] | None":

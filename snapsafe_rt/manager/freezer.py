@@ -1,7 +1,7 @@
-"""Stops the programs of a cgroup over a snapshot, so that they run again only after they were told of the restore.
+"""Freezes the programs of a cgroup over a snapshot, so that they run again only after the restore was published.
 
-cgroup v2, Linux 5.2 and later (Documentation/admin-guide/cgroup-v2.rst, cgroup.freeze). Whom we stopped is noted beside
-the socket: after a manager that was killed the next one lets them go.
+cgroup v2, Linux 5.2 and later (Documentation/admin-guide/cgroup-v2.rst, cgroup.freeze). The frozen cgroup is noted in a
+file beside the socket: if this manager is killed, the next one thaws it.
 """
 
 import contextlib
@@ -9,11 +9,11 @@ import os
 import select
 import time
 
-STANDSTILL_SECONDS = 2.0  # for the last of them to come out of the kernel
+STANDSTILL_SECONDS = 2.0  # for a process that is in a system call when it is frozen
 
 
 class NotFrozen(Exception):
-    """The programs cannot be stopped; says why. They run on."""
+    """Why the programs cannot be frozen; they run."""
 
 
 class Freezer:
@@ -43,9 +43,11 @@ class Freezer:
         return found
 
     def freeze(self) -> None:
-        """Returns when they stand still. Raises NotFrozen, and they run."""
+        """Returns when all are frozen. Raises NotFrozen, and then they run."""
         try:
-            os.pwrite(self._note, os.fsencode(self.folder), 0)  # before: who is killed in between has not lost them
+            os.pwrite(
+                self._note, os.fsencode(self.folder), 0
+            )  # first: a manager that is killed in between leaves no frozen cgroup that nobody knows of
             _write(self.folder, b"1")
             self._wait()
         except (OSError, NotFrozen) as error:
@@ -70,12 +72,12 @@ class Freezer:
 
 
 def left_frozen(note: int) -> str:
-    """The cgroup that an earlier manager stopped and did not let go; "" if none."""
+    """The cgroup that an earlier manager froze and did not thaw, or ""."""
     return os.fsdecode(os.pread(note, 4096, 0))
 
 
 def thaw_left(folder: str, note: int) -> None:
-    """Raises OSError, but for a cgroup that is gone."""
+    """Thaw it. Raises OSError, but not for a cgroup that is gone."""
     with contextlib.suppress(FileNotFoundError):
         _write(folder, b"0")
     os.ftruncate(note, 0)

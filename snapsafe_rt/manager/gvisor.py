@@ -1,8 +1,8 @@
-"""gVisor's word on checkpoints, a file that programs of a sandbox have by an annotation (docs/platforms.md).
+"""gVisor's file that tells of checkpoints; an annotation puts it into a sandbox (docs/platforms.md).
 
-Opening it registers for the next checkpoint. When that is over it can be read (poll(2) says so) and tells what this
-sandbox is then: "resume", the one that was checkpointed; "restore", a clone; or "error". It says the same ever after,
-so it is opened again; what happens in between is not told. gVisor pkg/sentry/fsimpl/proc/checkpoint.go
+An open file is registered for the next checkpoint. After that it is readable and says what this sandbox is: "resume",
+the one that was checkpointed; "restore", a clone; or "error". It says the same ever after, so it has to be opened
+again, and a checkpoint between the two is not noticed. gVisor pkg/sentry/fsimpl/proc/checkpoint.go
 """
 
 import os
@@ -13,12 +13,12 @@ from snapsafe_rt.manager.loop import READ, Loop
 
 
 class Checkpoints:
-    """Where there is no such file, nothing is watched, and that is no problem."""
+    """Where there is no such file this watches nothing, and has no problem."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.problem = ""
-        self.count = time.time_ns()  # of restores, from a number on that no other manager began with
+        self.count = time.time_ns()  # of restores; begins with a number that no other manager has begun with
         self._fd = self._open() if os.path.exists(path) else -1
         self._follow: Callable[[], None] = lambda: None
         self._leave: Callable[[int], None] = lambda _: None
@@ -35,7 +35,7 @@ class Checkpoints:
             return -1
 
     def watch(self, loop: Loop, restored: Callable[[], None], ended: Callable[[], None]) -> None:
-        """Call restored() for each restore, ended() if it can be followed no more."""
+        """Call restored() for each restore, ended() if the file cannot be opened again."""
 
         def ready(_: int) -> None:
             if self.read():
@@ -49,7 +49,7 @@ class Checkpoints:
             self._follow()
 
     def read(self) -> bool:
-        """Read what is new, if it is. True if that is a restore, or may be one."""
+        """Read it if there is news. True if that is a restore, or may be one."""
         if not self.readable:
             return False
         fd = self._fd
@@ -58,8 +58,8 @@ class Checkpoints:
         except BlockingIOError:
             return False
         except OSError:
-            answer = b"restore"  # unknown counts as one
-        self._fd = self._open()  # before all else: from now on the next one is told
+            answer = b"restore"  # unknown counts as a restore
+        self._fd = self._open()  # before all else: from now on the next checkpoint is noticed
         self._leave(fd)
         os.close(fd)
         if self.readable:

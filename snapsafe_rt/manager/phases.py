@@ -1,8 +1,8 @@
 """The phases of a snapshot, and who has to be asked before it: running, quiescing, quiesced, unquiescing, running.
 
-logind's semantics (systemd docs/INHIBITOR_LOCKS.md): who holds a delay lock is told of the snapshot first and waited
-for, up to a limit; a block lock refuses it. No clock and no socket is in here: Actions does what is decided, and
-whoever drives this calls expire() and overdue() when the time is over.
+logind's semantics (systemd docs/INHIBITOR_LOCKS.md): a holder of a delay lock is told of the snapshot first and waited
+for, up to a limit; a block lock refuses it. There is no clock and no socket in here: Actions does what is decided, and
+the caller calls expire() or overdue() when a time is up. The program's side is snapsafe_rt.snapshot.machine.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 RUNNING, QUIESCING, QUIESCED, UNQUIESCING = "running", "quiescing", "quiesced", "unquiescing"
 DELAY, BLOCK = "delay", "block"
 
-# How a snapshot ended: by Unquiesce; because a restore was noticed; nobody called Unquiesce in time; a callback before
-# it failed; who called Quiesce went away; the programs could not be stopped, or not be told.
+# How a snapshot ended: by Unquiesce; a restore was noticed; nobody called Unquiesce in time; a callback before it
+# failed; the caller of Quiesce went away; the programs could not be stopped; the state file could not be written.
 UNQUIESCED, RESTORED, OVERDUE = "unquiesced", "restored", "overdue"
 FAILED, ABANDONED, NOT_FROZEN, NOT_TOLD = "failed", "abandoned", "not frozen", "not told"
 
@@ -59,19 +59,20 @@ class NotQuiesced(Exception):
 
 
 class Actions(Protocol):
-    """What a change of state takes. None of them may call the machine back."""
+    """What has to be done at a change of state. None of these may call the machine."""
 
     def changed(self) -> None:
-        """There is another state. Raises OSError if programs cannot be told: then nothing is quiesced."""
+        """The state is another one. Raises OSError if programs cannot be told, and then nothing is quiesced."""
 
     def announce(self, client: Client) -> None:
         """Answer Prepare."""
 
     def settled(self, client: Client, late: "list[Lock]", failed: "list[Failed]", reason: str) -> None:
-        """Answer Quiesce: quiesced, if nothing failed. `reason`: why the programs are not stopped, or not told."""
+        """Answer Quiesce. The machine is quiesced if nothing `failed` and there is no `reason`, which says why the
+        programs are not stopped or not told. `late`: who was waited for in vain."""
 
     def publish(self) -> None:
-        """Look for a restore, and publish it: programs compare when they see the state."""
+        """Publish a restore if there was one: it has to be in the file before the programs go on."""
 
     def freeze(self) -> str:
         """Stop the programs that are to be stopped. Returns why that could not be, "" if they stand still."""
@@ -106,13 +107,13 @@ class Phases:
         if self.state != RUNNING and (lock.mode == BLOCK or self.state != QUIESCING):
             raise InProgress(self.state)
         self.locks[client] = lock
-        if self.state == QUIESCING:  # who has just started is asked, too
+        if self.state == QUIESCING:  # a program that has just started is waited for as well
             self._waited[client] = None
 
     def prepare(self, client: Client) -> bool:
-        """Is it to be answered at once? Else announce() will be called for it. Raises NotInhibiting."""
+        """True if it is to be answered at once; else announce() answers it later. Raises NotInhibiting."""
         self._holder(client)
-        if self.state != RUNNING:  # who was late is asked all the same
+        if self.state != RUNNING:  # who asks late is told at once
             return True
         self._preparing.add(client)
         return False
@@ -173,7 +174,7 @@ class Phases:
             self._settle()
 
     def expire(self) -> None:
-        """They were waited for long enough."""
+        """The limit for delay locks is over: go on without those that are left."""
         if self.state == QUIESCING:
             self._settle()
 
@@ -203,7 +204,7 @@ class Phases:
         self._leave(UNQUIESCED)
 
     def overdue(self) -> None:
-        """Nobody called unquiesce()."""
+        """The limit for the whole snapshot is over."""
         if self.state == QUIESCED:
             self._leave(OVERDUE)
 

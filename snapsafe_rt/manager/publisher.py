@@ -9,19 +9,19 @@ from snapsafe_rt.source import vmclock_file
 
 
 class Publisher:
-    """Keeps one file. Where that fails, `problem` says why, and the next call tries again."""
+    """Writes the file. Where that fails, `problem` says why, and the next call tries again."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.synchronous = False
-        """Do the programs stand still until it is written?"""
+        """Are the programs stopped over a snapshot until the file is written?"""
         self.problem = ""
         self.reseeded = False
         self.generation: int | None = None
-        self._attendance: vmclock_file.Attendance | None = None
+        self._writer_lock: vmclock_file.WriterLock | None = None
 
     def knows(self, seen: vmclock_file.Seen) -> bool:
-        """Does the file tell of all that was seen by now? What cannot be told counts as changed."""
+        """Was the file written for this very reading of the detectors? Where it cannot be read: no."""
         try:
             if vmclock_file.last_seen(self.path) != seen:
                 return False
@@ -31,7 +31,7 @@ class Publisher:
         return True
 
     def write(self, seen: vmclock_file.Seen, *, reseeded: bool, known: bool = False) -> None:
-        """Move the generation, unless that is `known` by it; make the file where there is none."""
+        """Write a new generation, or the same if it was published already (`known`). Makes the file."""
         self.reseeded = reseeded
         self.problem = ""
         try:
@@ -47,13 +47,13 @@ class Publisher:
         except OSError as error:
             self.problem = _sentence(self.path, error)
 
-    def attend(self) -> None:
-        """Let programs see that somebody keeps the file, if it is there."""
-        if self._attendance is not None and self._attendance.stands(self.path):
+    def lock(self) -> None:
+        """Hold the writer lock, by which programs see that a manager runs, if the file is there."""
+        if self._writer_lock is not None and self._writer_lock.is_of(self.path):
             return
-        self.leave()
+        self.unlock()
         try:
-            self._attendance = vmclock_file.Attendance(self.path, synchronous=self.synchronous)
+            self._writer_lock = vmclock_file.WriterLock(self.path, synchronous=self.synchronous)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -61,13 +61,13 @@ class Publisher:
             reason = "is locked by another process: is another manager keeping it?" if taken else None
             self.problem = self.problem or (f"{self.path} {reason}" if reason else _sentence(self.path, error))
 
-    def leave(self) -> None:
-        if self._attendance is not None:
-            self._attendance.close()
-            self._attendance = None
+    def unlock(self) -> None:
+        if self._writer_lock is not None:
+            self._writer_lock.close()
+            self._writer_lock = None
 
     def _create(self, seen: vmclock_file.Seen, reseeded: bool) -> None:
-        # A program that maps the new file takes that for a restore, so its first generation tells of this one.
+        # A program that finds the new file counts that as a restore. So it needs no second generation for this one.
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
             vmclock_file.create(self.path, synchronous=self.synchronous, reseeded=reseeded, seen=seen)

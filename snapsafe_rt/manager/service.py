@@ -1,4 +1,5 @@
-"""The manager itself: restore in, reseed and generation out; and what it answers over Varlink."""
+"""The manager itself: a detector notices a restore, the kernel is reseeded, the file gets a new generation. And the
+methods that it answers over Varlink, but those of snapshots."""
 
 import base64
 import contextlib
@@ -11,19 +12,18 @@ import time
 
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.manager import varlink
 from snapsafe_rt.manager.connections import Connections
+from snapsafe_rt.manager.detectors import SAME_RESTORE_SECONDS, Detectors
 from snapsafe_rt.manager.freezer import Freezer, NotFrozen, left_frozen, thaw_left
-from snapsafe_rt.manager.interface import INTERFACE
+from snapsafe_rt.manager.interface import Call, Error, Reply, Service, invalid
 from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.publisher import Publisher, reseed
-from snapsafe_rt.manager.signs import SAME_RESTORE_SECONDS, Signs
 from snapsafe_rt.manager.snapshots import Snapshots, must_be_trusted
-from snapsafe_rt.manager.varlink import Call, Reply, invalid
 from snapsafe_rt.source.vmclock_file import ENTROPY_LEAST, ENTROPY_MOST
+from snapsafe_rt.varlink import MANAGER
 
 RESEEDING = "CAP_SYS_ADMIN, and a CPU with RDRAND or RNDR, or a host's bytes by Bump"
-RETRY_SECONDS = 10.0  # while the file cannot be written; nothing else ticks
+RETRY_SECONDS = 10.0  # while the file cannot be written. Else no timer runs while nothing happens
 PUBLISH_TRIES = 16
 FROZEN_SECONDS, FROZEN_SECONDS_MOST = 60, 3600
 
@@ -52,30 +52,29 @@ class Manager:
         self.frozen = False
         self._freeze_ends: Timer | None = None
         self._published_at_freeze = 0
-        self._thawed = -SAME_RESTORE_SECONDS  # when they were let go as restored, last
+        self._thawed = -SAME_RESTORE_SECONDS  # when the programs were last thawed in a clone
         self._unfrozen_restores = 0
         self._loop = Loop()
-        self._signs = Signs(names, gvisor)
+        self._detectors = Detectors(names, gvisor)
         self._file = Publisher(file_path)
         self._file.synchronous = self._freezer is not None
         self.published = 0
         self._last: float | None = None
         self._done = native.epoch()
         self._retrying = False
-        self._bumped = False  # an agent tells of restores
+        self._bumped = False  # an agent has told of a restore, so it will tell of others
         self._told = ""
         self._catch_up()
         self._snapshots = Snapshots(self, self._loop, socket_path + ".state", delay_max, quiesced_max)
-        service = varlink.Service(
+        service = Service(
             "snapsafe manager",
             settings.VERSION,
-            {"org.snapsafe.Manager": INTERFACE},
             {
-                "org.snapsafe.Manager.Describe": self._describe,
-                "org.snapsafe.Manager.GetSource": self._get_source,
-                "org.snapsafe.Manager.Bump": self._bump,
-                "org.snapsafe.Manager.Freeze": self._freeze,
-                "org.snapsafe.Manager.Thaw": self._thaw,
+                f"{MANAGER}Describe": self._describe,
+                f"{MANAGER}GetSource": self._get_source,
+                f"{MANAGER}Bump": self._bump,
+                f"{MANAGER}Freeze": self._freeze,
+                f"{MANAGER}Thaw": self._thaw,
                 **self._snapshots.methods(),
             },
         )
@@ -84,67 +83,70 @@ class Manager:
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         self._loop.on_wake(self._look)
-        self._signs.watch(self._loop)
+        self._detectors.watch(self._loop)
         notify("READY=1")
-        self._look()  # what happened before the watch stood
+        self._look()  # for what happened before the detectors were watched
         self._loop.run()
         notify("STOPPING=1", wait=False)
         self._snapshots.close()
         self._connections.close()
         if self.frozen:
-            self._let_go(restored=True)
-        self._file.leave()
+            self._resume(restored=True)
+        self._file.unlock()
         signal.set_wakeup_fd(-1)
 
     # ---- restores ----
 
     def _catch_up(self) -> None:
-        """What happened before we were here: unknown counts as a restore."""
+        """Publish a restore that happened while no manager ran. Unknown counts as one."""
         left = left_frozen(self._lock)
         if left:
             native.advance()
             self._publish()
             thaw_left(left, self._lock)
             return
-        if not self._signs.any and not os.path.exists(self._file.path):
-            return  # a file that nobody will ever write would be taken for a source
-        if self._file.knows(self._signs.seen()):
-            self._attend()
+        if not self._detectors.any and not os.path.exists(self._file.path):
+            return  # nothing would ever be written to it, and programs would take it for a source
+        if self._file.knows(self._detectors.seen()):
+            self._lock_file()
             return
         native.advance()
         self._publish()
 
-    def _attend(self) -> None:
-        """Programs may rely on the file while something tells us of restores."""
-        if self._signs.any or self._bumped:
-            self._file.attend()
+    def _lock_file(self) -> None:
+        """Programs rely on the file while we hold its writer lock, so only while we would notice a restore."""
+        if self._detectors.any or self._bumped:
+            self._file.lock()
         else:
-            self._file.leave()
+            self._file.unlock()
 
     def _look(self) -> None:
         if native.epoch() != self._done:
-            self._restored(known=self._signs.late())
-        self._attend()
+            self._restored(known=self._detectors.late())
+        self._lock_file()
         self._tell()
 
     def _restored(self, fed: bool = False, known: bool = False) -> None:
         if known:
             self._publish(known=True)
             return
-        same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a late sign of what we were told
+        same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a detector late with what Thaw told
         if self._freezer is not None and not self.frozen and not same:
             self._unfrozen_restores += 1
-            self._file.synchronous = False  # not every snapshot is taken of frozen programs
+            self._file.synchronous = False  # snapshots are taken of running programs as well
         self._publish(fed)
         if self._snapshots.running:
-            self._let_go(restored=False)
+            self._resume(restored=False)
         self._snapshots.restored()
 
     def _publish(self, fed: bool = False, known: bool = False) -> None:
-        """`fed`: the kernel was given the host's bytes for this restore; `known`: it was published already."""
+        """`fed`: the kernel has the host's bytes for this restore; `known`: the restore was published already.
+
+        Again from the start if there is another restore meanwhile: what was written is of the machine before it.
+        """
         for _ in range(PUBLISH_TRIES):
             epoch = native.epoch()  # advancing has reseeded the kernel, where it may: ss_entropy_restored()
-            seen = self._signs.seen()
+            seen = self._detectors.seen()
             reseeded = fed or native.inspect_entropy().kernel_reseeded
             if native.epoch() != epoch:
                 fed = known = False
@@ -154,13 +156,13 @@ class Manager:
                 self.published += 1
                 self._last = time.time()
             self._done = epoch
-            self._attend()
+            self._lock_file()
             fed = known = False
             if native.epoch() == epoch:
-                break  # else restored meanwhile: what was written is another machine's
+                break
         else:
-            self._loop.wake()  # a source that moves without pause: others have their turn
-        self._signs.counted()
+            self._loop.wake()  # the source moves without pause: clients are served in between
+        self._detectors.counted()
         if self._file.problem and not self._retrying:
             self._retrying = True
             self._loop.later(RETRY_SECONDS, self._retry)
@@ -171,8 +173,8 @@ class Manager:
             self._publish()
             self._tell()
 
-    def _let_go(self, restored: bool) -> None:
-        """If the programs stand still: publish first what they must know, then they go on."""
+    def _resume(self, restored: bool) -> None:
+        """Thaw the programs if they are frozen, once what they must know is published. `restored`: as a clone's."""
         if not self.frozen or self._freezer is None:
             return
         if self._freeze_ends is not None:
@@ -188,32 +190,32 @@ class Manager:
                 self._thawed = time.monotonic()
         except OSError as error:
             self.say(f"{self._freezer.folder} cannot be thawed: {error.strerror}")
-            self._loop.later(1.0, lambda: self._let_go(restored=False))
+            self._loop.later(1.0, lambda: self._resume(restored=False))
 
-    # ---- what a snapshot that was announced takes: snapshots.Restores ----
+    # ---- snapshots.Restores ----
 
     @property
     def generation(self) -> "int | None":
         return self._file.generation
 
     def announced(self) -> None:
-        self._signs.forget_told()
+        self._detectors.forget_told()
 
     def look(self) -> None:
-        self._signs.look()
+        self._detectors.look()
         if native.epoch() != self._done:
             self._publish()
 
     def told(self) -> None:
         self._bumped = True
-        self._signs.look()
+        self._detectors.look()
         if native.epoch() == self._done:
             native.advance()
-            self._signs.told()
+            self._detectors.told()
         self._publish()
 
     def unknown(self) -> None:
-        if self.frozen or (self._bumped and not self._signs.any):
+        if self.frozen or (self._bumped and not self._detectors.any):
             native.advance()
         self.look()
 
@@ -228,7 +230,7 @@ class Manager:
         return ""
 
     def thaw(self) -> None:
-        self._let_go(restored=False)
+        self._resume(restored=False)
 
     def say(self, text: str) -> None:
         with contextlib.suppress(
@@ -239,7 +241,7 @@ class Manager:
     # ----
 
     def problems(self) -> list[str]:
-        found = self._signs.problems()
+        found = self._detectors.problems()
         if self._unfrozen_restores:
             found.append(
                 f"{self._unfrozen_restores} times restored from a snapshot that was taken without Freeze: "
@@ -255,7 +257,7 @@ class Manager:
         return found
 
     def _tell(self) -> None:
-        text = f"watching {self._signs.watched} ({self._signs.how}), {self.published} restores published"
+        text = f"watching {self._detectors.watched} ({self._detectors.how}), {self.published} restores published"
         problems = self.problems()
         told = "; ".join([text, *problems])
         if told != self._told:
@@ -269,14 +271,14 @@ class Manager:
 
     def _describe(self, call: Call) -> Reply:
         call.take()
-        source = self._signs.source
+        source = self._detectors.source
         return Reply(
             {
                 "version": settings.VERSION,
                 "pid": os.getpid(),
                 "source": None if source is None else source.name,
-                "how": self._signs.how,
-                "vmgenid": self._signs.vmgenid,
+                "how": self._detectors.how,
+                "vmgenid": self._detectors.vmgenid,
                 "file": self._file.path,
                 "generation": self._file.generation,
                 "published": self.published,
@@ -290,17 +292,15 @@ class Manager:
 
     def _get_source(self, call: Call) -> Reply:
         [wanted] = call.take(source=str)
-        source = self._signs.source
+        source = self._detectors.source
         if source is None or not native.describe_source(source.slot).device:
-            raise varlink.Error("org.snapsafe.Manager.NoSource", reason="no device is watched here")
+            raise Error(f"{MANAGER}NoSource", reason="no device is watched here")
         if wanted not in (None, source.name):
-            raise varlink.Error("org.snapsafe.Manager.NoSource", reason=f"{source.name} is watched here")
+            raise Error(f"{MANAGER}NoSource", reason=f"{source.name} is watched here")
         try:
             fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
-            raise varlink.Error(
-                "org.snapsafe.Manager.NoSource", reason=f"{source.path} cannot be opened ({error.strerror})"
-            ) from None
+            raise Error(f"{MANAGER}NoSource", reason=f"{source.path} cannot be opened ({error.strerror})") from None
         return Reply({"source": source.name, "fileDescriptor": 0}, fd)
 
     def _bump(self, call: Call) -> Reply:
@@ -312,7 +312,7 @@ class Manager:
         self._restored(fed)
         self._tell()
         if self._file.problem or self._file.generation is None:
-            raise varlink.Error("org.snapsafe.Manager.NotPublished", reason=self._file.problem)
+            raise Error(f"{MANAGER}NotPublished", reason=self._file.problem)
         return Reply({"generation": self._file.generation, "reseeded": self._file.reseeded})
 
     def _freeze(self, call: Call) -> Reply:
@@ -322,17 +322,17 @@ class Manager:
         if not 0 < seconds <= FROZEN_SECONDS_MOST:
             raise invalid("seconds")
         if self._freezer is None:
-            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="the manager was started without --freeze")
+            raise Error(f"{MANAGER}NotFrozen", reason="the manager was started without --freeze")
         self._must_run()
         if self.frozen:
-            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason="somebody else froze them, and has not thawed")
+            raise Error(f"{MANAGER}NotFrozen", reason="somebody else froze them, and has not thawed")
         reason = self.freeze()
         if reason:
-            raise varlink.Error("org.snapsafe.Manager.NotFrozen", reason=reason)
+            raise Error(f"{MANAGER}NotFrozen", reason=reason)
 
         def late() -> None:
             self.say(f"nobody thawed within {seconds} s: the programs go on as restored")
-            self._let_go(restored=True)
+            self._resume(restored=True)
 
         self._freeze_ends = self._loop.later(seconds, late)
         return Reply({})
@@ -343,14 +343,14 @@ class Manager:
             raise invalid("restored")
         must_be_trusted(call)
         self._must_run()
-        self._let_go(restored)
+        self._resume(restored)
         self._tell()
         return Reply({})
 
     def _must_run(self) -> None:
-        """What Quiesce stopped, Unquiesce lets go."""
+        """Raises Error in the middle of a snapshot that was announced: Unquiesce thaws what Quiesce froze."""
         if not self._snapshots.running:
-            raise varlink.Error("org.snapsafe.Manager.OperationInProgress", state=self._snapshots.state)
+            raise Error(f"{MANAGER}OperationInProgress", state=self._snapshots.state)
 
 
 def _seed(text: str) -> bytes:
@@ -364,7 +364,7 @@ def _seed(text: str) -> bytes:
 
 
 def _lock(path: str) -> int:
-    """One manager for each socket. Nobody else may hold the lock: the file is its owner's alone."""
+    """The lock of the one manager of this socket; the file has mode 600, so nobody else can take it. Raises Busy."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -375,7 +375,7 @@ def _lock(path: str) -> int:
 
 
 def notify(text: str, *, wait: bool = True) -> None:
-    """To the service manager, if one waits for it: sd_notify(3). Without `wait` it is lost if that does not read."""
+    """Tell the service manager, as sd_notify(3). Without `wait` the text is dropped if that one does not read."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in ("/", "@"):
         return
@@ -385,4 +385,4 @@ def notify(text: str, *, wait: bool = True) -> None:
             peer.connect(address)
             peer.send(text.encode("utf-8", "backslashreplace"), 0 if wait else socket.MSG_DONTWAIT)
         except OSError:
-            pass  # who does not listen is not told
+            pass  # nobody listens

@@ -1,5 +1,5 @@
-"""Snapshots that somebody announces: Inhibit, Quiesce, Unquiesce and what belongs to them, over Varlink; the times; and
-the file by which quiesced programs, who may hold no connection, see when they may go on."""
+"""Snapshots that are announced: the methods Inhibit, Quiesce, Unquiesce and what belongs to them; their timers; and the
+state file. Quiesced programs have no connection, so they read in that file when they may go on."""
 
 import contextlib
 import json
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from snapsafe_rt.manager import phases
-from snapsafe_rt.manager.connections import trusted
+from snapsafe_rt.manager.interface import Call, Client, Error, Method, Reply, denied, invalid
 from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.phases import Failed, Lock, Phases
-from snapsafe_rt.manager.varlink import Call, Client, Error, Method, Reply, denied, invalid
 from snapsafe_rt.report import procfs
+from snapsafe_rt.varlink import MANAGER, trusted
 
 WHAT = "snapshot"
 TEXT_MOST = 256  # characters of who, why, and each error; more are cut off
@@ -21,11 +21,9 @@ ERRORS_MOST = 8  # of one holder, that are passed on
 FAILED_MOST = 32  # holders whose errors are
 NAMED_MOST = 16  # late ones that are kept by name
 
-_NAME = "org.snapsafe.Manager."
-
 
 class Restores(Protocol):
-    """The other half of the manager: what it does at a restore, and for one."""
+    """What snapshots need of the manager itself: it looks for restores, publishes them, and stops programs."""
 
     @property
     def published(self) -> int: ...
@@ -35,16 +33,17 @@ class Restores(Protocol):
     def frozen(self) -> bool: ...
 
     def announced(self) -> None:
-        """A sign that comes now is of no earlier restore."""
+        """A snapshot begins. What a detector reports from now on belongs to no restore that was told of before, so it
+        is published. Without this a restore within the next seconds would be taken for a late echo of the last one."""
 
     def look(self) -> None:
-        """Publish what the sources tell of."""
+        """Publish a restore if a detector has noticed one."""
 
     def told(self) -> None:
-        """Publish a restore that somebody told of, unless a source has."""
+        """An agent says that the machine was restored: publish that, unless a detector has noticed it already."""
 
     def unknown(self) -> None:
-        """Publish one if nobody could tell whether there was any."""
+        """Publish a restore if there may have been one that no detector would have noticed."""
 
     def freeze(self) -> str:
         """As Actions.freeze()."""
@@ -76,7 +75,7 @@ class Snapshots:
         self._tell_state(0)
 
     def problem(self) -> str:
-        """Why no snapshot can be announced; "" if one can."""
+        """Why no snapshot can be announced, or ""."""
         if self._problem and self.running:
             self._tell_state(0)
         return self._problem
@@ -91,13 +90,13 @@ class Snapshots:
 
     def methods(self) -> "dict[str, Method]":
         return {
-            f"{_NAME}Inhibit": self._inhibit,
-            f"{_NAME}Prepare": self._prepare,
-            f"{_NAME}Ready": self._ready,
-            f"{_NAME}ListInhibitors": self._list,
-            f"{_NAME}Quiesce": self._call_quiesce,
-            f"{_NAME}Unquiesce": self._unquiesce,
-            f"{_NAME}Monitor": self._monitor,
+            f"{MANAGER}Inhibit": self._inhibit,
+            f"{MANAGER}Prepare": self._prepare,
+            f"{MANAGER}Ready": self._ready,
+            f"{MANAGER}ListInhibitors": self._list,
+            f"{MANAGER}Quiesce": self._call_quiesce,
+            f"{MANAGER}Unquiesce": self._unquiesce,
+            f"{MANAGER}Monitor": self._monitor,
         }
 
     def describe(self) -> "dict[str, Any]":
@@ -197,10 +196,10 @@ class Snapshots:
         outcome: Reply | Error
         if failed:
             told = [{"who": one.lock.who, "pid": one.lock.pid, "errors": one.errors} for one in failed[:FAILED_MOST]]
-            outcome = Error(f"{_NAME}CallbackFailed", failed=told)
+            outcome = Error(f"{MANAGER}CallbackFailed", failed=told)
         elif reason:
             name = "NotPublished" if self._phases.ended == phases.NOT_TOLD else "NotFrozen"
-            outcome = Error(f"{_NAME}{name}", reason=reason)
+            outcome = Error(f"{MANAGER}{name}", reason=reason)
         else:
             outcome = Reply(
                 {
@@ -227,7 +226,8 @@ class Snapshots:
         self._phases.overdue()
 
     def _tell_state(self, until: float) -> None:
-        """Raises OSError if a snapshot must not be taken: programs would not see it, or go on before it is over."""
+        """Write the state file. Raises OSError where a snapshot must not be taken then: programs would not see that it
+        begins, or would go on before it is over. Where the machine runs, the file is removed instead."""
         self._problem = ""
         try:
             self._write_state(until)
@@ -236,10 +236,10 @@ class Snapshots:
             if self.state in (phases.QUIESCING, phases.QUIESCED):
                 raise
             with contextlib.suppress(OSError):
-                os.unlink(self._path)  # without it programs run
+                os.unlink(self._path)  # programs go on where there is none
 
     def _write_state(self, until: float) -> None:
-        """Replaced as a whole, for programs look at it at any moment. Raises OSError."""
+        """By a rename, for programs read it at any moment. Raises OSError."""
         told = {"state": self._phases.state, "snapshot": self._phases.snapshot, "until": until}
         temporary = self._path + ".new"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -296,7 +296,7 @@ class Snapshots:
             raise invalid("timeout")
         if self.running:
             if self._restores.frozen:
-                raise Error(f"{_NAME}NotFrozen", reason="they were stopped by Freeze, and cannot be asked")
+                raise Error(f"{MANAGER}NotFrozen", reason="they were stopped by Freeze, and cannot be asked")
             self._timeout = self.delay_max if timeout is None else min(timeout, self.delay_max)
             self._published = self._restores.published
         self._do(lambda: self._phases.quiesce(call.client, hold=bool(hold), dump=bool(dump)))
@@ -332,22 +332,24 @@ class Snapshots:
         )
 
     def _do(self, function: "Callable[[], Any]") -> Any:
-        """What the machine of states refuses is an error of the interface."""
+        """Call it, and answer what the machine of states refuses as an error of the interface."""
         try:
             return function()
         except phases.InProgress as refused:
-            raise Error(f"{_NAME}OperationInProgress", state=str(refused)) from None
+            raise Error(f"{MANAGER}OperationInProgress", state=str(refused)) from None
         except phases.Blocked as refused:
             lock = refused.lock
-            raise Error(f"{_NAME}BlockedByInhibitor", who=lock.who, why=lock.why, uid=lock.uid, pid=lock.pid) from None
+            raise Error(
+                f"{MANAGER}BlockedByInhibitor", who=lock.who, why=lock.why, uid=lock.uid, pid=lock.pid
+            ) from None
         except phases.AlreadyInhibits:
-            raise Error(f"{_NAME}AlreadyInhibits") from None
+            raise Error(f"{MANAGER}AlreadyInhibits") from None
         except phases.NotInhibiting:
-            raise Error(f"{_NAME}NotInhibiting") from None
+            raise Error(f"{MANAGER}NotInhibiting") from None
         except phases.NotQuiesced:
-            raise Error(f"{_NAME}NotQuiesced", snapshot=self._last) from None
+            raise Error(f"{MANAGER}NotQuiesced", snapshot=self._last) from None
         except OSError as error:
-            raise Error(f"{_NAME}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
+            raise Error(f"{MANAGER}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
 
 
 def must_be_trusted(call: Call) -> None:

@@ -1,10 +1,10 @@
-"""Reads the record of another process (cython/record.h), which runs nothing for it, and judges it.
+"""Reads the record of another process (cython/status_page.h), which runs nothing for it, and judges it.
 
 It takes what reading /proc/PID/mem takes: the process's own user and no Yama in the way, or CAP_SYS_PTRACE. What is
 read is the word of that process, so nothing in it is trusted: sizes are bounded, addresses lead into its own memory.
 
 Two kinds of facts. The native words are those that the guards compare: never out of date. The text was written at a
-moment (snapsafe_rt/report/page.py); where anything else shows that more was loaded since, the row is unprotected.
+moment (cython/start.pxi); where anything else shows that more was loaded since, the row is unprotected.
 """
 
 import os
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import libraries, openssl, sqlite3
-from snapsafe_rt.guards.table import LEVELS, TABLE, renewed
+from snapsafe_rt.guards import table
+from snapsafe_rt.guards.guard import Guard
 from snapsafe_rt.report import status
 from snapsafe_rt.report.procfs import (
     Gone,
@@ -31,38 +31,33 @@ from snapsafe_rt.report.procfs import (
     own_id,
     printable,
 )
-from snapsafe_rt.restore.generation import CAUSES
-from snapsafe_rt.restore.watcher import HOW
-from snapsafe_rt.source import selection
-
-HELD, HEARD = 6, 7  # enum ss_contact_state in cython/contact.h
+from snapsafe_rt.source import selection, vmclock_file
 
 MAPPING = "/memfd:snapsafe (deleted)"
-MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 1, 0x100
+MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 2, 0x100
 LENGTH_MOST = 1 << 20
-FENCE_SECONDS = 300  # SS_FENCE_SECONDS in cython/entropy.h
 SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
 
-# struct record and the structs that it leads to; record.c asserts their sizes and offsets.
-_HEADER = struct.Struct("<8sIIIIQII6QII")
+# The core's own words and numbers, repeated here, for this must work where there is no core for the interpreter; a test
+# compares all of it, down to _SOURCE (tests/unit/test_native_facts.py).
+HOW = ("off", "poll", "inotify", "timer", "starting")
+CAUSES = ("", "generation", "disruption", "notified", "source")
+CONNECTION = ("none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard")
+OPENSSL = ("none", "guarded", "displaced", "ineffective", "fips", "symbols", "full", "released")
+SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
+FENCE_SECONDS = 300
+
+# struct record and the structs that it leads to; status_page.c asserts their sizes and offsets.
+_HEADER = struct.Struct("<8sIIIIQ8x6QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
-_COLD = struct.Struct("<IiQQqQI4x")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause
+_COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause, attestor
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
-_SOURCE = struct.Struct("<QQii??6xQQii")  # page, length, kind, word, device, let_go, dev, ino, lost, stuck
-_CONTACT_AT = 0xA0
-_RESEEDED_AT, _FROZEN_AT = 0x800, 0x808
+_SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, detached, dev, ino, lost, stuck, rdev
+_COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
 _PATH_MOST = 4096
 
-# Beginnings of the names of mapped files, and the row that must have noticed them.
-_EVIDENCE = (
-    ("_random.", "random"),
-    ("_uuid.", "uuid"),
-    ("_ssl.", "openssl"),
-    ("_hashlib.", "openssl"),
-    ("_sqlite3.", "sqlite3"),
-    ("_cbson.", "bson"),
-)
+_NATIVE_TABLES = ("openssl", "sqlite3")  # in the order in which the record has them
 
 T = TypeVar("T")
 
@@ -94,6 +89,7 @@ class Words(NamedTuple):
     last_ns: int
     last_certain: int
     cause: int
+    attestor: int
 
 
 class Record:
@@ -105,11 +101,12 @@ class Record:
         self.problems: list[str] = []
         header = memory.unpack(_HEADER, start)
         self.magic, self.version, self.length = header[0], header[1], header[2]
-        self.pid, self.watcher, self.callbacks = header[5:8]
-        self.contact = int.from_bytes(memory.read(start + _CONTACT_AT, 4), "little")
-        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[8:14]
-        self.source_size, self.source_count = header[14:16]
+        self.pid = header[5]
+        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[6:12]
+        self.source_size, self.source_count = header[12:14]
         self.tables = [memory.unpack(_LIBRARIES, start + _HEADER.size + n * _LIBRARIES.size) for n in range(2)]
+        counters = memory.unpack(_COUNTERS, start + _HEADER.size + 2 * _LIBRARIES.size)
+        self.watcher_at, self.connection_at, self.callbacks_at = counters
 
     @property
     def understood(self) -> bool:
@@ -145,14 +142,18 @@ class Record:
     def _read_words(self) -> Words:
         return Words._make((*self.memory.unpack(_HOT, self.hot), *self.memory.unpack(_COLD, self.cold)[1:]))
 
+    def word(self, at: int) -> int:
+        return int.from_bytes(self.memory.read(at, 4), "little")
+
     def source(self, index: int) -> tuple[Any, ...] | None:
         if not 0 <= index < min(self.source_count, 256) or self.source_size < _SOURCE.size:
             return None
         return self.memory.unpack(_SOURCE, self.sources + index * self.source_size)
 
-    def libraries(self, number: int) -> list[tuple[str, int, bool]]:
+    def libraries(self, number: int) -> list[tuple[str, str, bool]]:
         """(path, state, failing) of each libcrypto (0) or SQLite (1) that the core knows."""
         address, entry, count, state_at, failing_at, path_at, _ = self.tables[number]
+        words = (OPENSSL, SQLITE)[number]
         found = []
         for index in range(min(count, 64)):
             at = address + index * entry
@@ -160,8 +161,13 @@ class Record:
             if state:
                 path = self.memory.read(at + path_at, _PATH_MOST).partition(b"\0")[0].decode(errors="surrogateescape")
                 failing = failing_at < entry and bool(self.memory.number(at + failing_at, 4))
-                found.append((path, state, failing))
+                found.append((path, _word(words, state), failing))
         return found
+
+
+def _word(words: tuple[str, ...], number: int) -> str:
+    """ "" for a number that this version does not know."""
+    return words[number] if number < len(words) else ""
 
 
 def _unescaped(field: str) -> str:
@@ -238,7 +244,7 @@ class Outside(status.Status):
         self.candidates = []
         self.written: float | None = None
         self.kept: int | None = None
-        self.watching = {"how": HOW[0], "reason": ""}
+        self.watching = {"how": "off", "reason": ""}
         self.settings: dict[str, str] = {}
         self.last_event = None
         self._slots: dict[int, tuple[str, int]] = {}
@@ -256,10 +262,13 @@ class Outside(status.Status):
         rows = self._read_lines(record.lines())
         words = record.words()
         # A thread is not in a child, whose record is its parent's until its fork handlers run, if it has any.
-        if record.pid == own_id(self.pid) and record.watcher < len(HOW):
-            self.watching["how"] = HOW[record.watcher]
-            self._take_contact(record.contact)
-        self.callbacks = record.callbacks
+        watcher, connection, callbacks = (
+            record.word(at) for at in (record.watcher_at, record.connection_at, record.callbacks_at)
+        )
+        if record.pid == own_id(self.pid) and watcher < len(HOW):
+            self.watching["how"] = HOW[watcher]
+            self._take_connection(_word(CONNECTION, connection))
+        self.callbacks = callbacks
         self.epoch = words.epoch
         self.restores["count"] = words.restores
         if words.restores:
@@ -289,14 +298,19 @@ class Outside(status.Status):
                     self.version, self.python, self.written = fields[0], fields[1], float(fields[2])
                     self.active, self.why_not = fields[3] == "1", fields[4]
                 elif kind == "row":
-                    level = fields[1] if fields[1] in LEVELS else "unprotected"
+                    level = fields[1] if fields[1] in table.LEVELS else "unprotected"
                     rows.append((fields[0], level, fields[2], fields[3] == "1"))
                 elif kind == "library":
-                    known = libraries.TABLE.get(fields[0])
-                    rows.append((known.name, "unprotected", known.note, False) if known else _unknown(fields[0]))
+                    known = table.find(fields[0]) if fields[0] in table.NAMED else None
+                    note = known.note() if known else "has random state of its own that is not reached"
+                    rows.append((fields[0], "unprotected", note, False))
                 elif kind == "source":
                     slot, rank = int(fields[0]), int(fields[1])
-                    self.candidates.append({"source": fields[2], "usable": slot >= 0, "reason": fields[3]})
+                    # The core's own start has the word for which the sentence stands.
+                    reason = fields[3] or (
+                        selection.sentence(fields[5], int(fields[6])) if fields[5:] and fields[5] else ""
+                    )
+                    self.candidates.append({"source": fields[2], "usable": slot >= 0, "reason": reason})
                     if slot >= 0:
                         self._slots[slot] = (fields[2], rank)
                         self._via[fields[2]] = fields[4]
@@ -314,19 +328,23 @@ class Outside(status.Status):
                     rows.append(("record", "unprotected", "says more than fits into it", False))
             except (IndexError, ValueError):
                 rows.append(("record", "unprotected", f"has a line that is not understood: {kind[:40]}", False))
-        if self.active and not {"os", "random"} <= {row[0] for row in rows}:
+        if self.active and "os" not in {row[0] for row in rows}:
             rows.append(("record", "unprotected", "lacks rows", False))
+        elif self.active:  # the core's own start knows of its own row alone
+            told = {row[0] for row in rows}
+            count = len(told & set(table.TABLE))
+            rows[count:count] = [(name, "not loaded", "", False) for name in table.TABLE if name not in told]
         return rows
 
     def _take_source(self, record: Record, words: Words) -> None:
         source = record.source(words.watched)
         if source is None:
             return
-        page, _, kind, _, device, let_go, dev, ino, lost, stuck = source
-        if let_go:
-            self.problems.append(status.LET_GO)
+        page, _, kind, _, device, detached, dev, ino, lost, stuck, _ = source
+        if detached:
+            self.problems.append(status.DETACHED)
             return
-        name, rank = self._slots.get(words.watched, ("a source that its record does not name", 2))
+        name, rank = self._slots.get(words.watched, ("a source that its record does not name", selection.FILE))
         if lost:
             self.problems.append(f"{name} was truncated or overwritten: nothing is watched")
             return
@@ -347,7 +365,7 @@ class Outside(status.Status):
         if replaced:
             self.problems.append(f"{name} was replaced or removed: what is watched is not what is written")
             return
-        frozen = record.memory.number(page + _FROZEN_AT, 4) if kind == 0 and not device else 0
+        frozen = record.memory.number(page + vmclock_file.OFF_SYNCHRONOUS, 4) if kind == 0 and not device else 0
         self.source = {
             "source": name,
             "what": selection.RANKS[rank] if 0 <= rank < len(selection.RANKS) else "",
@@ -355,21 +373,21 @@ class Outside(status.Status):
             "value": words.remembered if value is None else value & words.mask,
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),
-            "deserted": not device and native is not None and native.deserted(path),
+            "deserted": not device and native is not None and native.writer_gone(path),
             "check_ns": None,
         }
         self._report_desertion()
         if stuck:
             self.problems.append(f"{name}: its writer died half-way, the sequence count is odd")
 
-    def _take_contact(self, contact: int) -> None:
+    def _take_connection(self, connection: str) -> None:
         """What the watcher itself says of the connection, newer than the text."""
         lifecycle = self.lifecycle
         if lifecycle["phase"] in ("running", "before"):
             # Of D-Bus the watcher knows only that there is a connection.
-            told = contact == HEARD and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
+            told = connection == "heard" and (lifecycle["phase"] == "before" or lifecycle["kind"] == "logind")
             refused = lifecycle["phase"] == "running" and lifecycle["reason"]
-            lifecycle["lock"] = contact == HELD or (told and not refused)
+            lifecycle["lock"] = connection == "held" or (told and not refused)
             if lifecycle["lock"] and lifecycle["phase"] == "running":
                 lifecycle["reason"] = ""
             elif not lifecycle["reason"]:
@@ -383,11 +401,8 @@ class Outside(status.Status):
             left = FENCE_SECONDS - (time.monotonic_ns() - started) / 1e9
             if not self._same_clock():
                 left = float(FENCE_SECONDS)
-            source = record.source(words.watched)
-            if source is not None and source[2] == 0 and not source[4]:
-                told = record.memory.number(source[0] + _RESEEDED_AT, 8)
-                if told and told == words.remembered != words.outlived:
-                    left = 0.0
+            if _attested(record, words):
+                left = 0.0
             left = max(left, 1.0) if held else left
         left = min(max(left, 0.0), float(FENCE_SECONDS))
         state = "down"
@@ -421,81 +436,72 @@ class Outside(status.Status):
     # ---- rows against what else is seen ----
 
     def _judged(self, record: Record, rows: list[tuple[str, str, str, bool]]) -> list[tuple[str, str, str]]:
-        files = [one.path.removesuffix(" (deleted)") for one in self._mapped]
-        names = {os.path.basename(path): path for path in files}
-        crypto, sqlite = record.libraries(0), record.libraries(1)
+        seen = _Seen(self, record)
         judged: dict[str, tuple[str, str]] = {}
-        unloaded = {name for name in TABLE if name not in {row[0] for row in rows if row[1] != "not loaded"}}
-        for name, level, note, needs_event in rows:
-            row = level, note
-            if needs_event:
-                row = renewed(row, self.watching["how"] != HOW[0])
-            elif name == "openssl":
-                row = _openssl(row, crypto)
-            elif name == "sqlite3":
-                row = _sqlite(row, sqlite)
-            judged[name] = row
-        for beginning, name in _EVIDENCE:
-            found = next((path for base, path in names.items() if base.startswith(beginning)), None)
-            if found and name in unloaded:
-                judged[name] = _late(found)
-        rust = next((path for path in files if path.endswith("/cryptography/hazmat/bindings/_rust.abi3.so")), None)
-        if rust and "cryptography" in unloaded:
-            judged["cryptography"] = _late(rust)
-        for module, library in libraries.TABLE.items():
-            found = next((path for base, path in names.items() if base.startswith(library.files or ("\0",))), None)
-            if found and library.name not in judged:
-                judged[library.name] = "unprotected", f"{_late(found)[1]}; {libraries.TABLE[module].note}"
-        for name, prefix, known in (("openssl", "libcrypto", crypto), ("sqlite3", "libsqlite3", sqlite)):
-            for one in self._mapped:
-                if os.path.basename(one.path).startswith(prefix) and not self._known(one, [path for path, *_ in known]):
-                    judged[name] = _late(one.path)
-        if "fips.so" in names and judged.get("openssl", ("",))[0] == "guarded":
-            judged["openssl"] = "unprotected", f"{names['fips.so']} is loaded, which draws past every hook"
+        noted = {name: ((level, note), needs_event) for name, level, note, needs_event in rows}
+        lines = {**table.TABLE, **table.NAMED}
+        for name in dict.fromkeys([*noted, *lines]):
+            guard = table.find(name) if name in lines else Guard()  # the latter for a row of another version
+            own, needs_event = noted.get(name, (None, False))
+            verdict = guard.judge_remote(own, needs_event, seen) if guard else ("unprotected", "cannot be judged here")
+            if verdict is not None:
+                judged[name] = verdict
         return [(name, level, printable(note)) for name, (level, note) in judged.items()]
 
-    def _known(self, mapping: Mapping, paths: list[str]) -> bool:
+
+class _Seen:
+    """What the guards judge a process by (guard.RemoteProcess)."""
+
+    def __init__(self, outside: Outside, record: Record) -> None:
+        self.watched = outside.watching["how"] != HOW[0]
+        self._pid = outside.pid
+        self._mappings = outside._mapped
+        self._files = [one.path.removesuffix(" (deleted)") for one in self._mappings]
+        self._tables = {name: record.libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
+
+    def native_table(self, name: str) -> list[tuple[str, str, bool]]:
+        return self._tables[name]
+
+    def mapped(self, patterns: tuple[str, ...]) -> str | None:
+        beginnings = tuple(pattern for pattern in patterns if "/" not in pattern)
+        ends = tuple(pattern for pattern in patterns if "/" in pattern)
+        return next((f for f in self._files if os.path.basename(f).startswith(beginnings) or f.endswith(ends)), None)
+
+    def unlisted(self, name: str, beginning: str) -> str | None:
+        paths = [path for path, *_ in self._tables[name]]
+        for one in self._mappings:
+            if os.path.basename(one.path).startswith(beginning) and not self._is_one_of(one, paths):
+                return one.path
+        return None
+
+    def _is_one_of(self, mapping: Mapping, paths: list[str]) -> bool:
         """Is the mapped file one of these? The loader names it as it found it, the maps by its real path."""
         for path in paths:
             real = os.path.realpath(path)
             if mapping.path.removesuffix(" (deleted)") in (path, real):
                 return True
             try:
-                if os.stat(f"/proc/{self.pid}/root{path}").st_ino == mapping.inode:
+                if os.stat(f"/proc/{self._pid}/root{path}").st_ino == mapping.inode:
                     return True
             except OSError:
                 pass
         return False
 
 
-def _unknown(module: str) -> tuple[str, str, str, bool]:
-    return printable(module), "unprotected", "has random state of its own that is not reached", False
-
-
-def _late(path: str) -> tuple[str, str]:
-    return "unprotected", f"the record does not know {path}: loaded since, or by a subinterpreter"
-
-
-def _openssl(row: tuple[str, str], known: list[tuple[str, int, bool]]) -> tuple[str, str]:
-    """The row, corrected by the state that the core itself has for each libcrypto."""
-    for path, state, failing in known:
-        fed = state == 3 and row[0] == "refreshed"
-        if state in openssl.REASONS and not fed:
-            return "unprotected", f"{path} {openssl.REASONS[state]}"
-        if failing:
-            return "unprotected", f"{path} could not be reseeded"
-    if row[0] == "not loaded" and any(state == 1 for _, state, _ in known):
-        return "guarded", f"{known[0][0]}: hook seen to run"
-    return row
-
-
-def _sqlite(row: tuple[str, str], known: list[tuple[str, int, bool]]) -> tuple[str, str]:
-    for path, state, _ in known:
-        if state in sqlite3.REASONS:
-            return "unprotected", f"{path} {sqlite3.REASONS[state]}"
-    if row[0] == "not loaded" and any(state == 2 for _, state, _ in known):
-        return "refreshed", f"{known[0][0]} is reset when a restore is noticed by a draw of another subsystem"
-    return row
-
-
-assert {name for _, name in _EVIDENCE} <= set(TABLE)
+def _attested(record: Record, words: Words) -> bool:
+    """ss_epoch_reseeded() in cython/epoch_state.c; where there is no core to ask, the fence counts as up."""
+    source = record.source(words.watched)
+    if source is None or words.remembered == words.outlived:
+        return False
+    device, rdev = source[4], source[10]
+    file = record.source(words.attestor) if device else source
+    if file is None or file[2] != 0 or file[4] or file[8] or native is None:
+        return False
+    places = (
+        vmclock_file.OFF_SIGNALLER,
+        vmclock_file.OFF_SEEN,
+        vmclock_file.OFF_RESEEDED,
+        vmclock_file.OFF_GENERATION,
+    )  # in the order in which the core reads them
+    origin, seen, reseeded, generation = (record.memory.number(file[0] + at, 8) or 0 for at in places)
+    return native.attests((origin, seen, reseeded, generation), not device, rdev, words.remembered)

@@ -2,12 +2,10 @@
 
 import os
 
-from snapsafe_rt import hooks, settings
+from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import libraries, table
-from snapsafe_rt.report import page
+from snapsafe_rt.guards import table
 from snapsafe_rt.restore import callbacks, watcher
-from snapsafe_rt.restore.generation import CAUSES
 from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
 from snapsafe_rt.source import probe, selection
 from snapsafe_rt.state import state
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-_FENCES = ("down", "cpu", "host", "degraded")  # enum ss_fence in cython/entropy.h
-
 LIMITS = (
     "a value drawn before the snapshot and kept (a variable, a socket buffer) is in every clone",
     "an open TLS session is the same in every clone: close it before the snapshot",
@@ -26,14 +22,14 @@ LIMITS = (
 )
 
 
-LET_GO = (
+DETACHED = (
     "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
     "over"
 )
 
 
 def event_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
-    """A restore event, from the fields that snapsafe_rt.report.page notes of it. Raises IndexError, ValueError."""
+    """A restore event, from the fields that the status page has of it. Raises IndexError, ValueError."""
     epoch, cause, began, ended, callbacks, *errors = fields
     return {
         "epoch": int(epoch),
@@ -62,8 +58,8 @@ def snapshot_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
 
 
 def _fact(kind: str, read: "Callable[[Sequence[str]], dict[str, Any]]") -> "dict[str, Any] | None":
-    fields = hooks.facts[kind]() if kind in hooks.facts else None
-    return read(fields) if fields is not None else None
+    lines = native.page_lines(kind) if native is not None else []
+    return read(lines[0]) if lines else None
 
 
 class Row:
@@ -117,11 +113,10 @@ class Status:
         status._read_events()
         if status.active:
             status._read_source()
-            status.rows = [status._row(*line) for line in table.report()]
-            status.rows += [Row(name, covers, "unprotected", note) for name, covers, note in libraries.report()]
-            page.write()
-            if page.problem:
-                status.problems.append(page.problem)
+            status.rows = [status._row(*line) for line in table.report() + table.named_report()]
+            table.publish()
+            if native.page_problem():
+                status.problems.append(native.page_problem())
         return status
 
     def _read_epoch(self) -> None:
@@ -129,13 +124,13 @@ class Status:
         info = native.inspect_epoch()
         self.restores["count"] = info.restores
         if info.restores:
-            self.restores["last_cause"] = CAUSES[info.cause]
+            self.restores["last_cause"] = info.cause
             self.restores["last_time"] = info.last_ns / 1e9
 
     def _read_fence(self) -> None:
         info = native.inspect_entropy()
         self.fence = {
-            "state": _FENCES[info.fence],
+            "state": info.fence,
             "seconds_left": round(info.seconds_left, 1),
             "cpu": info.cpu,
             "kernel_reseeded": info.kernel_reseeded,
@@ -153,8 +148,8 @@ class Status:
         self.watching = watcher.describe()
         if watcher.phases is not None:
             self.lifecycle |= watcher.phases.describe()
-        last = hooks.facts.get("snapshot")
-        self._take_snapshot(last() if last is not None else None)
+            watcher.phases.publish()
+        self._take_snapshot(next(iter(native.page_lines("snapshot")), None))
 
     def _take_snapshot(self, fields: "Sequence[str] | None") -> None:
         if fields is not None:
@@ -166,7 +161,7 @@ class Status:
         watched = state.watched
         if watched is None or watched.rank is None:
             if state.detached is not None:
-                self.problems.append(LET_GO)
+                self.problems.append(DETACHED)
             return
         info = native.describe_source(watched.slot)
         if info.lost:
@@ -178,7 +173,7 @@ class Status:
             "value": info.value,
             "stuck": info.stuck,
             "via": watched.via,
-            "deserted": watched.rank == 2 and native.deserted(watched.path),
+            "deserted": watched.rank == selection.FILE and native.writer_gone(watched.path),
             "check_ns": round(native.read_cost(), 1),
         }
         self._report_desertion()
@@ -197,13 +192,13 @@ class Status:
             )
 
     def _row(self, name: str, level: str, note: str) -> Row:
-        covers = table.covers(name) if name in table.TABLE else libraries.covers(name)
-        if level in ("guarded", "refreshed") and name != table.TELLS:
+        guard = table.find(name)
+        if level in ("guarded", "refreshed") and not (guard and guard.notifies):
             if self.source is None:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
             elif self.fence["state"] == "degraded":
                 note += "; entropy is degraded: likely, not surely, unique until the fence falls"
-        return Row(name, covers, level, note)
+        return Row(name, guard.covers if guard else (), level, note)
 
     @property
     def unprotected(self) -> list[str]:

@@ -26,17 +26,17 @@ async def acheck(timeout: "float | None" = None) -> int:
         return 0
     probe.probe()
     epoch = native.epoch()
-    if epoch == events.barrier.delivered:
+    if epoch == events.delivery.delivered:
         return epoch
     loop = asyncio.get_running_loop()
-    if events.barrier.mine and events.barrier.loop is not loop:
-        if events.barrier.loop is not None:
-            raise TimeoutError(events.late_at_rest(events.barrier.event))
+    if events.delivery.mine and events.delivery.loop is not loop:
+        if events.delivery.loop is not None:
+            raise TimeoutError(events.late_at_rest(events.delivery.event))
         return epoch  # a callback without a home, on a loop of its own
     until = None if timeout is None else loop.time() + timeout
-    while events.barrier.delivered < epoch:
-        mine = not events.barrier.taken
-        event = events.barrier.event
+    while events.delivery.delivered < epoch:
+        mine = not events.delivery.taken
+        event = events.delivery.event
         if not mine and event is not None and dispatch.inside().get() == event.epoch:
             return epoch
         if mine:
@@ -44,19 +44,19 @@ async def acheck(timeout: "float | None" = None) -> int:
         else:
             waited = loop.create_future()
             wake = _waker(loop, waited)
-            if not events.barrier.call_at_end(wake):
+            if not events.delivery.call_at_end(wake):
                 wake()
         left = None if until is None else max(0.0, until - loop.time())
         done, _ = await asyncio.wait({waited}, timeout=left)
         if not done:
-            raise TimeoutError(events.late(events.barrier.event))
+            raise TimeoutError(events.late(events.delivery.event))
         failed = waited.result()
         if failed:
             raise events.group(failed, epoch)
         if mine and failed is not None:
             break  # also in a child that a callback forked
         events.raise_of_last(epoch)
-    return events.barrier.delivered
+    return events.delivery.delivered
 
 
 def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
@@ -74,10 +74,10 @@ def _waker(loop: "Any", future: "Any") -> "Callable[[], None]":
 async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
     """events.deliver() as a task of this loop. Claims the turn itself: a task may be cancelled before it begins.
     None if somebody else was faster."""
-    if not events.barrier.claim():
+    if not events.delivery.acquire():
         return None
     try:
-        events.barrier.loop = asyncio.get_running_loop()
+        events.delivery.loop = asyncio.get_running_loop()
         order = events.steps()
         error: BaseException | None = None
         while True:
@@ -89,7 +89,7 @@ async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
             dispatch.inside().set(event.epoch)
             error = await _run_here(entry, event.epoch)
     finally:
-        events.barrier.end()
+        events.delivery.release()
 
 
 async def _run_here(entry: "Registration", epoch: int) -> "BaseException | None":

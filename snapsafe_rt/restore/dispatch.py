@@ -76,7 +76,7 @@ async def awaited(value: "Awaitable[object]") -> "BaseException | None":
 
 def run_at(home: "affinity.LoopHome | affinity.HubHome", entry: "Registration", epoch: int) -> "BaseException | None":
     """On a loop or hub of another thread, waiting for it here."""
-    done = native.Turn()
+    done = native.FutexWord()
     answer = Answer(entry, done.advance)
     submit(home, entry, epoch, answer)
     while not answer.given and not home.gone and not home.idle:

@@ -7,11 +7,9 @@ and notify_restored(), or, if nobody calls those, on a thread of the watcher (sn
 import sys
 import time
 
-from snapsafe_rt import hooks
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import affinity, callbacks, dispatch, generation
-from snapsafe_rt.restore.generation import CAUSES
 from snapsafe_rt.source import probe
 from snapsafe_rt.state import state
 
@@ -32,7 +30,7 @@ class Event:
     def __init__(self, epoch: int, delivered: int) -> None:
         info = native.inspect_epoch()
         self.epoch = epoch
-        self.cause = CAUSES[info.cause]
+        self.cause = info.cause
         # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
         self.told = state.settings.disruption == "event" or info.last_certain > delivered
         self.entries = tuple(callbacks.after) if self.told else ()
@@ -57,30 +55,26 @@ class Event:
 
 ERRORS_KEPT, ERROR_LENGTH = 8, 300
 
-_noted: "tuple[str, ...] | None" = None
-
 
 def note(epoch: int, cause: str, began: float, ended: float, ran: int, errors: "list[str]") -> None:
     """Have the status page tell of a restore event that is over: times in seconds since 1970, how many callbacks ran,
     what they raised."""
-    global _noted
     kept = [text[:ERROR_LENGTH] for text in errors[:ERRORS_KEPT]]
     if len(errors) > ERRORS_KEPT:
         kept.append(f"{len(errors) - ERRORS_KEPT} more")
-    _noted = (str(epoch), cause, repr(began), repr(ended), str(ran), *kept)
-    hooks.facts_changed()
+    native.page_put("event", [(str(epoch), cause, repr(began), repr(ended), str(ran), *kept)])
 
 
 last: Event | None = None
 
 if native is not None:
-    barrier = native.Barrier()
-    barrier.deliver(native.epoch())  # imported by the first registration: what was before is no event
+    delivery = native.DeliveryLock()
+    delivery.deliver(native.epoch())  # imported by the first registration: what was before is no event
 
 
 def pending() -> bool:
     """Was there a restore whose event was not run to its end yet?"""
-    return native is not None and native.epoch() != barrier.delivered
+    return native is not None and native.epoch() != delivery.delivered
 
 
 def cause() -> str:
@@ -90,7 +84,7 @@ def cause() -> str:
     "notified": by notify_restored(); "source": the source itself was lost, replaced or found late, which counts as a
     restore.
     """
-    return CAUSES[native.inspect_epoch().cause] if native is not None else ""
+    return native.inspect_epoch().cause if native is not None else ""
 
 
 def check(timeout: "float | None" = None) -> int:
@@ -111,71 +105,71 @@ def check(timeout: "float | None" = None) -> int:
         return 0
     probe.probe()
     epoch = native.epoch()
-    if epoch == barrier.delivered:
+    if epoch == delivery.delivered:
         return epoch
     return _check(epoch, None if timeout is None else time.monotonic() + timeout)
 
 
 def _check(epoch: int, until: "float | None") -> int:
     """Returns no epoch whose event is still to come: whoever compares it later would take that one for done."""
-    while barrier.delivered < epoch:
-        turn = barrier.value
+    while delivery.delivered < epoch:
+        turn = delivery.value
         if run_here():
             break  # also in a child that a callback forked
         if not _wait_for_other(turn, until):
             return epoch
         raise_of_last(epoch)
-    return barrier.delivered
+    return delivery.delivered
 
 
 def run_here(first: "Callable[[], object] | None" = None) -> bool:
     """Run the event in this thread, after calling `first`, if nobody has the turn. Returns whether it was run; raises
     what callbacks did."""
-    held = barrier.mine
+    held = delivery.mine
     try:  # a signal's handler may raise at any point, but not within a call of the core
-        claimed = barrier.claim()
+        claimed = delivery.acquire()
         if first is not None:
             first()
         if claimed:
             failed = deliver()
             if failed:
-                raise group(failed, barrier.delivered)
+                raise group(failed, delivery.delivered)
         return claimed
     finally:
         if not held:
-            barrier.end()
+            delivery.release()
 
 
 def _wait_for_other(turn: int, until: "float | None") -> bool:
     """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
-    event: Event | None = barrier.event
+    event: Event | None = delivery.event
     if event is not None and dispatch.inside().get() == event.epoch:
         return False
     greenlet = affinity.greenlet()
-    if barrier.mine and (greenlet is None or greenlet is barrier.greenlet):
-        if barrier.loop is not None and affinity.running_loop() is not barrier.loop:
+    if delivery.mine and (greenlet is None or greenlet is delivery.greenlet):
+        if delivery.loop is not None and affinity.running_loop() is not delivery.loop:
             raise TimeoutError(late_at_rest(event))
         return False
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:
         raise TimeoutError(late(event))
     if greenlet is not None:
-        affinity.wait_in_hub(barrier.call_at_end, left)
+        affinity.wait_in_hub(delivery.call_at_end, left)
     elif any(entry.home is not None and entry.home.is_here() for entry in _to_come(event)):
         return False
     else:
-        barrier.wait(turn, left)
+        delivery.wait(turn, left)
     return True
 
 
 def _to_come(event: "Event | None") -> "tuple[Registration, ...]":
     if event is not None:
         return event.entries
-    return tuple(callbacks.after) if barrier.held else ()
+    return tuple(callbacks.after) if delivery.parked else ()
 
 
 def late(event: "Event | None") -> str:
-    if barrier.held:
+    if delivery.parked:
         return "the restore event waits for the end of a snapshot that was announced"
     what = f" in {event.now}" if event and event.now else ""
     return f"the restore event still runs elsewhere{what}"
@@ -199,7 +193,7 @@ def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseExcep
 
 def deliver() -> "list[tuple[object, BaseException]]":
     """Run the event until none is pending; the caller has claimed it and ends it. Returns who failed, and how."""
-    barrier.greenlet = affinity.greenlet()
+    delivery.greenlet = affinity.greenlet()
     order = steps()
     error: BaseException | None = None
     while True:
@@ -218,10 +212,10 @@ def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list
     failed: list[tuple[object, BaseException]] = []
     for _ in range(PASSES):
         epoch = native.epoch()
-        if epoch == barrier.delivered:
+        if epoch == delivery.delivered:
             break
-        barrier.event = event = Event(epoch, barrier.delivered)
-        barrier.advance()  # who waits has to see whether the event will want its thread
+        delivery.event = event = Event(epoch, delivery.delivered)
+        delivery.advance()  # who waits has to see whether the event will want its thread
         event.begin()
         for entry in event.entries:
             if entry.live:
@@ -230,11 +224,11 @@ def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list
                 event.callbacks += 1
                 if error is not None:
                     event.failed.append((entry.func, error))
-            if not barrier.mine:
+            if not delivery.mine:
                 return failed  # a callback forked, and this is the child: there the whole event is pending
         event.finish()
         last = event
-        barrier.deliver(event.epoch)
+        delivery.deliver(event.epoch)
         failed += event.failed
     return failed
 
@@ -245,5 +239,4 @@ def _run_after(first: "Callable[[], object]") -> int:
     return check()
 
 
-hooks.facts["event"] = lambda: _noted
 generation.run_event = _run_after

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-CAUSES = ("", "generation", "disruption", "notified", "source")  # enum ss_cause in cython/epoch.h
-
 run_event: "Callable[[Callable[[], object]], int] | None" = None
 """Runs the restore event after a first step, and returns the epoch; snapsafe_rt.restore.events puts it here."""
 

@@ -68,4 +68,4 @@ def register(
 def _tell_watcher() -> None:
     watcher.update()
     if native is not None and native.in_main_interpreter():
-        native.record_callbacks(len(callbacks.after))
+        native.page_callbacks(len(callbacks.after))

@@ -7,7 +7,7 @@ from snapsafe_rt import hooks
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import callbacks
-from snapsafe_rt.source import probe
+from snapsafe_rt.source import probe, selection
 from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
@@ -31,19 +31,16 @@ if TYPE_CHECKING:
         def forget(self) -> None:
             """No watcher runs any more."""
 
+        def publish(self) -> None:
+            """Have the status page say it."""
+
         def describe(self) -> dict[str, object]:
             """For status(): kind, lock, phase, reason."""
 
 
-HOW = ("off", "poll", "inotify", "timer", "starting")  # enum ss_watch_how in cython/watcher.h
-
-ITEMS = 12  # SS_WATCH_ITEMS in cython/watcher.h
-
 # inotify(7); linux/inotify.h
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_TO, CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
 DELETE_SELF, MOVE_SELF, ONLYDIR = 0x400, 0x800, 0x1000000
-
-PATHS, HEARD = 2, 4  # SS_WOKE_ in cython/watcher.h
 
 NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
 
@@ -71,7 +68,7 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
         plan = _NOTHING
         if state.active and state.settings.watch and (callbacks.after or table.refreshers() or asked):
             contact, paths, look_ms = phases.plan() if phases is not None and asked else (None, [], 0)
-            items = paths if look_ms else [*_items()[: ITEMS - len(paths)], *paths]
+            items = paths if look_ms else [*_items()[: _most() - len(paths)], *paths]
             plan = (True, items, contact, look_ms)
         elif phases is not None:
             phases.forget()
@@ -93,18 +90,22 @@ def _items() -> "list[Item]":
     watched = state.watched
     items: list[Item] = []
     if watched is not None:
-        device = watched.rank != 2
+        device = watched.rank != selection.FILE
         mask = 0 if device else MODIFY | ATTRIB | DELETE_SELF | MOVE_SELF
         # A device that was replaced stays mapped, and is not news each time.
         leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
         items.append((watched.path, None, mask, device, watched.kind == "sysgenid", False, *leads_to))
     for candidate in state.candidates:
-        if watched is not None and watched.rank == 0:
+        if watched is not None and watched.rank == selection.BEST:
             break  # nothing is better
         item = entry(candidate.path, candidate.found, candidate is not watched)
         if item is not None and item not in items:
             items.append(item)
-    return items[:ITEMS]  # check() looks at the rest
+    return items[: _most()]  # check() looks at the rest
+
+
+def _most() -> int:
+    return native.numbers()["WATCH_ITEMS"]
 
 
 def entry(path: str, found: "os.stat_result | None", written: bool = False, announcer: bool = False) -> "Item | None":
@@ -143,9 +144,10 @@ def _obstacle(path: str) -> "tuple[int, int]":
 
 
 def describe() -> "dict[str, str]":
-    """`how` a restore is noticed that nobody draws or checks for, a word of HOW; and why no better, or not at all."""
+    """`how` a restore is noticed that nobody draws or checks for, in the core's words; and why no better, or not at
+    all."""
     if not native.in_main_interpreter():
-        return {"how": HOW[0], "reason": _why_off()}
+        return {"how": "off", "reason": _why_off()}
     info = native.inspect_watcher()
     reason = ""
     watched = state.watched
@@ -155,7 +157,7 @@ def describe() -> "dict[str, str]":
         reason = os.strerror(info.error)
     elif not info.running:
         reason = _why_off()
-    return {"how": HOW[info.how], "reason": reason}
+    return {"how": info.how, "reason": reason}
 
 
 def _why_off() -> str:
@@ -186,24 +188,24 @@ def _at_exit() -> None:
     native.wait_quiet(1000)
 
 
-def woken(why: int) -> None:
+def woken(paths: bool, heard: bool) -> None:
     """Called by the watcher's thread: run what nobody has checked for, and report what it raises.
 
-    `why`: PATHS, a source came, went or was replaced; HEARD, who announces snapshots has said something.
+    `paths`: a source came, went or was replaced. `heard`: who announces snapshots has said something.
     """
     from snapsafe_rt.restore import events
 
     if phases is not None:
-        phases.woken(bool(why & HEARD))
-    if why & PATHS and not state.quiesced:
+        phases.woken(heard)
+    if paths and not state.quiesced:
         probe.probe(now=True)
         update(again=True)
-    if native.epoch() == events.barrier.delivered or not events.barrier.claim():
+    if native.epoch() == events.delivery.delivered or not events.delivery.acquire():
         return
     try:
         failed = events.deliver()
     finally:
-        events.barrier.end()
+        events.delivery.release()
     for who, error in failed:
         native.report_unraisable(error, who)
 

@@ -1,7 +1,7 @@
-"""Who announces snapshots to this program: the manager, over Varlink. snapsafe_rt.snapshot.logind is another one.
+"""The manager as the announcer of snapshots, over Varlink; the other announcer is snapsafe_rt.snapshot.logind.
 
-The watcher holds the connection (cython/contact.h); here is what is said on it, and what the answers mean. All of it
-runs in the watcher's runner or with the activation's lock held.
+The watcher has the connection (cython/connection.h). This module says what is sent on it and what the answers mean. It
+is called by the watcher's runner, and by plan() with the activation's lock held.
 """
 
 import errno
@@ -10,114 +10,117 @@ import os
 import sys
 import time
 
-from snapsafe_rt import settings
+from snapsafe_rt import settings, varlink
 from snapsafe_rt.core import native
 from snapsafe_rt.restore.watcher import entry
+from snapsafe_rt.snapshot.machine import QUIESCED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from snapsafe_rt.restore.watcher import Item
 
-RUNNING, LATE, QUIESCED = "running", "late", "quiesced"  # what the program is at; see snapsafe_rt.snapshot.lifecycle
-
-NONE, ABSENT, UNTRUSTED, FAILED, ENDED, ASKED, HELD, HEARD = range(8)  # enum ss_contact_state in cython/contact.h
-LOOK_MS = 50  # how often a program that stands still looks whether the snapshot is over
-GRACE_SECONDS = 5.0  # how long a manager may be late with what it says that it will do
-QUIESCING_SECONDS = 60.0  # as long is believed that others are waited for; logind's limit is 5 by default
+# States of the connection; native.words()["connection"] has them all.
+ABSENT, UNTRUSTED, FAILED, ENDED = "absent", "untrusted", "failed", "ended"
+ASKED, HELD, HEARD = "asked", "held", "heard"
+LOOK_MS = 50  # how often a quiesced program looks whether the snapshot is over
+GRACE_SECONDS = 5.0  # how long after its own deadline a manager is still waited for
+QUIESCING_SECONDS = 60.0  # how long "quiescing" is believed where no deadline is told; logind's own is 5 seconds
 STATE_MOST = 4096  # bytes of the state file that are read
 ERRORS_KEPT, ERROR_LENGTH = 7, 300  # the manager takes eight
 
-_INTERFACE = "org.snapsafe.Manager."
 _NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class Manager:
-    """One of them: its socket, and the file beside it that tells the state while there is no connection."""
+    """Its socket, and the state file beside that, which is read while there is no connection."""
 
     kind = "snapsafe"
-    lets_go = True
-    """A program that was asked holds neither inotify nor connection until the snapshot is over."""
+    detaches = True
+    """A quiesced program has neither inotify nor a connection: CRIU could not restore them."""
 
     look_ms = LOOK_MS
 
     def __init__(self, why: str) -> None:
-        self._greeting = _call("Inhibit", what="snapshot", who=who(), why=why, mode="delay") + _call("Prepare")
-        self._deaf: tuple[tuple[int, int], str] | None = None  # a socket that is of no use, and why
-        self._limit: tuple[tuple[str, int], float] | None = None  # what was read of the state, and how long it holds
-        self._looked = False
-        self._state: os.stat_result | None = None  # how the state file was when it was read last
+        asked = {"what": "snapshot", "who": who(), "why": why, "mode": "delay"}
+        self._greeting = varlink.call("Inhibit", asked) + varlink.call("Prepare")
+        self._deaf: tuple[tuple[int, int], str] | None = None  # the socket that gives no lock, and why
+        self._limit: tuple[tuple[str, int], float] | None = None  # (state, snapshot) as read, and until when it counts
+        self._looked = False  # for the end of this snapshot
+        self._state: os.stat_result | None = None  # of the state file, taken before it was read
         self.snapshot = 0
         self.dump = False
-        """Is it CRIU that takes it, who dumps no process that maps a device? In a snapshot of the machine the device is
-        what tells a clone, before it runs."""
+        """Is it CRIU that takes the snapshot? It dumps no process that maps a device, so devices are detached. In a
+        snapshot of the machine they stay: a clone sees by them that it is one before it draws."""
 
     @property
     def state_file(self) -> str:
         return settings.MANAGER + ".state"
 
-    def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
+    def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if phase != RUNNING or self._refused() or self._has_no_state():
             return None
         return settings.MANAGER, self._greeting, True
 
     def paths(self, phase: str) -> "list[Item]":
-        """What has to change for there to be news."""
+        """The files whose change the watcher has to wake us for."""
         if phase == RUNNING:
             items = [entry(settings.MANAGER, look(settings.MANAGER), announcer=True)]
-            if self._has_no_state():  # which comes when there is room again
+            if self._has_no_state():  # the manager writes it as soon as it can
                 items.append(entry(self.state_file, None, announcer=True))
         else:
-            if not self._looked:  # else as of when it was read, whoever plans now: what came after that is news
+            if not self._looked:  # else the watch compares with what still_on() has read, and misses no later change
                 self._state = look(self.state_file)
                 self._looked = True
             items = [entry(self.state_file, self._state, phase == QUIESCED, announcer=True)]
         return [item for item in items if item is not None]
 
     def _has_no_state(self) -> bool:
-        """Then the program would go on as soon as it was asked, and be refused another lock again and again."""
+        """Is there a socket, and no state file? As in a container that only the socket is mounted into.
+
+        No lock is taken then. A quiesced program could not see that the snapshot is still on: it would go on at once,
+        ask for the next lock, and be refused it until the end.
+        """
         return look(self.state_file) is None and look(settings.MANAGER) is not None
 
     def _refused(self) -> str:
         return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(settings.MANAGER) else ""
 
     def hear(self) -> str:
-        """What the manager answered: "announced", "late" (a snapshot is under way already), or "" for nothing."""
-        answers = native.contact_take().split(b"\0")
+        """What has come: "announced", "late" (no lock, for a snapshot is under way), or "" for nothing of the kind."""
+        heard, number = native.connection_take(), 0
         try:
-            for number, answer in enumerate(answers[:-1]):
-                found = json.loads(answer)
-                parameters = found.get("parameters") or {}
-                if "error" in found:
-                    return self._judge(str(found["error"]), parameters)
-                if number == 1:
+            while True:
+                answer, heard = varlink.split(heard)
+                if answer is None:
+                    return ""
+                error, parameters = varlink.reply(answer)
+                if error == "OperationInProgress":
+                    return "late"
+                if error:
+                    self._refuse(f"it gives no lock ({error[:60]})")
+                    return ""
+                if number == 1:  # to Prepare; the one before said that the lock is ours
                     self.snapshot = int(parameters["snapshot"])
                     self.dump = parameters.get("dump") is True
                     return "announced"
-        except _NOT_UNDERSTOOD:
+                number += 1
+        except (varlink.Malformed, *_NOT_UNDERSTOOD):
             self._refuse("what it says is not understood")
-        return ""
-
-    def _judge(self, error: str, parameters: "dict[str, Any]") -> str:
-        if error == _INTERFACE + "OperationInProgress":
-            return "late"
-        said = error.removeprefix(_INTERFACE).removeprefix("org.varlink.service.")
-        self._refuse(f"it gives no lock ({said[:60]})")
-        return ""
+            return ""
 
     def _refuse(self, why: str) -> None:
         self._deaf = identity(settings.MANAGER), f"the manager at {settings.MANAGER}: {why}"
 
     def farewell(self, errors: "list[str]") -> bytes:
-        """Ready, with what the callbacks raised; short enough for a message."""
+        """The call Ready with what the callbacks raised, cut so that it fits into one message."""
         kept = [error.encode("ascii", "backslashreplace").decode()[:ERROR_LENGTH] for error in errors[:ERRORS_KEPT]]
         if len(errors) > ERRORS_KEPT:
             kept.append(f"{len(errors) - ERRORS_KEPT} more")
-        return _call("Ready", errors=kept)
+        return varlink.call("Ready", {"errors": kept})
 
     def still_on(self) -> bool:
-        """Is the snapshot not over? A file that is gone, or that nobody has kept to, means that it is."""
+        """Is the snapshot still on? It counts as over where the state file is gone, and where the manager has let its
+        own deadline pass: then it was killed, and nobody waits for ever."""
         self._looked, self._state = True, look(self.state_file)
         try:
             with open(self.state_file, "rb") as file:
@@ -129,9 +132,9 @@ class Manager:
             state, number, until = "quiescing", -1, 0.0
         if state not in ("quiescing", "quiesced"):
             return False
-        key, limit = (state, number), self._limit  # another runner may be at the end of it
+        key, limit = (state, number), self._limit  # once: over() may clear it in another thread
         if limit is None or limit[0] != key:
-            # By a clock that stands still while the machine does; a clone's time of day may be anything.
+            # From here on by the monotonic clock: the time of day jumps in a clone.
             left = until - time.time() if until else QUIESCING_SECONDS
             self._limit = limit = key, time.monotonic() + min(max(left, 0.0), 86400.0) + GRACE_SECONDS
         return time.monotonic() < limit[1]
@@ -140,8 +143,8 @@ class Manager:
         self._limit = None
         self._looked = False
 
-    def reason(self, state: int, error: int) -> str:
-        """Why there is no lock, by the state of the connection; "" where there is one."""
+    def reason(self, state: str, error: int) -> str:
+        """Why there is no lock, in words, or "" if there is one. `state`, `error`: of the connection."""
         if state == HELD:
             return ""
         refused = self._refused()
@@ -166,10 +169,6 @@ def who() -> str:
     """How a list of inhibitors names this program."""
     name = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
     return (name if name not in ("", "-c", "-m") else os.path.basename(sys.executable or "python"))[:64]
-
-
-def _call(method: str, **parameters: "Any") -> bytes:
-    return json.dumps({"method": _INTERFACE + method, "parameters": parameters}).encode() + b"\0"
 
 
 def look(path: str) -> "os.stat_result | None":

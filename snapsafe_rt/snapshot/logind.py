@@ -1,8 +1,8 @@
-"""systemd-logind as who announces snapshots: its delay lock on sleep, and PrepareForSleep, for hosts that suspend a
-guest to snapshot it (SNAPSAFE_LIFECYCLE=logind). systemd docs/INHIBITOR_LOCKS.md; org.freedesktop.login1(5).
+"""systemd-logind as the announcer of snapshots (SNAPSAFE_LIFECYCLE=logind), for hosts that suspend a guest to snapshot
+it: its delay lock on sleep, and PrepareForSleep. systemd docs/INHIBITOR_LOCKS.md; org.freedesktop.login1(5).
 
-jeepney makes and reads the messages, and opens nothing; the watcher holds the connection, and with it the descriptor
-that is the lock. While the machine sleeps nothing is let go of: it is the machine that stands still.
+jeepney makes and reads the messages and opens nothing. The watcher has the connection and, passed on it, the descriptor
+that is the lock. Nothing is detached for the sleep: it is the whole machine that stands still.
 """
 
 import os
@@ -11,7 +11,8 @@ from snapsafe_rt.core import native
 from snapsafe_rt.restore import events
 from snapsafe_rt.restore.watcher import entry
 from snapsafe_rt.snapshot import announcers
-from snapsafe_rt.snapshot.announcers import ABSENT, HEARD, RUNNING, UNTRUSTED
+from snapsafe_rt.snapshot.announcers import ABSENT, HEARD, UNTRUSTED
+from snapsafe_rt.snapshot.machine import RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 MISSING = "SNAPSAFE_LIFECYCLE=logind takes jeepney, which is not installed: pip install 'snapsafe-rt[dbus]'"
 
-# As sd-bus does it: the user is the socket's, and nothing is waited for (systemd src/libsystemd/sd-bus/bus-socket.c).
+# As sd-bus does it: the user is the socket's, and all lines are sent without waiting for an answer (systemd
+# src/libsystemd/sd-bus/bus-socket.c).
 _AUTH = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
 _AUTH_ANSWERS = 3
 _HELLO, _MATCH, _OWNER, _FIRST_ASKED = 1, 2, 3, 4  # serials
-_PASSED = 8  # descriptors that may come along: the watcher keeps them, and none has a number here
+_PASSED = 8  # descriptors that may come along. The watcher keeps them in its own table; the parser gets None instead
 
 
 def make(why: str) -> "Logind | None":
@@ -39,7 +41,7 @@ def make(why: str) -> "Logind | None":
 
 class Logind:
     kind = "logind"
-    lets_go = False
+    detaches = False
     look_ms = 0
 
     def __init__(self, why: str) -> None:
@@ -64,7 +66,7 @@ class Logind:
         ask = new_method_call(login, "Inhibit", "ssss", ("sleep", announcers.who(), why, "delay"))
         look = new_method_call(properties, "Get", "ss", (login.interface, "PreparingForSleep"))
         self._questions = {True: ask, False: look}
-        self._asked = _FIRST_ASKED  # another number is another greeting, and so another connection
+        self._asked = _FIRST_ASKED  # serial. It is in the greeting, so that another number makes the watcher reconnect
         try:
             self._bus, self._no_bus = find_system_bus().replace("\0", "@"), ""
         except (RuntimeError, ValueError) as error:
@@ -72,11 +74,11 @@ class Logind:
         self._stream: Any = None
         self._lines = 0
         self._held = False
-        self._deaf: tuple[tuple[int, int], str] | None = None  # a bus that is of no use, and why
+        self._deaf: tuple[tuple[int, int], str] | None = None  # the bus that gives no lock, and why
         self._on = True
         self.snapshot = 0
 
-    def contact(self, phase: str) -> "tuple[str, bytes, bool] | None":
+    def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if self._no_bus or (self._refused() and phase == RUNNING):
             return None
         return self._bus, self._begin + self._questions[phase == RUNNING].serialise(self._asked), False
@@ -125,7 +127,7 @@ class Logind:
         return ""
 
     def _messages(self) -> "list[Any]":
-        data = native.contact_take()
+        data = native.connection_take()
         if data.startswith(b"DATA"):  # a connection's first word
             self._stream, self._lines, self._held = self._new_parser(), 0, False
             self._stream.add_data(b"", (None,) * _PASSED)
@@ -149,19 +151,19 @@ class Logind:
             return []
 
     def farewell(self, errors: "list[str]") -> None:
-        """The lock is let go of with the connection; logind takes no word with it."""
+        """None: the lock is released by closing the connection, and logind takes no message with that."""
 
     def still_on(self) -> bool:
-        """logind may forget to tell of the end (systemd issue 30666): a restore is an end as well."""
+        """A restore counts as the end as well, for logind may forget to tell of it (systemd issue 30666)."""
         for message in self._messages():
             self._judge(message)
-        gone = native.contact_state()[0] in (ABSENT, UNTRUSTED)
+        gone = native.connection_state()[0] in (ABSENT, UNTRUSTED)
         return self._on and not gone and not self._refused() and not events.pending()
 
     def over(self) -> None:
         self._on = True
 
-    def reason(self, state: int, error: int) -> str:
+    def reason(self, state: str, error: int) -> str:
         if state == HEARD and self._held:
             return ""
         refused = self._no_bus or self._refused()

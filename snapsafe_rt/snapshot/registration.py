@@ -18,10 +18,10 @@ def register_before_snapshot(func: "F", /, *args: "Any", **kwargs: "Any") -> "F"
     """Call func(*args, **kwargs) before a snapshot that is announced; returns func.
 
     Run last-in first-out when the manager announces a snapshot (SNAPSAFE_LIFECYCLE=logind: when systemd-logind
-    announces sleep), and by AWS Lambda SnapStart's hooks; without an announcement never. The first registration takes a
-    delay lock, in the background and whenever there is who gives it: see docs/events.md. Whoever takes the snapshot
-    waits for the callbacks, but not for ever; what one raises makes it refuse the snapshot. Where the callbacks run,
-    threads, forks and errors raised here: as register_after_restore(), but that nothing runs them in check().
+    announces sleep), and by AWS Lambda SnapStart's hooks. Without an announcement they never run. The first
+    registration takes a delay lock, in the background, now or as soon as a manager is there: see docs/events.md.
+    Whoever takes the snapshot waits for the callbacks, up to a limit; if one raises, the manager refuses the snapshot.
+    Where the callbacks run, threads, forks and errors raised here: as register_after_restore(), but check() runs none.
     """
     _register(callbacks.before, func, args, kwargs)
     return func

@@ -13,6 +13,7 @@ Not race-free: what other threads draw between the restore and the hook is the t
 import sys
 
 from snapsafe_rt.core import native
+from snapsafe_rt.guards.guard import Guard
 from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
@@ -21,40 +22,54 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-COVERS = ("AWS Lambda SnapStart: told of each restore", "snapshot_restore_py")
+    from snapsafe_rt.guards.guard import Verdict
 
 _modules: "list[ModuleType]" = []  # more than one where a program unloads and imports it again
 
 _seen: "tuple[int, int] | None" = None
 
 
-def install(module: "ModuleType") -> None:
-    """Register both hooks, in front of those that are there. Not in a hook: the runtime walks through the list then."""
-    if not native.in_main_interpreter():
-        return  # the runtime is the main one's, and a restore must not be counted twice
-    for entries, ours in ((module.get_before_snapshot(), _BEFORE), (module.get_after_restore(), _AFTER)):
-        _put(entries, ours)
-    if module not in _modules:
-        _modules.append(module)
+class SnapStart(Guard):
+    """notify_restored() is called before the handler's own hooks; it guards nothing itself."""
 
+    name = "snapstart"
+    covers = ("AWS Lambda SnapStart: told of each restore", "snapshot_restore_py")
+    triggers = ("snapshot_restore_py",)
+    level = "refreshed"
+    unloaded = "SnapStart's hooks are registered when snapshot_restore_py is imported"
+    notifies = True
 
-def remove() -> None:
-    """Take out both, and nothing else. Not in a hook either: the next one would be passed over."""
-    for module in _modules:
-        for entries in (module.get_before_snapshot(), module.get_after_restore()):
-            entries[:] = [entry for entry in entries if not _is_ours(entry)]
-    _modules.clear()
+    def install(self, module: "ModuleType") -> None:
+        """Register both hooks, in front of those that are there. Not in a hook: the runtime walks through the list."""
+        if not native.in_main_interpreter():
+            return  # the runtime is the main one's, and a restore must not be counted twice
+        for entries, ours in ((module.get_before_snapshot(), _BEFORE), (module.get_after_restore(), _AFTER)):
+            _put(entries, ours)
+        if module not in _modules:
+            _modules.append(module)
 
+    def remove(self) -> None:
+        """Take out both, and nothing else. Not in a hook either: the next one would be passed over."""
+        for module in _modules:
+            for entries in (module.get_before_snapshot(), module.get_after_restore()):
+                entries[:] = [entry for entry in entries if not _is_ours(entry)]
+        _modules.clear()
 
-def protection() -> tuple[str, str]:
-    if not native.in_main_interpreter():
-        return "not loaded", "SnapStart's hooks are registered by the main interpreter alone"
-    module = sys.modules.get("snapshot_restore_py")
-    if module is None or module not in _modules:
-        return "not loaded", "SnapStart's hooks are registered when snapshot_restore_py is imported"
-    if not any(map(_is_ours, module.get_after_restore())):
-        return "unprotected", "the program emptied the list of hooks, ours with it: deactivate() and activate() again"
-    return "refreshed", "notify_restored() is called before the handler's own hooks"
+    def is_loaded(self) -> bool:
+        return sys.modules.get("snapshot_restore_py") in _modules
+
+    def protection(self) -> "Verdict":
+        if not native.in_main_interpreter():
+            return "not loaded", "SnapStart's hooks are registered by the main interpreter alone"
+        return super().protection()
+
+    def displaced(self) -> str:
+        if any(map(_is_ours, sys.modules["snapshot_restore_py"].get_after_restore())):
+            return ""
+        return "the program emptied the list of hooks, ours with it: deactivate() and activate() again"
+
+    def note(self) -> str:
+        return "notify_restored() is called before the handler's own hooks"
 
 
 def _put(entries: "list[Any]", ours: "tuple[Any, ...]") -> None:
@@ -135,3 +150,5 @@ def _counter() -> "tuple[int, int] | None":
 
 _BEFORE: "tuple[Any, ...]" = (before_snapshot, (), {})
 _AFTER: "tuple[Any, ...]" = (after_restore, (), {})
+
+GUARD = SnapStart()

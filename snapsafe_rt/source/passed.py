@@ -7,22 +7,17 @@ Opening is what a device's mode and a container's device filter check, not mappi
 
 import _socket  # socket imports enum and selectors
 import os
-import sys
 import time
 
-from snapsafe_rt import settings
-from snapsafe_rt.core import native
+from snapsafe_rt import settings, varlink
 
-SECONDS = 0.2  # in all, for a manager that hangs
-SOON_SECONDS, AGAIN_SECONDS = 3.0, 60.0  # when one is asked again that was silent for the first time, or gave nothing
+SECONDS = 0.2  # for the manager to answer, all in all: a start waits for it
+SOON_SECONDS, AGAIN_SECONDS = 3.0, 60.0  # when a manager is asked again: after its first silence, and else
 NAMES = {"snapsafe": "vmclock", "snapsafe-sysgenid": "sysgenid"}  # what OpenFile= calls the descriptor: the kind
-_REQUEST = b'{"method":"org.snapsafe.Manager.GetSource"}\0'
 _ANSWER_MOST = 4096
-_CREDENTIALS_SIZE = 12  # struct ucred: pid, uid, gid, ints
-_OVERFLOW_UID = 65534  # root of outside, in a user namespace; Documentation/admin-guide/sysctl/fs.rst
 
 problem = ""
-"""Why the manager gave nothing, when it was asked last."""
+"""Why the manager passed nothing when it was asked last."""
 
 _asked: "tuple[int, int, int] | None" = None  # the socket that was asked last: device, inode, ctime
 _again_at = 0.0
@@ -62,9 +57,9 @@ def from_manager(again: bool) -> "tuple[str, int] | None":
     try:
         name = _ask(received)
         problem = "" if name and received else "the manager has none to pass"
-    except OSError as error:
+    except Exception as error:  # whatever it is: also where the program has a json.py of its own
         name = None
-        problem = f"the manager could not be asked ({error.strerror or error})"
+        problem = f"the manager could not be asked ({getattr(error, 'strerror', None) or error})"
         if isinstance(error, TimeoutError) and (again or identity != _asked):
             pause = SOON_SECONDS
     _asked, _again_at = identity, time.monotonic() + pause
@@ -76,16 +71,16 @@ def from_manager(again: bool) -> "tuple[str, int] | None":
 def _ask(received: "list[int]") -> "str | None":
     """Returns the name, and in `received` every descriptor that came along. Raises OSError."""
     until = time.monotonic() + SECONDS
-    answer = b""
+    answer, message = b"", None
     peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         peer.settimeout(SECONDS)
         peer.connect(settings.MANAGER)
-        if not _trusted(peer):
+        if not varlink.trusted(varlink.credentials(peer)[1], outside=True):
             raise PermissionError(0, "it runs as another user, who is not root")
         peer.settimeout(max(0.001, until - time.monotonic()))
-        peer.sendall(_REQUEST)
-        while not answer.endswith(b"\0"):
+        peer.sendall(varlink.call("GetSource"))
+        while message is None:
             peer.settimeout(max(0.001, until - time.monotonic()))
             part, along, _, _ = peer.recvmsg(_ANSWER_MOST, 64, _socket.MSG_CMSG_CLOEXEC)
             for level, kind, data in along:
@@ -94,23 +89,14 @@ def _ask(received: "list[int]") -> "str | None":
             answer += part
             if not part or len(answer) > _ANSWER_MOST:
                 return None
-            if not answer.endswith(b"\0") and time.monotonic() > until:
+            message, _ = varlink.split(answer)
+            if message is None and time.monotonic() > until:
                 raise TimeoutError("timed out")
     finally:
         peer.close()
-    return _name(answer)
-
-
-def _trusted(peer: "_socket.socket") -> bool:
-    """Root's, or our own: anybody may bind a socket somewhere, and whoever holds the counter still hides restores."""
-    credentials = peer.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS_SIZE)
-    uid = int.from_bytes(credentials[4:8], sys.byteorder)
-    return uid in (0, os.geteuid()) if uid != _OVERFLOW_UID else native.in_user_namespace()
-
-
-def _name(answer: bytes) -> "str | None":
-    """json is not imported for the one string that is wanted: {"parameters":{"source":"vmclock:/dev/vmclock0",...}}."""
-    text = answer.rstrip(b"\0").decode("ascii", "replace").replace(" ", "")
-    _, key, rest = text.partition('"source":"')
-    name, quote, _ = rest.partition('"')
-    return name if key and quote and "\\" not in name and '"error"' not in text else None
+    try:
+        error, parameters = varlink.reply(message)
+    except varlink.Malformed:
+        return None
+    name = parameters.get("source")
+    return name if not error and isinstance(name, str) else None

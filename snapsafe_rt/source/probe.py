@@ -21,19 +21,19 @@ def watch_first() -> None:
     slot = state.watched.slot if state.watched else -1
     if native.owned_elsewhere():
         return
-    _heed()
+    _choose_attestor()
     seen = (slot, native.describe_source(slot).value) if state.watched else (-1, 0)
     if state.watched and state.left == seen:
         native.watch_since(slot, seen[1], -1)  # what moves between this look and the watch is a restore
     else:
-        native.watch(slot, certain=state.left is None or state.left == seen)
+        native.watch(slot, state.left is None or state.left == seen)
     state.probed_epoch = native.epoch()
 
 
-def _heed() -> None:
+def _choose_attestor() -> None:
     """While a device is watched, the manager's word in its file says when the kernel was reseeded."""
-    files = [candidate.slot for candidate in state.candidates if candidate.rank == 2]
-    native.heed(files[0] if files else -1)
+    files = [candidate.slot for candidate in state.candidates if candidate.rank == selection.FILE]
+    native.set_attestor(files[0] if files else -1)
 
 
 def probe(now: bool = False) -> None:
@@ -52,7 +52,7 @@ def probe(now: bool = False) -> None:
         epoch = native.epoch()  # the old source's last word
         old = state.watched
         known = old.identity if old else None
-        if old and old.rank == 0 and not native.describe_source(old.slot).lost:
+        if old and old.rank == selection.BEST and not native.describe_source(old.slot).lost:
             return
         gone = old is not None and (native.describe_source(old.slot).lost or old.replaced())
         # Another file at the same place of our memory: CRIU restored us elsewhere; its generation told, or should have.
@@ -60,12 +60,12 @@ def probe(now: bool = False) -> None:
         old_slot = native.inspect_epoch().source
         state.watched = selection.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
-        _heed()
+        _choose_attestor()
         changed = slot != old_slot or moved
         if changed or (gone and slot >= 0):  # a loss that was noticed is counted
-            native.watch(slot, certain=False)
+            native.watch(slot, False)
         if changed or gone:
-            hooks.facts_changed()
+            publish()
         state.probed_epoch = native.epoch()
     hooks.source_changed()
 
@@ -79,12 +79,12 @@ def detach(devices: bool) -> str:
         native.hold_fence(True)
         if not devices:
             return ""
-        file = next((one for one in state.candidates if one.rank == 2 and _kept_by_somebody(one)), None)
+        file = next((one for one in state.candidates if one.rank == selection.FILE and _kept_by_somebody(one)), None)
         shown = native.describe_source(file.slot).value if file is not None else 0
-        kept = [_detach(candidate) for candidate in state.candidates if candidate.rank in (0, 1)]
+        kept = [_detach(candidate) for candidate in state.candidates if candidate.rank not in (None, selection.FILE)]
         native.discard_pool()  # not before: other threads draw meanwhile
         watched = state.watched
-        if watched is not None and native.describe_source(watched.slot).let_go:
+        if watched is not None and native.describe_source(watched.slot).detached:
             native.epoch()  # the device's last word, in the copy
             state.detached = watched.slot, native.describe_source(watched.slot).value
             if file is not None:  # what was published since before the copy was made, no device told of
@@ -94,14 +94,14 @@ def detach(devices: bool) -> str:
 
 
 def _kept_by_somebody(file: "selection.Candidate") -> bool:
-    return not file.replaced() and not native.deserted(file.path)
+    return not file.replaced() and not native.writer_gone(file.path)
 
 
 def _detach(candidate: "selection.Candidate") -> str:
     why_not = candidate.why_kept()
     if why_not:
         return f"{candidate.name} {why_not}"
-    error = native.let_go(candidate.slot)
+    error = native.detach(candidate.slot)
     if error:
         return f"{candidate.name} stays mapped ({os.strerror(error)})"
     candidate.rank, candidate.reason = None, "is detached for a snapshot"
@@ -122,11 +122,46 @@ def reattach() -> None:
             state.detached = None
             file = native.inspect_epoch().source
             state.watched = selection.best(state.candidates, ask_again=True)
-            _heed()
+            _choose_attestor()
             state.probed = time.monotonic()
             if state.watched is None or state.watched.slot != slot:
-                native.watch(state.watched.slot if state.watched else -1, certain=False)
+                native.watch(state.watched.slot if state.watched else -1, False)
             elif file != slot:
                 native.watch_since(slot, value, file)
             state.probed_epoch = native.epoch()
         native.hold_fence(False)
+
+
+def publish() -> None:
+    """Have the status page say which sources there are. As source_lines() of cython/start.pxi."""
+    native.page_put(
+        "source",
+        [
+            (str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.why_not, one.via)
+            for one in state.candidates
+        ],
+    )
+
+
+def _go_on() -> None:
+    """Take over what the core's start did without Python."""
+    started = native.started() if native is not None else None
+    if started is None or native.owned_elsewhere():
+        return
+    found, failed = started
+    state.candidates = [selection.found_at_start(*one) for one in found]
+    slot = native.inspect_epoch().source
+    state.watched = next((one for one in state.candidates if one.rank is not None and one.slot == slot), None)
+    state.probed = time.monotonic()
+    state.problems += [f"{name} cannot be guarded here" for name in failed]
+    state.active, state.why_not = True, ""
+
+
+def _look_in_child() -> None:
+    """A child may live where a source is that its parent could not see."""
+    if state.active and state.watched is None:
+        probe(now=True)
+
+
+_go_on()
+hooks.forked.add(_look_in_child)

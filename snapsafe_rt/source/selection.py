@@ -5,26 +5,27 @@ import os
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
 
-_KINDS = {"vmclock": 0, "sysgenid": 1}  # enum ss_source_kind in cython/source.h
+_KINDS = ("vmclock", "sysgenid")
 
-# enum ss_source_status in cython/source.h: why a path is no source.
-_REASONS = (
-    "",
-    "does not exist",
-    "may not be opened by this user ({error})",
-    "cannot be used ({error})",
-    "is neither a device nor a regular file",
-    "lies on a filesystem where a mapping may not follow what is written (overlayfs, network, FUSE): "
-    "put it on tmpfs or bind-mount it",
-    "can be written by other users: chmod go-w it",
-    "belongs to another user, who could hold the counter still: it must be root's or your own",
-    "is shorter than the layout",
-    "does not begin with VMClock's magic",
-    "has a layout version other than 1",
-    "has the generation flag (bit 8) clear",
-    "is one too many: this process has mapped its limit of pages",
-    "was a source and is none any more: it was truncated or overwritten",
-)
+# Why a path is no source: for each word of native.words()["source"].
+_REASONS = {
+    "missing": "does not exist",
+    "forbidden": "may not be opened by this user ({error})",
+    "system": "cannot be used ({error})",
+    "not a file": "is neither a device nor a regular file",
+    "filesystem": (
+        "lies on a filesystem where a mapping may not follow what is written (overlayfs, network, FUSE): "
+        "put it on tmpfs or bind-mount it"
+    ),
+    "writable": "can be written by other users: chmod go-w it",
+    "owner": "belongs to another user, who could hold the counter still: it must be root's or your own",
+    "short": "is shorter than the layout",
+    "magic": "does not begin with VMClock's magic",
+    "version": "has a layout version other than 1",
+    "no generation": "has the generation flag (bit 8) clear",
+    "full": "is one too many: this process has mapped its limit of pages",
+    "lost": "was a source and is none any more: it was truncated or overwritten",
+}
 
 NO_DEVICE = 1 << 62
 """The manager's file tells where its signs come from; from here on it is no device (st_rdev is a 32-bit number)."""
@@ -33,6 +34,8 @@ borrowing = True
 """Devices that cannot be opened may be had by descriptor; the manager itself switches that off."""
 
 RANKS = ("device with a generation", "device with a disruption marker", "file with a generation")
+BEST, MARKER, FILE = range(3)  # what a rank is; lower is better
+_RANK_OF = {"generation": BEST, "disruption": MARKER}  # of a device, by the word of its page that is watched
 
 
 class Candidate:
@@ -61,22 +64,28 @@ class Candidate:
         self.rank = None
         self.via = ""
         self.found = self._look()
-        status, error, self.slot = native.map_source(_KINDS[self.kind], self.path)
-        if self.lent and native.describe_source(self.lent[1]).let_go:
+        status, error, self.slot = native.map_source(self.kind, self.path)
+        if self.lent and native.describe_source(self.lent[1]).detached:
             self.lent = None  # whoever passed it is asked again
         if status and self.lent:
             self.via, self.slot = self.lent
-            status = 0
+            status = ""
+        self._judge(status, error)
+
+    def take(self, slot: int, status: str, error: int) -> None:
+        """What the core's start found of it."""
+        self.found = self._look()
+        self.slot = slot
         self._judge(status, error)
 
     def borrow(self, who: str, fd: int) -> None:
         """Map the device that `who` opened. `fd` stays open."""
-        status, error, slot = native.map_descriptor(_KINDS[self.kind], fd)
+        status, error, slot = native.map_descriptor(self.kind, fd)
         if status:
-            self.refused = f"what {who} passed {_sentence(status, error)}"
+            self.refused = f"what {who} passed {sentence(status, error)}"
             return
         self.lent = self.via, self.slot = who, slot
-        self._judge(0, 0)
+        self._judge("", 0)
 
     def why_kept(self) -> str:
         """Why a mapped device cannot be let go of for a while; "" if it can be had again."""
@@ -89,16 +98,16 @@ class Candidate:
             return f"stays mapped: it could not be opened again ({error.strerror})"
         return ""
 
-    def _judge(self, status: int, error: int) -> None:
+    def _judge(self, status: str, error: int) -> None:
         if status:
-            self.reason = _sentence(status, error)
+            self.reason = sentence(status, error)
             return
         state = native.describe_source(self.slot)
         if state.lost:
-            self.reason = _REASONS[-1]
+            self.reason = _REASONS["lost"]
             return
         self.identity = (state.dev, state.ino)
-        self.rank = 2 if not state.device else state.word - 1
+        self.rank = _RANK_OF[state.word] if state.device else FILE
         self.reason = ""
 
     @property
@@ -108,7 +117,7 @@ class Candidate:
 
     @property
     def of_a_manager_without_device(self) -> bool:
-        return self.rank == 2 and native.describe_source(self.slot).origin >= NO_DEVICE
+        return self.rank == FILE and native.describe_source(self.slot).signaller >= NO_DEVICE
 
     def replaced(self) -> bool:
         """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""
@@ -159,6 +168,12 @@ def parse(text: "str | list[str] | tuple[str, ...]") -> tuple[list[Candidate], l
     return found, problems
 
 
+def found_at_start(kind: str, path: str, slot: int, status: str, error: int) -> Candidate:
+    candidate = Candidate(kind, path)
+    candidate.take(slot, status, error)
+    return candidate
+
+
 def best(candidates: list[Candidate], ask_again: bool = False) -> "Candidate | None":
     """Examine all and return the best usable one; the first of equals.
 
@@ -167,7 +182,7 @@ def best(candidates: list[Candidate], ask_again: bool = False) -> "Candidate | N
     for candidate in candidates:
         candidate.examine()
     barred = [candidate for candidate in candidates if candidate.barred]
-    if borrowing and barred and not any(candidate.rank == 0 for candidate in candidates):
+    if borrowing and barred and not any(candidate.rank == BEST for candidate in candidates):
         _borrow(barred, any(candidate.of_a_manager_without_device for candidate in candidates), ask_again)
     usable = [candidate for candidate in candidates if candidate.rank is not None]
     return min(usable, key=lambda candidate: candidate.rank or 0, default=None)
@@ -200,5 +215,5 @@ def _borrow(barred: list[Candidate], none_to_pass: bool, ask_again: bool) -> Non
             os.close(found[1])
 
 
-def _sentence(status: int, error: int) -> str:
+def sentence(status: str, error: int) -> str:
     return _REASONS[status].format(error=os.strerror(error) if error else "")

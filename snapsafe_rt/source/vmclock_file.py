@@ -1,4 +1,4 @@
-"""Writes file sources: pages in VMClock's layout (docs/design.md section 8) that programs map and watch.
+"""Writes file sources: pages in the layout of cython/source.h that programs map and watch.
 
 Readers are other processes, at any moment: a file appears whole (temporary file, then link), its generation moves under
 the seqlock, and each change ends with write(2), for inotify reports no stores to a mapping.
@@ -16,8 +16,8 @@ LENGTH = 4096
 LAYOUT = 112
 HAS_GENERATION = 1 << 8
 OFF_SEQ, OFF_FLAGS, OFF_GENERATION, OFF_RESEEDED, OFF_SYNCHRONOUS = 0x0C, 0x18, 0x68, 0x800, 0x808
-# The manager's own: 1 if one writes this file; what told it of a restore (Seen.origin), and its last number.
-OFF_MANAGED, OFF_ORIGIN, OFF_SEEN = 0x80C, 0x810, 0x818
+# The manager's own: 1 if one writes this file; what told it of a restore (Seen.signaller), and its last number.
+OFF_MANAGED, OFF_SIGNALLER, OFF_SEEN = 0x80C, 0x810, 0x818
 LOCK_SECONDS = 0.25
 ENTROPY_LEAST, ENTROPY_MOST = 16, 512  # bytes that a host gives, by which "reseeded" is claimed
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of x86-64 and arm64: type, whence, start, length, pid
@@ -27,9 +27,9 @@ UNRELIABLE = ("overlay", "nfs", "cifs", "smb", "9p", "ceph", "fuse", "virtiofs")
 
 
 class Seen(NamedTuple):
-    """What a manager had seen when it published. `origin` tells one device, file or log from another."""
+    """What a manager had seen when it published. `signaller` tells one device, file or log from another."""
 
-    origin: int
+    signaller: int
     value: int
 
 
@@ -85,7 +85,7 @@ def create(
     struct.pack_into("<Q", page, OFF_RESEEDED, first if reseeded else 0)
     struct.pack_into("<I", page, OFF_SYNCHRONOUS, synchronous)
     if seen is not None:
-        struct.pack_into("<QQ", page, OFF_ORIGIN, *seen)
+        struct.pack_into("<QQ", page, OFF_SIGNALLER, *seen)
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.{time.monotonic_ns()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -133,19 +133,19 @@ def publish(
         if reseeded:
             _write(fd, OFF_RESEEDED, 8, new)  # before the generation that it speaks of
         _write(fd, OFF_GENERATION, 8, new)
-        if seen is not None:  # last: until then it vouches for an older number only (ss_source_vouched in source.h)
-            _write(fd, OFF_ORIGIN, 8, 0)
+        if seen is not None:  # last: until then it vouches for an older number only (ss_file_attests in source.h)
+            _write(fd, OFF_SIGNALLER, 8, 0)
             _write(fd, OFF_SEEN, 8, seen.value)
-            _write(fd, OFF_ORIGIN, 8, seen.origin)
+            _write(fd, OFF_SIGNALLER, 8, seen.signaller)
         _write(fd, OFF_SEQ, 4, (odd + 1) & 0xFFFFFFFF)
         return old, new
     finally:
         os.close(fd)
 
 
-class Attendance:
-    """A lock by which programs see whether the manager of a file runs (ss_source_deserted): it goes with its process,
-    however that ends.
+class WriterLock:
+    """A lock by which programs see whether the manager of a file runs (ss_source_writer_gone): it goes with its
+    process, however that ends.
 
     An OFD lock (fcntl(2)) on the word OFF_MANAGED, for others of this process open and close the file.
     `synchronous`: that claim is made for as long. Raises OSError: EAGAIN where somebody holds it.
@@ -162,7 +162,7 @@ class Attendance:
             os.close(self._fd)
             raise
 
-    def stands(self, path: str) -> bool:
+    def is_of(self, path: str) -> bool:
         """Is it still this file that the path leads to?"""
         try:
             now = os.stat(path)
@@ -183,8 +183,8 @@ def last_seen(path: str) -> "Seen | None":
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         _check(fd, path)
-        seen = Seen(_read(fd, OFF_ORIGIN, 8), _read(fd, OFF_SEEN, 8))
-        return seen if seen.origin else None
+        seen = Seen(_read(fd, OFF_SIGNALLER, 8), _read(fd, OFF_SEEN, 8))
+        return seen if seen.signaller else None
     finally:
         os.close(fd)
 

@@ -97,7 +97,7 @@ class Asked:
         """Each has called these since the last time."""
         expected = {pid: list(lines) for pid in self.pids}
         self.until(lambda: self.logs() == expected, f"both call {lines}")
-        time.sleep(0.1)
+        time.sleep(0.1)  # of two programs in a container no seam tells that nothing is under way
         if self.logs() != expected:
             raise Failed(f"asked: called more than {lines}: {self.logs()}")
         for pid in self.pids:

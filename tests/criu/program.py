@@ -8,34 +8,30 @@ process writes FOLDER/COPY.PID.json when it has VALUES of each kind from every t
 the callback ran for a second time. Main draws nothing: its result comes when its callback ran, which is what wakes it.
 """
 
-import contextlib
 import json
 import mmap
 import os
 import random
-import secrets
 import signal
-import sqlite3
-import ssl
 import sys
-import tempfile
 import threading
 import time
 import uuid
 
 import snapsafe_rt
+from snapsafe_rt.testing.surfaces import prepare, select
 
 MARK, FOLDER = sys.argv[1:3]
 VALUES, WORKERS, THREADS = map(int, sys.argv[3:6])
 CALLBACK_SECONDS = 2.0
+SURFACES = ["random", "gauss", "instance", "urandom", "secrets", "uuid4", "uuid1", "uuid7", "ssl", "tls", "sqlite"]
+SURFACES += ["tempfiles"]
 
 with open(MARK, "rb") as file:
     mark = mmap.mmap(file.fileno(), 4096, mmap.MAP_SHARED, mmap.PROT_READ)
 calls: list[float] = []
 called = threading.Event()
 seeded = random.Random(42)
-client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-names = tempfile._RandomNameSequence()
 
 
 def copy() -> int:
@@ -59,46 +55,23 @@ def restored() -> None:
         write("again", snapsafe_rt.epoch())
 
 
-def hello() -> str:
-    """The random of a TLS ClientHello: record header 5, handshake header 4, version 2 (RFC 8446 4.1.2)."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = client.wrap_bio(incoming, outgoing, server_hostname="host")
-    with contextlib.suppress(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()[11:43].hex()
-
-
-def kinds() -> dict:
-    own = random.Random()
-    blob = sqlite3.connect(":memory:", check_same_thread=False).execute
-    found = {
-        "random.random()": lambda: random.random().hex(),
-        "random.gauss()": lambda: random.gauss(0, 1).hex(),
-        "a Random() of its own": lambda: f"{own.getrandbits(64):x}",
-        "os.urandom()": lambda: os.urandom(8).hex(),
-        "secrets.token_hex()": lambda: secrets.token_hex(8),
-        "uuid4": lambda: uuid.uuid4().hex,
-        "uuid1": lambda: uuid.uuid1().hex,
-        "ssl.RAND_bytes()": lambda: ssl.RAND_bytes(8).hex(),
-        "TLS ClientHello random": hello,
-        "temporary file names": lambda: next(names) + next(names),
-        "SQLite randomblob()": lambda: blob("select randomblob(8)").fetchone()[0].hex(),
-    }
-    if hasattr(uuid, "uuid7"):
-        found["uuid7"] = lambda: uuid.uuid7().hex
-    return found
+def draws() -> dict:
+    """A thread's own, by the words of the table."""
+    surfaces = select(*SURFACES)
+    made = prepare(surfaces)
+    return {one.words: made[one.name] for one in surfaces if one.name in made}
 
 
 def draw(ret: dict) -> None:
-    draws = list(kinds().items())
-    rows = {name: [] for name, _ in draws}
+    made = list(draws().items())
+    rows = {name: [] for name, _ in made}
     got = 0
     while got < VALUES:
-        for name, one in draws:
+        for name, one in made:
             before = copy()
             value = one()
             if before:
-                rows[name].append(value)
+                rows[name].append(str(value))
         got = min(len(values) for values in rows.values())
     for name, values in rows.items():
         ret.setdefault(name, []).extend(values)

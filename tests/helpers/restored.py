@@ -32,21 +32,33 @@ def until(condition, seconds=SECONDS):
 
 
 def at_rest(state):
-    """Waits until it is the same a while later, and every other thread sleeps, and returns it: what was begun has come
-    to its end."""
-    while True:
-        found = state()
-        time.sleep(0.3)
-        if state() == found and all(lines[0].split()[1] == "S" for lines in others("State:").values()):
-            return found
+    """Waits until every other thread sleeps at the same moment, and returns what `state` was then: what was begun has
+    come to its end, and what this thread did would have woken one. One that sleeps in two looks, and was not given the
+    CPU in between, slept all the time; then so did all of them at once, and nobody could wake another."""
+    looked = [0]
+
+    def asleep():
+        before, found, after = _looks(), state(), _looks()
+        looked[0] = found
+        return before == after and all("S" in lines[0] for lines in after.values())
+
+    assert until(asleep), _looks()
+    return looked[0]
+
+
+def _looks():
+    """Of each thread but main: is it asleep, and how often was it given the CPU?"""
+    return others(("State:", "ctxt"))
 
 
 def others(word):
-    """Of each thread but main: the lines of its status with that word."""
+    """Of each thread but main: the lines of its status with that word, or one of those words."""
+    words = (word,) if isinstance(word, str) else word
     found = {}
     for tid in set(os.listdir("/proc/self/task")) - {str(os.getpid())}:
         with contextlib.suppress(OSError):  # it has just ended
-            found[tid] = [line for line in read(f"/proc/self/task/{tid}/status").splitlines() if word in line]
+            lines = read(f"/proc/self/task/{tid}/status").splitlines()
+            found[tid] = [line for line in lines if any(word in line for word in words)]
     return found
 
 
@@ -69,7 +81,7 @@ def settle():
         except BaseExceptionGroup as group:
             return list(group.exceptions)
         return []
-    done = until(lambda: native.epoch() == events.barrier.delivered and native.wait_quiet(0))
+    done = until(lambda: native.epoch() == events.delivery.delivered and native.wait_quiet(0))
     assert done, f"the watcher ran no event: {snapsafe_rt.status().watching}"
     raised = list(_raised)
     _raised.clear()

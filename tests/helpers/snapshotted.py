@@ -17,7 +17,7 @@ import warnings
 
 import snapsafe_rt
 from snapsafe_rt.manager.client import Manager
-from snapsafe_rt.snapshot import lifecycle
+from snapsafe_rt.snapshot.lifecycle import program
 from snapsafe_rt.source.vmclock_file import FileSource
 from snapsafe_rt.testing.clones import die_with_parent
 
@@ -101,7 +101,7 @@ def open_files():
 database = example.Postgres(ADDRESS) if DATABASE == "postgres" else example.SQLite(ADDRESS, timeout=0.0)
 service = example.Service(database, JOURNALS, work)
 [worker] = service.workers
-while lifecycle.describe()["reason"] and QUIESCED:
+while program.describe()["reason"] and QUIESCED:
     pass
 do_jobs(7)
 if QUIESCED:

@@ -11,28 +11,23 @@ import os
 import runpy
 import sys
 
-room = sys.modules.get("snapsafe_rt.state")
-active = room is not None and room.state.active
+core = sys.modules.get("snapsafe_rt._core")
+active = core is not None and core.active()
 
 order = runpy.run_path(sys.argv[1])["order"]
 COUNT = int(sys.argv[2])
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 from snapsafe_rt.source.vmclock_file import FileSource  # noqa: E402
+from snapsafe_rt.testing import surfaces  # noqa: E402
 
 SOURCE = FileSource("/run/snapsafe/vmclock0")
-
-try:
-    import ssl
-except ImportError:
-    ssl = None
+SURFACES = surfaces.select("ssl")  # beside the application's own; none where this Python has no ssl
+draws = surfaces.prepare(SURFACES)
 
 
 def draw() -> dict:
-    drawn = order()
-    if ssl:
-        drawn["ssl.RAND_bytes()"] = ssl.RAND_bytes(8).hex()
-    return drawn
+    return order() | {one.words: str(draws[one.name]()) for one in SURFACES if one.name in draws}
 
 
 def forked() -> list[dict]:

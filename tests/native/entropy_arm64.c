@@ -96,10 +96,10 @@ int main(int argc, char **argv)
     /* The host's bytes are used once each, in their own epoch, on every CPU. */
     unsigned char host[16], mixed[16] = {0};
     memset(host, 0x5a, sizeof host);
-    EXPECT(ss_entropy_host(host, sizeof host, ss_look() + 1) == 0);
+    EXPECT(ss_entropy_host(host, sizeof host, ss_epoch_begin() + 1) == 0);
     ss_entropy_inspect(&info);
     EXPECT(info.host_left == 0); /* they are of another epoch */
-    EXPECT(ss_entropy_host(host, sizeof host, ss_look()) == 0);
+    EXPECT(ss_entropy_host(host, sizeof host, ss_epoch_begin()) == 0);
     ss_entropy_inspect(&info);
     EXPECT(info.host_left == sizeof host);
     ss_entropy_mix(mixed, sizeof mixed);

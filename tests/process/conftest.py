@@ -21,6 +21,12 @@ def machine(compile_native):
 
 
 @pytest.fixture
+def clock(compile_native):
+    """One that the script moves: tests/helpers/moving_clock.py."""
+    return {"LD_PRELOAD": str(compile_native("clock.c"))}
+
+
+@pytest.fixture
 def outer(shm_path):
     """The source that a manager watches, as a pod's would that is given the machine's file."""
     (shm_path / "outer").mkdir()

@@ -315,42 +315,8 @@ def test_beside_the_folder(run_python, source_file, tmp_path):
 
 
 LEGACY_OR_ISOLATED = """
-    import sys
-    import random, _random, os, snapsafe_rt, textwrap
-    try:
-        import _interpreters
-        create = _interpreters.create
-    except ImportError:
-        import _xxsubinterpreters as _interpreters
-        create = lambda kind: _interpreters.create(isolated=kind == "isolated")
-
-    def run(kind, code):
-        interpreter = create(kind)
-        failure = _interpreters.run_string(interpreter, code)
-        _interpreters.destroy(interpreter)
-        return failure
-
-    path = sys.argv[1]
-    code = '''
-    import os, struct, sys
-    import random, _random, snapsafe_rt
-    fd = os.open(%r, os.O_RDWR)
-    def bump():
-        os.pwrite(fd, struct.pack("<Q", struct.unpack("<Q", os.pread(fd, 8, 0x68))[0] + 1), 0x68)
-    states = [random.getstate(), random.Random().getstate(), _random.Random().getstate()]
-    bare = _random.Random()
-    before = bare.getstate()
-    bump()
-    assert random.getstate() not in states and bare.getstate() != before
-    sequence = random.Random(42)
-    first = sequence.random()
-    bump()
-    assert first == 0.6394267984578837 and sequence.random() == 0.025010755222666936
-    active = snapsafe_rt.status().active
-    os.write(1, repr(active).encode())
-    os.close(fd)
-    ''' % path
-    code = textwrap.dedent(code)
+    import os
+    from subinterpreters import *
 """
 
 
@@ -416,7 +382,7 @@ def test_import_survives_the_collector(run_python, threshold):
 def test_fork_where_two_interpreters_imported_the_core(run_python, source_file):
     """The fork handlers are the process's: registered by each interpreter they would wait for themselves."""
     script = (
-        LEGACY_OR_ISOLATED[: LEGACY_OR_ISOLATED.index("path = ")]
+        LEGACY_OR_ISOLATED
         + """
     assert run("legacy", "import snapsafe_rt; assert snapsafe_rt.status().active") is None
     for _ in range(3):

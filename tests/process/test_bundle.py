@@ -1,6 +1,7 @@
 """`snapsafe bundle`: one folder for PYTHONPATH, of which each interpreter takes the core that is its own, or none."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,7 +16,7 @@ from tests.conftest import FOLDER, PACKAGE
 from tests.helpers.own_python import copy_package, listing, make_venv
 
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-ACTIVE = "import sys; a = sys.modules.get('snapsafe_rt.state'); print(a is not None and a.state.active)"
+ACTIVE = "import sys; core = sys.modules.get('snapsafe_rt._core'); print(core is not None and core.active())"
 
 
 def clean(**variables):
@@ -192,3 +193,35 @@ def test_musl_beside_glibc(bundle, make_wheel, tmp_path, source_file):
     assert start(python, tmp_path / "b", script=MOVES, **variables) == f"True _core{suffix}"
     assert start(python, tmp_path / "b", script=MOVES, **variables, SNAPSAFE="0") == "False None"
     assert start(sys.executable, tmp_path / "b", script=MOVES, **variables) == f"True _core{SUFFIX}"
+
+
+def compiled(python, folder, script="import random"):
+    """The sources of ours that a start compiled, as it found no bytecode of them that holds: `python -v` names each."""
+    done = subprocess.run(
+        [python, "-v", "-c", script],
+        env=clean(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if str(folder) in line]
+    assert any("snapsafe" in line for line in lines), done.stderr
+    return [line for line in lines if line.startswith("# code object from ") and line.endswith(".py")]
+
+
+def test_no_start_compiles_it(bundle, tmp_path):
+    """Images set PYTHONDONTWRITEBYTECODE, and mount folders read-only: each start would compile. Wherever it is put."""
+    bundle("b")
+    venv = make_venv(Path(sys.executable), tmp_path / "venv")
+    (tmp_path / "b").rename(tmp_path / "elsewhere")
+    hook = tmp_path / "elsewhere" / "_snapsafe_start.py"
+    os.utime(hook, (1, 1))
+    assert compiled(venv, tmp_path / "elsewhere") == []
+    # What somebody changes by hand is what runs.
+    hook.write_text(hook.read_text() + "\nchanged = True\n")
+    assert len(compiled(venv, tmp_path / "elsewhere", "import _snapsafe_start as ours; assert ours.changed")) == 1
+    # The twin: without the bytecode that comes with it.
+    for cache in (tmp_path / "elsewhere").rglob("__pycache__"):
+        shutil.rmtree(cache)
+    assert len(compiled(venv, tmp_path / "elsewhere")) > 2

@@ -110,7 +110,7 @@ def test_pipes_are_drained_beyond_what_they_hold():
 def test_no_more_than_so_many_live_at_once():
     def body(number):
         began = time.monotonic_ns()
-        time.sleep(0.02)
+        time.sleep(0.02)  # a life that others can overlap
         return struct.pack("qq", began, time.monotonic_ns())
 
     lives = [struct.unpack("qq", clone) for clone in run_clones(30, body, parallel=3)]
@@ -253,7 +253,7 @@ def body(number):
     with open(f"{{number}}", "w") as file:
         file.write(os.readlink("/proc/self"))
     os.rename(f"{{number}}", f"{{number}}.pid")
-    time.sleep(60)
+    time.sleep(60)  # until it is ended
 run_clones(3, body, isolation={way!r}, parallel=3)
 """
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from ..conftest import PROGRAMS
+
 HEAD = """
     import json, os, random, sys
     import snapsafe_rt
@@ -177,81 +179,8 @@ def test_entropy_arguments(run_python, source_file):
     run_python(HEAD + script, env=source_file.env)
 
 
-PER_GENERATION = """
-    import threading
-    from stage import bump
-    calls = []
-
-    @snapsafe_rt.per_generation
-    def node():
-        calls.append(1)
-        return snapsafe_rt.entropy(8)
-"""
-
-
 def test_per_generation(run_python, source_file):
-    script = """
-    first = node()
-    assert node() is first and len(calls) == 1
-    bump()
-    assert node() != first and len(calls) == 2 and node.__wrapped__.__name__ == "node"
-
-    def fails():
-        raise KeyError("x")
-    failing = snapsafe_rt.per_generation(fails)
-    for _ in range(2):
-        try:
-            failing()
-        except KeyError:
-            pass
-    try:
-        snapsafe_rt.per_generation(3)
-    except TypeError as error:
-        assert "takes a callable, not int" in str(error)
-
-    # Made anew where a restore came in between; threads wait for one factory.
-    made = []
-    @snapsafe_rt.per_generation
-    def restored_meanwhile():
-        if not made:
-            bump()
-        made.append(1)
-        return len(made)
-    assert restored_meanwhile() == 2 == restored_meanwhile()
-    begun, go = threading.Event(), threading.Event()
-    @snapsafe_rt.per_generation
-    def slow():
-        begun.set()
-        go.wait(30)
-        return object()
-    results = []
-    threads = [threading.Thread(target=lambda: results.append(slow())) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    begun.wait(30)
-    go.set()
-    for thread in threads:
-        thread.join()
-    assert len({id(result) for result in results}) == 1
-
-    # A child forked while another thread is in the factory does not wait for that thread.
-    bump()
-    begun.clear(), go.clear()
-    thread = threading.Thread(target=slow)
-    thread.start()
-    begun.wait(30)
-    import warnings
-    warnings.simplefilter("ignore", DeprecationWarning)     # forking with threads is the point
-    if (child := os.fork()) == 0:
-        go = threading.Event()  # the other thread may have held its lock
-        go.set()
-        slow()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    go.set()
-    thread.join()
-    """
-    run_python(HEAD + PER_GENERATION + script, source_file.path, env=source_file.env)
+    run_python(PROGRAMS / "per_generation.py", source_file.path, env=source_file.env)
 
 
 def test_source_without_a_source(run_python, shm_path):
@@ -270,40 +199,9 @@ def test_source_without_a_source(run_python, shm_path):
 @pytest.mark.parametrize("told", [False, True], ids=["noticed", "notified"])
 def test_other_thread_asks_while_a_restore_is_noted(run_python, source_file, compile_native, told):
     """What the file says of the generation before does not lower the fence for the one that comes."""
-    script = """
-    import contextlib, ctypes, sqlite3
-    from drawing import distinct, source
-
-    # The kernel was reseeded for what is shown before the snapshot.
-    with open(sys.argv[1], "r+b", buffering=0) as file:
-        os.pwrite(file.fileno(), source.generation.to_bytes(8, "little"), 0x800)
-    seams = ctypes.CDLL(None)
-    asked = ctypes.c_ulong.in_dll(seams, "fence_asked")
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute("SELECT random()").fetchone()
-    path, = [library.path for library in native.libsqlites() if library.state == 2]
-    randomness = ctypes.c_void_p.in_dll(seams, "fence_randomness")
-    at = ctypes.cast(ctypes.CDLL(path).sqlite3_randomness, ctypes.c_void_p).value
-
-    def prepare():
-        os.urandom(1)
-        assert fence() == "down"
-        randomness.value = at
-
-    def draw():
-        if sys.argv[2] == "True":
-            native.advance()
-        else:
-            os.urandom(1)
-        assert asked.value == 1
-        return os.urandom(16)
-
-    if sys.argv[2] == "True":
-        source.bump = lambda *arguments: source.generation      # a restore that the file does not show
-    print(distinct(draw, prepare, count=10))
-    """
+    script = PROGRAMS / "fence_asked_meanwhile.py"
     preload = " ".join(str(compile_native(name)) for name in ("fence_seam.c", "replay.c"))
-    assert int(run_python(HEAD + script, source_file.path, told, env=source_file.env | {"LD_PRELOAD": preload})) == 10
+    assert int(run_python(script, source_file.path, told, env=source_file.env | {"LD_PRELOAD": preload})) == 10
 
 
 def test_restored_while_another_restore_is_noted(run_python, source_file, replayed):

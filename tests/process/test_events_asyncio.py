@@ -289,7 +289,7 @@ def test_a_loop_that_ends_with_its_event_half_done_leaves_the_turn_free(run):
     sys.unraisablehook = lambda args: None
     if os.environ["LOOP"] == "uvloop": asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.run(main())
-    assert until(lambda: not snapsafe_rt.restore.events.barrier.taken)
+    assert until(lambda: not snapsafe_rt.restore.events.delivery.taken)
     snapsafe_rt.unregister(hangs)
     register(calls.append, 2)
     bump()

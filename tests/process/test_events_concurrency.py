@@ -1,6 +1,10 @@
 """The restore event against callbacks, threads and signals that get in its way; by the watcher and by check()."""
 
+from pathlib import Path
+
 import pytest
+
+from ..conftest import PROGRAMS
 
 STAGE = """
     import os, signal, sys, threading, time
@@ -11,11 +15,15 @@ STAGE = """
 """
 
 
+def staged(script):
+    return script if isinstance(script, Path) else STAGE + script
+
+
 @pytest.fixture(params=["1", "0"], ids=["watcher", "check"])
 def run(run_python, source_file, request):
     def run(script, **options):
         return run_python(
-            STAGE + script, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": request.param}, **options
+            staged(script), source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": request.param}, **options
         )
 
     return run
@@ -24,7 +32,7 @@ def run(run_python, source_file, request):
 @pytest.fixture
 def run_alone(run_python, source_file):
     def run(script, **options):
-        return run_python(STAGE + script, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": "0"}, **options)
+        return run_python(staged(script), source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": "0"}, **options)
 
     return run
 
@@ -86,45 +94,7 @@ def test_a_callback_raises_and_the_program_lives(run, error):
 
 
 def test_one_that_hangs_is_named_and_its_outcome_is_got_later(run):
-    run("""
-    from snapsafe_rt.errors import ExceptionGroup
-    go, inside = threading.Event(), threading.Event()
-    @register
-    def sleepyhead():
-        inside.set()
-        go.wait()
-        raise ValueError("late")
-    sys.unraisablehook = lambda args: calls.append(args.exc_value)
-    def elsewhere():
-        try: snapsafe_rt.check()
-        except ExceptionGroup as group: calls.extend(group.exceptions)
-    bump()
-    if not WATCHED:
-        other = threading.Thread(target=elsewhere)
-        other.start()
-    assert inside.wait(20)
-    for seconds in (0, 0.05):
-        begin = time.monotonic()
-        try: snapsafe_rt.check(timeout=seconds)
-        except TimeoutError as error: assert "sleepyhead" in str(error), error
-        else: raise AssertionError("it did not wait")
-        assert time.monotonic() - begin < 5
-    waiting, got = threading.Event(), []
-    def later():
-        waiting.set()
-        try: got.append(snapsafe_rt.check(timeout=20))
-        except ExceptionGroup as group: got.extend(group.exceptions)
-    thread = threading.Thread(target=later)
-    thread.start()
-    waiting.wait()
-    assert not until(lambda: got, 0.1)
-    go.set()
-    thread.join()
-    if not WATCHED: other.join()
-    assert until(lambda: calls)
-    assert snapsafe_rt.check(timeout=float("inf")) == 1
-    assert [str(error) for error in calls + got] in (["late", "late"], ["late", "1"]), (calls, got)
-    """)
+    run(PROGRAMS / "callback_that_hangs.py")
 
 
 def test_callbacks_that_call_back(run):
@@ -287,38 +257,7 @@ def test_a_source_that_is_rewritten_without_pause(run):
 
 def test_eight_threads_check_while_the_source_moves(run):
     """Each event runs once, and nobody is let through before the event of the epoch that it saw is complete."""
-    run("""
-    begun, complete, running = [], set(), []
-    def first():
-        running.append(threading.get_ident())
-        assert len(running) == 1, running
-        begun.append(snapsafe_rt.restore.events.barrier.event.epoch)
-        time.sleep(0.0005)
-    def last():
-        complete.add(begun[-1])
-        running.clear()
-    register(first)
-    register(last)
-    errors = []
-    def check():
-        try:
-            while len(begun) < 50:
-                seen = snapsafe_rt.epoch()
-                got = snapsafe_rt.check()
-                assert got >= seen, (got, seen)
-                assert got == 0 or got in complete, (got, max(complete))
-                assert seen == 0 or max(complete) >= seen
-        except BaseException as error:
-            errors.append(error)
-    threads = [threading.Thread(target=check) for _ in range(8)]
-    for thread in threads: thread.start()
-    while any(thread.is_alive() for thread in threads):
-        bump()
-        time.sleep(0.001)
-    assert settle() == []
-    assert errors == [], errors
-    assert len(begun) == len(set(begun)) > 20 and sorted(begun) == begun
-    """)
+    run(PROGRAMS / "eight_threads_check.py")
 
 
 def test_a_signals_handler_that_raises_never_leaves_the_turn_taken(run_alone):
@@ -339,7 +278,7 @@ def test_a_signals_handler_that_raises_never_leaves_the_turn_taken(run_alone):
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except BaseException:
             booms += 1
-        assert not snapsafe_rt.restore.events.barrier.taken
+        assert not snapsafe_rt.restore.events.delivery.taken
     assert booms > 100 and calls, (booms, len(calls))
     """)
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from ..conftest import PROGRAMS
+
 STAGE = """
     import os, sys, threading, time
     import snapsafe_rt
@@ -221,44 +223,7 @@ def test_multiprocessing(run, shm_path, method):
 def test_no_warning_and_no_leak_in_300_forks(run_python, source_file):
     """CPython 3.12 and later warn of a fork with threads; os.fork() waits until ours are gone, but not for ever."""
     run_python(
-        STAGE
-        + """
-    import multiprocessing, subprocess
-    from restored import descriptors
-    register(calls.append, 1)
-    import warnings
-    warned = []
-    warnings.showwarning = lambda *args: warned.append(args)
-    warnings.simplefilter("always", DeprecationWarning)
-    def child(): os._exit(0)
-    def fork():
-        pid = os.fork()
-        if pid == 0: os._exit(0)
-        return pid
-    for _ in range(30): os.waitpid(fork(), 0)
-    assert until(lambda: {"snapsafe-watch", "snapsafe-event"} <= set(threads()))
-    before = threads(), descriptors(), resident()
-    for _ in range(300): assert children_end([fork()]) == [0]
-    for _ in range(30):
-        pid, fd = os.forkpty()
-        if pid == 0: os._exit(0)
-        assert children_end([pid]) == [0]
-        os.close(fd)
-        subprocess.run(["true"], check=True, preexec_fn=lambda: None)
-        subprocess.run(["true"], check=True)
-    fork_context = multiprocessing.get_context("fork")
-    for _ in range(30):
-        process = fork_context.Process(target=child)
-        process.start()
-        process.join()
-        assert process.exitcode == 0
-        process.close()
-    assert until(lambda: (threads(), descriptors()) == before[:2]), (threads(), descriptors(), before)
-    assert resident() - before[2] < 3000, (before[2], resident())
-    assert len(warned) < 5, warned  # each time that a machine with much to do kept one of ours from ending
-    errors = restore()
-    assert errors == [] and calls == [1], (errors, calls)
-    """,
+        PROGRAMS / "forks_300.py",
         source_file.path,
         env=source_file.env,
         timeout=120,

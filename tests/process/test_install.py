@@ -13,7 +13,7 @@ from tests.conftest import FOLDER, PACKAGE
 from tests.helpers.own_python import VERSION, copy_package, listing, make_python, make_venv, site_packages
 from tests.helpers.ways import own_mounts
 
-ACTIVE = "import sys; a = sys.modules.get('snapsafe_rt.state'); print(a is not None and a.state.active)"
+ACTIVE = "import sys; core = sys.modules.get('snapsafe_rt._core'); print(core is not None and core.active())"
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_the_standard_library(snapsafe, tmp_path, distribution):
     venv = make_venv(python, tmp_path / "venv")
     before = listing(library)
     ran = f"import sys; print(getattr(sys, 'theirs', None), {ACTIVE.partition(';')[2]!r} and "
-    ran += "'snapsafe_rt' in sys.modules and sys.modules['snapsafe_rt.activation'].state.active)"
+    ran += "getattr(sys.modules.get('snapsafe_rt._core'), 'active', bool)())"
     theirs = None if kind == "none" else "sitecustomize"
     assert start(python, script=ran) == f"{theirs} False"
     said = snapsafe("install", "--python", python, "--stdlib")
@@ -320,7 +320,7 @@ def test_two_of_ours_do_not_call_each_other_for_ever(snapsafe, own_python, sourc
     snapsafe("install", "--python", own_python, "--stdlib")
     snapsafe("install", "--python", own_python)
     script = ACTIVE + "; import snapsafe_rt; print(len(snapsafe_rt.status().candidates), sum("
-    script += "'guards.imports' in type(f).__module__ + getattr(f, '__module__', '') for f in sys.meta_path))"
+    script += "type(f).__module__ == 'snapsafe_rt._core' for f in sys.meta_path))"
     said = start(own_python, script=script, PYTHONPATH=f"{FOLDER}:{FOLDER}", **source_file.env)
     assert said == "True\n1 1"
 
@@ -335,10 +335,7 @@ def test_a_start_activates_once(snapsafe, venv, options):
     assert times == 1 if sys.version_info >= (3, 15) else times in (1, 2)
     counts.unlink()
     snapsafe("install", *options, python=venv, path="")
-    script = (
-        ACTIVE
-        + "; print([getattr(finder, '__module__', '') for finder in sys.meta_path].count('snapsafe_rt.guards.imports'))"
-    )
+    script = ACTIVE + "; print([type(finder).__module__ for finder in sys.meta_path].count('snapsafe_rt._core'))"
     assert start(venv, "-W", "error", script=script) == "True\n1"
 
 

@@ -148,9 +148,9 @@ def test_it_runs_again_when_what_was_done_is_undone_and_not_before(lab):
 sys.unraisablehook = lambda args: None
 pair("a")
 pair("b", ValueError())
-from snapsafe_rt.snapshot import lifecycle as room
-undo = room._undo
-room._undo = lambda snapshot: (time.sleep(0.3), undo(snapshot))
+from snapsafe_rt.snapshot.lifecycle import program
+run = program._run
+program._run = lambda *args: ((time.sleep(0.3) if program.now.phase == "late" else None), run(*args))[1]
 locked()""")
     assert lab.call("Quiesce")["error"].endswith("CallbackFailed")
     assert after(one) == ["before b", "before a", "original a"]
@@ -160,10 +160,10 @@ locked()""")
 def test_who_saw_the_end_of_one_snapshot_does_not_end_the_next(lab):
     one = lab.program("""
 pair("a")
-from snapsafe_rt.snapshot import lifecycle as room
+from snapsafe_rt.snapshot.lifecycle import program
 runner, saw, go, looked = [], threading.Event(), threading.Event(), threading.Event()
 snapsafe_rt.register_before_snapshot(lambda: runner or runner.append(threading.get_ident()))
-still_on, look = type(room._announcer).still_on, room._look
+still_on, look = type(program.announcer).still_on, program.look
 def held(self):  # the thread that ran the callbacks: once it has seen the end
     if runner != [threading.get_ident()] or saw.is_set():
         return still_on(self)
@@ -174,7 +174,7 @@ def held(self):  # the thread that ran the callbacks: once it has seen the end
 def looks():
     look()
     if runner == [threading.get_ident()]: looked.set()
-type(room._announcer).still_on, room._look = held, looks
+type(program.announcer).still_on, program.look = held, looks
 locked()""")
     assert lab.quiesce()["late"] == []
     lab.call("Unquiesce")

@@ -102,6 +102,69 @@ def test_a_child_forked_while_its_parent_stands_still(lab, log, restored):
     one(f"os.kill({child}, signal.SIGKILL); os.waitpid({child}, 0)")
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_child_forked_while_the_end_is_told_is_told_the_rest(lab, log, failed):
+    """Also of a snapshot that a callback refused. Afterwards the child is asked as any other."""
+    one = lab.program(f"FAILED = {failed}")
+    one("""
+sys.unraisablehook = lambda args: None
+go, inside, fails = threading.Event(), threading.Event(), FAILED
+def waits():
+    inside.set()
+    go.wait(20)
+    logged("waited")()
+def refuses():
+    if fails: raise ValueError
+logged_pair("a")
+snapsafe_rt.register_at_snapshot(after_in_original=waits)
+logged_pair("c")
+snapsafe_rt.register_before_snapshot(refuses)
+locked()
+asking = threading.Thread(target=lambda: ask("Quiesce", "Unquiesce") if not FAILED else refused())
+def refused():
+    try: ask("Quiesce")
+    except AssertionError: pass
+asking.start()
+assert inside.wait(20)""")
+    child = one(CHILD.format(body="go.set(); fails = False"))
+    assert log(5) == {one.pid: ["before c", "before a", "original a"], child: ["waited", "original c"]}
+    one("go.set(); asking.join(20); fails = False")
+    assert log(2) == {one.pid: ["waited", "original c"]}
+    lab.until_locks(2)
+    assert lab.quiesce()["late"] == []
+    assert log(4) == alike([one.pid, child], ["before c", "before a"])
+    lab.call("Unquiesce")
+    assert log(6) == alike([one.pid, child], ["original a", "waited", "original c"])
+    one(f"os.kill({child}, signal.SIGKILL); os.waitpid({child}, 0)")
+
+
+def test_a_child_that_runs_an_event_first_is_told_the_rest_as_well(lab, log):
+    """What would tell it finds the delivery lock taken when it is woken, and nothing else wakes it."""
+    one = lab.program("""
+go, inside = threading.Event(), threading.Event()
+def waits():
+    inside.set()
+    go.wait(20)
+    logged("waited")()
+def slow():
+    time.sleep(0.3)
+    logged("slow")()
+logged_pair("a")
+snapsafe_rt.register_at_snapshot(after_in_original=waits, after_in_clone=slow)
+locked()
+asking = threading.Thread(target=ask, args=("Quiesce", "Unquiesce"))
+asking.start()
+assert inside.wait(20)""")
+    child = one(CHILD.format(body="go.set(); snapsafe_rt.notify_restored()"))
+    found = log(5)
+    assert found.pop(one.pid) == ["before a", "original a"]
+    assert {pid: sorted(names) for pid, names in found.items()} == {child: ["clone a", "slow", "waited"]}
+    one("go.set(); asking.join(20)")
+    assert log(1) == {one.pid: ["waited"]}
+    lab.until_locks(2)
+    one(f"os.kill({child}, signal.SIGKILL); os.waitpid({child}, 0)")
+
+
 def test_a_child_forked_by_a_callback(lab, log):
     one = lab.program("""
 @snapsafe_rt.register_before_snapshot
@@ -169,13 +232,13 @@ def prepare():
 
 def body(number):
     if REGISTERED:
-        from snapsafe_rt.snapshot import lifecycle
-        lifecycle.woken(True)
+        from snapsafe_rt.snapshot.lifecycle import program
+        program.woken(True)
         expected = ["clone a", "renewed"] if MOVED else ["original a"]
         assert calls == expected, calls
-        lifecycle.woken(True)
+        program.woken(True)
         snapsafe_rt.check()
-        assert calls == expected and lifecycle.phase == "running", calls
+        assert calls == expected and program.now.phase == "running", calls
         assert snapsafe_rt.epoch() == MOVED
     return KEPT["id"]
 

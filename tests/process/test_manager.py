@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ..conftest import FOLDER, PACKAGE, layout
+from ..helpers.looking import at_rest
 from ..helpers.managed import NOBODY, Client, Manager, python_for
 
 pytestmark = pytest.mark.any_python
@@ -53,7 +54,7 @@ def test_a_restore_is_published_once(manager, outer):
     assert after["seen"] == 2
     assert not after["sequence"] & 1
     assert found["reseeded"] == (after["reseeded"] == after["generation"])
-    time.sleep(0.3)  # nothing more comes of it
+    at_rest(one.pid)  # nothing more comes of it
     assert words(one.file) == after
     assert one.end() == (0, "", "")
 
@@ -213,16 +214,9 @@ def test_asleep(manager, outer):
                 total += sum(int(line.split()[1]) for line in file if "_ctxt_switches" in line)
         return total
 
-    def settled():
-        before = switches()
-        time.sleep(0.2)
-        return switches() == before
-
-    for _ in range(50):
-        if settled():
-            break
+    at_rest(one.pid)
     before = switches()
-    time.sleep(2)
+    time.sleep(2)  # for real: whatever would wake it
     assert switches() == before
     with open(f"/proc/{one.pid}/status") as file:
         kilobytes = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
@@ -323,7 +317,7 @@ def test_it_does_not_watch_what_it_writes(manager, outer, shm_path):
     assert (found["source"], found["published"]) == (outer.uri, 1)
     outer.bump()
     one.until(lambda now: now["published"] == 2)
-    time.sleep(0.3)
+    at_rest(one.pid)
     assert one.describe()["published"] == 2
 
 

@@ -218,7 +218,7 @@ def test_nobody_thaws(manager, cgroup):
     assert not state(cgroup)
     # A later freeze has its own time.
     one.call("Freeze", seconds=60)
-    time.sleep(4.5)
+    time.sleep(4.5)  # the time of the first is over by then, and half a second
     assert state(cgroup)
 
 

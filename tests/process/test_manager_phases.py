@@ -13,8 +13,8 @@ import time
 import pytest
 
 from ..conftest import PACKAGE
+from ..helpers.looking import at_rest, rss, ticks
 from ..helpers.managed import Client, Manager
-from .test_manager_clients import rss, ticks
 
 pytestmark = pytest.mark.any_python
 
@@ -214,7 +214,7 @@ def test_a_late_sign_of_what_was_told(manager, outer):
     assert told["restored"] is True
     published = manager.describe()["published"]
     outer.bump()
-    time.sleep(0.5)
+    at_rest(manager.pid)
     found = manager.describe()
     assert (found["published"], found["generation"]) == (published, told["generation"])
     outer.bump()
@@ -355,7 +355,7 @@ def test_nobody_calls_unquiesce(start):
     assert answer["parameters"]["snapshot"]["ended"] == "overdue"
     one.call("Quiesce")  # has a time of its own
     assert "error" not in one.call("Unquiesce")
-    time.sleep(3.5)
+    time.sleep(3.5)  # the first one's time is over by then, and half a second
     assert one.describe()["lastSnapshot"]["ended"] == "unquiesced"
     assert "nobody called Unquiesce within 3 s" in one.end()[2]
 
@@ -503,7 +503,7 @@ def test_who_waits_is_not_read_from(manager, connect, hold):
             sent += waiting.client.peer.send(b"\xff" * 65536)
     assert sent < 16 << 20
     before = ticks(manager.pid)
-    time.sleep(0.5)
+    time.sleep(0.5)  # for real: so little does it cost
     assert ticks(manager.pid) - before <= 1
     assert rss(manager.pid) <= 20 * 1024
     waiting.client.peer.close()
@@ -573,7 +573,7 @@ def test_a_thousand_inhibitors(start, connect):
     assert manager.describe()["inhibitors"] == 1000
     assert rss(manager.pid) <= 20 * 1024
     before = ticks(manager.pid)
-    time.sleep(0.5)
+    time.sleep(0.5)  # for real: so little does it cost
     assert ticks(manager.pid) - before <= 1
     asking = connect(manager)
     send(asking, "Quiesce")

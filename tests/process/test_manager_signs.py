@@ -11,6 +11,7 @@ import pytest
 from snapsafe_rt.core import native
 
 from ..conftest import layout
+from ..helpers.looking import at_rest
 from ..helpers.managed import Client, Container, Manager
 
 pytestmark = [
@@ -132,9 +133,9 @@ def test_a_log_that_ends(machine, shm_path):
     os.close(writer)
     found = one.until(lambda now: now["how"] == "off")
     assert any("cannot be read any more" in told for told in found["problems"])
-    assert native.deserted(str(one.file))
+    assert native.writer_gone(str(one.file))
     one.call("Bump")  # an agent does
-    assert not native.deserted(str(one.file))
+    assert not native.writer_gone(str(one.file))
 
 
 def test_device_and_message_are_one_restore(machine, shm_path, compile_native):
@@ -155,7 +156,7 @@ def test_device_and_message_are_one_restore(machine, shm_path, compile_native):
         os.pwrite(file.fileno(), (7).to_bytes(8, "little"), 0x68)
     assert one.until(lambda now: now["published"] > 2)["published"] == 3
     log.say(FORK)  # late
-    time.sleep(0.3)
+    at_rest(one.pid)
     assert one.describe()["published"] == 3
     log.say(FORK)  # and one for which no device moved: the kernel knows better
     assert one.until(lambda now: now["published"] > 3)["published"] == 4

@@ -6,33 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import SourceFile
+from ..conftest import PROGRAMS, SourceFile
 
 CLONES = 50
 
 HEAD = """
-    import ctypes, json, os, sys, threading
-    import libcrypto
-    from drawing import PLACES, distinct, restored_twice, source
-
-    SURFACES = {
-        "ssl.RAND_bytes": lambda: sys.modules["ssl"].RAND_bytes(16),
-        "RAND_bytes": libcrypto.random_bytes,
-        "RAND_priv_bytes": libcrypto.private_bytes,
-        "ClientHello random": lambda: libcrypto.client_hello()[0],
-        "key share": lambda: libcrypto.client_hello()[1],
-        "EC key": libcrypto.ec_key,
-        "RSA key": libcrypto.rsa_key,
-        "Ed25519 key": libcrypto.ed25519_key,
-    }
-
-    def warm():
-        libcrypto.random_bytes()
-        libcrypto.private_bytes()
-
-    def row():
-        import snapsafe_rt
-        return next(row for row in snapsafe_rt.status().rows if row.name == "openssl")
+    from openssl_stage import *
 """
 
 EACH_FIRST = """
@@ -135,42 +114,8 @@ def test_however_it_is_loaded(run_python, source_file, machine, arrival, activat
 @pytest.mark.parametrize("activated", [True, False], ids=["", "twin"])
 def test_openssl_1_1_1(run_python, source_file, machine, old_libcrypto, activated):
     """Loaded by ctypes beside the one that _ssl uses, each place and each surface that it has."""
-    script = f"""
-    path = sys.argv[2]
-    import ssl
-    old = libcrypto.library(path)
-    before = libcrypto.method(path)
-    draws = {{
-        "RAND_bytes": lambda: libcrypto.random_bytes(16, path),
-        "RAND_priv_bytes": lambda: libcrypto.private_bytes(16, path),
-        "EC key": lambda: libcrypto.old_ec_key(path),
-    }}
-    counts = {{}}
-    freeze = getattr(ctypes.CDLL(None), "replay_freeze_tsc", None)
-
-    def never():
-        assert not freeze or freeze() == 0
-
-    def warm():
-        never()
-        for draw in draws.values():
-            draw()
-
-    for prepare in (warm, never):
-        for place in PLACES:
-            for name, draw in draws.items():
-                counts[name, place, prepare is warm] = distinct(draw, prepare, place=place)
-    if {activated}:
-        assert set(counts.values()) == {{{CLONES}}}, counts
-        assert row().protection == "guarded" and "1.1.1" in row().note and path in row().note, row().note
-        snapsafe_rt = sys.modules["snapsafe_rt"]
-        snapsafe_rt.deactivate()
-        assert libcrypto.method(path) == old.RAND_OpenSSL() != before
-    elif freeze:  # elsewhere each draw mixes the CPU's clock in: no duplicates, but no more entropy either
-        assert max(counts.values()) <= {CLONES // 5}, counts
-    """
     env = (source_file.env if activated else {}) | machine
-    run_python(HEAD + script, source_file.path, old_libcrypto, env=env, activated=activated)
+    run_python(PROGRAMS / "openssl_1_1_1.py", source_file.path, old_libcrypto, activated, env=env, activated=activated)
 
 
 # ---- the generation moves during a draw ----

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from .test_openssl import CLONES
-from .test_openssl import HEAD as DRAWING
-from .test_openssl_status import OWN_METHOD
+from ..conftest import PROGRAMS
 
+CLONES = 50
+DRAWING = """
+    from openssl_stage import *
+"""
+OWN_METHOD = """
+    from own_method import *
+"""
 HEAD = f"""{DRAWING}
     import snapsafe_rt
     from snapsafe_rt import _core
@@ -22,13 +27,7 @@ HEAD = f"""{DRAWING}
 """
 
 WITH_SSL = f"""{HEAD}
-    import ssl
-    crypto = libcrypto.library()
-
-    def pointer(name, *arguments):
-        function = getattr(crypto, name)
-        function.restype = ctypes.c_void_p
-        return ctypes.c_void_p(function(*arguments))
+    from openssl_library import *
 """
 
 
@@ -65,7 +64,7 @@ def test_with_whatever_name_begins_with_libcrypto(run_python, source_file, fake,
     for path in sys.argv[2:]:
         libcrypto.random_bytes(1, path)
         found = state(path)
-        assert found.state == 1 and found.calls == found.reseeds == 1, (path, found and found.state)
+        assert found.state == "guarded" and found.calls == found.reseeds == 1, (path, found and found.state)
     assert row().protection == "guarded" and "libcrypto-1234abcd" in row().note, row().note
     """
     paths = fake("libcrypto-fake.so"), real_copy("libcrypto-1234abcd.so.3")
@@ -90,7 +89,7 @@ def test_below_an_extension_module(run_python, source_file, fake, tmp_path):
     import carrier
     assert carrier.draw() == 1
     found = state(sys.argv[2])
-    assert found.state == 1 and found.calls == found.reseeds == 1
+    assert found.state == "guarded" and found.calls == found.reseeds == 1
     """
     run_python(HEAD + script, source_file.path, library, env=source_file.env)
 
@@ -101,7 +100,7 @@ def test_past_every_door_of_python(run_python, source_file, fake):
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype = ctypes.c_void_p
     assert dlopen(sys.argv[2].encode(), 2)
-    assert state(sys.argv[2]).state == 1
+    assert state(sys.argv[2]).state == "guarded"
     snapsafe_rt.deactivate()
     assert dlopen(sys.argv[3].encode(), 2)
     assert _core.libcryptos() == []
@@ -165,47 +164,8 @@ def test_a_library_context_of_the_programs_own(run_python, source_file, draw, fi
 @pytest.mark.parametrize("activated", [True, False], ids=["", "twin"])
 def test_every_thread_follows_the_first_draw_after_a_restore(run_python, source_file, activated):
     """OpenSSL counts how often the public DRBG of each thread was reseeded (EVP_RAND(7), "reseed_counter")."""
-    script = f"""
-    class Param(ctypes.Structure):
-        _fields_ = (("key", ctypes.c_char_p), ("type", ctypes.c_uint), ("data", ctypes.c_void_p),
-                    ("size", ctypes.c_size_t), ("returned", ctypes.c_size_t))
-
-    def counter():
-        value, unsigned_integer = ctypes.c_uint(), 2
-        params = (Param * 2)(Param(b"reseed_counter", unsigned_integer, ctypes.addressof(value), 4, 0))
-        assert crypto.EVP_RAND_CTX_get_params(pointer("RAND_get0_public", None), params) == 1
-        return value.value
-
-    if not hasattr(crypto, "EVP_RAND_CTX_get_params"):
-        sys.exit()
-    ask, answer = [threading.Semaphore(0) for _ in range(3)], threading.Semaphore(0)
-    counters = [0] * 3
-
-    def thread(number):
-        while ask[number].acquire():
-            libcrypto.random_bytes()
-            counters[number] = counter()
-            answer.release()
-
-    def look():
-        for semaphore in ask:
-            semaphore.release()
-            answer.acquire()
-        return counters[:]
-
-    for number in range(3):
-        threading.Thread(target=thread, args=[number], daemon=True).start()
-    look()
-    before = look()
-    assert look() == before, "without a restore nothing is reseeded"
-    for _ in range(3):
-        source.bump()
-        after = look()
-        assert all((new > old) is {activated} for new, old in zip(after, before, strict=True)), (before, after)
-        before = after
-    """
     env = source_file.env if activated else {}
-    run_python(WITH_SSL + script, source_file.path, env=env, activated=activated)
+    run_python(PROGRAMS / "openssl_threads.py", source_file.path, activated, env=env, activated=activated)
 
 
 # ---- they are left alone, or not claimed ----
@@ -255,7 +215,7 @@ def test_more_than_there_are_places(run_python, source_file, fake):
     for path in sys.argv[2:]:
         ctypes.CDLL(path)
     states = [found.state for found in _core.libcryptos()]
-    assert states == [1] * 8 + [6], states
+    assert states == ["guarded"] * 8 + ["full"], states
     assert row().protection == "unprotected" and "no hook is left" in row().note, row().note
     """
     copies = [fake(f"libcrypto-{number}.so") for number in range(8)]
@@ -266,7 +226,7 @@ def test_without_the_functions(run_python, source_file, tmp_path):
     library = compiled(tmp_path / "libcrypto-other.so", "int RAND_bytes(unsigned char *o, int n) { return o && n; }\n")
     script = """
     ctypes.CDLL(sys.argv[2])
-    assert state(sys.argv[2]).state == 5
+    assert state(sys.argv[2]).state == "symbols"
     assert row().protection == "unprotected" and "1.1.0" in row().note, row().note
     """
     run_python(WITH_SSL + script, source_file.path, library, env=source_file.env)
@@ -277,7 +237,7 @@ def test_an_inert_one_beside_that_of_ssl(run_python, source_file, compile_native
     script = """
     assert row().protection == "guarded"
     ctypes.CDLL(sys.argv[2])
-    assert state(sys.argv[2]).state == 3
+    assert state(sys.argv[2]).state == "ineffective"
     assert row().protection == "unprotected" and "AWS-LC" in row().note, row().note
     """
     library = compile_native("libcrypto_fake.c", "-DINERT")
@@ -316,7 +276,7 @@ def test_what_was_hooked_can_be_unloaded(run_python, source_file, fake):
     import _ctypes
     handle = _ctypes.dlopen(sys.argv[2], os.RTLD_NOW)
     for _ in range(3):
-        assert state(sys.argv[2]).state == 1
+        assert state(sys.argv[2]).state == "guarded"
         snapsafe_rt.deactivate()
         snapsafe_rt.activate()
     _ctypes.dlclose(handle)

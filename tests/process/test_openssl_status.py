@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from .test_openssl import CLONES, HEAD
+CLONES = 50
+HEAD = """
+    from openssl_stage import *
+"""
 
 UNHOOKED = """
     import ssl
@@ -80,21 +83,7 @@ def test_methods_of_ssl_are_put_back(run_python, source_file, no_method):
 # ---- a RAND_METHOD of the program's own ----
 
 OWN_METHOD = """
-    import ssl
-    TAKES = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_ubyte), ctypes.c_int)
-
-    @TAKES
-    def sevens(out, size):
-        ctypes.memset(out, 7, size)
-        return 1
-
-    STATUS = ctypes.CFUNCTYPE(ctypes.c_int)
-    ready = STATUS(lambda: 1)
-    own = (ctypes.c_void_p * 6)(None, ctypes.cast(sevens, ctypes.c_void_p), None, None,
-                                ctypes.cast(sevens, ctypes.c_void_p), ctypes.cast(ready, ctypes.c_void_p))
-    address = ctypes.addressof(own)
-    take = lambda: libcrypto.library().RAND_set_rand_method(own)
-    give_back = lambda: libcrypto.library().RAND_set_rand_method(None)
+    from own_method import *
 """
 
 

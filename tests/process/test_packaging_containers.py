@@ -104,7 +104,7 @@ def report():
 
 def handler(event, context): ...
 """
-ASK = "import sys; r = sys.modules.get('snapsafe_rt.state'); print(bool(r and r.state.active))"
+ASK = "import sys; core = sys.modules.get('snapsafe_rt._core'); print(bool(core and core.active()))"
 
 
 def test_the_pod_is_whole_and_its_bundle_activates(command, tmp_path):

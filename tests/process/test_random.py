@@ -2,6 +2,8 @@
 
 import pytest
 
+from ..conftest import PROGRAMS
+
 # Shared by the scripts: bump() moves the generation, as a restore does.
 HEAD = """
     import copy, os, pickle, random, secrets, sys, threading
@@ -204,68 +206,13 @@ def test_gauss_of_system_random(run_python, source_file):
     assert "assert rng.gauss(0, 1) != pending" in trace or "AssertionError" in trace
 
 
-IN_THE_MIDDLE = """
-    class InTheMiddle(random.Random):
-        draws = 0
-        def random(self):
-            value = super().random()
-            self.draws += 1
-            if self.draws == 2:
-                clone()
-            return value
-    rng = InTheMiddle()
-    reader, writer = os.pipe()
-    def elsewhere(call, *arguments):
-        drawn = []
-        other = threading.Thread(target=lambda: drawn.append(call(*arguments)))
-        other.start()
-        other.join()
-        return drawn[0]
-    def clone():
-        for _ in range(3):
-            if os.fork() == 0:
-                os.close(writer)
-                os.read(reader, 1)
-                elsewhere(rng.getrandbits, 32)
-                return
-        bump()
-        os.close(writer)
-        for _ in range(3):
-            os.wait()
-        os._exit(0)
-    class Mean:
-        def __add__(self, distance):
-            if sys.argv[2] == "raises":
-                raise ValueError
-            return elsewhere(rng.gauss, 0, 1)
-    def twice():
-        if sys.argv[2] == "ends":
-            return rng.gauss(0, 1), rng.gauss(0, 1)
-        if sys.argv[2] == "goes on":
-            drawn = []
-            class Kept(Mean):
-                def __add__(self, distance):
-                    drawn.append(super().__add__(distance))
-                    return 0.0
-            rng.gauss(Kept(), 1)
-            return drawn[0], rng.gauss(0, 1)
-        try:
-            rng.gauss(Mean(), 1)
-        except ValueError:
-            return rng.gauss(0, 1), rng.gauss(0, 1)
-    drawn = twice()
-    os.write(1, f"{drawn[0]}\\n{drawn[1]}\\n".encode())
-    os._exit(0)
-"""
-
-
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "stock"])
 @pytest.mark.parametrize("how", ["ends", "raises", "goes on"])
 def test_gauss_in_the_middle_of_which_another_thread_draws(run_python, source_file, guarded, how):
     """The other one renews the instance before the second value, which is of the old state, is left in it; there it is
     found by the next call, while the first still goes on or when it has ended."""
     env = source_file.env | {"SNAPSAFE": str(int(guarded))}
-    drawn = run_python(HEAD + IN_THE_MIDDLE, source_file.path, how, env=env).split()
+    drawn = run_python(PROGRAMS / "gauss_in_the_middle.py", source_file.path, how, env=env).split()
     assert len(drawn) == 6
     assert len(set(drawn)) == (6 if guarded else 2), drawn
 

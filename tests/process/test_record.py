@@ -9,18 +9,7 @@ import pytest
 from snapsafe_rt.guards import table
 from snapsafe_rt.report import procfs, remote
 
-POKE = """
-def poke(offset, value, size=4):
-    with open("/proc/self/maps") as maps:
-        start = next(int(line.partition("-")[0], 16) for line in maps if "memfd:snapsafe" in line)
-    with open("/proc/self/mem", "r+b", buffering=0) as memory:
-        memory.seek(start + offset)
-        memory.write(value.to_bytes(size, "little"))
-"""
-
-
-def rows(status):
-    return {row.name: row.protection for row in status.rows}
+from ..helpers.looking import POKE, rows
 
 
 def test_a_named_private_mapping_and_no_descriptor(living, source_file):
@@ -106,7 +95,7 @@ def test_watcher_and_callbacks(living, source_file):
 import ctypes, os, snapsafe_rt
 from snapsafe_rt.core import native
 snapsafe_rt.register_after_restore(int)
-while native.inspect_watcher().how != 2:
+while native.inspect_watcher().how != "inotify":
     os.sched_yield()
 down = os.pipe()
 answer = ctypes.PyDLL(None).fork()
@@ -164,7 +153,7 @@ def test_many_processes(living, source_file):
 STORM = (
     POKE
     + """
-import threading, snapsafe_rt
+import random, threading, snapsafe_rt
 from snapsafe_rt.restore import events
 from snapsafe_rt.core import native
 from snapsafe_rt.state import state
@@ -280,11 +269,9 @@ events.note(3, "generation", 10.5, 11.5, 4, [*errors, *map(str, range(9))])
 def test_more_than_fits_is_no_protection(living, source_file):
     one = living(env=source_file.env)
     one("""
-from snapsafe_rt.state import state
-from snapsafe_rt.report import page
-state.problems.extend(["x" * 1000] * 40)
-page.write()
-answer = page.problem
+from snapsafe_rt.core import native
+native.page_put("problem", [("x" * 1000,)] * 40)
+answer = native.page_problem()
 """)
     status = remote.inspect(one.pid)
     assert "says more than fits" in next(row.note for row in status.rows if row.name == "record")
@@ -296,14 +283,14 @@ def test_no_mapping_no_harm(run_python, source_file):
     script = """
     import os, resource, sys
     import snapsafe_rt, snapsafe_rt.report.status
-    from snapsafe_rt.report import page
+    from snapsafe_rt.core import native
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-    page.write()
+    native.page_put("problem", [])
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert "memfd_create" in page.problem, page.problem
+    assert "memfd_create" in native.page_problem(), native.page_problem()
     snapsafe_rt.activate(sys.argv[1])
-    assert not page.problem and snapsafe_rt.status().protected
+    assert not native.page_problem() and snapsafe_rt.status().protected
     """
     run_python(script, source_file.uri, activated=False)
 

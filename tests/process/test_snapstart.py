@@ -9,50 +9,13 @@ import textwrap
 
 import pytest
 
-from ..conftest import FOLDER, PACKAGE
+from ..conftest import FOLDER, PACKAGE, PROGRAMS
 from ..helpers.lambda_runtime import run_function
 
 MISSING = [name for name in ("snapshot_restore_py", "awslambdaric") if importlib.util.find_spec(name) is None]
 pytestmark = [pytest.mark.any_python, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")]
 
-APP = """
-import random, sys
-random.random()
-ORDER, STATE = [], []
-import snapshot_restore_py as hooks
-
-@hooks.register_before_snapshot
-def close(): ORDER.append("handler's before")
-
-@hooks.register_after_restore
-def reopen(): ORDER.append(f"handler's after, {epoch()}")
-
-if "snapsafe_rt" in sys.modules:
-    import snapsafe_rt
-    from snapsafe_rt import epoch
-
-    @snapsafe_rt.register_before_snapshot
-    def ours_before(): ORDER.append("program's before")
-
-    @snapsafe_rt.register_after_restore
-    def ours_after(): ORDER.append(f"program's after, {snapsafe_rt.cause()}")
-else:
-    epoch = lambda: None
-
-@hooks.register_before_snapshot
-def last():
-    STATE.append(random.getstate())
-
-@hooks.register_after_restore
-def report():
-    import http.client, json, os
-    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    said = {"order": ORDER, "state": STATE[0], "drawn": random.random(), "epoch": epoch()}
-    connection.request("POST", "/report", json.dumps(said))
-    connection.getresponse()
-
-def handler(event, context): ...
-"""
+APP = (PROGRAMS / "snapstart_app.py").read_text()
 BEFORE = ["handler's before", "program's before"]
 ACTIVATED = {"PYTHONPATH": os.pathsep.join(map(str, [FOLDER, PACKAGE.parent])), "SNAPSAFE_SOURCES": "vmclock:/none"}
 

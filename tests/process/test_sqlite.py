@@ -4,93 +4,12 @@ import json
 
 import pytest
 
+from ..conftest import PROGRAMS
+
 CLONES = 50
 
 HEAD = """
-    import atexit, json, os, sqlite3, sys, threading
-    from drawing import PLACES, distinct, restored_twice, source
-
-    ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT randomblob(16) FROM c"
-    FIVE = ENDLESS.replace("FROM c)", "FROM c WHERE n < 5)")
-
-    class Cursor(sqlite3.Cursor):
-        pass
-
-    class Iterated(sqlite3.Cursor):
-        def __next__(self):
-            return super().__next__()
-
-    def connect():
-        # A thread of the clone uses it too; nobody else does at the same time.
-        connection = sqlite3.connect(":memory:", check_same_thread=False)
-        connection.execute("CREATE TABLE t (n, x)")
-        return connection
-
-    connection = connect()
-    atexit.register(connection.close)
-    cursor = None
-
-    def running(cls=sqlite3.Cursor):
-        '''Prepares a statement that is between two rows. The row that it has ready was drawn before the snapshot.'''
-        def prepare():
-            global cursor
-            connection.execute("SELECT randomblob(16)").fetchone()
-            cursor = connection.cursor(cls).execute(ENDLESS)
-            cursor.fetchone()
-        return prepare
-
-    def finite():
-        global cursor
-        connection.execute("SELECT randomblob(16)").fetchone()
-        cursor = connection.execute(FIVE)
-
-    def loop():
-        for number, (value,) in enumerate(cursor):
-            if number == 1:
-                return value
-
-    def inserted(call, statement, *arguments):
-        call(statement, *arguments)
-        return connection.execute("SELECT x FROM t ORDER BY rowid DESC").fetchone()[0]
-
-    def opened():
-        with sqlite3.connect(":memory:") as other:
-            value = other.execute("SELECT randomblob(16)").fetchone()[0]
-        other.close()
-        return value
-
-    def text(value):
-        return str(value).encode()
-
-    used = lambda: connection.execute("SELECT randomblob(16)").fetchone()
-    SURFACES = {
-        "randomblob": (used, lambda: connection.execute("SELECT randomblob(16)").fetchone()[0]),
-        "random": (used, lambda: text(connection.execute("SELECT random()").fetchone()[0])),
-        "cursor.execute": (used, lambda: connection.cursor().execute("SELECT randomblob(16)").fetchone()[0]),
-        "subclass.execute": (used, lambda: connection.cursor(Cursor).execute("SELECT randomblob(16)").fetchone()[0]),
-        "for row in cursor": (running(), loop),
-        "for row in subclass": (running(Cursor), loop),
-        "for row in overridden": (running(Iterated), loop),
-        "next": (running(), lambda: [next(cursor)[0] for _ in range(2)][1]),
-        "__next__": (running(), lambda: [cursor.__next__()[0] for _ in range(2)][1]),
-        "list": (finite, lambda: list(cursor)[2][0]),
-        "fetchone": (running(), lambda: [cursor.fetchone()[0] for _ in range(2)][1]),
-        "fetchmany": (running(), lambda: cursor.fetchmany(2)[1][0]),
-        "fetchall": (finite, lambda: cursor.fetchall()[2][0]),
-        "executemany": (used, lambda: inserted(
-            connection.executemany, "INSERT INTO t VALUES (?, randomblob(16))", [(1,), (2,)])),
-        "cursor.executemany": (used, lambda: inserted(
-            connection.cursor().executemany, "INSERT INTO t VALUES (?, randomblob(16))", [(1,), (2,)])),
-        "executescript": (used, lambda: inserted(
-            connection.executescript, "INSERT INTO t VALUES (1, randomblob(16));")),
-        "cursor.executescript": (used, lambda: inserted(
-            connection.cursor().executescript, "INSERT INTO t VALUES (1, randomblob(16));")),
-        "opened after": (used, opened),
-    }
-
-    def row():
-        import snapsafe_rt
-        return next(row for row in snapsafe_rt.status().rows if row.name == "sqlite3")
+    from sqlite_stage import *
 """
 
 EACH_FIRST = """
@@ -226,41 +145,5 @@ def test_without_a_restore_nothing_differs(run_python, source_file):
 @pytest.mark.parametrize("drawing", [True, False])
 def test_fork_while_another_thread_draws(run_python, source_file, drawing):
     """The child lacks the thread that has the generator's mutex. What notices a restore there does not wait for it."""
-    script = """
-    import ctypes, signal, snapsafe_rt
-    from snapsafe_rt.core import native
-    connection.execute("SELECT random()").fetchone()
-    path, = [library.path for library in native.libsqlites() if library.state == 2]
-    library = ctypes.CDLL(path)
-    library.sqlite3_mutex_alloc.restype = ctypes.c_void_p
-    mutex = ctypes.c_void_p(library.sqlite3_mutex_alloc(5))     # SQLITE_MUTEX_STATIC_PRNG
-    holds, done = threading.Event(), threading.Event()
-
-    def draw():
-        if sys.argv[2] == "True":
-            library.sqlite3_mutex_enter(mutex)
-        holds.set()
-        done.wait()
-        if sys.argv[2] == "True":
-            library.sqlite3_mutex_leave(mutex)
-
-    thread = threading.Thread(target=draw)
-    thread.start()
-    holds.wait()
-    warnings = __import__("warnings")
-    warnings.simplefilter("ignore", DeprecationWarning)     # of the other thread, from 3.12 on
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(20)
-        source.bump(1000)
-        os.urandom(4)
-        assert snapsafe_rt.epoch() == 1
-        row = next(row for row in snapsafe_rt.status().rows if row.name == "sqlite3")
-        print(row.protection, "for ever" in row.note, flush=True)
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
-    done.set()
-    thread.join()
-    """
-    told = run_python(HEAD + script, source_file.path, drawing, env=source_file.env).split()
+    told = run_python(PROGRAMS / "sqlite_fork.py", source_file.path, drawing, env=source_file.env).split()
     assert told == (["unprotected", "True"] if drawing else ["refreshed", "False"])

@@ -6,35 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from .test_sqlite import CLONES
-from .test_sqlite import HEAD as DRAWING
+from ..conftest import PROGRAMS
 
-HEAD = f"""{DRAWING}
-    import ctypes, libcrypto, snapsafe_rt
+CLONES = 50
+HEAD = """
+    from sqlite_library import *
     from snapsafe_rt import _core
-
-    # struct sqlite3_vfs, 64-bit: three ints, then pointers; zName is the second, xRandomness the 12th.
-    VFS_SIZE, NAME, RANDOMNESS = 168, 24, 104
-    SIZE = ctypes.sizeof(ctypes.c_void_p)
-
-    def states():
-        return {{os.path.basename(found.path): found for found in _core.libsqlites()}}
-
-    def library(path=None):
-        found = ctypes.CDLL(path or libcrypto.path_of("libsqlite3"))
-        found.sqlite3_vfs_find.restype = ctypes.c_void_p
-        return found
-
-    def randomness(sqlite):
-        buffer = ctypes.create_string_buffer(16)
-        sqlite.sqlite3_randomness(16, buffer)
-        return buffer.raw
-
-    def at(address):
-        return ctypes.c_void_p.from_address(address).value
-
-    def resets():
-        return sum(found.resets for found in _core.libsqlites())
 """
 
 
@@ -104,11 +81,11 @@ def test_a_library_that_is_not_in_use_stays_so(run_python, source_file, real_cop
         used()
         assert row().protection == "refreshed", row().note
         assert own.sqlite3_config(SQLITE_CONFIG_SERIALIZED) == 0
-        assert (states()[name].state, states()[name].resets) == (1, 0)
+        assert (states()[name].state, states()[name].resets) == ("seen", 0)
     stock = at(own.sqlite3_vfs_find(None) + RANDOMNESS)     # initialises it
     source.bump()
     used()
-    assert (states()[name].state, states()[name].resets, states()[name].fenced) == (2, 1, True)
+    assert (states()[name].state, states()[name].resets, states()[name].fenced) == ("ready", 1, True)
     seeds = _core.sqlite_seeds()
     randomness(own)
     assert _core.sqlite_seeds() == seeds + 1
@@ -120,57 +97,7 @@ def test_a_library_that_is_not_in_use_stays_so(run_python, source_file, real_cop
 
 def test_a_vfs_of_the_programs_own_keeps_giving_the_seed(run_python, source_file):
     """It may look at the epoch itself, with SQLite's mutex held: it waits neither for itself nor for another thread."""
-    script = """
-    asked, restored_meanwhile = [], []
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
-    def own_randomness(vfs, size, out):
-        if restored_meanwhile:
-            restored_meanwhile.clear()
-            source.bump()
-        asked.append(os.getrandom(size))
-        ctypes.memmove(out, asked[-1], size)
-        return size
-
-    sqlite = library()
-    made = ctypes.create_string_buffer(ctypes.string_at(sqlite.sqlite3_vfs_find(None), VFS_SIZE), VFS_SIZE)
-    ctypes.c_char_p.from_buffer(made, NAME).value = b"own"
-    ctypes.c_void_p.from_buffer(made, RANDOMNESS).value = ctypes.cast(own_randomness, ctypes.c_void_p).value
-    assert sqlite.sqlite3_vfs_register(made, 1) == 0
-    used()
-    for _ in range(3):
-        count = len(asked)
-        source.bump()
-        used()
-        assert len(asked) == count + 1, asked
-    assert row().protection == "refreshed", row().note
-    assert not any(found.fenced for found in _core.libsqlites())
-
-    restored_meanwhile.append(True)
-    source.bump()
-    used()
-    assert not restored_meanwhile
-
-    def hammer():
-        own = connect()
-        for _ in range(200):
-            sqlite.sqlite3_randomness(0, None)
-            own.execute("SELECT randomblob(8)").fetchone()
-        own.close()
-
-    threads = [threading.Thread(target=hammer) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        source.bump()
-        used()
-    count = len(asked)
-    source.bump()
-    used()
-    assert len(asked) == count + 1
-    sqlite.sqlite3_vfs_unregister(made)
-    """
-    run_python(HEAD + script, source_file.path, env=source_file.env)
+    run_python(PROGRAMS / "sqlite_vfs.py", source_file.path, env=source_file.env)
 
 
 # ---- what can be reached ----

@@ -11,9 +11,10 @@ import sys
 import pytest
 
 from snapsafe_rt.report import procfs, remote
+from snapsafe_rt.source import vmclock_file
 
-from ..conftest import PACKAGE
-from .test_record import POKE, rows
+from ..conftest import PACKAGE, layout
+from ..helpers.looking import POKE, rows
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be somebody else")
@@ -329,7 +330,7 @@ def test_a_record_of_another_version(activated, status, offset):
     assert ("has version 99" if offset == 0x08 else "record") in done.stdout
 
 
-@pytest.mark.parametrize("offset", [0x28, 0x30, 0x38, 0x40, 0x50, 0x60, 0x80])
+@pytest.mark.parametrize("offset", [0x28, 0x30, 0x38, 0x40, 0x50, 0x60, 0x80, 0xA0, 0xA8, 0xB0])
 def test_a_record_that_leads_nowhere(activated, status, offset):
     """Whatever of it was read before that shows."""
     activated(POKE + f"poke({offset}, 4096, 8)")
@@ -386,6 +387,23 @@ native.raise_fence()
     found = remote.inspect(activated.pid)
     assert found.fence["state"] == "degraded"
     assert not found.protected
+
+
+@pytest.mark.parametrize(("seen", "state"), [(5, "down"), (4, "up")])
+def test_the_fence_by_a_managers_word_beside_a_device(living, shm_path, compile_native, seen, state):
+    """As the process itself would judge it, that draws nothing meanwhile: by what the device showed to the manager."""
+    device, file = shm_path / "device", shm_path / "file"
+    device.write_bytes(layout(5))
+    found = device.stat()
+    vmclock_file.create(str(file), generation=9, reseeded=True, seen=vmclock_file.Seen(os.makedev(10, 99), seen))
+    standin = {"LD_PRELOAD": str(compile_native("device.c")), "STANDIN_DEVICE": f"{found.st_dev}:{found.st_ino}"}
+    one = living(env={**standin, "SNAPSAFE_SOURCES": f"vmclock:{device},vmclock:{file}"})
+    one("from snapsafe_rt.core import native; native.raise_fence()")
+    told = remote.inspect(one.pid)
+    assert told.source["source"] == f"vmclock:{device}"
+    assert (told.fence["state"] == "down") == (state == "down"), told.fence
+    inside = one("import os, snapsafe_rt; os.urandom(8); answer = snapsafe_rt.status().fence['state']")
+    assert (inside == "down") == (state == "down"), inside
 
 
 def test_the_process_is_not_stopped_nor_told(activated):

@@ -28,19 +28,23 @@ def run(run_python, source_file):
     return run
 
 
-def test_no_wakeup_while_nothing_happens(run):
+def test_no_wakeup_while_nothing_happens(run, clock):
     run(
         f"""
+    import moving_clock
     register(calls.append, 1)
     assert restore() == []
     asleep("inotify")
     def seen(): return native.inspect_watcher().wakeups, switches()
     before = at_rest(seen)
-    time.sleep({IDLE_SECONDS})
+    assert moving_clock.waits() == 0  # nobody waits for a time
+    moving_clock.move(3600)
+    time.sleep({IDLE_SECONDS})  # for real as well: what wakes a thread past the calls that the seam knows
     assert seen() == before, (before, seen())
     assert len(before[1]) == 2, before
     assert restore() == [] and until(lambda: native.inspect_watcher().wakeups > before[0]), before  # it can count
     """,
+        env=clock,
         timeout=60 + IDLE_SECONDS,
     )
 
@@ -105,8 +109,7 @@ def test_others_that_write_to_devices_wake_nobody(run):
     before = at_rest(lambda: native.inspect_watcher().wakeups)
     for _ in range(1000):
         open("/dev/null", "w").close()
-    time.sleep(0.3)
-    assert native.inspect_watcher().wakeups - before < 5
+    assert at_rest(lambda: native.inspect_watcher().wakeups) - before < 5
     """,
         env={"SNAPSAFE_SOURCES": "vmclock:/dev/snapsafe-none"},
     )
@@ -133,10 +136,11 @@ def test_a_program_that_closes_and_reuses_every_descriptor(run):
     """)
 
 
-def test_a_descriptor_limit_of_zero(run):
-    """poll(2) refuses more entries than that for ever."""
-    run("""
-    import resource
+def test_a_descriptor_limit_of_zero(run, clock):
+    """poll(2) refuses more entries than that for ever. Also the twin of the clock: a watcher that waits for a time is
+    seen to, and wakes when that is moved."""
+    script = """
+    import moving_clock, resource
     register(calls.append, 1)
     asleep("inotify")
     fd = os.open(path, os.O_WRONLY)
@@ -144,10 +148,14 @@ def test_a_descriptor_limit_of_zero(run):
     for i in range(1, 4):
         os.pwrite(fd, struct.pack("<Q", 1000 + i), 0x68)
         assert settle() == [] and len(calls) == i
-    begin = native.inspect_watcher().wakeups, time.process_time()
-    time.sleep(1)
-    assert native.inspect_watcher().wakeups - begin[0] < 10 and time.process_time() - begin[1] < 0.5
-    """)
+    begin = native.inspect_watcher().wakeups
+    for tick in range(1, 21):  # it looks once in a second, and else waits
+        assert until(lambda: moving_clock.waits() == 1)
+        moving_clock.move(1)
+        assert until(lambda: native.inspect_watcher().wakeups >= begin + tick)
+    assert native.inspect_watcher().wakeups - begin < 60, native.inspect_watcher().wakeups - begin
+    """
+    run(script, env=clock)
 
 
 def test_a_truncated_source_is_lost_and_kills_nobody(run):
@@ -156,21 +164,23 @@ def test_a_truncated_source_is_lost_and_kills_nobody(run):
     def callback(): calls.append(snapsafe_rt.cause())
     asleep("inotify")
     os.truncate(path, 0)
-    assert until(lambda: calls and native.epoch() == snapsafe_rt.restore.events.barrier.delivered), calls
+    assert until(lambda: calls and native.epoch() == snapsafe_rt.restore.events.delivery.delivered), calls
     assert set(calls) == {"source"} and snapsafe_rt.status().source is None
     """)
 
 
-def test_a_path_below_a_file_costs_nothing(run):
+def test_a_path_below_a_file_costs_nothing(run, clock):
     run(
         """
+    import moving_clock
     register(calls.append, 1)
     asleep()
-    begin = at_rest(lambda: native.inspect_watcher().wakeups), time.process_time()
-    time.sleep(1)
-    assert native.inspect_watcher().wakeups - begin[0] < 3 and time.process_time() - begin[1] < 0.3
+    begin = at_rest(lambda: native.inspect_watcher().wakeups)
+    assert moving_clock.waits() == 0
+    moving_clock.move(3600)
+    assert at_rest(lambda: native.inspect_watcher().wakeups) == begin
     """,
-        env={"SNAPSAFE_SOURCES": "vmclock:/etc/passwd/vmclock0,vmclock:/dev/null/x"},
+        env=clock | {"SNAPSAFE_SOURCES": "vmclock:/etc/passwd/vmclock0,vmclock:/dev/null/x"},
     )
 
 

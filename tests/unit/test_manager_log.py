@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from snapsafe_rt.manager import signs
+from snapsafe_rt.manager import detectors
 
 pytestmark = pytest.mark.any_python
 
@@ -16,11 +16,11 @@ FORK = "random: crng reseeded due to virtual machine fork"
 def log(tmp_path, monkeypatch):
     """log(lines...) -> what a manager that starts now has seen."""
     path = tmp_path / "kmsg"
-    monkeypatch.setattr(signs, "KERNEL_LOG", str(path))
+    monkeypatch.setattr(detectors, "KERNEL_LOG", str(path))
 
     def read(*lines):
         path.write_text("".join(f"{line}\n" for line in lines))
-        return signs.KernelLog()
+        return detectors.KernelLog()
 
     return read
 
@@ -62,9 +62,9 @@ def test_overwritten_before_it_was_read(tmp_path, monkeypatch):
     """Perhaps it told of a fork."""
     os.mkfifo(tmp_path / "kmsg")
     writer = os.open(tmp_path / "kmsg", os.O_RDWR)
-    monkeypatch.setattr(signs, "KERNEL_LOG", str(tmp_path / "kmsg"))
+    monkeypatch.setattr(detectors, "KERNEL_LOG", str(tmp_path / "kmsg"))
     os.write(writer, f"{record(0)}\n".encode())
-    one = signs.KernelLog()
+    one = detectors.KernelLog()
     os.write(writer, f"{record(50)}\n".encode())
     read, errors = os.read, [OSError(errno.EPIPE, "overwritten")]
 
@@ -86,5 +86,5 @@ def test_overwritten_before_it_was_read(tmp_path, monkeypatch):
 
 
 def test_the_machines_own():
-    one = signs.KernelLog()
+    one = detectors.KernelLog()
     assert one.readable or one.problem

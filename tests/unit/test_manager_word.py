@@ -1,4 +1,4 @@
-"""Which word of a manager's file lowers the fence of a program that watches the device (ss_source_vouched)."""
+"""Which word of a manager's file lowers the fence of a program that watches the device: ss_file_attests in source.h."""
 
 import struct
 

@@ -12,8 +12,8 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from snapsafe_rt.manager import snapshots
+from snapsafe_rt.manager.interface import Call, Error, Reply
 from snapsafe_rt.manager.snapshots import Snapshots
-from snapsafe_rt.manager.varlink import Call, Error, Reply
 
 pytestmark = pytest.mark.any_python
 

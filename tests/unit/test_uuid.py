@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from ..conftest import PROGRAMS
+
 HEAD = """
     import sys
     import snapsafe_rt
@@ -57,7 +59,7 @@ def test_undo_is_exact(run_python, synchronous_source):
         snapsafe_rt.activate("vmclock:" + path)
         snapsafe_rt.activate("vmclock:" + path)
         assert {name for name, code in codes().items() if code is not plain[name]} == {
-            name for name in table.room("uuid").COVERS if hasattr(uuid, name)}
+            name for name in table.load("uuid").covers if hasattr(uuid, name)}
         assert bound is uuid.uuid4 and bound() != bound()
         assert native.pool_left() > 0 and protection()[0] == "guarded"
         snapsafe_rt.deactivate()
@@ -104,76 +106,9 @@ def test_without_a_source(run_python):
     run_python(HEAD + script, env={"SNAPSAFE_SOURCES": "vmclock:/nonexistent"})
 
 
-# Each line holds without us. `expected` is what os.urandom is made to return.
-MOCKS = """
-    import os, time, uuid
-    from unittest import mock
-    expected = bytes(range(16))
-    made = uuid.UUID(bytes=expected, version=4)
-    def mocked():
-        for target in ("os.urandom", "uuid.os.urandom"):
-            with mock.patch(target, return_value=expected) as urandom:
-                assert uuid.uuid4() == made
-                urandom.assert_called_once_with(16)
-            assert uuid.uuid4() != made
-        with mock.patch.object(uuid, "os", mock.Mock(urandom=lambda size: expected)):
-            assert uuid.uuid4() == made
-        class Sub(uuid.UUID):
-            pass
-        with mock.patch.object(uuid, "UUID", Sub):
-            assert type(uuid.uuid4()) is Sub and type(uuid.uuid1()) is Sub
-            assert not hasattr(uuid, "uuid7") or type(uuid.uuid7()) is Sub
-        assert type(uuid.uuid4()) is not Sub
-        with mock.patch("uuid.uuid4", return_value=made):
-            assert uuid.uuid4() is made
-        with mock.patch("os.urandom", side_effect=OSError("none")):
-            try:
-                uuid.uuid4()
-            except OSError as error:
-                assert str(error) == "none"
-            else:
-                assert False, "no error"
-        maker = "_from_int" if hasattr(uuid.UUID, "_from_int") else "__init__"
-        with mock.patch.object(uuid.UUID, maker, side_effect=KeyError):
-            try:
-                uuid.uuid4()
-            except KeyError:
-                pass
-            else:
-                assert False, "no error"
-        assert type(uuid.uuid4()) is uuid.UUID
-        uuid.UUID.colour = "blue"       # the class was touched, but not what instances are made of
-        assert uuid.uuid4().colour == "blue"
-        del uuid.UUID.colour
-        real = os.urandom
-        with mock.patch("os.urandom", side_effect=real) as urandom:
-            assert len({uuid.uuid4() for _ in range(10)}) == 10 and urandom.call_count == 10
-        assert os.urandom is real
-    mocked()
-    uuid.uuid4()
-    mocked()
-    with mock.patch("time.time_ns", return_value=1_600_000_000_000_000_000), \\
-            mock.patch.object(uuid, "_generate_time_safe", None), mock.patch.object(uuid, "_last_timestamp", None), \\
-            mock.patch.object(uuid, "getnode", return_value=7), mock.patch("random.getrandbits", return_value=9):
-        first, second = uuid.uuid1(), uuid.uuid1()
-        assert (first.node, first.clock_seq, second.time - first.time) == (7, 9, 1)
-        assert first.time == 1_600_000_000_000_000_000 // 100 + 0x01b21dd213814000
-    with mock.patch.object(uuid, "_node", 12345):
-        assert uuid.getnode() == 12345
-    assert uuid.uuid1(5, 6).node == 5 and uuid.uuid1(node=5, clock_seq=6).clock_seq == 6
-    for wrong in (1 << 48, -1, "x"):
-        try:
-            uuid.uuid1(wrong, 1)
-        except (ValueError, TypeError):
-            pass
-        else:
-            assert False, "no error"
-"""
-
-
 @pytest.mark.parametrize("activated", [True, False])
 def test_mocks(run_python, synchronous_source, activated):
-    run_python(HEAD + MOCKS, env=synchronous_source.env, activated=activated)
+    run_python(PROGRAMS / "uuid_mocks.py", env=synchronous_source.env, activated=activated)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="uuid7 came with 3.14")
@@ -249,63 +184,14 @@ def test_nothing_is_imported(run_python, synchronous_source):
     if sys.argv[1:] == ["without"]:
         print(*sorted(sys.modules.keys() - before))
     else:
-        print(*sorted(sys.modules.keys() - before - {"snapsafe_rt.guards.exchange", "snapsafe_rt.guards.uuid"}))
+        print(*sorted(name for name in sys.modules.keys() - before if not name.startswith("snapsafe_rt.")))
     """
     ours = run_python(HEAD + script, env=synchronous_source.env, dev=False)
     assert ours == run_python(HEAD + script, "without", activated=False, dev=False)
 
 
-AFTER_A_RESTORE = """
-    import time, uuid
-    from unittest import mock
-    bump()
-    node = uuid.getnode()
-    assert node == uuid.getnode() and node >> 40 & 1 and node < 1 << 48
-    makers = [getattr(uuid, name) for name in ("uuid1", "uuid6") if hasattr(uuid, name)]
-    for make in makers:
-        began = time.time_ns()
-        values = [make() for _ in range(1000)]
-        ended = time.time_ns()
-        assert {value.node for value in values} == {node} and len({value.clock_seq for value in values}) == 1
-        times = [value.time for value in values]
-        assert times == sorted(set(times)) and values[0].is_safe is uuid.SafeUUID.unknown
-        for when, value in ((began, times[0]), (ended, times[-1])):
-            assert abs(when // 100 + 0x01b21dd213814000 - value) < 10**7
-        assert values[0].version == int(make.__name__[4:]) and values[0].variant == uuid.RFC_4122
-        # What the caller names is the caller's.
-        assert make(5).node == make(node=5, clock_seq=3).node == 5
-        assert make(5).clock_seq == values[0].clock_seq and make(clock_seq=3).node == node
-        assert make(None, -1).clock_seq == 0x3fff and make(5, 1 << 14 | 3).clock_seq == 3
-        for wrong in (1 << 48 | 5, -1):
-            try:
-                assert make(wrong).node == wrong & 0xffffffffffff and make is not uuid.uuid1
-            except ValueError as error:
-                assert "field 6 out of range" in str(error) and make is uuid.uuid1
-        for arguments in (("x",), (None, "x")):
-            try:
-                make(*arguments)
-            except TypeError:
-                pass
-            else:
-                assert False, "no error"
-        with mock.patch("time.time_ns", return_value=2_000_000_000_000_000_000):
-            first, second = make(), make()
-            assert second.time - first.time == 1 and first.time == 2 * 10**16 + 0x01b21dd213814000
-        class Sub(uuid.UUID):
-            pass
-        with mock.patch.object(uuid, "UUID", Sub), mock.patch.object(uuid, "getnode", return_value=9):
-            assert type(make()) is Sub and make().node == 9
-    sequence = uuid.uuid1().clock_seq
-    seen = {(node, sequence)}
-    for _ in range(20):
-        bump()
-        seen.add((uuid.getnode(), uuid.uuid1().clock_seq))
-    assert len(seen) == 21 and len({node for node, _ in seen}) == 21
-"""
-
-
 def test_after_a_restore(run_python, synchronous_source):
-    run_python(HEAD + AFTER_A_RESTORE, synchronous_source.path, env=synchronous_source.env)
+    run_python(PROGRAMS / "uuid_after_a_restore.py", synchronous_source.path, env=synchronous_source.env)
 
 
 def test_cpythons_own(run_python, synchronous_source):

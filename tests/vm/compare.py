@@ -51,3 +51,15 @@ class Names:
             repeated = sum(number for number in times.values() if number > 1)
             found[key] = {"values": len(self.clones), "repeated": repeated}
         return found
+
+
+def by_surface(reports):
+    """What Values says of each surface that guest/hot.py drew."""
+    surfaces, found = reports[0]["surfaces"], {}
+    for index, surface in enumerate(surfaces):
+        values = Values()
+        for report in reports:
+            size = 8 * report["each"]
+            values.add(report["blob"][index * size : (index + 1) * size])
+        found[surface] = values.result()
+    return found

@@ -12,47 +12,60 @@ from benchmarks.picture import Picture
 
 TEXT = """# Evidence: clones of virtual machines, copies by CRIU, images
 
-Made by `make evidence` from its own figures; that command makes any of them again (root, x86-64, about 2 GB of Debian
-packages once). A longer run: `SNAPSAFE_VM_MORE=10 make evidence`. `make vm-test`, `make criu-test` and
-`make image-test` make a part each.
+`make evidence` measures all figures and writes this page. It needs root, x86-64, and once about 2 GB of Debian
+packages. `SNAPSAFE_VM_MORE=10 make evidence` runs longer. `make vm-test`, `make criu-test` and `make image-test`
+measure a part each.
 
 {facts}
 
-A guest runs Debian's CPython and this project as `pip install` builds it. While its program works, QEMU stops it and
-writes its state to a file (`stop`, `migrate file:`); clones of that file are started (`migrate-incoming`, `cont`), each
-with a VMGenID of its own. What programs drew after the restore, in memory at first, comes over a virtio serial port.
-*Without* and *with* count what is repeated: different values that stand in more than one place, of one clone or of
-several; in *first thing after* and *idle program*, clones that share a value with another one. *Without* is the same
-program with `SNAPSAFE=0`, in fewer clones.
+A guest runs Debian's CPython, and this project as `pip install` builds it. While its program works, QEMU stops the
+guest and writes its state to a file (`stop`, `migrate file:`). Clones are started from that file
+(`migrate-incoming`, `cont`), each with a VMGenID of its own. Programs keep in memory what they draw after the
+restore, and send it later over a virtio serial port.
+
+| column | counts |
+|---|---|
+| values | what was drawn and compared |
+| with | values drawn more than once, by one clone or by several |
+| with, of *first thing after* and *idle program* | clones that share a value with another clone |
+| without | the same of the same program with `SNAPSAFE=0`, in fewer clones |
 
 ![What clones of one machine drew twice, without and with snapsafe](evidence.svg)
 """
 SCENARIOS = {
-    "hot loop": "Threads draw at full speed while the snapshot is taken; the first values of each clone are compared. "
-    "On the setups with 1 vCPU, and for user 1000, the threads have real-time priority, so that the kernel notices the "
-    "restore late. *Degraded*: no RDRAND and so no independent entropy; `snapsafe status` says so.",
-    "idle program": "A sleeping process with a callback. VMClock as Firecracker gives it is made by writing flags and "
-    "`vm_generation_counter` into the device's page through QEMU's gdb stub, before the vCPUs run.",
-    "first thing after": "One of each, first thing after the restore; in each snapshot another one comes first.",
-    "snapshot in a draw": "The snapshot falls into the draw. *Just after a draw*: it was over, and is in every clone.",
-    "restore of a restore": "Clones of a snapshot, and of a snapshot of one of its clones, compared with each other.",
-    "snapshot in an event": "A callback is under way; each clone ends it, and runs its own event.",
-    "several processes": "Processes forked before the snapshot and a multiprocessing pool, compared with each other.",
-    "process without a source": "Without a counter nothing is detected, and status says so; `notify_restored()` helps.",
-    "phases": "Programs that want to be asked before a snapshot and told after it, by QEMU's guest agent (freeze and "
-    "thaw) or by systemd-logind (suspend and wake). Counted are those of clones that were not asked before it, or not "
-    "told once after it, in order, with a new generation. *Without*: the hook switched off.",
-    "criu": "A tree of three processes with six drawing threads is dumped and restored many times ([CRIU](criu.md)), "
-    "on this host and on others whose file shows older or newer numbers. *No action script* and *counted by one* are "
-    "activated programs that were restored wrongly: then uuid4, drawn ahead, repeats too.",
-    "image": "Images built by buildah from examples/base-image, run by podman, 50 clones each of a process in them.",
-    "file moved late": "The size of *asynchronous*: a script moves a file source when the kernel tells of the restore.",
-    "systemd": "A whole Debian with systemd as init and [the manager](manager.md) as its service. Idle programs are "
-    "services too, one for each way to a source; what each draws first after the restore. *Without* is a service of "
-    "stock Python beside them.",
-    "frozen over the snapshot": "The same machine without VMClock: the kernel's message of a VM fork is all there is. "
-    "A hot loop in a cgroup; *without*: it runs on and the file moves late; *with*: the manager has `--freeze`, "
-    "and the snapshot is taken between Freeze and Thaw.",
+    "hot loop": "Threads draw at full speed while the snapshot is taken. The first values of each clone are "
+    "compared. On the setups with 1 vCPU, and for user 1000, the threads have real-time priority, so that the "
+    "kernel notices the restore late. *Degraded*: there is no RDRAND, so there is no independent entropy; `snapsafe "
+    "status` says so.",
+    "idle program": "A process sleeps and has a callback. QEMU has no generation: for *VMClock as Firecracker's* "
+    "flags and `vm_generation_counter` are written into the device's page through QEMU's gdb stub, before the vCPUs "
+    "run.",
+    "first thing after": "Each value is drawn once, right after the restore. In each snapshot another one is drawn "
+    "first.",
+    "snapshot in a draw": "The snapshot falls into the draw. *Just after a draw*: the draw was over, so its value "
+    "is in every clone.",
+    "restore of a restore": "Clones of a snapshot are compared with clones of a snapshot of one of those clones.",
+    "snapshot in an event": "A callback runs when the snapshot is taken. Each clone ends it, and then runs its own "
+    "event.",
+    "several processes": "Processes that were forked before the snapshot, and a multiprocessing pool, are compared "
+    "with each other.",
+    "process without a source": "Without a counter nothing is detected, and status says so. `notify_restored()` helps.",
+    "phases": "Programs want to be asked before a snapshot and told after it, by QEMU's guest agent (freeze and "
+    "thaw) or by systemd-logind (suspend and wake). Counted are the programs of clones that were not asked before "
+    "it, or were not told once after it, in order, with a new generation. *Without*: the hook is switched off.",
+    "criu": "A tree of three processes with six drawing threads is dumped and restored many times "
+    "([CRIU](criu.md)), on this host and on others whose file shows older or newer numbers. *No action script* and "
+    "*counted by one* are activated programs that were restored wrongly: then uuid4, drawn ahead, repeats, too.",
+    "image": "Images are built by buildah from examples/base-image and run by podman. A process in each is cloned "
+    "50 times.",
+    "file moved late": "How late *asynchronous* is: a script changes a file source when the kernel tells of the "
+    "restore.",
+    "systemd": "A whole Debian with systemd as init has [the manager](manager.md) as its service. Idle programs are "
+    "services, too, one for each way to a source. Compared is what each draws first after the restore. *Without* is "
+    "a service of stock Python beside them.",
+    "frozen over the snapshot": "The same machine without VMClock: only the kernel's message of a VM fork tells of "
+    "the restore. A hot loop runs in a cgroup. *Without*: it runs on, and the file is changed late. *With*: the "
+    "manager has `--freeze`, and the snapshot is taken between Freeze and Thaw.",
 }
 
 TITLES = {"criu": "CRIU", "image": "Base images", "systemd": "systemd"}

@@ -1,15 +1,14 @@
 """Snapshots at bad moments: in a draw, in a restore event, of a restored clone."""
 
-from tests.vm.compare import Names
+from tests.vm.compare import Names, by_surface
 from tests.vm.lab import Machine, first_report, scaled
-from tests.vm.test_hot import compare
 
 TOLD = 1 << 11  # values told of each draw: SIZE / STRIDE of guest/during.py
 
 
 def blocks(reports):
     """For each surface: 8-byte values that stand in more than one clone of a snapshot, and how many were compared."""
-    found = compare([{**report, "each": 2 * TOLD} for report in reports])
+    found = by_surface([{**report, "each": 2 * TOLD} for report in reports])
     return {surface: (result["repeated"], result["values"]) for surface, result in found.items()}
 
 
@@ -62,13 +61,13 @@ def restored_twice(lab, chance, name, protected):
 
 
 def test_restore_of_a_restore(lab, results, chance):
-    plain = compare(restored_twice(lab, chance, "again-without", False)[0])
+    plain = by_surface(restored_twice(lab, chance, "again-without", False)[0])
     reports, clones = restored_twice(lab, chance, "again-with", True)
-    ours = compare(reports)
+    ours = by_surface(reports)
     for surface, result in ours.items():
         figures = {"values": result["values"], "without": plain[surface]["repeated"], "ours": result["repeated"]}
         results.add("restore of a restore", "1 vCPU", surface, clones=len(reports), **figures)
-    assert plain["random.getrandbits"]["repeated"] >= 4000
+    assert plain["random.getrandbits()"]["repeated"] >= 4000
     assert [report["status"]["epoch"] for report in reports] == [1] * (1 + clones) + [2] * clones
     assert {surface: result["repeated"] for surface, result in ours.items()} == dict.fromkeys(ours, 0)
 

@@ -4,10 +4,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.vm.compare import Values
+from snapsafe_rt.testing.surfaces import select
+from tests.vm.compare import by_surface
 from tests.vm.lab import MORE, Machine
 
-KERNELS = ("os.urandom", "uuid.uuid4", "secrets.token_bytes")
+KERNELS = [one.words for one in select("urandom", "uuid4", "token_bytes")]
+MEMORYS = [one.words for one in select("getrandbits", "ssl")]
 LONG = 20_000  # values of each surface, in each clone; the longer run takes so many everywhere
 EACH = LONG if MORE > 1 else 5_000
 
@@ -49,18 +51,7 @@ def run(lab, chance, setup, protected, snapshots, clones):
     generation = 2 if setup.options.get("generation") else None
     answers = lab.clones_of(name, machine, chance, snapshots, clones, generation=generation)
     reports = [report for snapshot in answers for report in snapshot]
-    return compare(reports), reports
-
-
-def compare(reports):
-    surfaces, found = reports[0]["surfaces"], {}
-    for index, surface in enumerate(surfaces):
-        values = Values()
-        for report in reports:
-            size = 8 * report["each"]
-            values.add(report["blob"][index * size : (index + 1) * size])
-        found[surface] = values.result()
-    return found
+    return by_surface(reports), reports
 
 
 @pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: setup.words.replace(" ", "-"))
@@ -81,7 +72,7 @@ def test_hot_loop(lab, results, chance, setup):
             note="degraded" if degraded else "",
         )
     assert {report["status"]["epoch"] for report in reports} == {1}
-    for surface in ("random.getrandbits", "ssl.RAND_bytes"):
+    for surface in MEMORYS:
         assert plain[surface]["repeated"] >= setup.values, "the twin repeated nothing: this shows nothing"
     if setup.real_time and setup.options.get("cpus", 1) == 1:
         assert sum(plain[surface]["repeated"] for surface in KERNELS) > 0, "the kernel of the twin repeated nothing"

@@ -5,13 +5,12 @@ import pathlib
 import struct
 import time
 
-from tests.vm.compare import Names
+from tests.vm.compare import Names, by_surface
 from tests.vm.lab import scaled
+from tests.vm.manager import FILE, SOCKET, call, described
 from tests.vm.system import SNAPSAFE, System, document
-from tests.vm.test_hot import compare
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/manager.md"
-SOCKET, FILE = "/run/snapsafe/org.snapsafe.Manager", "/run/snapsafe/vmclock0"
 DEVICE, PUBLISHED = "vmclock:/dev/vmclock0", f"vmclock:{FILE}"
 HARDENED = "PrivateDevices=yes", "ProtectSystem=strict", "NoNewPrivileges=yes", "User=lab"
 CLONES = scaled(3)
@@ -22,23 +21,6 @@ ExecStart={SNAPSAFE} run {SNAPSAFE} status --json
 SuccessExitStatus=1
 StandardOutput=file:/tmp/own.json
 """
-
-
-def call(guest, method, user="root", **parameters):
-    """By systemd's own client: what is answered, or the error's text."""
-    words = "varlinkctl", "--json=short", "call", SOCKET, f"org.snapsafe.Manager.{method}", json.dumps(parameters)
-    code, out, error = guest.run_command("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *words)
-    return json.loads(out) if code == 0 else error
-
-
-def described(guest, true=lambda found: True):
-    """What the manager says of itself, once it can be asked and that is true."""
-
-    def ask():
-        found = call(guest, "Describe")
-        return found if isinstance(found, dict) and true(found) else None
-
-    return guest.until(ask)
 
 
 def state(guest, name="snapsafe-manager", what="ActiveState"):
@@ -177,7 +159,7 @@ def hot(lab, name, guest, snapshot):
     reports, managers, words = zip(*answers, strict=True)
     assert {report["status"]["epoch"] for report in reports} == {1}
     assert {(found["source"], found["how"], found["reseeded"]) for found in managers} == {(None, "kmsg", True)}
-    return compare(reports), reports, managers, words
+    return by_surface(reports), reports, managers, words
 
 
 def test_vmgenid_alone(lab, managed, results):
@@ -210,8 +192,8 @@ def test_vmgenid_alone(lab, managed, results):
         last = late[surface]["last"]
         note = "" if last is None else f"the last is draw {last + 1:,}"
         results.add("frozen over the snapshot", "VMGenID alone", surface, **figures, ours=result["repeated"], note=note)
-    assert late["random.getrandbits"]["repeated"] > 0
-    assert late["ssl.RAND_bytes"]["repeated"] > 0
+    assert late["random.getrandbits()"]["repeated"] > 0
+    assert late["ssl.RAND_bytes()"]["repeated"] > 0
     assert {surface: result["repeated"] for surface, result in timely.items()} == dict.fromkeys(timely, 0)
     for all_reports, all_words, synchronous in ((reports, words, False), (reports_frozen, words_frozen, True)):
         for report, (generation, reseeded, claim) in zip(all_reports, all_words, strict=True):

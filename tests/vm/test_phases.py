@@ -7,10 +7,10 @@ import pytest
 
 from tests.vm.compare import Names
 from tests.vm.lab import scaled
+from tests.vm.manager import described
 from tests.vm.qemu import Trouble
 from tests.vm.sequence import HOST, Recording
 from tests.vm.system import SNAPSAFE, System, document
-from tests.vm.test_manager import described
 
 SITE = "/opt/app/lib/python3.13/site-packages"
 CLONES = scaled(20)

@@ -1,25 +1,17 @@
 """Threads that draw at full speed; after a restore each keeps what it draws first, and reports it. And again."""
 
 import os
-import random
-import secrets
-import ssl
 import threading
-import uuid
-from functools import partial
 
 import channel
+import surfaces
 
 # REAL_TIME: the kernel's own work waits for a thread that draws, so the kernel notices a restore late.
 REAL_TIME = channel.setting("REAL_TIME", 0)
 THREADS, COUNT = channel.setting("THREADS", 2), channel.setting("COUNT", 10000)
-DRAWS = {
-    "os.urandom": partial(os.urandom, 8),
-    "uuid.uuid4": uuid.uuid4,
-    "secrets.token_bytes": partial(secrets.token_bytes, 8),
-    "random.getrandbits": partial(random.getrandbits, 64),
-    "ssl.RAND_bytes": partial(ssl.RAND_bytes, 8),
-}
+# One of each generator, the quickest.
+SURFACES = surfaces.select("urandom", "uuid4", "token_bytes", "getrandbits", "ssl")
+DRAWS = surfaces.prepare(SURFACES)
 
 marker = channel.watch_marker()
 started = threading.Event()
@@ -67,5 +59,5 @@ while True:
     done.wait()
     columns = [values for column in zip(*results, strict=True) for values in column]
     blob = b"".join(channel.eight_bytes(value) for values in columns for value in values)
-    channel.send(blob, surfaces=list(DRAWS), each=THREADS * COUNT, status=channel.status())
+    channel.send(blob, surfaces=[one.words for one in SURFACES], each=THREADS * COUNT, status=channel.status())
     done.wait()

@@ -4,15 +4,14 @@ device. Each draws when asked, after the restore."""
 import json
 import multiprocessing
 import os
-import random
-import ssl
 import subprocess
 import sys
-import uuid
 
 import channel
+import surfaces
 
 COUNT = 200
+DRAWS = surfaces.prepare(surfaces.select("getrandbits", "ssl", "urandom", "uuid4"))
 STRANGER = """
 import json, os, random, sys, uuid
 protected = os.environ.get("SNAPSAFE") != "0"
@@ -31,12 +30,10 @@ for line in sys.stdin:
 """
 
 
-def draw(_=None):
+def draw_all(_=None):
     found = {
-        "random": [random.getrandbits(64) for _ in range(COUNT)],
-        "ssl": [int.from_bytes(ssl.RAND_bytes(8), "little") for _ in range(COUNT)],
-        "urandom": [int.from_bytes(os.urandom(8), "little") for _ in range(COUNT)],
-        "uuid4": [uuid.uuid4().int >> 64 for _ in range(COUNT)],
+        name: [int.from_bytes(channel.eight_bytes(draw()), "little") for _ in range(COUNT)]
+        for name, draw in DRAWS.items()
     }
     return os.getpid(), found, channel.status()
 
@@ -45,10 +42,10 @@ def forked():
     """A worker: a function that asks it and returns what it drew."""
     ask, answer = os.pipe(), os.pipe()
     if os.fork() == 0:
-        draw()
+        draw_all()
         os.read(ask[0], 1)
         with open(answer[1], "w") as file:
-            json.dump(draw(), file)
+            json.dump(draw_all(), file)
         os._exit(0)
     os.close(answer[1])
     return lambda: (os.write(ask[1], b"x"), json.load(open(answer[0])))[1]
@@ -69,13 +66,13 @@ if __name__ == "__main__":
         capture_output=True,
         text=True,
     )
-    draw()
+    draw_all()
     workers = [forked(), forked()]
     pool = multiprocessing.get_context("fork").Pool(2)
-    pool.map(draw, range(4), chunksize=1)
+    pool.map(draw_all, range(4), chunksize=1)
     channel.send(ready=True, status=channel.status(), strict=[strict.returncode, strict.stderr])
     host = channel.wait_for_host()
-    drawn = [draw(), *(worker() for worker in workers), *pool.map(draw, range(4), chunksize=1)]
+    drawn = [draw_all(), *(worker() for worker in workers), *pool.map(draw_all, range(4), chunksize=1)]
     stranger.stdin.write(host.hex() + "\n")
     stranger.stdin.flush()
     uuids, before, renewed, status = json.loads(stranger.stdout.readline())

@@ -1,0 +1,99 @@
+#define _GNU_SOURCE
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OVERFLOW_UID 65534 /* Documentation/admin-guide/sysctl/fs.rst; outside of a user namespace it is "nobody" */
+
+ss_process_page *ss_process;
+
+/* A leaf lock, around the making of a token. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void before_fork(void) { (void)pthread_mutex_lock(&mutex); }
+static void after_fork_in_parent(void) { (void)pthread_mutex_unlock(&mutex); }
+
+static void after_fork_in_child(void)
+{
+    (void)pthread_mutex_init(&mutex, NULL);
+    __atomic_store_n(&ss_process->token, 0, __ATOMIC_RELEASE);
+}
+
+int ss_process_setup(void)
+{
+    if (ss_process)
+        return 0;
+    const size_t length = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return errno;
+    ss_process = page;
+    return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+uint64_t ss_process_token_made(void)
+{
+    ss_process_page *page = ss_process;
+    uint64_t token = __atomic_load_n(&page->token, __ATOMIC_ACQUIRE);
+    if (token != 0 && page->pid == getpid())
+        return token;
+    (void)pthread_mutex_lock(&mutex);
+    token = page->token;
+    if (token == 0 || (!page->wiped && page->pid != getpid())) {
+        /* gVisor answers EINVAL; there the pid and the fork handler must do. */
+        page->wiped = madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) == 0;
+        page->pid = getpid();
+        if (getrandom(&token, sizeof token, GRND_NONBLOCK) != (ssize_t)sizeof token) {
+            struct timespec now;
+            (void)clock_gettime(CLOCK_MONOTONIC, &now);
+            token = ((uint64_t)page->pid << 40) ^ ((uint64_t)now.tv_sec << 30) ^ (uint64_t)now.tv_nsec;
+        }
+        token |= 1;
+        __atomic_store_n(&page->token, token, __ATOMIC_RELEASE);
+    }
+    (void)pthread_mutex_unlock(&mutex);
+    return token;
+}
+
+static bool in_user_namespace(void)
+{
+    static const char initial[] = "         0          0 4294967295\n"; /* user_namespaces(7) */
+    char text[sizeof initial + 1];
+    int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, text, sizeof text);
+    (void)close(fd);
+    return length > 0 && ((size_t)length != sizeof initial - 1 || memcmp(text, initial, sizeof initial - 1) != 0);
+}
+
+bool ss_process_trusts(uid_t user)
+{
+    return user == 0 || user == geteuid() || (user == OVERFLOW_UID && in_user_namespace());
+}
+
+bool ss_process_trylock(uint64_t *lock)
+{
+    const uint64_t token = ss_process_token();
+    for (int i = 0; i < 1000; i++) {
+        uint64_t holder = __atomic_load_n(lock, __ATOMIC_RELAXED);
+        if (holder != token &&
+            __atomic_compare_exchange_n(lock, &holder, token, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return true;
+        (void)sched_yield();
+    }
+    return false;
+}
+
+void ss_process_unlock(uint64_t *lock)
+{
+    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}

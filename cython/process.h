@@ -1,0 +1,44 @@
+/* The process room: tells this process from its parent and its children, whom it trusts, and a lock that no child inherits.
+   Nothing here touches a Python object or needs the GIL. */
+#ifndef SNAPSAFE_PROCESS_H
+#define SNAPSAFE_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Made by ss_process_setup(); never unmapped. */
+typedef struct {
+    uint64_t token; /* atomic; 0 until somebody asks */
+    pid_t pid;
+    bool wiped; /* the kernel zeroes the page in children, of clone(2) too */
+} ss_process_page;
+
+extern ss_process_page *ss_process;
+
+/* The slow half of ss_process_token(): makes one where there is none, or where the pid tells that it is the parent's. */
+uint64_t ss_process_token_made(void);
+
+/* Changes in every process, forked or cloned: a number that no other living process of this epoch shares through
+   memory (MADV_WIPEONFORK, else the pid and pthread_atfork). Never 0. */
+static inline uint64_t ss_process_token(void)
+{
+    const uint64_t token = __atomic_load_n(&ss_process->token, __ATOMIC_ACQUIRE);
+    return __builtin_expect(token != 0 && ss_process->wiped, 1) ? token : ss_process_token_made();
+}
+
+/* May this user decide what this process takes for true: by a file that it reads, by a socket that it connects to? Root and
+   its own user may. In a user namespace the real root shows as the overflow uid, and is trusted by that number there; where
+   nobody says whether this is one, it is not. Needs a descriptor for a moment, in that case only. */
+bool ss_process_trusts(uid_t user);
+
+/* A lock for what a hook must never wait for long. *lock is 0 while it is free, else the token of the process whose thread
+   holds it: so a forked child finds free what a thread held that it lacks. Tries for a moment, yielding. False if another
+   thread of this process, or this one, has it. */
+bool ss_process_trylock(uint64_t *lock);
+void ss_process_unlock(uint64_t *lock);
+
+/* Makes the page and registers the fork handlers, once for the process. Returns 0 or an errno. With the GIL. */
+int ss_process_setup(void);
+
+#endif

@@ -1,0 +1,65 @@
+"""The documents name what exists: files, folders, titles; and the README's program runs."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md"))
+)
+
+
+def anchors(page):
+    """The titles of a page as GitHub makes them into fragments."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    path = ROOT / page
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        name, _, fragment = link.partition("#")
+        target = path.parent / name if name else path
+        if not target.exists() or (fragment and fragment not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def named(page):
+    """The names in backquotes that begin with a folder of this project."""
+    told = re.findall(r"`([\w./\[\]*-]+)`", (ROOT / page).read_text())
+    folders = {entry.name for entry in ROOT.iterdir() if entry.is_dir()}
+    return {one.rstrip("/") for one in told if one.partition("/")[0] in folders and "/" in one}
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md"])
+def test_every_file_that_it_names_exists(page):
+    assert sorted(one for one in named(page) if not any(ROOT.glob(one))) == []
+
+
+def test_each_source_file_has_a_room():
+    """In the table of docs/design.md, by its own name or by its folder's."""
+    table = (ROOT / "docs/design.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
+    told = re.findall(r"`([\w./\[\]*-]+)`", table)
+    rooms = {path for one in told if "/" in one for path in ROOT.glob(one.rstrip("/"))}
+    sources = [path for folder in ("cython", "snapsafe_rt", "sitecustomize") for path in (ROOT / folder).rglob("*.*")]
+    sources = [path for path in sources if path.suffix in {".py", ".c", ".h", ".pyx", ".pxi", ".pxd", ".pyi"}]
+    homeless = [path for path in sources if not rooms & {path, *path.parents} and path.name != "__init__.py"]
+    assert sorted(path.relative_to(ROOT).as_posix() for path in homeless) == []
+
+
+def test_the_program_of_the_readme_runs():
+    program = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
