@@ -65,6 +65,6 @@ def eight_bytes(value):
 
 if _name is not None:
     send(name=_name)
-if PROTECTED and "snapsafe_rt" not in sys.modules:
-    send(failed="sitecustomize did not import snapsafe_rt")
+if PROTECTED and "snapsafe_rt._core" not in sys.modules:
+    send(failed="sitecustomize did not start snapsafe_rt")
     raise SystemExit(1)
