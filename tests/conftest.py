@@ -43,6 +43,11 @@ def add_result(outcome: str, name: str) -> None:
             file.write(f"{outcome}\t{name}\n")
 
 
+def pytest_configure(config):
+    if WORKER:  # which has a thread that speaks to its controller, and some tests fork
+        config.addinivalue_line("filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
 def pytest_runtest_logreport(report):
     if report.when == "call" or (report.when == "setup" and not report.passed):
         add_result("ran" if hasattr(report, "wasxfail") else report.outcome, report.nodeid)

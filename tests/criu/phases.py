@@ -13,7 +13,8 @@ from pathlib import Path
 
 from trees import LAB, SNAPSAFE, SOURCE, Failed, criu, wait_for
 
-from snapsafe_rt import settings, vmclock_file
+from snapsafe_rt import settings
+from snapsafe_rt.source import vmclock_file
 
 COPIES = 5
 PROGRAM = Path(__file__).with_name("asked.py")

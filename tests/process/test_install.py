@@ -267,10 +267,9 @@ def test_the_standard_library(snapsafe, tmp_path, distribution):
     assert start(python, script=ran) == f"{theirs} False"
 
 
+@pytest.mark.parametrize("distribution", ["file", "link"], indirect=True)
 def test_an_upgrade_puts_its_own_back(snapsafe, distribution):
     python, library, kind = distribution
-    if kind == "none":
-        pytest.skip("it ships none")
     site = library / "sitecustomize.py"
     before = listing(library)
     snapsafe("install", "--python", python, "--stdlib")
