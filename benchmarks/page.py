@@ -172,13 +172,13 @@ OF_START = """**A start** takes {:.2f} ms more:
 | our Python modules | {:.2f} |
 | activate, and go on to the next sitecustomize | {:.2f} |
 
-On a busy machine these differences are rough. By instructions (valgrind, CPython 3.11.7) a start has 8.1 million more
-than 35.6: 0.9 for the core, 4.8 for the modules with their end, 2.4 to activate, for the two files before and for the
-search after them. The modules are nine files. What is left of them is to unmarshal them (290 µs), to make their six
-classes and to run the rest (280 µs), and to take all down at the end. One file in place of the nine was tried: 0.2 to
-0.3 ms less, and a file that can be out of date. The core alone meets the bar. To meet it as a whole, the code that
-chooses the source and reports it would have to be native, too, and would exist twice, because everything else uses
-the one in Python."""
+The table is of the last run of `make bench`. Since then an ordinary start is the core's alone: no Python module of ours
+is imported before a module of the table is. By instructions (valgrind, CPython 3.11.7; benchmarks/instructions.json has
+the bounds that `.ci/run` holds it to) a start has 2.2 million more than 35.6, where it had 8.1 million more before:
+0.8 to load and begin the core, 0.1 to map the sources, guard what is C and write the status page, the rest for the
+files sitecustomize and _snapsafe_start, the dynamic loader, and to take all down at the end. `import random, uuid, ssl`
+has 15.9 million more than 119, where it had 27.8: what is left is to load 20 modules of ours and to exchange the
+functions of `random` and `uuid`."""
 OF_MEMORY = """**Memory**: of {:.0f} KiB {:.0f} are the core's code and constants. All processes of a machine share
 them; the kernel maps the whole neighbourhood of a page that is touched. The rest are the code objects, functions and
 names of the modules. A Python that is one large file, such as Debian's, adds the parts of that file that running
