@@ -202,12 +202,13 @@ def start(str root not None, /):
 
 
 def started():
-    """What start() did: (list of (kind, path, slot, status, errno), list of what could not be guarded, SNAPSAFE_SOURCES as
-    it was or ""); None if Python activated this process, or nobody did."""
+    """What start() did: (list of (kind, path, slot, status, errno), list of what could not be guarded, SNAPSAFE_SOURCES
+    as it was or ""); None if Python activated this process, or nobody did."""
     if ss_started_count < 0:
         return None
-    return [(kind_word(ss_started[i].kind), PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
-             ss_source_word(ss_started[i].status), ss_started[i].error) for i in range(ss_started_count)], list(_failed), _sources
+    found = [(kind_word(ss_started[i].kind), PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
+              ss_source_word(ss_started[i].status), ss_started[i].error) for i in range(ss_started_count)]
+    return found, list(_failed), _sources
 
 
 # ---- the package, imported when the first module of the table is ----
