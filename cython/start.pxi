@@ -155,8 +155,9 @@ def start(str root not None, /):
     `root`: the folder of the package that this core is of. `import snapsafe_rt` finds that one from here on, whatever
     sys.path says later.
     """
-    global ss_started_count, _root
+    global ss_started_count, _root, _sources
     cdef int count, slot
+    cdef bint named
     cdef const char* text = getenv("SNAPSAFE_SOURCES")
     import sys
     if not ss_in_main_interpreter():
@@ -165,7 +166,8 @@ def start(str root not None, /):
         return True  # a virtual environment runs a .pth twice
     if sys.flags.ignore_environment or ss_start_is_asked_for_more():
         return False
-    if text == NULL or text[0] == 0:
+    named = text != NULL and text[0] != 0
+    if not named:
         text = SS_DEFAULT_SOURCES
     count = ss_start_parse(text, ss_started)
     ss_started_count = max(count, 0)
@@ -173,34 +175,40 @@ def start(str root not None, /):
     if slot == -2:
         forget_start()
         return False
-    _failed[:] = install(False)
-    raise_fence()
-    with nogil:
-        ss_epoch_watch(slot, True)
-    _root = root
-    install_finder()
-    register_fork()
-    _page.clear()
-    level = "guarded" if guarded("posix.urandom") and guarded("posix.getrandom") else "unprotected"
-    _page["row"] = [("os", level, "", "0")]
-    _page["source"] = source_lines()
-    if getenv("SNAPSAFE_SOURCES") == text:
-        _page["setting"] = [("SNAPSAFE_SOURCES", PyUnicode_DecodeFSDefault(text))]
-    page_header(True, "")
-    for name in _watched:
-        if name in sys.modules:
-            import_guards().install()
-            break
+    try:
+        _sources = PyUnicode_DecodeFSDefault(text) if named else ""
+        _failed[:] = install(False)
+        raise_fence()
+        with nogil:
+            ss_epoch_watch(slot, True)
+        _root = root
+        install_finder()
+        register_fork()
+        _page.clear()
+        level = "guarded" if guarded("posix.urandom") and guarded("posix.getrandom") else "unprotected"
+        _page["row"] = [("os", level, "", "0")]
+        _page["source"] = source_lines()
+        if _sources:
+            _page["setting"] = [("SNAPSAFE_SOURCES", _sources)]
+        page_header(True, "")
+        for name in _watched:
+            if name in sys.modules:
+                import_guards().install()
+                break
+    except BaseException:
+        forget_start()  # it is half done: Python does all of it
+        raise
     return True
 
 
 def started():
-    """What start() did: (list of (kind, path, slot, status, errno), list of what could not be guarded); None if Python
-    activated this process, or nobody did."""
+    """What start() did: (list of (kind, path, slot, status, errno), list of what could not be guarded, SNAPSAFE_SOURCES
+    as it was or ""); None if Python activated this process, or nobody did."""
     if ss_started_count < 0:
         return None
-    return [(kind_word(ss_started[i].kind), PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
-             ss_source_word(ss_started[i].status), ss_started[i].error) for i in range(ss_started_count)], list(_failed)
+    found = [(kind_word(ss_started[i].kind), PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
+              ss_source_word(ss_started[i].status), ss_started[i].error) for i in range(ss_started_count)]
+    return found, list(_failed), _sources
 
 
 # ---- the package, imported when the first module of the table is ----
@@ -208,6 +216,7 @@ def started():
 _watched = frozenset(SS_WATCHED_MODULES.decode().split(","))
 _failed = []
 _root = None
+_sources = ""
 
 cdef object import_guards():
     import sys
@@ -235,7 +244,7 @@ cdef class Finder:
             try:
                 imports = import_guards()
             except Exception as error:  # the package may not be read any more since the program dropped its privileges
-                report_unraisable(error, self)
+                page_put("problem", [(f"{name} was imported, and not guarded but for what is C in it: {error}",)])
                 return None
             return imports.find_spec(self, name, path, target)
         if name == "snapsafe_rt" and _root is not None:

@@ -26,9 +26,21 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; the contract's code for a re
 class Settings:
     """What the environment asks for; `problems` has a sentence for each value that could not be used."""
 
-    __slots__ = ("disruption", "enabled", "lifecycle", "problems", "reseed_kept", "sources", "strict", "watch")
+    __slots__ = (
+        "_given",
+        "disruption",
+        "enabled",
+        "lifecycle",
+        "problems",
+        "reseed_kept",
+        "sources",
+        "strict",
+        "watch",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, given: "dict[str, str] | None" = None) -> None:
+        """`given`: what the variables were at the start, for who asks later; None: as they are now."""
+        self._given = given
         self.problems: list[str] = []
         self.enabled = self._choice("SNAPSAFE") == "1"
         self.strict = self._choice("SNAPSAFE_STRICT") == "1"
@@ -44,6 +56,8 @@ class Settings:
         return [(name, value) for name, value in given if value and value != _CHOICES.get(name, ("",))[0]]
 
     def _text(self, name: str) -> str:
+        if self._given is not None:
+            return self._given.get(name, "")
         # As every environment variable, they do not count under python -I and -E.
         return "" if sys.flags.ignore_environment else os.environ.get(name, "")
 

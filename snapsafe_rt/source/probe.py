@@ -5,6 +5,7 @@ import time
 
 from snapsafe_rt import hooks
 from snapsafe_rt.core import native
+from snapsafe_rt.settings import Settings
 from snapsafe_rt.source import selection
 from snapsafe_rt.state import state
 
@@ -148,7 +149,8 @@ def _go_on() -> None:
     started = native.started() if native is not None else None
     if started is None or native.owned_elsewhere():
         return
-    found, failed = started
+    found, failed, sources = started
+    state.settings = Settings({"SNAPSAFE_SOURCES": sources})  # all else was as by default, whatever it is by now
     state.candidates = [selection.found_at_start(*one) for one in found]
     slot = native.inspect_epoch().source
     state.watched = next((one for one in state.candidates if one.rank is not None and one.slot == slot), None)

@@ -283,7 +283,7 @@ def test_idle_means_no_wakeup(bare, with_manager):
     if with_manager:
         one("locked()")
     one("""
-assert until(lambda: snapsafe_rt.status().watching['how'] != 'starting')
+assert until(lambda: snapsafe_rt.status().watching['how'] == 'inotify'), snapsafe_rt.status().watching
 def seen(): return native.inspect_watcher().wakeups, switches()
 before = at_rest(seen)
 time.sleep(1.5)
