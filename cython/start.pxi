@@ -10,9 +10,9 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
     extern char **environ;
-    /* setup.py takes them from settings.py and guards/table.py, which own them. */
+    /* told.py takes them from settings.py and guards/table.py, which own them. */
     #if !defined(SS_VERSION) || !defined(SS_DEFAULT_SOURCES) || !defined(SS_MANAGER) || !defined(SS_WATCHED_MODULES)
-    #error "setup.py defines these"
+    #error "told.py defines these"
     #endif
     #define SS_START_MAX 8
 
