@@ -5,17 +5,10 @@ import glob
 import os
 import platform
 import py_compile
-import sys
+import runpy
 
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
-
-# The package itself, for what it owns; without a core, for one that lies there is of older sources.
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-sys.modules["snapsafe_rt._core"] = None  # type: ignore[assignment]
-
-from snapsafe_rt import settings  # noqa: E402
-from snapsafe_rt.guards import table  # noqa: E402
 
 # SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" the
 # sanitizers; "none" builds nothing, for .ci/venv has the module already. For a user's build none of them is set.
@@ -39,14 +32,7 @@ extensions = []
 if supported and platform.python_implementation() == "CPython" and build != "none":
     from Cython.Build import cythonize
 
-    # What a start needs before Python is loaded; the modules named above own it.
-    told = {
-        "SS_VERSION": settings.VERSION,
-        "SS_DEFAULT_SOURCES": settings.DEFAULT_SOURCES,
-        "SS_MANAGER": settings.MANAGER,
-        "SS_WATCHED_MODULES": ",".join(sorted(table.TRIGGERS)),
-    }
-
+    told = runpy.run_path("cython/told.py")["macros"]()
     extensions = cythonize(  # type: ignore[no-untyped-call]
         Extension(
             "snapsafe_rt._core",

@@ -10,9 +10,9 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
     extern char **environ;
-    /* setup.py takes them from settings.py and guards/table.py, which own them. */
+    /* told.py takes them from settings.py and guards/table.py, which own them. */
     #if !defined(SS_VERSION) || !defined(SS_DEFAULT_SOURCES) || !defined(SS_MANAGER) || !defined(SS_WATCHED_MODULES)
-    #error "setup.py defines these"
+    #error "told.py defines these"
     #endif
     #define SS_START_MAX 8
 
@@ -163,7 +163,8 @@ def start(str root not None, /):
     if not ss_in_main_interpreter():
         return False
     if ss_main_active:
-        return True  # a virtual environment runs a .pth twice
+        # A virtual environment runs a .pth twice. Without our finder it was another life of the interpreter.
+        return _root is not None and _finder in sys.meta_path
     if sys.flags.ignore_environment or ss_start_is_asked_for_more():
         return False
     named = text != NULL and text[0] != 0
@@ -195,8 +196,13 @@ def start(str root not None, /):
             if name in sys.modules:
                 import_guards().install()
                 break
-    except BaseException:
-        forget_start()  # it is half done: Python does all of it
+    except BaseException:  # it is half done, and undone: Python does all of it
+        with nogil:
+            ss_epoch_watch(-1, True)
+        remove()
+        remove_finder()
+        _page.clear()
+        page_header(False, "its start failed")
         raise
     return True
 
@@ -244,7 +250,8 @@ cdef class Finder:
             try:
                 imports = import_guards()
             except Exception as error:  # the package may not be read any more since the program dropped its privileges
-                page_put("problem", [(f"{name} was imported, and not guarded but for what is C in it: {error}",)])
+                why = f"imported while snapsafe_rt could not be ({type(error).__name__}: {error})"
+                page_put("row", [*page_lines("row"), (name, "unprotected", why, "0")])
                 return None
             return imports.find_spec(self, name, path, target)
         if name == "snapsafe_rt" and _root is not None:
@@ -308,7 +315,13 @@ def after_fork():
         _forked()
     elif ss_started_count > 0 and inspect_epoch().source < 0:
         slot = choose_source()
-        if slot >= 0:
+        if slot == -2:  # somebody may open a device for this process, whom Python asks
+            try:
+                import_guards()
+                __import__("snapsafe_rt.source.probe", fromlist=["probe"]).probe(True)
+            except Exception as error:
+                page_put("problem", [(f"no source was looked for after a fork ({type(error).__name__}: {error})",)])
+        elif slot >= 0:
             with nogil:
                 ss_epoch_watch(slot, False)
             _page["source"] = source_lines()

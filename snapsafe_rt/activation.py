@@ -175,3 +175,6 @@ if native is not None:
 hooks.activation_wanted.add(activate_unless_told)
 hooks.watcher_wanted.add(_load_watcher)
 table.ELSEWHERE["snapstart"] = _snapstart
+if native is not None and native.started() is not None:
+    table.install()  # what came past the finder, or while this could not be imported
+    table.publish()

@@ -152,6 +152,7 @@ def _go_on() -> None:
     found, failed, sources = started
     state.settings = Settings({"SNAPSAFE_SOURCES": sources})  # all else was as by default, whatever it is by now
     state.candidates = [selection.found_at_start(*one) for one in found]
+    state.probed_epoch = native.epoch()
     slot = native.inspect_epoch().source
     state.watched = next((one for one in state.candidates if one.rank is not None and one.slot == slot), None)
     state.probed = time.monotonic()

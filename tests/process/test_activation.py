@@ -416,3 +416,59 @@ def test_who_looks_for_a_source_while_another_thread_deactivates(run_python, sou
     assert native.epoch() == 0 and native.inspect_epoch().source == -1
     """
     run_python(script, env=source_file.env)
+
+
+def test_a_start_that_fails_half_way_is_undone(run_python, source_file):
+    """Python does all of it then: no half of it counts as active."""
+    script = """
+    import sys
+    class Once(list):
+        failed = False
+        def insert(self, *arguments):
+            if not Once.failed:
+                Once.failed = True
+                raise MemoryError
+            list.insert(self, *arguments)
+    sys.meta_path = Once(sys.meta_path)
+    sys.path.insert(0, sys.argv[1])
+    import _snapsafe_start
+    _snapsafe_start.activate()
+    core = sys.modules["snapsafe_rt._core"]
+    assert Once.failed and core.active() and core.started() is None
+    import snapsafe_rt, uuid
+    assert snapsafe_rt.status().protected, snapsafe_rt.status()
+    """
+    run_python(script, str(FOLDER), env=source_file.env, activated=False)
+
+
+def test_what_came_while_the_package_could_not_be_imported(run_python, source_file):
+    """It is called unprotected at once, and guarded as soon as the package can be."""
+    script = """
+    import sys
+    class Bars:
+        def find_spec(self, name, path=None, target=None):
+            if name == "snapsafe_rt.activation":
+                raise PermissionError(13, "no")
+    bars = Bars()
+    sys.meta_path.insert(0, bars)
+    import uuid
+    assert [row for row in sys.modules["snapsafe_rt._core"].page_lines("row") if row[:2] == ("uuid", "unprotected")]
+    sys.meta_path.remove(bars)
+    import snapsafe_rt
+    assert {row.name: row.protection for row in snapsafe_rt.status().rows}["uuid"] == "guarded"
+    """
+    run_python(script, env=source_file.env, dev=False)
+
+
+def test_settings_are_those_of_the_start(run_python, source_file):
+    """Also where Python of ours is imported later, and the program has changed its environment by then."""
+    script = """
+    import os, sys
+    assert "snapsafe_rt" not in sys.modules
+    os.environ.update(SNAPSAFE_STRICT="1", SNAPSAFE_SEEDED="reseed", SNAPSAFE_SOURCES="vmclock:/nowhere")
+    import random
+    from snapsafe_rt.state import state
+    assert not state.settings.strict and not state.settings.reseed_kept
+    assert state.settings.changed() == [("SNAPSAFE_SOURCES", f"vmclock:{state.watched.path}")]
+    """
+    run_python(script, env=source_file.env, dev=False)
