@@ -194,7 +194,7 @@ def start(str root not None, /):
         page_header(True, "")
         for name in _watched:
             if name in sys.modules:
-                import_guards().install()
+                import_guards()  # which guards what came before
                 break
     except BaseException:  # it is half done, and undone: Python does all of it
         with nogil:

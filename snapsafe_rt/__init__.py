@@ -56,7 +56,7 @@ def __getattr__(name: str) -> object:
     """What only programs with callbacks pay for is imported when it is first asked for (PEP 562)."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from snapsafe_rt import errors, restore  # noqa: F401
+    from snapsafe_rt import errors  # noqa: F401
     from snapsafe_rt.restore import registration  # noqa: F401 - all at once: privileges may fall, and the files be barred
 
     module = f"{__name__}.{_LATER[name]}"

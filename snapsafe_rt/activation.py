@@ -176,5 +176,5 @@ hooks.activation_wanted.add(activate_unless_told)
 hooks.watcher_wanted.add(_load_watcher)
 table.ELSEWHERE["snapstart"] = _snapstart
 if native is not None and native.started() is not None:
-    table.install()  # what came past the finder, or while this could not be imported
+    table.install()  # what came before the start, past the finder, or while this could not be imported
     table.publish()

@@ -52,8 +52,3 @@ def find_spec(
                 spec.loader = _Loader(spec.loader, spec)  # type: ignore[assignment]
             return spec
     return None
-
-
-def install() -> None:
-    """Guard what is imported already."""
-    table.install()
