@@ -28,6 +28,12 @@ cdef extern from *:
         if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) && ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)from)
             ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)to;
     }
+    static inline PyObject *ss_call_three(PyObject *function, PyObject *a, PyObject *b, PyObject *c)
+    {
+        PyObject *with_room[] = {NULL, a, b, c};
+        return PyObject_Vectorcall(function, with_room + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    static inline PyObject *ss_owned(PyObject *made) { return made; }
     static initproc ss_init_of(PyObject *type) { return ((PyTypeObject *)type)->tp_init; }
     """
     int ss_reseed_kept
@@ -37,6 +43,8 @@ cdef extern from *:
     void ss_exchange_init(PyObject* type_, initproc from_, initproc to) noexcept
     void ss_exchange_wrapper(PyObject* wrapper, initproc from_, initproc to) noexcept
     initproc ss_init_of(PyObject* type_) noexcept
+    object ss_owned(PyObject* made)     # steals; NULL raises what is set
+    PyObject* ss_call_three(PyObject* function, PyObject* a, PyObject* b, PyObject* c) noexcept
 
 
 cdef inline uint32_t* tag_of(PyObject* self) noexcept:
@@ -255,8 +263,9 @@ cdef class Gauss:
 
     def __call__(self, rng, mu, sigma):
         cdef uint64_t epoch
+        cdef PyObject* value
         cdef int tries = 0
-        cdef bint ours = isinstance(rng, self.base)
+        cdef bint ours = isinstance(rng, self.base)     # by the type's layout: a __class__ that it has set says nothing
         cdef bint alone
         while True:
             epoch = ss_epoch_begin()
@@ -264,21 +273,28 @@ cdef class Gauss:
                 settle(<PyObject*>rng, epoch)
             alone = self.inside == 0
             self.inside += 1
-            try:
-                value = self.function(rng, mu, sigma)
-            except BaseException:
-                self.inside -= 1
-                if ours and not may_return(<PyObject*>rng, <PyObject*>rng, epoch):
-                    forget_gauss_next(<PyObject*>rng)
-                raise
+            value = ss_call_three(<PyObject*>self.function, <PyObject*>rng, <PyObject*>mu, <PyObject*>sigma)
             self.inside -= 1
+            if SS_UNLIKELY(value == NULL):
+                return raise_forgetting(<PyObject*>rng, epoch) if ours else ss_owned(value)
             tries += 1
             if not ours or tries == SS_DRAW_TRIES or (
-                    may_return(<PyObject*>rng, <PyObject*>value, epoch)
+                    may_return(<PyObject*>rng, value, epoch)
                     and (SS_LIKELY(alone) or drew_itself(<PyObject*>rng))):
-                return value
+                return ss_owned(value)
+            raw_decref(value)
             # Another thread may have renewed the instance before the second value, of the old state, was left there.
             forget_gauss_next(<PyObject*>rng)
+
+
+# Raises the exception that is set.
+cdef object raise_forgetting(PyObject* self, uint64_t epoch):
+    try:
+        return ss_owned(NULL)
+    except BaseException:
+        if not may_return(self, self, epoch):
+            forget_gauss_next(self)
+        raise
 
 
 # Was the value drawn by the call itself, and not left behind by a call of another thread that began before the restore

@@ -358,10 +358,11 @@ def page_put(str kind not None, lines not None, /):
 
     A subinterpreter of an activated process writes nothing: the page is the process's.
     """
-    if owned_elsewhere():
-        return
+    lines = list(lines)
+    if owned_elsewhere() or (kind != "row" and _page.get(kind, []) == lines):
+        return  # rows are written again, for the page's time says how old they are
     if lines:
-        _page[kind] = list(lines)
+        _page[kind] = lines
     else:
         _page.pop(kind, None)
     page_write()

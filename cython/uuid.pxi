@@ -12,7 +12,6 @@ cdef extern from *:
     /* uuid7's counter (RFC 9562 section 6.2, method 1): 42 bits, of which a fresh one leaves the highest clear. */
     #define SS_COUNTER_MAX UINT64_C(0x3ffffffffff)
     #define SS_COUNTER_FRESH UINT64_C(0x1ffffffffff)
-    static inline PyObject *ss_owned(PyObject *made) { return made; }
     static inline uint64_t ss_unix_ns(void)
     {
         struct timespec now;
@@ -20,7 +19,6 @@ cdef extern from *:
         return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     }
     """
-    object ss_owned(PyObject* made)     # steals; NULL raises what is set
     uint64_t ss_unix_ns() noexcept nogil
     const uint64_t SS_COUNTER_MAX, SS_COUNTER_FRESH
 

@@ -38,6 +38,19 @@ _imp.exec_dynamic(_imp.create_dynamic(ModuleSpec("snapsafe_rt._core", None, orig
 """''',
 )
 PACKAGE = PART.replace("TEXT", "'import snapsafe_rt'")
+# A bundle just made, of which no interpreter may keep what it compiles: most images set that variable.
+UNWRITTEN = (
+    BARE
+    + """
+import os, subprocess, tempfile
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+if fence() is not None:
+    made = tempfile.TemporaryDirectory()
+    bundle = f"{made.name}/bundle"
+    subprocess.run([sys.executable, "-m", "snapsafe_rt", "bundle", bundle], check=True, stdout=subprocess.DEVNULL)
+    os.environ["PYTHONPATH"] = bundle
+"""
+)
 # As a user would start them, but for what talks to others; neither finds anybody to send anything to.
 OTHER = """
 import os
@@ -76,7 +89,8 @@ def resident(name: str, part: str, more: float | None = None) -> Case:
 
 
 CASES = [
-    Case("python -c pass", PASS, BARE, own=True, more=1_500_000, calls=1, rounds=60, processes=2),
+    Case("python -c pass", PASS, BARE, own=True, more=1_000_000, calls=1, rounds=60, processes=2),
+    Case("python -c pass, no bytecode written", PASS, UNWRITTEN, own=True, more=1_300_000, calls=1, processes=2),
     starts("of that: an empty sitecustomize", EMPTY),
     starts("of that: and the core loaded", CORE),
     starts("of that: and the package imported", PACKAGE),
@@ -84,5 +98,5 @@ CASES = [
     resident("python -c pass, resident memory, of that: the core", CORE),
     outdoes("ddtrace-run", "ddtrace"),
     outdoes("opentelemetry-instrument", "opentelemetry"),
-    Case("import random, uuid, ssl", IMPORTS, BARE, own=True, calls=1, processes=2),
+    Case("import random, uuid, ssl", IMPORTS, BARE, own=True, more=2_500_000, calls=1, processes=2),
 ]

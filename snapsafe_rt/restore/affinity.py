@@ -1,17 +1,21 @@
-"""Where a callback belongs: to the asyncio loop or the gevent hub under which it was registered, else to no thread.
+"""Where a callback belongs: to the asyncio loop, the trio run or the hub of green threads under which it was
+registered, else to no thread. Such a place is called its home.
 
-Neither library is imported here: a program that uses one has it loaded.
+No such library is imported here: a program that uses one has it loaded.
 """
 
+import os
 import sys
+from _thread import get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Awaitable, Callable
+    from typing import Any, TypeAlias
 
-    Home = "LoopHome | HubHome"
+    Home: TypeAlias = "LoopHome | TrioHome | HubHome | EventletHome"
+    Then = Callable[[BaseException | None], object]
 
 
 class LoopHome:
@@ -43,18 +47,61 @@ class LoopHome:
         """Have it call `work` soon. Any thread. Raises RuntimeError if the loop is closed."""
         self.loop.call_soon_threadsafe(work)
 
+    def drive(self, value: "Awaitable[object]", then: "Then") -> None:
+        """In the home's own thread: await `value` in a task, then call then() with what it raised, or None."""
+        task = keep(self.loop.create_task(awaited(value)))
+        task.add_done_callback(lambda task: then(None if task.cancelled() else task.result()))
+
+
+class TrioHome:
+    """A trio.run(); coroutines are system tasks of it."""
+
+    __slots__ = ("thread", "token")
+    idle = False
+
+    def __init__(self, token: "Any") -> None:
+        self.token = token
+        self.thread = get_ident()
+
+    def is_here(self) -> bool:
+        return _trio_here() is self.token
+
+    @property
+    def gone(self) -> bool:
+        try:
+            self.token.run_sync_soon(_nothing, idempotent=True)
+        except RuntimeError:  # trio.RunFinishedError
+            return True
+        return False
+
+    def lost_in_child(self) -> bool:
+        return self.thread not in sys._current_frames()
+
+    def submit(self, work: "Callable[[], object]") -> None:
+        self.token.run_sync_soon(work)
+
+    def drive(self, value: "Awaitable[object]", then: "Then") -> None:
+        trio = sys.modules["trio"]
+
+        async def to_its_end() -> None:
+            error = await awaited(value)
+            then(None if isinstance(error, trio.Cancelled) else error)
+
+        trio.lowlevel.spawn_system_task(to_its_end)
+
 
 class HubHome:
     """A gevent hub: `work` runs in a greenlet of its own there."""
 
     __slots__ = ("hub",)
     idle = False
+    drive = None
 
     def __init__(self, hub: "Any") -> None:
         self.hub = hub
 
     def is_here(self) -> bool:
-        return _hub_here() is self.hub
+        return _gevent_hub() is self.hub
 
     @property
     def gone(self) -> bool:
@@ -67,6 +114,87 @@ class HubHome:
     def submit(self, work: "Callable[[], object]") -> None:
         self.hub.loop.run_callback_threadsafe(sys.modules["gevent"].spawn, work)
 
+    def wait(self, begin: "Callable[[Callable[[], object]], bool]", seconds: "float | None") -> None:
+        """Let other greenlets run until woken. `begin(wake)` says where to call wake(), from any thread; False: no
+        more."""
+        gevent = sys.modules["gevent"]
+        waiter = sys.modules["gevent.hub"].Waiter(self.hub)
+        watcher = self.hub.loop.async_()  # gevent takes a loop without one for a deadlock
+        ended = False
+
+        def wake() -> None:
+            try:
+                if not ended:
+                    watcher.send()
+            except Exception:
+                if not ended:  # else nobody waits any more
+                    raise
+
+        try:
+            watcher.start(waiter.switch, None)  # before anybody can send: what is not started hears nothing
+            if begin(wake):
+                with gevent.Timeout(seconds, False):
+                    waiter.get()
+        finally:
+            ended = True
+            watcher.stop()
+            watcher.close()
+
+
+class EventletHome:
+    """An eventlet hub. Nothing of eventlet may be called from another thread, so an eventfd that the hub watches tells
+    it of work. One home for each hub: EventletHome.of()."""
+
+    __slots__ = ("descriptor", "hub", "thread", "todo")
+    idle = False
+    drive = None
+    _of: "dict[Any, EventletHome]" = {}  # noqa: RUF012 - hubs are few, and end with their threads
+
+    def __init__(self, hub: "Any") -> None:
+        self.hub = hub
+        self.thread = get_ident()
+        self.todo: list[Callable[[], object]] = []
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        hub.add(hub.READ, self.descriptor, self._woken, _nothing, _nothing)
+
+    @classmethod
+    def of(cls, hub: "Any") -> "EventletHome":
+        home = cls._of.get(hub)
+        if home is None:
+            home = cls._of[hub] = cls(hub)
+        return home
+
+    def is_here(self) -> bool:
+        return _eventlet_hub() is self.hub
+
+    @property
+    def gone(self) -> bool:
+        return self.lost_in_child() or self.hub.greenlet.dead
+
+    def lost_in_child(self) -> bool:
+        return self.thread not in sys._current_frames()
+
+    def submit(self, work: "Callable[[], object]") -> None:
+        self.todo.append(work)
+        os.eventfd_write(self.descriptor, 1)
+
+    def _woken(self, *_: object) -> None:
+        os.eventfd_read(self.descriptor)
+        while self.todo:
+            sys.modules["eventlet"].spawn_n(self.todo.pop(0))
+
+    def wait(self, begin: "Callable[[Callable[[], object]], bool]", seconds: "float | None") -> None:
+        """As HubHome.wait()."""
+        eventlet = sys.modules["eventlet"]
+        event = eventlet.Event()
+        if begin(lambda: self.submit(lambda: event.ready() or event.send())):
+            with eventlet.Timeout(seconds, False):
+                event.wait()
+
+
+def _nothing(*_: object) -> None:
+    pass
+
 
 def running_loop() -> "AbstractEventLoop | None":
     """The asyncio loop that runs in this thread."""
@@ -76,56 +204,108 @@ def running_loop() -> "AbstractEventLoop | None":
     return get() if get else None
 
 
-def _hub_here() -> "Any":
+def _trio_here() -> "Any":
+    """The token of the trio.run() that runs in this thread."""
+    current = getattr(sys.modules.get("trio.lowlevel"), "current_trio_token", None)
+    try:
+        return current() if current else None
+    except RuntimeError:
+        return None
+
+
+def _gevent_hub() -> "Any":
     """This thread's hub, if gevent made one."""
-    local = sys.modules.get("gevent._hub_local")
-    return local.get_hub_if_exists() if local and hasattr(local, "get_hub_if_exists") else None
+    get = getattr(sys.modules.get("gevent._hub_local"), "get_hub_if_exists", None)
+    return get() if get else None
 
 
-def _patched_by_gevent() -> bool:
-    monkey = sys.modules.get("gevent.monkey")
-    return bool(monkey and hasattr(monkey, "is_module_patched") and monkey.is_module_patched("socket"))
+def _eventlet_hub() -> "Any":
+    """This thread's hub, if eventlet made one."""
+    return getattr(getattr(sys.modules.get("eventlet.hubs"), "_threadlocal", None), "hub", None)
 
 
-def here() -> "LoopHome | HubHome | None":
+def in_trio() -> bool:
+    return _trio_here() is not None
+
+
+def hub_here() -> "HubHome | EventletHome | None":
+    """This thread's hub of green threads, if it has one."""
+    hub = _gevent_hub()
+    if hub is not None:
+        return HubHome(hub)
+    hub = _eventlet_hub()
+    return EventletHome.of(hub) if hub is not None else None
+
+
+def _hub_to_come() -> "HubHome | EventletHome | None":
+    """The hub that this thread is going to have: the program has replaced the blocking calls."""
+    is_patched = getattr(sys.modules.get("gevent.monkey"), "is_module_patched", None)
+    if is_patched and is_patched("socket"):
+        return HubHome(sys.modules["gevent"].get_hub())
+    is_patched = getattr(sys.modules.get("eventlet.patcher"), "is_monkey_patched", None)
+    if is_patched and is_patched("socket"):
+        return EventletHome.of(sys.modules["eventlet.hubs"].get_hub())
+    return None
+
+
+def here() -> "Home | None":
     """The home of what is registered now, in this thread."""
     loop = running_loop()
     if loop is not None:
         return LoopHome(loop)
-    hub = _hub_here()
-    if hub is None and _patched_by_gevent():
-        hub = sys.modules["gevent"].get_hub()
-    return HubHome(hub) if hub is not None else None
+    token = _trio_here()
+    if token is not None:
+        return TrioHome(token)
+    return hub_here() or _hub_to_come()
 
 
 def greenlet() -> "Any":
-    """The greenlet that runs, under a gevent hub; None elsewhere."""
-    hub = _hub_here()
-    return None if hub is None else sys.modules["greenlet"].getcurrent()
+    """The green thread that runs, under a hub; None elsewhere."""
+    return None if hub_here() is None else sys.modules["greenlet"].getcurrent()
 
 
-def wait_in_hub(begin: "Callable[[Callable[[], object]], bool]", seconds: "float | None") -> None:
-    """Let other greenlets run until woken. `begin(wake)` says where to call wake(), from any thread; False: no more."""
-    hub = _hub_here()
-    gevent = sys.modules["gevent"]
-    waiter = sys.modules["gevent.hub"].Waiter(hub)
-    watcher = hub.loop.async_()  # gevent takes a loop without one for a deadlock
-    ended = False
+def home_of_main_thread() -> "LoopHome | None":
+    """The asyncio loop that the main thread runs, as far as Python frames show it. Any thread."""
+    threading = sys.modules.get("threading")
+    if threading is None or "asyncio.events" not in sys.modules:
+        return None
+    frame = sys._current_frames().get(threading.main_thread().ident)
+    while frame is not None:
+        # Locals are read of asyncio's own frames alone.
+        if frame.f_globals.get("__name__") in ("asyncio.base_events", "asyncio.runners"):
+            owner: Any = frame.f_locals.get("self")
+            loop = getattr(owner, "_loop", owner)  # a Runner's, or the loop itself
+            if hasattr(loop, "call_soon_threadsafe") and loop.is_running():
+                return LoopHome(loop)
+        frame = frame.f_back
+    return None
 
-    def wake() -> None:
-        try:
-            if not ended:
-                watcher.send()
-        except Exception:
-            if not ended:  # else nobody waits any more
-                raise
 
+def is_coroutine_function(func: "Any") -> bool:
+    """inspect.iscoroutinefunction(), also of a partial() or an object with such a __call__; imports nothing."""
+    while hasattr(func, "func") and not hasattr(func, "__code__"):
+        func = func.func
+    code = getattr(func, "__code__", None)  # of a bound method too
+    if code is None:
+        code = getattr(vars(type(func)).get("__call__"), "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & 0x80)  # CO_COROUTINE
+
+
+# ---- coroutines ----
+
+_tasks: "set[Any]" = set()  # asyncio holds its tasks weakly
+
+
+def keep(task: "Any") -> "Any":
+    """Keep a task alive until it is done."""
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+async def awaited(value: "Awaitable[object]") -> "BaseException | None":
     try:
-        watcher.start(waiter.switch, None)  # before anybody can send: what is not started hears nothing
-        if begin(wake):
-            with gevent.Timeout(seconds, False):
-                waiter.get()
-    finally:
-        ended = True
-        watcher.stop()
-        watcher.close()
+        await value
+    except BaseException as error:  # past the loop, which a SystemExit would end
+        return error
+    return None

@@ -1,10 +1,11 @@
-"""The barrier for asyncio. Imported by programs that call acheck(), which have asyncio loaded."""
+"""The barrier for asyncio and trio. Imported by programs that call acheck()."""
 
 import asyncio
 import contextlib
+import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.restore import callbacks, dispatch, events
+from snapsafe_rt.restore import affinity, callbacks, dispatch, events
 from snapsafe_rt.source import probe
 
 TYPE_CHECKING = False
@@ -20,10 +21,14 @@ async def acheck(timeout: "float | None" = None) -> int:
 
     A pending event runs on this loop, in a task of its own that goes on if the caller is cancelled or the time is up;
     callbacks that belong to no loop run here, and block it as long as they take. `timeout`: seconds, of the event too.
-    Returns at once in a callback. Raises as check() does.
+    Returns at once in a callback. Raises as check() does. Under trio it is check() in a thread of trio's, which goes on
+    if the caller is cancelled.
     """
     if native is None:
         return 0
+    if affinity.in_trio():
+        reached: int = await sys.modules["trio"].to_thread.run_sync(events.check, timeout, abandon_on_cancel=True)
+        return reached
     probe.probe()
     epoch = native.epoch()
     if epoch == events.delivery.delivered:
@@ -40,7 +45,7 @@ async def acheck(timeout: "float | None" = None) -> int:
         if not mine and event is not None and dispatch.inside().get() == event.epoch:
             return epoch
         if mine:
-            waited: Any = dispatch.keep(loop.create_task(_deliver_here()))
+            waited: Any = affinity.keep(loop.create_task(_deliver_here()))
         else:
             waited = loop.create_future()
             wake = _waker(loop, waited)
@@ -97,8 +102,8 @@ async def _run_here(entry: "Registration", epoch: int) -> "BaseException | None"
     try:
         if home is None or home.is_here():
             value = entry()
-            return await dispatch.awaited(value) if hasattr(value, "__await__") else None
-        if home.gone:
+            return await affinity.awaited(value) if hasattr(value, "__await__") else None
+        if entry.ended:
             callbacks.drop_everywhere(entry)
             return None
         if home.idle:

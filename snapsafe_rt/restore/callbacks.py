@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 class Registration:
     """One callback. `live` falls when it is unregistered, also for an event that has begun. `pair` is one object for
-    all that were registered by one register_at_snapshot()."""
+    all that were registered by one register_at_snapshot(). `homeless`: it was registered where no loop ran."""
 
-    __slots__ = ("args", "func", "home", "kwargs", "live", "pair")
+    __slots__ = ("args", "func", "home", "homeless", "kwargs", "live", "pair")
 
     def __init__(
         self,
@@ -27,8 +27,20 @@ class Registration:
         self.func = func
         self.args = args
         self.kwargs = kwargs
-        self.home = affinity.here()
+        self.home: affinity.Home | None = affinity.here()
+        self.homeless = self.home is None
         self.live = True
+
+    def look_for_home(self) -> None:
+        """What a coroutine function awaits, say a pool that was made at import, belongs to the main thread's loop if
+        one runs by now."""
+        if self.homeless:
+            self.home = affinity.home_of_main_thread() if affinity.is_coroutine_function(self.func) else None
+
+    @property
+    def ended(self) -> bool:
+        """Will it never be called again, because its home has ended?"""
+        return self.home is not None and self.home.gone and not self.homeless
 
     def __call__(self) -> "Any":
         return self.func(*self.args, **self.kwargs)

@@ -5,14 +5,12 @@ from snapsafe_rt.restore import affinity, callbacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from typing import Any
 
     from snapsafe_rt.restore.callbacks import Registration
 
 LOOK_SECONDS = 0.5  # how often it is looked whether the home that a callback waits for has ended
-
-_tasks: "set[Any]" = set()  # asyncio holds its tasks weakly
 
 
 def run(entry: "Registration", epoch: int) -> "BaseException | None":
@@ -22,7 +20,7 @@ def run(entry: "Registration", epoch: int) -> "BaseException | None":
     try:
         if home is None or home.is_here():
             settle(entry())
-        elif home.gone:
+        elif entry.ended:
             callbacks.drop_everywhere(entry)
         else:
             return run_at(home, entry, epoch)
@@ -37,28 +35,15 @@ def settle(value: "Any") -> None:
     """The coroutine that a coroutine function returned: on the loop that runs here, or on one of its own."""
     if not hasattr(value, "__await__"):
         return
+    home = affinity.here()
+    if home is not None and home.drive is not None:
+        home.drive(value, lambda error: _report(error, value))  # a loop cannot be waited for in its own thread
+        return
     import asyncio
 
-    loop = affinity.running_loop()
-    if loop is None:
-        error = asyncio.run(awaited(value))
-        if error is not None:
-            raise error
-        return
-    # A loop cannot be waited for in its own thread; acheck() can.
-    task_of(loop, value, lambda error: _report(error, value))
-
-
-def keep(task: "Any") -> "Any":
-    """Keep a task alive until it is done."""
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
-    return task
-
-
-def task_of(loop: "Any", value: "Any", then: "Callable[[BaseException | None], object]") -> None:
-    task = keep(loop.create_task(awaited(value)))
-    task.add_done_callback(lambda task: then(None if task.cancelled() else task.result()))
+    error = asyncio.run(affinity.awaited(value))
+    if error is not None:
+        raise error
 
 
 def _report(error: "BaseException | None", who: object) -> None:
@@ -66,15 +51,7 @@ def _report(error: "BaseException | None", who: object) -> None:
         native.report_unraisable(error, who)
 
 
-async def awaited(value: "Awaitable[object]") -> "BaseException | None":
-    try:
-        await value
-    except BaseException as error:  # past the loop, which a SystemExit would end
-        return error
-    return None
-
-
-def run_at(home: "affinity.LoopHome | affinity.HubHome", entry: "Registration", epoch: int) -> "BaseException | None":
+def run_at(home: "affinity.Home", entry: "Registration", epoch: int) -> "BaseException | None":
     """On a loop or hub of another thread, waiting for it here."""
     done = native.FutexWord()
     answer = Answer(entry, done.advance)
@@ -108,16 +85,18 @@ class Answer:
         return self.error
 
 
-def submit(home: "affinity.LoopHome | affinity.HubHome", entry: "Registration", epoch: int, answer: Answer) -> None:
+def submit(home: "affinity.Home", entry: "Registration", epoch: int, answer: Answer) -> None:
     from contextvars import copy_context
 
     def start() -> None:
         inside().set(epoch)
         try:
             value = entry()
-            loop = affinity.running_loop()
-            if loop is not None and hasattr(value, "__await__"):
-                return task_of(loop, value, answer.give)
+            if hasattr(value, "__await__"):
+                if home.drive is not None:
+                    home.drive(value, answer.give)
+                    return
+                settle(value)
         except BaseException as error:
             answer.give(error)
         else:

@@ -34,6 +34,8 @@ class Event:
         # Under SNAPSAFE_DISRUPTION=reseed a moved marker alone renews state, and the program is not told.
         self.told = state.settings.disruption == "event" or info.last_certain > delivered
         self.entries = tuple(callbacks.after) if self.told else ()
+        for entry in self.entries:
+            entry.look_for_home()
         self.callbacks = 0
         self.failed: list[tuple[object, BaseException]] = []  # who failed, and what it raised
         self.now = ""
@@ -153,8 +155,9 @@ def _wait_for_other(turn: int, until: "float | None") -> bool:
     left = None if until is None else until - time.monotonic()
     if left is not None and left <= 0:
         raise TimeoutError(late(event))
-    if greenlet is not None:
-        affinity.wait_in_hub(delivery.call_at_end, left)
+    hub = affinity.hub_here()
+    if hub is not None:
+        hub.wait(delivery.call_at_end, left)
     elif any(entry.home is not None and entry.home.is_here() for entry in _to_come(event)):
         return False
     else:

@@ -17,9 +17,10 @@ def register_after_restore(func: "F", /, *args: "Any", **kwargs: "Any") -> "F":
     """Call func(*args, **kwargs) after each restore; returns func, so that it serves as a decorator.
 
     Callbacks run in the order of registration, once for each restore, all of them even if one raises; see check() for
-    where and when. Registered in a coroutine or under gevent, func runs on that loop or hub, and may be a coroutine
-    function; its registration ends with its loop. Elsewhere it runs in the thread that calls check(), or in a thread
-    of its own; a coroutine function then gets a loop of its own, or acheck()'s. Registered twice, it runs twice.
+    where and when. Registered in a coroutine of asyncio or trio, or under gevent or eventlet, func runs on that loop or
+    hub; its registration ends with the loop. Elsewhere it runs in the thread that calls check(), or in a thread of its
+    own. A coroutine function that was registered where no loop ran, say at import, runs on the asyncio loop of the main
+    thread if that has one by then, else on acheck()'s, else on one of its own. Registered twice, it runs twice.
     Registered in a callback, it counts from the next restore on. Forked children inherit registrations; those of a loop
     or hub that runs in the parent alone belong to no thread there.
 
@@ -59,7 +60,7 @@ def register(
     hooks.activation_wanted()
     if entry.home is not None:  # each asyncio.run() of a program may leave some
         for old in tuple(entries):
-            if old.home is not None and old.home.gone:
+            if old.ended:
                 drop(entries, old)
     entries.append(entry)
     _tell_watcher()

@@ -56,6 +56,8 @@ class Calls:
     def __init__(self, phase: str, entries: "tuple[Registration, ...]") -> None:
         self.phase = phase
         self.entries = entries
+        for entry in entries:
+            entry.look_for_home()
         self.epoch = -2 - native.epoch()  # no event's, and not -1: see dispatch.inside()
         self.now = ""
         events.delivery.event = self

@@ -206,6 +206,29 @@ def test_gauss_of_system_random(run_python, source_file):
     assert "assert rng.gauss(0, 1) != pending" in trace or "AssertionError" in trace
 
 
+def test_gauss_of_what_only_says_that_it_is_a_random(run_python, source_file):
+    """A mock with a spec has the __class__ of a Random and none of its memory: nothing is read or written there."""
+    script = """
+    class Pretender:
+        __slots__ = ("gauss_next",)
+        __class__ = random.Random
+        def random(self):
+            return 0.25
+    them = [Pretender() for _ in range(100)]
+    beside = [bytearray(b"x" * 64) for _ in range(1000)]
+    drawn = set()
+    for _ in range(2):
+        bump()
+        for one in them:
+            one.gauss_next = None
+            assert isinstance(one, random.Random)
+            drawn.add(random.Random.gauss(one, 0, 1))
+    assert len(drawn) == 1
+    assert set(map(bytes, beside)) == {b"x" * 64}
+    """
+    run_python(HEAD + script, source_file.path, env=source_file.env)
+
+
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "stock"])
 @pytest.mark.parametrize("how", ["ends", "raises", "goes on"])
 def test_gauss_in_the_middle_of_which_another_thread_draws(run_python, source_file, guarded, how):

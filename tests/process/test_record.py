@@ -286,7 +286,7 @@ def test_no_mapping_no_harm(run_python, source_file):
     from snapsafe_rt.core import native
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-    native.page_put("problem", [])
+    native.page_put("problem", [("one",)])
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert "memfd_create" in native.page_problem(), native.page_problem()
     snapsafe_rt.activate(sys.argv[1])
