@@ -5,7 +5,6 @@ Python belongs to each interpreter. A lock serialises the two calls; nothing her
 """
 
 import os
-import sys
 
 from snapsafe_rt import hooks, settings
 from snapsafe_rt.core import MISSING, native
@@ -151,7 +150,7 @@ def from_site() -> None:
         activate()
     except Exception as error:
         state.why_not = f"activation failed: {type(error).__name__}: {error}"
-        if "SNAPSAFE_STRICT" in os.environ and not sys.flags.ignore_environment:
+        if "SNAPSAFE_STRICT" in os.environ and settings.environment_counts():
             _refuse_if_strict(state.why_not)
 
 

@@ -58,8 +58,7 @@ class Settings:
     def _text(self, name: str) -> str:
         if self._given is not None:
             return self._given.get(name, "")
-        # As every environment variable, they do not count under python -I and -E.
-        return "" if sys.flags.ignore_environment else os.environ.get(name, "")
+        return os.environ.get(name, "") if environment_counts() else ""
 
     def _choice(self, name: str) -> str:
         choices = _CHOICES[name]
@@ -70,6 +69,11 @@ class Settings:
             )
             return choices[0]
         return value
+
+
+def environment_counts() -> bool:
+    """As every environment variable, ours do not count under python -I and -E. PyInstaller starts every program so."""
+    return not sys.flags.ignore_environment or hasattr(sys, "frozen")
 
 
 def die(reason: str) -> None:

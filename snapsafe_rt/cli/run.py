@@ -6,6 +6,7 @@ import signal
 import sys
 from typing import NoReturn
 
+from snapsafe_rt.cli import reach
 from snapsafe_rt.cli.shipped import activation_folder
 from snapsafe_rt.errors import USAGE, Failure
 
@@ -14,7 +15,8 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "snapsafe run [-h] [--] PROGRAM [ARGUMENT ...]"
+    parser.usage = "snapsafe run [-h] [--quiet] [--] PROGRAM [ARGUMENT ...]"
+    parser.add_argument("--quiet", action="store_true", help="do not say on stderr that nothing will be protected")
     parser.epilog = (
         "The program takes this process's place; its exit code is the exit code. Every Python that it starts,\n"
         "and is not started with -I, -E or -S, is protected as well. 127: not found; 126: not executable."
@@ -28,6 +30,9 @@ def main(options: argparse.Namespace) -> NoReturn:
     environment = dict(os.environ)
     _uncoerce_locale(environment)
     environment["PYTHONPATH"] = _first(activation_folder(), environment.get("PYTHONPATH", ""))
+    why_not = "" if options.quiet else reach.why_not(program, environment)
+    if why_not:
+        print(f"snapsafe run: not protected: {why_not}", file=sys.stderr)
     sys.stdout.flush()
     # What Python ignores would be ignored in the program too.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -97,9 +97,9 @@ def start(environment):
 
         def start(name, *arguments, merged=False, **settings):
             program = [sys.executable, EXAMPLES / name] if name.endswith(".py") else [sys.executable, "-m", name]
-            return stack.enter_context(
-                Running([*SNAPSAFE_RUN, *program, *arguments], environment | settings, merged=merged)
-            )
+            quiet = ["--quiet"] if settings.get("SNAPSAFE") == "0" else []  # a twin is not protected, and told so
+            command = [*SNAPSAFE_RUN, *quiet, *program, *arguments]
+            return stack.enter_context(Running(command, environment | settings, merged=merged))
 
         yield start
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 
 import pytest
 
@@ -302,6 +303,33 @@ def test_another_python_is_left_alone(run_python, tmp_path):
     assert line.count("\n") == 1
     assert "no native core" in line
     assert "install snapsafe-rt with this interpreter" in line
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.8", "3.9"])
+def test_a_python_too_old_for_us_runs_as_without_it(version, tmp_path):
+    """PYTHONPATH may be set for all that a machine runs."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    python = next(root.glob(f"versions/{version}.*/bin/python"), None) or shutil.which(f"python{version}")
+    if python is None:
+        pytest.skip("no such Python here")
+    script = "import sys; print(sys.modules['sitecustomize'].__file__, sys.path[2:])"
+
+    def said(*folders):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [python, "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    empty = tmp_path / "empty"
+    theirs = tmp_path / "theirs"
+    empty.mkdir()
+    theirs.mkdir()
+    (theirs / "sitecustomize.py").write_text("print('theirs')\n")
+    assert said(FOLDER, theirs) == said(empty, theirs).replace(str(empty), str(FOLDER))
+    assert said(theirs, FOLDER) == said(theirs, empty).replace(str(empty), str(FOLDER))
+    assert str(FOLDER) in said(FOLDER)  # no other is there: ours stays, and does nothing
 
 
 def test_beside_the_folder(run_python, source_file, tmp_path):

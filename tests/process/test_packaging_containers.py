@@ -165,6 +165,41 @@ def test_the_lambda_layer_activates_the_runtime_by_its_wrapper(layer, command):
     assert shell([python, "-c", ASK], environment) == "False\n"
 
 
+OTHER = """import os, sys
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path = [path for path in sys.path if os.path.abspath(path or ".") != here]
+os.environ["THEIRS"] = "1"
+"""
+BOTH = f"{ASK}; import os; print('THEIRS' in os.environ)"
+
+
+@pytest.mark.parametrize("order", ["other, ours", "ours, other", "ours"])
+def test_two_layers_wrappers_in_any_order(layer, command, order):
+    """The other's sitecustomize stands in front and runs none behind it, as OpenTelemetry's does."""
+    other = layer.parent / "other"
+    (other / "python").mkdir(parents=True)
+    (other / "python" / "sitecustomize.py").write_text(OTHER)
+    (other / "wrapper").write_text(
+        '#!/bin/bash\nexport PYTHONPATH=${BASH_SOURCE[0]%/*}/python${PYTHONPATH:+:$PYTHONPATH}\nexec "$@"\n'
+    )
+    (other / "wrapper").chmod(0o755)
+    wrappers = {"ours": layer / "snapsafe-wrapper", "other": other / "wrapper"}
+    chain = [wrappers[name] for name in order.split(", ")]
+    python = getattr(sys, "_base_executable", sys.executable)
+    assert shell([*chain, python, "-c", BOTH], command).split() == ["True", str("other" in order)]
+    assert (
+        shell([*chain, python, "-c", "import os; print([n for n in os.environ if 'WRAPPED' in n])"], command) == "[]\n"
+    )
+
+
+def test_two_wrappers_one_behind_the_other_without_ours(layer, command):
+    """The twin: with the other's folder in front, ours is not even looked at."""
+    (layer.parent / "sitecustomize.py").write_text(OTHER)
+    path = f"{layer.parent}:{layer / 'python'}"
+    python = getattr(sys, "_base_executable", sys.executable)
+    assert shell([python, "-c", BOTH], command | {"PYTHONPATH": path}).split() == ["False", "True"]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("awslambdaric") is None, reason="awslambdaric is not installed")
 @pytest.mark.parametrize("wrapped", [True, False], ids=["", "twin"])
 def test_an_unchanged_function_is_told_by_snapstart(layer, tmp_path, wrapped):
