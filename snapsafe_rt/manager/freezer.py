@@ -35,19 +35,16 @@ class Freezer:
         found: set[int] = set()
         for folder, _, files in os.walk(self.folder):
             if "cgroup.procs" in files:
-                try:
-                    with open(os.path.join(folder, "cgroup.procs"), encoding="ascii") as file:
-                        found.update(int(line) for line in file)
-                except OSError:
-                    pass  # gone meanwhile, or of threads
+                path = os.path.join(folder, "cgroup.procs")
+                with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+                    found.update(int(line) for line in file)  # fails if it is gone meanwhile, or of threads
         return found
 
     def freeze(self) -> None:
         """Returns when all are frozen. Raises NotFrozen, and then they run."""
         try:
-            os.pwrite(
-                self._note, os.fsencode(self.folder), 0
-            )  # first: a manager that is killed in between leaves no frozen cgroup that nobody knows of
+            # First: a manager that is killed in between leaves no frozen cgroup that nobody knows of.
+            os.pwrite(self._note, os.fsencode(self.folder), 0)
             _write(self.folder, b"1")
             self._wait()
         except (OSError, NotFrozen) as error:

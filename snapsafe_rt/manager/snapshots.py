@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from snapsafe_rt.manager import phases
@@ -271,18 +270,17 @@ class Snapshots:
         if mode == phases.BLOCK and not trusted(uid):
             raise denied()
         lock = Lock(WHAT, _text(who), _text(why), mode, uid, call.client.pid if pid is None else pid)
-        self._do(lambda: self._phases.inhibit(call.client, lock))
+        self._phases.inhibit(call.client, lock)
         return Reply({"state": self._phases.state})
 
     def _prepare(self, call: Call) -> "Reply | None":
         call.take()
-        now = self._do(lambda: self._phases.prepare(call.client))
-        return self._announcement() if now else None
+        return self._announcement() if self._phases.prepare(call.client) else None
 
     def _ready(self, call: Call) -> Reply:
         [errors] = call.take(errors=list)
         told = [_text(error) for error in (errors or [])[:ERRORS_MOST]]
-        self._do(lambda: self._phases.ready(call.client, told))
+        self._phases.ready(call.client, told)
         return Reply({})
 
     def _list(self, call: Call) -> Reply:
@@ -299,16 +297,21 @@ class Snapshots:
                 raise Error(f"{MANAGER}NotFrozen", reason="they were stopped by Freeze, and cannot be asked")
             self._timeout = self.delay_max if timeout is None else min(timeout, self.delay_max)
             self._published = self._restores.published
-        self._do(lambda: self._phases.quiesce(call.client, hold=bool(hold), dump=bool(dump)))
+        try:
+            self._phases.quiesce(call.client, hold=bool(hold), dump=bool(dump))
+        except OSError as error:
+            raise Error(f"{MANAGER}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
 
     def _unquiesce(self, call: Call) -> Reply:
         [restored] = call.take(restored=bool)
         must_be_trusted(call)
-        if self._phases.state == phases.QUIESCED:
+        if self.running:
+            raise Error(f"{MANAGER}NotQuiesced", snapshot=self._last)
+        if self.state == phases.QUIESCED:
             self._restores.look()
             if restored and not self._was_restored():
                 self._restores.told()
-        self._do(self._phases.unquiesce)
+        self._phases.unquiesce()
         assert self._last is not None
         return Reply(
             {"restored": self._last["restored"], "generation": self._restores.generation, "snapshot": self._last}
@@ -323,33 +326,8 @@ class Snapshots:
         return None
 
     def _news(self) -> Reply:
-        return Reply(
-            {
-                "state": self._phases.state,
-                "snapshot": self._phases.snapshot,
-                "generation": self._restores.generation,
-            }
-        )
-
-    def _do(self, function: "Callable[[], Any]") -> Any:
-        """Call it, and answer what the machine of states refuses as an error of the interface."""
-        try:
-            return function()
-        except phases.InProgress as refused:
-            raise Error(f"{MANAGER}OperationInProgress", state=str(refused)) from None
-        except phases.Blocked as refused:
-            lock = refused.lock
-            raise Error(
-                f"{MANAGER}BlockedByInhibitor", who=lock.who, why=lock.why, uid=lock.uid, pid=lock.pid
-            ) from None
-        except phases.AlreadyInhibits:
-            raise Error(f"{MANAGER}AlreadyInhibits") from None
-        except phases.NotInhibiting:
-            raise Error(f"{MANAGER}NotInhibiting") from None
-        except phases.NotQuiesced:
-            raise Error(f"{MANAGER}NotQuiesced", snapshot=self._last) from None
-        except OSError as error:
-            raise Error(f"{MANAGER}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
+        told = {"state": self.state, "snapshot": self._phases.snapshot}
+        return Reply({**told, "generation": self._restores.generation})
 
 
 def must_be_trusted(call: Call) -> None:
