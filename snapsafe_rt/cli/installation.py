@@ -5,6 +5,8 @@ version of this package, and what somebody has changed by hand is never overwrit
 """
 
 import contextlib
+import errno
+import filecmp
 import glob
 import hashlib
 import json
@@ -84,15 +86,8 @@ def of_python(executable: str) -> Target:
     except (OSError, subprocess.SubprocessError, ValueError):
         raise Failure(f"{executable}: did not say where its packages are; is it a Python 3.10 or newer?") from None
     sites = dict.fromkeys(os.path.realpath(folder) for folder in facts["sites"] if os.path.isdir(folder))
-    return Target(
-        facts["name"] or found,
-        tuple(facts["version"]),
-        facts["suffix"],
-        facts["stdlib"],
-        tuple(sites),
-        facts["venv"],
-        "",
-    )
+    name, version = facts["name"] or found, tuple(facts["version"])
+    return Target(name, version, facts["suffix"], facts["stdlib"], tuple(sites), facts["venv"], "")
 
 
 def _run(executable: str, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -278,8 +273,7 @@ def same(one: str, other: str) -> bool:
     """Equal links, or equal files."""
     if os.path.islink(one) or os.path.islink(other):
         return os.path.islink(one) and os.path.islink(other) and os.readlink(one) == os.readlink(other)
-    with open(one, "rb") as first, open(other, "rb") as second:
-        return first.read() == second.read()
+    return filecmp.cmp(one, other, shallow=False)
 
 
 def move(source: str, target: str) -> None:
@@ -314,7 +308,7 @@ def sweep(folder: str) -> None:
 
 def refused(path: str, error: OSError) -> Failure:
     """The line and the exit code for what the system did not permit."""
-    if isinstance(error, PermissionError) or error.errno == 30:  # EROFS
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return Failure(
             f"{path}: cannot be written ({error.strerror}): run this as the folder's owner, or use an environment of "
             "your own, or `snapsafe run`, which writes nothing",
@@ -348,11 +342,8 @@ def others(target: Target) -> list[str]:
     for place in (place for place in places if os.path.abspath(place) != own):
         for path in sorted(glob.glob(os.path.join(glob.escape(place), "python*"))):
             real = os.path.realpath(path)
-            if (
-                re.fullmatch(r"python(3(\.\d+)?[td]*)?", os.path.basename(path))
-                and real not in seen
-                and _is_program(real)
-            ):
+            is_python = re.fullmatch(r"python(3(\.\d+)?[td]*)?", os.path.basename(path))
+            if is_python and real not in seen and _is_program(real):
                 seen.add(real)
                 found.append(path)
     return found

@@ -6,11 +6,12 @@ import sys
 
 from snapsafe_rt import activation, settings
 from snapsafe_rt.cli.output import seconds
-from snapsafe_rt.cli.shipped import shipped
+from snapsafe_rt.cli.shipped import failure, shipped
 from snapsafe_rt.core import MISSING, native
-from snapsafe_rt.errors import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.errors import CONFIGURATION, OK, Failure
 from snapsafe_rt.source import selection
 
+PLACES = "name places of your own with --socket and --file"
 PRINTED = {  # where below packaging/ they are
     "snapsafe-manager.service": "systemd",
     "snapsafe.tmpfiles": "systemd",
@@ -111,7 +112,7 @@ def main(options: argparse.Namespace) -> int:
             f"another manager has {options.socket}: end that one, or name another --socket and --file"
         ) from None
     except OSError as error:
-        raise _failure(options.socket, error) from None
+        raise failure(options.socket, error, PLACES) from None
     manager.run()
     return OK
 
@@ -134,14 +135,4 @@ def _make_folder(path: str) -> None:
     try:
         os.makedirs(path, mode=0o755, exist_ok=True)
     except OSError as error:
-        raise _failure(path, error) from None
-
-
-def _failure(path: str, error: OSError) -> Failure:
-    if isinstance(error, PermissionError):
-        return Failure(
-            f"{error.filename or path}: not permitted to user {os.geteuid()} ({error.strerror}); run this as root, or "
-            "name places of your own with --socket and --file",
-            NOT_PERMITTED,
-        )
-    return Failure(f"{error.filename or path}: {error.strerror or error}", FAILED)
+        raise failure(path, error, PLACES) from None

@@ -1,8 +1,8 @@
-"""Files that come with the package: the activation folder, units, scripts."""
+"""Files that come with the package: the activation folder, units, scripts; and the line for one that is refused."""
 
 import os
 
-from snapsafe_rt.errors import Failure
+from snapsafe_rt.errors import NOT_PERMITTED, Failure
 
 
 def activation_folder() -> str:
@@ -18,3 +18,12 @@ def shipped(folder: str, *names: str) -> str:
         if os.path.exists(path):
             return path
     raise Failure(f"the folder {folder} is missing from {package}: install snapsafe-rt again")
+
+
+def failure(path: str, error: OSError, way_out: str) -> Failure:
+    """What the system refused at `path`; `way_out`: instead of running this as root."""
+    where = error.filename or path
+    if isinstance(error, PermissionError):
+        refused = f"{where}: not permitted to user {os.geteuid()} ({error.strerror})"
+        return Failure(f"{refused}; run this as root, or {way_out}", NOT_PERMITTED)
+    return Failure(f"{where}: {error.strerror or error}")
