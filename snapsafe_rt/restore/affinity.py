@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class LoopHome:
     """An asyncio event loop, of any implementation that has call_soon_threadsafe()."""
 
-    __slots__ = ("loop",)
-
     def __init__(self, loop: "AbstractEventLoop") -> None:
         self.loop = loop
 
@@ -93,7 +91,6 @@ class TrioHome:
 class HubHome:
     """A gevent hub: `work` runs in a greenlet of its own there."""
 
-    __slots__ = ("hub",)
     idle = False
     drive = None
 

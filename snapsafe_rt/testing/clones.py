@@ -249,7 +249,8 @@ def _be_a_clone(body: Callable[[int], bytes], number: int, result: int, stderr: 
             output = output[os.write(result, output) :]
         status = 0
     except BaseException:
-        _tell_exception()
+        # Not through sys.stderr: it may be captured, or hold what the template had not flushed.
+        os.write(2, _traceback())
     finally:
         os._exit(status)
 
@@ -259,11 +260,10 @@ def die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _tell_exception() -> None:
+def _traceback() -> bytes:
     import traceback
 
-    # Not through sys.stderr: it may be captured, or hold what the template had not flushed.
-    os.write(2, traceback.format_exc().encode(errors="replace"))
+    return traceback.format_exc().encode(errors="replace")
 
 
 class _NotPermitted(Exception):
@@ -337,9 +337,7 @@ class _Template(NamedTuple):
             faulthandler.enable(2)  # to the pipe that each clone has there, not to a copy that pytest made
         if self.prepare:
             self.prepare()
-        body = self.body
-        if self.source:
-            body = self._restored(self.source)
+        body = self._restored(self.source) if self.source else self.body
         self.send(_GOES_ON)
         clone_here(
             self.wanted,
@@ -382,9 +380,7 @@ def _be_the_keeper(template: _Template) -> NoReturn:
             try:
                 template.live()
             except BaseException:
-                import traceback
-
-                template.send(_BROKE, stderr=traceback.format_exc().encode(errors="replace"))
+                template.send(_BROKE, stderr=_traceback())
             os._exit(0)
         os.close(template.writer)
         os.waitpid(pid, 0)
