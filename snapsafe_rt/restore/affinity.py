@@ -54,7 +54,6 @@ class LoopHome:
 class TrioHome:
     """A trio.run(); coroutines are system tasks of it."""
 
-    __slots__ = ("thread", "token")
     idle = False
 
     def __init__(self, token: "Any") -> None:
@@ -142,7 +141,6 @@ class EventletHome:
     """An eventlet hub. Nothing of eventlet may be called from another thread, so an eventfd that the hub watches tells
     it of work. One home for each hub: EventletHome.of()."""
 
-    __slots__ = ("descriptor", "hub", "thread", "todo")
     idle = False
     drive = None
     _of: "dict[Any, EventletHome]" = {}  # noqa: RUF012 - hubs are few, and end with their threads

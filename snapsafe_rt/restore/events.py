@@ -185,6 +185,12 @@ def late_at_rest(event: "Event | None") -> str:
     return f"{late(event)}, on a loop of this thread that does not run at present"
 
 
+def report(failed: "list[tuple[object, BaseException]]") -> None:
+    """Of callbacks that nobody waits for."""
+    for who, error in failed:
+        native.report_unraisable(error, who)
+
+
 def raise_of_last(epoch: int) -> None:
     if last is not None and last.epoch >= epoch and last.failed:
         raise group(last.failed, last.epoch)

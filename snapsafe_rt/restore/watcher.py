@@ -204,8 +204,7 @@ def woken(paths: bool, heard: bool) -> None:
         failed = events.deliver()
     finally:
         events.delivery.release()
-    for who, error in failed:
-        native.report_unraisable(error, who)
+    events.report(failed)
 
 
 hooks.source_changed.add(update)

@@ -142,7 +142,7 @@ class Lifecycle:
             return
         try:
             if events.pending():
-                _report(events.deliver())
+                events.report(events.deliver())
             if events.delivery.mine:  # else a callback forked, and this is the child
                 now = self._change(machine.begin, number, tuple(callbacks.before), state.active)
                 if now.step != IDLE:
@@ -208,7 +208,7 @@ class Lifecycle:
         epoch = native.epoch()
         if epoch not in (self._renewed, events.delivery.delivered):
             self._renewed = epoch
-            _report([(table.refresh, error) for error in table.refresh()])
+            events.report([(table.refresh, error) for error in table.refresh()])
 
     # ---- the thread that has the delivery lock ----
 
@@ -226,7 +226,7 @@ class Lifecycle:
             raise
         finally:
             events.delivery.release()
-        _report(failed)
+        events.report(failed)
         if self.now.phase in (QUIESCED, LATE):
             self.look()
 
@@ -268,7 +268,7 @@ class Lifecycle:
         snapshot.errors = callbacks.lines(failed)
         self._change(machine.refuse, tuple(callbacks.after_in_original))
         self._tell(farewell=self.announcer.farewell(snapshot.errors))
-        _report(failed)
+        events.report(failed)
         failed.clear()
 
     def _stand(self, snapshot: Snapshot) -> None:
@@ -349,11 +349,6 @@ class Lifecycle:
         told = self.describe()
         native.page_put("lifecycle", [(told["kind"], told["phase"], told["reason"])])
         native.page_put("snapshot", [self.last.fields()] if self.last is not None else [])
-
-
-def _report(failed: "Failures") -> None:
-    for who, error in failed:
-        native.report_unraisable(error, who)
 
 
 program = Lifecycle()
