@@ -15,7 +15,7 @@ import zlib
 
 from snapsafe_rt.cli import installation as files
 from snapsafe_rt.cli import matrix, output
-from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.cli.shipped import PACKAGE, activation_folder
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import FAILED, OK, USAGE, Failure
 
@@ -60,13 +60,13 @@ def _of_this() -> tuple[str, dict[str, bytes]]:
     if native is None:
         raise Failure(f"this interpreter has no core to give: {MISSING}")
     core = os.path.basename(native.__file__)
-    package = _present(files.PACKAGE)
+    package = _present(PACKAGE)
     package = {path: content for path, content in package.items() if path == core or not _is_core(path)}
     # In a checkout it lies beside the package.
     for name in (files.HOOK, files.SITE):
         with open(os.path.join(activation_folder(), name), "rb") as file:
             package[os.path.join("sitecustomize", name)] = file.read()
-    return files.PACKAGE, package
+    return PACKAGE, package
 
 
 def _of_wheel(path: str) -> tuple[str, dict[str, bytes]]:

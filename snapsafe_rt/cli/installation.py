@@ -18,13 +18,12 @@ import sys
 import tempfile
 from typing import Any, NamedTuple
 
-from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.cli.shipped import PACKAGE, activation_folder
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, USAGE, Failure
 
 PTH, START, HOOK, SITE = "snapsafe_rt.pth", "snapsafe_rt.start", "_snapsafe_start.py", "sitecustomize.py"
 KEPT = "_snapsafe_kept.py"  # the sitecustomize whose place ours took
 OUTLIVES = (3, 18)  # from here on site ignores the import lines of a .pth (PEP 829)
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # One line, and an import statement to site; nothing of it may raise.
 _PTH_CODE = "try:\n import _snapsafe_start\nexcept ImportError:\n pass\nelse:\n _snapsafe_start.activate()"

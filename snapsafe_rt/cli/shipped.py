@@ -4,6 +4,8 @@ import os
 
 from snapsafe_rt.errors import NOT_PERMITTED, Failure
 
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 
 def activation_folder() -> str:
     """The folder whose sitecustomize activates."""
@@ -12,12 +14,11 @@ def activation_folder() -> str:
 
 def shipped(folder: str, *names: str) -> str:
     """The path of a file that comes with the package: inside it where it is installed, beside it in a checkout."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for root in (package, os.path.dirname(package)):
+    for root in (PACKAGE, os.path.dirname(PACKAGE)):
         path = os.path.join(root, folder, *names)
         if os.path.exists(path):
             return path
-    raise Failure(f"the folder {folder} is missing from {package}: install snapsafe-rt again")
+    raise Failure(f"the folder {folder} is missing from {PACKAGE}: install snapsafe-rt again")
 
 
 def failure(path: str, error: OSError, way_out: str) -> Failure:

@@ -52,9 +52,8 @@ class Freezer:
             raise NotFrozen(str(error)) from None
 
     def thaw(self) -> None:
-        """Raises OSError."""
-        _write(self.folder, b"0")
-        os.ftruncate(self._note, 0)
+        """Raises OSError, but not for a cgroup that is gone."""
+        thaw_left(self.folder, self._note)
 
     def _wait(self) -> None:
         until = time.monotonic() + STANDSTILL_SECONDS
@@ -74,7 +73,7 @@ def left_frozen(note: int) -> str:
 
 
 def thaw_left(folder: str, note: int) -> None:
-    """Thaw it. Raises OSError, but not for a cgroup that is gone."""
+    """Thaw it. Raises as Freezer.thaw()."""
     with contextlib.suppress(FileNotFoundError):
         _write(folder, b"0")
     os.ftruncate(note, 0)
