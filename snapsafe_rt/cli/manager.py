@@ -93,9 +93,9 @@ def main(options: argparse.Namespace) -> int:
     if problems:
         raise Failure(f"SNAPSAFE_SOURCES: {'; '.join(problems)}", CONFIGURATION)
     names = [one.name for one in candidates if not _same(one.path, file)]
-    for path in (options.socket, file):
-        _make_folder(os.path.dirname(os.path.abspath(path)))
     try:
+        for path in (options.socket, file):
+            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
         manager = Manager(
             os.path.abspath(options.socket),
             file,
@@ -129,10 +129,3 @@ def _command() -> str:
     """How a unit starts this command: by its script, else by this interpreter."""
     script = os.path.join(os.path.dirname(sys.executable), "snapsafe")
     return script if os.access(script, os.X_OK) else f"{sys.executable} -m snapsafe_rt"
-
-
-def _make_folder(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o755, exist_ok=True)
-    except OSError as error:
-        raise failure(path, error, PLACES) from None

@@ -8,6 +8,7 @@ import time
 from typing import Any, Protocol
 
 from snapsafe_rt.manager import phases
+from snapsafe_rt.manager.client import NAMED_MOST, listed
 from snapsafe_rt.manager.interface import Call, Client, Error, Method, Reply, denied, invalid
 from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.phases import Failed, Lock, Phases
@@ -18,7 +19,6 @@ WHAT = "snapshot"
 TEXT_MOST = 256  # characters of who, why, and each error; more are cut off
 ERRORS_MOST = 8  # of one holder, that are passed on
 FAILED_MOST = 32  # holders whose errors are
-NAMED_MOST = 16  # late ones that are kept by name
 
 
 class Restores(Protocol):
@@ -62,6 +62,7 @@ class Snapshots:
         self._path = path
         self._restores = restores
         self._loop = loop
+        self.publish, self.freeze, self.thaw = restores.look, restores.freeze, restores.thaw  # of phases.Actions
         self._phases = Phases(self)
         self._monitors: set[Client] = set()
         self._timer: Timer | None = None
@@ -188,10 +189,8 @@ class Snapshots:
         assert self._last is not None
         self._last["late"] = [lock.who for lock in late[:NAMED_MOST]]
         if late:
-            names = ", ".join(f"{lock.who} (pid {lock.pid}: {lock.why})" for lock in late[:NAMED_MOST])
-            more = f" and {len(late) - NAMED_MOST} more" if len(late) > NAMED_MOST else ""
-            number = self._phases.snapshot
-            self._restores.say(f"snapshot {number}: waited {self._timeout:g} s in vain for {names}{more}")
+            names = listed([f"{lock.who} (pid {lock.pid}: {lock.why})" for lock in late])
+            self._restores.say(f"snapshot {self._phases.snapshot}: waited {self._timeout:g} s in vain for {names}")
         outcome: Reply | Error
         if failed:
             told = [{"who": one.lock.who, "pid": one.lock.pid, "errors": one.errors} for one in failed[:FAILED_MOST]]
@@ -209,15 +208,6 @@ class Snapshots:
                 }
             )
         client.finish(outcome)
-
-    def publish(self) -> None:
-        self._restores.look()
-
-    def freeze(self) -> str:
-        return self._restores.freeze()
-
-    def thaw(self) -> None:
-        self._restores.thaw()
 
     def _overdue(self) -> None:
         self._restores.say(f"nobody called Unquiesce within {self._quiesced_max:g} s: the programs go on")
