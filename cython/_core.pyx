@@ -2,7 +2,7 @@
 # cython: subinterpreters_compatible=shared_gil, auto_pickle=False, autotestdict=False
 """The native core: detects restores, counts them, and guards what draws randomness.
 
-Python decides and reports (snapsafe_rt.activation, .sources, .status); this module is private to the package. The rooms
+Python decides and reports (snapsafe_rt.activation, .source, .report); this module is private to the package. The rooms
 and what each is for are listed in docs/design.md.
 """
 cimport cython
@@ -55,14 +55,11 @@ cdef int kind_of(str word) except -1:
     return kind
 
 
-def words():
-    """The words for states, by what they are for; each at the place of its number. See shown.h."""
-    return ss_words()
-
-
-def numbers():
-    """The core's constants by name, and where the fields lie that are read from outside. See shown.h."""
-    return ss_numbers()
+cdef ss_source* source_at(int index) except NULL:
+    cdef ss_source* source = ss_source_at(index)
+    if source == NULL:
+        raise IndexError(index)
+    return source
 
 
 def map_source(str kind not None, path, /):
@@ -88,17 +85,12 @@ def map_descriptor(str kind not None, int fd, /):
 def detach(int index, /):
     """Keep a copy in the place of a mapped device until it is mapped again (source.h). Returns 0 or an errno. Raises
     IndexError."""
-    cdef ss_source* source = ss_source_at(index)
-    if source == NULL:
-        raise IndexError(index)
-    return ss_source_detach(source)
+    return ss_source_detach(source_at(index))
 
 
 def identify_source(int index, /):
     """(device, inode) of the file that a mapped slot is of now, looked up anew. Raises IndexError."""
-    cdef ss_source* source = ss_source_at(index)
-    if source == NULL:
-        raise IndexError(index)
+    cdef ss_source* source = source_at(index)
     ss_source_identify(source)
     return source.dev, source.ino
 
@@ -118,10 +110,8 @@ def attests(file, bint own, uint64_t device, uint64_t shown, /):
 
 def describe_source(int index, /):
     """A mapped slot (ss_source in source.h), freshly read. Raises IndexError."""
-    cdef ss_source* source = ss_source_at(index)
+    cdef ss_source* source = source_at(index)
     cdef uint64_t value
-    if source == NULL:
-        raise IndexError(index)
     ss_source_read(source, &value)
     return ss_show_SourceState(globals(), source, value)
 

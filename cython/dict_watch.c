@@ -24,7 +24,6 @@ static void show(void)
 /* Called before the change, with the GIL and perhaps an exception set. Never fails. */
 static int on_change(PyDict_WatchEvent event, PyObject *dict, PyObject *key, PyObject *value)
 {
-    (void)event, (void)dict, (void)value;
     if (key && PyUnicode_Check(key) && PyUnicode_GET_LENGTH(key) > 0 && PyUnicode_READ_CHAR(key, 0) == '_')
         return 0;
     changes++;
@@ -90,7 +89,7 @@ void ss_dict_watch_end(PyObject *dict)
 
 #else
 
-void ss_dict_watch_begin(PyObject *dict) { (void)dict; }
-void ss_dict_watch_end(PyObject *dict) { (void)dict; }
+void ss_dict_watch_begin(PyObject *dict) {}
+void ss_dict_watch_end(PyObject *dict) {}
 
 #endif

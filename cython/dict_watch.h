@@ -18,7 +18,6 @@ void ss_dict_watch_end(PyObject *dict);
 extern uint64_t ss_dict_watch_changes;
 static inline uint64_t ss_dict_watch_version(PyObject *dict)
 {
-    (void)dict;
     return ss_dict_watch_changes;
 }
 #elif SS_FOLLOWS_BY_VERSION
@@ -29,7 +28,6 @@ static inline uint64_t ss_dict_watch_version(PyObject *dict)
 #else
 static inline uint64_t ss_dict_watch_version(PyObject *dict)
 {
-    (void)dict;
     return 0;
 }
 #endif

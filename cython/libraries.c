@@ -36,14 +36,13 @@ static int collect(struct dl_phdr_info *info, size_t size, void *data)
     struct matches *matches = data;
     const char *slash = strrchr(info->dlpi_name, '/');
     const char *name = slash ? slash + 1 : info->dlpi_name;
-    (void)size;
     if (strncmp(name, matches->prefix, strlen(matches->prefix)) == 0 && strlen(info->dlpi_name) < PATH_MAX &&
         matches->count < MATCHES_MAX)
         strcpy(matches->paths[matches->count++], info->dlpi_name);
     return 0;
 }
 
-void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void *data), void *data)
+void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void *handle))
 {
     /* Collected first: the loader's lock is held inside dl_iterate_phdr, and a visitor calls dlopen. Not on the stack:
        this runs in threads with small ones. */
@@ -53,21 +52,30 @@ void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void
     matches->prefix = prefix;
     matches->count = 0;
     (void)dl_iterate_phdr(collect, matches);
-    for (int i = 0; i < matches->count; i++)
-        visit(matches->paths[i], data);
+    for (int i = 0; i < matches->count; i++) {
+        void *handle = dlopen(matches->paths[i], RTLD_LAZY | RTLD_NOLOAD);
+        if (handle)
+            visit(matches->paths[i], handle);
+    }
     free(matches);
+}
+
+void *ss_libraries_open(const char *object, const char *symbol, char *out)
+{
+    Dl_info info;
+    void *handle = dlopen(object, RTLD_LAZY | RTLD_NOLOAD);
+    void *address = handle ? dlsym(handle, symbol) : NULL;
+    if (address && dladdr(address, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX) {
+        strcpy(out, info.dli_fname);
+        return handle;
+    }
+    if (handle)
+        (void)dlclose(handle);
+    return NULL;
 }
 
 bool ss_libraries_provider(const char *object, const char *symbol, char *out)
 {
-    Dl_info info;
-    void *handle = dlopen(object, RTLD_LAZY | RTLD_NOLOAD);
-    if (!handle)
-        return false;
-    void *address = dlsym(handle, symbol);
-    bool found = address && dladdr(address, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX;
-    if (found)
-        strcpy(out, info.dli_fname);
-    (void)dlclose(handle);
-    return found;
+    void *handle = ss_libraries_open(object, symbol, out);
+    return handle && dlclose(handle) == 0;
 }

@@ -8,8 +8,9 @@
 /* True where shared objects were loaded since the last call, and at the first one. Takes the loader's lock. */
 bool ss_libraries_changed(void);
 
-/* Calls visit(path, data) for every loaded shared object whose file name begins with `prefix` ("libcrypto"). */
-void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void *data), void *data);
+/* Calls visit(path, handle) for every loaded shared object whose file name begins with `prefix` ("libcrypto"). `handle` is
+   dlopen(3)'s, given away. */
+void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void *handle));
 
 /* Where a room keeps what it knows of each library, for the status page. `state`, `failing`, `path`: offsets in an entry. */
 typedef struct {
@@ -20,7 +21,11 @@ typedef struct {
 } ss_library_table;
 
 /* Writes to `out`, of PATH_MAX bytes, the path of the library whose `symbol` a loaded shared object calls: its own, or one that
-   it is linked with. `object` is its path. False where neither has the symbol. Any thread, without the loader's lock. */
+   it is linked with. `object` is its path; NULL: the program itself. Returns a handle of `object` (dlopen(3)) by which the
+   library's symbols are found; NULL where neither has the symbol. Any thread, without the loader's lock. */
+void *ss_libraries_open(const char *object, const char *symbol, char *out);
+
+/* The same for the path alone. */
 bool ss_libraries_provider(const char *object, const char *symbol, char *out);
 
 #endif

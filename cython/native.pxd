@@ -218,8 +218,6 @@ cdef extern from "shown.h":
     object ss_show_EpochState(object names, const ss_epoch_info*)
     object ss_show_EntropyState(object names, const ss_entropy_info*)
     object ss_show_WatcherState(object names, const ss_watcher_info*)
-    object ss_words()
-    object ss_numbers()
 
 
 cdef extern from *:

@@ -287,34 +287,22 @@ static void take(const char *path, void *handle)
         (void)dlclose(handle);
 }
 
-static void visit(const char *path, void *data)
-{
-    void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-    (void)data;
-    if (handle)
-        take(path, handle);
-}
-
 void ss_openssl_scan(void)
 {
     if (!ss_process_trylock(&table_lock))
         return;
-    ss_libraries_visit("libcrypto", visit, NULL);
+    ss_libraries_visit("libcrypto", take);
     ss_process_unlock(&table_lock);
 }
 
 void ss_openssl_consider(const char *path)
 {
-    Dl_info info;
-    void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-    if (!handle)
-        return;
-    void *symbol = dlsym(handle, "RAND_set_rand_method");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX &&
-        ss_process_trylock(&table_lock)) {
-        take(info.dli_fname, handle);
+    char library_path[PATH_MAX];
+    void *handle = ss_libraries_open(path, "RAND_set_rand_method", library_path);
+    if (handle && ss_process_trylock(&table_lock)) {
+        take(library_path, handle);
         ss_process_unlock(&table_lock);
-    } else {
+    } else if (handle) {
         (void)dlclose(handle);
     }
 }

@@ -16,7 +16,7 @@
 /* As many as there are trampolines: a RAND_METHOD has no argument that would say which library calls. */
 #define SS_OPENSSL_MAX 8
 
-/* patches/openssl.py holds the sentence for each. */
+/* snapsafe_rt/guards/openssl.py holds the sentence for each. */
 enum ss_openssl_state {
     SS_OPENSSL_NONE = 0,
     SS_OPENSSL_GUARDED,      /* ours is installed, and was seen to run */

@@ -1,6 +1,6 @@
-/* What Python sees of the core: its structs, each field once, the words for its states, its numbers. Included by _core.pyx
-   alone. _core.pyi gives the types; tests/unit/test_native_facts.py compares it, and whatever Python keeps for the case that
-   there is no core, with this.
+/* What Python sees of the core: its structs, each field once, and the words for its states. Included by _core.pyx alone.
+   _core.pyi gives the types; tests/unit/test_native_facts.py compares it, and whatever Python keeps for the case that there is
+   no core, with this.
 
    Nothing is made before it is asked for. With the GIL; a function returns a new reference, or NULL with an exception set. */
 #ifndef SNAPSAFE_SHOWN_H
@@ -67,7 +67,6 @@ SS_WORDS(source, enum ss_source_status,
     SS_IS(SS_SOURCE_NO_GENERATION, "no generation") SS_IS(SS_SOURCE_FULL, "full") SS_IS(SS_SOURCE_LOST, "lost"))
 /* clang-format on */
 
-
 /* -1, with no exception set, for no kind. */
 static inline int ss_kind_of(const char *word)
 {
@@ -76,38 +75,6 @@ static inline int ss_kind_of(const char *word)
         if (strcmp(known, word) == 0)
             return kind;
     return -1;
-}
-
-#define SS_ALL_WORDS(X)                                                                                                \
-    X(cause) X(fence) X(how) X(connection) X(openssl) X(sqlite) X(kind) X(word) X(source)
-
-/* {what they are for: every word, by its number}. */
-static PyObject *ss_words(void)
-{
-    PyObject *all = PyDict_New();
-    const struct {
-        const char *name, *(*word)(int);
-    } each[] = {
-#define SS_EACH(name) {#name, word_of_##name},
-        SS_ALL_WORDS(SS_EACH)
-#undef SS_EACH
-    };
-    for (size_t i = 0; all && i < sizeof each / sizeof *each; i++) {
-        PyObject *list = PyList_New(0), *word, *tuple = NULL;
-        for (int n = 0; list && each[i].word(n); n++) {
-            word = PyUnicode_FromString(each[i].word(n));
-            if (!word || PyList_Append(list, word) != 0)
-                Py_CLEAR(list);
-            Py_XDECREF(word);
-        }
-        if (list)
-            tuple = PyList_AsTuple(list);
-        if (!tuple || PyDict_SetItemString(all, each[i].name, tuple) != 0)
-            Py_CLEAR(all);
-        Py_XDECREF(tuple);
-        Py_XDECREF(list);
-    }
-    return all;
 }
 
 /* ---- structs: X(field, conversion, value) ---- */
@@ -216,50 +183,5 @@ SS_SHOW(SS_ENTROPY_FIELDS, EntropyState, const ss_entropy_info *info)
 SS_SHOW(SS_LIBCRYPTO_FIELDS, LibcryptoState, const ss_openssl_info *info)
 SS_SHOW(SS_LIBSQLITE_FIELDS, LibsqliteState, const ss_sqlite_info *info)
 SS_SHOW(SS_WATCHER_FIELDS, WatcherState, const ss_watcher_info *info)
-
-/* ---- numbers ---- */
-
-#define SS_NUMBERS(X)                                                                                                  \
-    X(WATCH_ITEMS) X(FENCE_SECONDS) X(STATUS_PAGE_VERSION) X(STATUS_PAGE_TEXT) X(STATUS_PAGE_CAPACITY) X(VMCLOCK_MAGIC)                   \
-    X(VMCLOCK_SIZE) X(VMCLOCK_OFF_VERSION) X(VMCLOCK_OFF_SEQ) X(VMCLOCK_OFF_FLAGS) X(VMCLOCK_OFF_GENERATION)           \
-    X(VMCLOCK_FLAG_GENERATION) X(FILE_OFF_RESEEDED) X(FILE_OFF_FROZEN) X(FILE_OFF_MANAGED) X(FILE_OFF_SIGNALLER)          \
-    X(FILE_OFF_SEEN)
-
-/* Of what the status page leads to (status_page.h): where each field lies that is read from outside. */
-#define SS_OFFSETS(X)                                                                                                  \
-    X(ss_hot_state, word) X(ss_hot_state, mask) X(ss_hot_state, remembered) X(ss_hot_state, epoch)                     \
-    X(ss_epoch_cold, sequence) X(ss_epoch_cold, watched) X(ss_epoch_cold, outlived) X(ss_epoch_cold, restores)         \
-    X(ss_epoch_cold, last_ns) X(ss_epoch_cold, last_certain) X(ss_epoch_cold, last_cause) X(ss_epoch_cold, attestor)   \
-    X(ss_fence_state, started_ns) X(ss_fence_state, failures) X(ss_fence_state, host_epoch)                            \
-    X(ss_fence_state, host_size) X(ss_fence_state, host_used) X(ss_fence_state, kernel_reseeded)                       \
-    X(ss_fence_state, cpu) X(ss_fence_state, hash) X(ss_fence_state, held) X(ss_source, page) X(ss_source, length)     \
-    X(ss_source, kind) X(ss_source, word) X(ss_source, device) X(ss_source, detached) X(ss_source, dev)                  \
-    X(ss_source, ino) X(ss_source, lost) X(ss_source, stuck) X(ss_source, rdev)                                        \
-    X(ss_library_table, address) X(ss_library_table, entry)                                                            \
-    X(ss_library_table, count) X(ss_library_table, state) X(ss_library_table, failing) X(ss_library_table, path)
-
-/* {name: number}, with "struct.field": its offset among them. */
-static PyObject *ss_numbers(void)
-{
-    PyObject *all = PyDict_New();
-    const struct {
-        const char *name;
-        long long number;
-    } each[] = {
-#define SS_EACH(name) {#name, SS_##name},
-        SS_NUMBERS(SS_EACH)
-#undef SS_EACH
-#define SS_EACH(type, field) {#type "." #field, offsetof(type, field)},
-        SS_OFFSETS(SS_EACH)
-#undef SS_EACH
-    };
-    for (size_t i = 0; all && i < sizeof each / sizeof *each; i++) {
-        PyObject *number = PyLong_FromLongLong(each[i].number);
-        if (!number || PyDict_SetItemString(all, each[i].name, number) != 0)
-            Py_CLEAR(all);
-        Py_XDECREF(number);
-    }
-    return all;
-}
 
 #endif

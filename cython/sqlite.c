@@ -236,35 +236,25 @@ static bool take(const char *path, void *handle, bool used)
     return lib->handle != NULL;
 }
 
-static void visit(const char *path, void *data)
-{
-    void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-    (void)data;
-    if (handle)
-        (void)take(path, handle, false);
-}
+static void visit(const char *path, void *handle) { (void)take(path, handle, false); }
 
 void ss_sqlite_scan(void)
 {
     if (!ss_process_trylock(&table_lock))
         return;
-    ss_libraries_visit("libsqlite3", visit, NULL);
+    ss_libraries_visit("libsqlite3", visit);
     ss_process_unlock(&table_lock);
 }
 
 bool ss_sqlite_consider(const char *path)
 {
-    Dl_info info;
+    char library_path[PATH_MAX];
     bool done = false;
-    void *handle = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-    if (!handle)
-        return false;
-    void *symbol = dlsym(handle, "sqlite3_randomness");
-    if (symbol && dladdr(symbol, &info) && info.dli_fname && strlen(info.dli_fname) < PATH_MAX &&
-        ss_process_trylock(&table_lock)) {
-        done = take(info.dli_fname, handle, true);
+    void *handle = ss_libraries_open(path, "sqlite3_randomness", library_path);
+    if (handle && ss_process_trylock(&table_lock)) {
+        done = take(library_path, handle, true);
         ss_process_unlock(&table_lock);
-    } else {
+    } else if (handle) {
         (void)dlclose(handle);
     }
     return done;

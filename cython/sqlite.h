@@ -14,7 +14,7 @@
 
 #define SS_SQLITE_MAX 8
 
-/* patches/sqlite3.py holds the sentence for each. */
+/* snapsafe_rt/guards/sqlite3.py holds the sentence for each. */
 enum ss_sqlite_state {
     SS_SQLITE_NONE = 0,
     SS_SQLITE_SEEN,       /* loaded; not in use as far as is known */

@@ -17,7 +17,7 @@
      0x60  2 x 32   ss_library_table (libraries.h) of the libcryptos, and of the SQLites
      0xa0  u64[3]   addresses in this process: enum ss_watch_how (watcher.h), enum ss_connection_state (connection.h), how many
                     callbacks are registered for the time after a restore; a u32 each
-     0x100          the text, UTF-8: lines of fields that tabs part (snapsafe_rt/report/page.py)
+     0x100          the text, UTF-8: lines of fields that tabs part (cython/start.pxi)
    The addresses lead to the very words that the guards compare, so these cannot be out of date; the text can be. */
 #ifndef SNAPSAFE_STATUS_PAGE_H
 #define SNAPSAFE_STATUS_PAGE_H

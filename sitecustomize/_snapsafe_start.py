@@ -73,19 +73,16 @@ def _start() -> bool:
 
 def _load_from_beside() -> None:
     """The package this file belongs to, for an interpreter (a venv's, say) on whose path it is not. sys.path stays."""
-    root = _package()[0]
-    start = os.path.join(root, "__init__.py")
-    from _frozen_importlib import ModuleSpec, module_from_spec
-    from _frozen_importlib_external import SourceFileLoader
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import PathFinder
 
-    loader = SourceFileLoader("snapsafe_rt", start)
-    spec = ModuleSpec("snapsafe_rt", loader, origin=start, is_package=True)
-    spec.submodule_search_locations = [root]
-    spec.has_location = True
+    spec = PathFinder.find_spec("snapsafe_rt", [os.path.dirname(_package()[0])])
+    if spec is None or spec.loader is None:
+        return
     package = module_from_spec(spec)
     sys.modules["snapsafe_rt"] = package
     try:
-        loader.exec_module(package)
+        spec.loader.exec_module(package)
     except Exception:
         del sys.modules["snapsafe_rt"]
         raise

@@ -37,7 +37,8 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
             return
         if native is None:
             state.why_not = MISSING
-            _refuse_if_strict(MISSING)
+            if state.settings.strict:
+                settings.die(MISSING)
             return
         state.candidates = candidates if sources is not None else _from_environment()
         state.problems += [f"{name} cannot be guarded here" for name in native.install(state.settings.reseed_kept)]
@@ -121,11 +122,6 @@ def _publish() -> None:
         table.publish()
 
 
-def _refuse_if_strict(reason: str) -> None:
-    if state.settings.strict:
-        settings.die(reason)
-
-
 def _check_strict() -> None:
     """What SNAPSAFE_STRICT=1 does not tolerate."""
     if not state.settings.strict:
@@ -150,8 +146,8 @@ def from_site() -> None:
         activate()
     except Exception as error:
         state.why_not = f"activation failed: {type(error).__name__}: {error}"
-        if "SNAPSAFE_STRICT" in os.environ and settings.environment_counts():
-            _refuse_if_strict(state.why_not)
+        if "SNAPSAFE_STRICT" in os.environ and settings.environment_counts() and state.settings.strict:
+            settings.die(state.why_not)
 
 
 # ---- what the rooms below want of the rooms above ----

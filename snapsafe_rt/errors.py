@@ -25,7 +25,12 @@ if sys.version_info >= (3, 11):
 else:
 
     class BaseExceptionGroup(BaseException):
-        """What several callbacks raised: `exceptions`, a tuple."""
+        """What several callbacks raised: `exceptions`, a tuple. As CPython's, it is an ExceptionGroup if they are all
+        Exceptions."""
+
+        def __new__(cls, message: str, exceptions: "list[BaseException]") -> "BaseExceptionGroup":
+            plain = all(isinstance(error, Exception) for error in exceptions)
+            return super().__new__(ExceptionGroup if plain else cls, message, exceptions)
 
         def __init__(self, message: str, exceptions: "list[BaseException]") -> None:
             super().__init__(message, exceptions)
@@ -38,11 +43,3 @@ else:
 
     class ExceptionGroup(BaseExceptionGroup, Exception):
         """A BaseExceptionGroup of Exceptions alone."""
-
-
-def group(message: str, errors: "list[BaseException]") -> BaseException:
-    """The errors as one exception: an ExceptionGroup if all are Exceptions, else a BaseExceptionGroup."""
-    exceptions = [error for error in errors if isinstance(error, Exception)]
-    if len(exceptions) == len(errors):
-        return ExceptionGroup(message, exceptions)
-    return BaseExceptionGroup(message, errors)

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 class Hook:
     """The functions to call, in the order in which they were added; what one raises passes to the caller."""
 
-    __slots__ = ("functions",)
-
     def __init__(self) -> None:
         self.functions: list[Callable[[], object]] = []
 

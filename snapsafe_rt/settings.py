@@ -26,18 +26,6 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; the contract's code for a re
 class Settings:
     """What the environment asks for; `problems` has a sentence for each value that could not be used."""
 
-    __slots__ = (
-        "_given",
-        "disruption",
-        "enabled",
-        "lifecycle",
-        "problems",
-        "reseed_kept",
-        "sources",
-        "strict",
-        "watch",
-    )
-
     def __init__(self, given: "dict[str, str] | None" = None) -> None:
         """`given`: what the variables were at the start, for who asks later; None: as they are now."""
         self._given = given

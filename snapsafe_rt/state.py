@@ -17,21 +17,6 @@ NOT_CALLED = "activate() was not called"
 
 
 class State:
-    __slots__ = (
-        "active",
-        "candidates",
-        "detached",
-        "left",
-        "lock",
-        "probed",
-        "probed_epoch",
-        "problems",
-        "quiesced",
-        "settings",
-        "watched",
-        "why_not",
-    )
-
     def __init__(self) -> None:
         self.active = False
         self.why_not = NOT_CALLED

@@ -9,13 +9,14 @@ package lies in a folder of its own so that it never hides one that a program ha
 
 import argparse
 import os
+import pathlib
 import sys
 import zipfile
 import zlib
 
 from snapsafe_rt.cli import installation as files
 from snapsafe_rt.cli import matrix, output
-from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.cli.shipped import PACKAGE, activation_folder
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import FAILED, OK, USAGE, Failure
 
@@ -60,13 +61,12 @@ def _of_this() -> tuple[str, dict[str, bytes]]:
     if native is None:
         raise Failure(f"this interpreter has no core to give: {MISSING}")
     core = os.path.basename(native.__file__)
-    package = _present(files.PACKAGE)
+    package = _present(PACKAGE)
     package = {path: content for path, content in package.items() if path == core or not _is_core(path)}
     # In a checkout it lies beside the package.
     for name in (files.HOOK, files.SITE):
-        with open(os.path.join(activation_folder(), name), "rb") as file:
-            package[os.path.join("sitecustomize", name)] = file.read()
-    return files.PACKAGE, package
+        package[os.path.join("sitecustomize", name)] = pathlib.Path(activation_folder(), name).read_bytes()
+    return PACKAGE, package
 
 
 def _of_wheel(path: str) -> tuple[str, dict[str, bytes]]:
@@ -91,14 +91,8 @@ def _is_core(path: str) -> bool:
 
 
 def _present(root: str) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in names:
-            path = os.path.join(folder, name)
-            with open(path, "rb") as file:
-                found[os.path.relpath(path, root)] = file.read()
-    return found
+    paths = (path.relative_to(root) for path in pathlib.Path(root).rglob("*") if path.is_file())
+    return {str(path): pathlib.Path(root, path).read_bytes() for path in paths if "__pycache__" not in path.parts}
 
 
 def _check_same(present: dict[str, bytes], package: dict[str, bytes], name: str, folder: str) -> None:

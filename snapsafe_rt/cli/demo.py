@@ -7,21 +7,20 @@ started as `snapsafe run` starts a program; nothing else differs.
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from snapsafe_rt.cli import output
-from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.cli.shipped import PACKAGE, activation_folder
 from snapsafe_rt.core import MISSING
 from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source.vmclock_file import FileSource, private_folders
-from snapsafe_rt.testing.surfaces import repeats
 
 CLONES, MOST = 200, 100_000
 
@@ -52,7 +51,7 @@ class Row(NamedTuple):
 
     def repeats(self, isolation: str) -> bool:
         """Must it repeat where nothing protects it? If it does not, the demo has shown nothing."""
-        return repeats(self.root, same_pid=isolation != "none")
+        return self.root == "memory" or (self.root == "pid" and isolation != "none")
 
     def verdict(self, isolation: str) -> output.Cell:
         if self.protected:
@@ -118,19 +117,18 @@ def _phases(count: int) -> tuple[Phase, Phase]:
     folders = private_folders()
     if not folders:
         raise Failure("no folder here is fit for a file source: it takes a tmpfs that this user may write, as /dev/shm")
-    folder = tempfile.mkdtemp(prefix="snapsafe-demo-", dir=folders[0])
-    try:
-        with output.progress("cloning", 2 * count) as progress:
-            plain = _phase(count, folder, False, progress)
-            protected = _phase(count, folder, True, lambda done: progress(count + done))
-        if plain.isolation != protected.isolation:
-            raise Failure("the two runs could not be made alike; try again")
-        return plain, protected
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="snapsafe-demo-", dir=folders[0], ignore_cleanup_errors=True) as folder,
+        output.progress("cloning", 2 * count) as progress,
+    ):
+        plain = _phase(count, folder, False, progress)
+        protected = _phase(count, folder, True, lambda done: progress(count + done))
+    if plain.isolation != protected.isolation:
+        raise Failure("the two runs could not be made alike; try again")
+    return plain, protected
 
 
-def _phase(count: int, folder: str, protect: bool, progress: output.Progress) -> Phase:
+def _phase(count: int, folder: str, protect: bool, progress: Callable[[int], object]) -> Phase:
     source = FileSource(os.path.join(folder, "protected" if protect else "plain")).create()
     errors = os.path.join(folder, "stderr")
     with open(errors, "w+", encoding="utf-8", errors="replace") as stderr:
@@ -166,8 +164,7 @@ def _phase(count: int, folder: str, protect: bool, progress: output.Progress) ->
 
 def _environment(source: FileSource, protect: bool) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")}
-    packages = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = [activation_folder()] * protect + [packages]
+    path = [activation_folder()] * protect + [os.path.dirname(PACKAGE)]
     path += [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry and entry not in path]
     environment["PYTHONPATH"] = os.pathsep.join(path)
     # The plain run stays plain, even where an activation is installed into this very Python.

@@ -11,15 +11,9 @@ import time
 from typing import Any
 
 import snapsafe_rt
+from snapsafe_rt.cli import demo_surfaces
 from snapsafe_rt.source.vmclock_file import FileSource
-from snapsafe_rt.testing import surfaces
 from snapsafe_rt.testing.clones import die_with_parent, run_clones
-from snapsafe_rt.testing.surfaces import Draw, Surface
-
-
-def shown() -> list[Surface]:
-    """Of the table: what can repeat in clones of a process, by the standard library alone, one line for each."""
-    return [one for one in surfaces.TABLE if one.shown and not one.library and one.kind != "machine"]
 
 
 def first_of(number: int, count: int, kinds: int) -> int:
@@ -34,11 +28,11 @@ def tell(**what: Any) -> None:
 
 def main(count: int, path: str) -> None:
     die_with_parent()
-    found: dict[str, Draw] = {}
+    found: dict[str, demo_surfaces.Draw] = {}
     told = 0.0
 
     def prepare() -> None:
-        found.update(surfaces.prepare(shown()))
+        found.update(demo_surfaces.prepare(demo_surfaces.TABLE))
 
     def body(number: int) -> bytes:
         keys = list(found)
@@ -55,7 +49,7 @@ def main(count: int, path: str) -> None:
     drawn = [json.loads(clone) for clone in clones]
     status = snapsafe_rt.status()
     tell(
-        surfaces={one.name: (one.words, one.kind) for one in shown() if one.name in drawn[0]},
+        surfaces={one.name: (one.words, one.kind) for one in demo_surfaces.TABLE if one.name in drawn[0]},
         drawn=drawn,
         active=status.active,
         why_not=status.why_not,

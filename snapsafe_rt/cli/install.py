@@ -49,8 +49,8 @@ def main(options: argparse.Namespace) -> int:
         if not target.prefix:
             names = (files.HOOK, files.SITE) if options.stdlib else (files.HOOK,)
             files.compile_for(target.name, [os.path.join(folder, name) for name in names])
-        if not target.prefix and (why := files.works(target)):
-            raise Failure(f"{folder}: is written, but {target.name} is not active when it starts: {why}", FAILED)
+            if why := files.works(target):
+                raise Failure(f"{folder}: is written, but {target.name} is not active when it starts: {why}", FAILED)
         output.say(_reached(target, folder, options.stdlib), "good")
     if not reached:
         raise failures[0]

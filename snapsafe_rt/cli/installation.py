@@ -5,6 +5,8 @@ version of this package, and what somebody has changed by hand is never overwrit
 """
 
 import contextlib
+import errno
+import filecmp
 import glob
 import hashlib
 import json
@@ -16,13 +18,12 @@ import sys
 import tempfile
 from typing import Any, NamedTuple
 
-from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.cli.shipped import PACKAGE, activation_folder
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, USAGE, Failure
 
 PTH, START, HOOK, SITE = "snapsafe_rt.pth", "snapsafe_rt.start", "_snapsafe_start.py", "sitecustomize.py"
 KEPT = "_snapsafe_kept.py"  # the sitecustomize whose place ours took
 OUTLIVES = (3, 18)  # from here on site ignores the import lines of a .pth (PEP 829)
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # One line, and an import statement to site; nothing of it may raise.
 _PTH_CODE = "try:\n import _snapsafe_start\nexcept ImportError:\n pass\nelse:\n _snapsafe_start.activate()"
@@ -84,15 +85,8 @@ def of_python(executable: str) -> Target:
     except (OSError, subprocess.SubprocessError, ValueError):
         raise Failure(f"{executable}: did not say where its packages are; is it a Python 3.10 or newer?") from None
     sites = dict.fromkeys(os.path.realpath(folder) for folder in facts["sites"] if os.path.isdir(folder))
-    return Target(
-        facts["name"] or found,
-        tuple(facts["version"]),
-        facts["suffix"],
-        facts["stdlib"],
-        tuple(sites),
-        facts["venv"],
-        "",
-    )
+    name, version = facts["name"] or found, tuple(facts["version"])
+    return Target(name, version, facts["suffix"], facts["stdlib"], tuple(sites), facts["venv"], "")
 
 
 def _run(executable: str, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -278,8 +272,7 @@ def same(one: str, other: str) -> bool:
     """Equal links, or equal files."""
     if os.path.islink(one) or os.path.islink(other):
         return os.path.islink(one) and os.path.islink(other) and os.readlink(one) == os.readlink(other)
-    with open(one, "rb") as first, open(other, "rb") as second:
-        return first.read() == second.read()
+    return filecmp.cmp(one, other, shallow=False)
 
 
 def move(source: str, target: str) -> None:
@@ -314,7 +307,7 @@ def sweep(folder: str) -> None:
 
 def refused(path: str, error: OSError) -> Failure:
     """The line and the exit code for what the system did not permit."""
-    if isinstance(error, PermissionError) or error.errno == 30:  # EROFS
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return Failure(
             f"{path}: cannot be written ({error.strerror}): run this as the folder's owner, or use an environment of "
             "your own, or `snapsafe run`, which writes nothing",
@@ -348,11 +341,8 @@ def others(target: Target) -> list[str]:
     for place in (place for place in places if os.path.abspath(place) != own):
         for path in sorted(glob.glob(os.path.join(glob.escape(place), "python*"))):
             real = os.path.realpath(path)
-            if (
-                re.fullmatch(r"python(3(\.\d+)?[td]*)?", os.path.basename(path))
-                and real not in seen
-                and _is_program(real)
-            ):
+            is_python = re.fullmatch(r"python(3(\.\d+)?[td]*)?", os.path.basename(path))
+            if is_python and real not in seen and _is_program(real):
                 seen.add(real)
                 found.append(path)
     return found

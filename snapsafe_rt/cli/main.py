@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     name = "snapsafe"
     try:
         arguments = sys.argv[1:] if arguments is None else arguments
-        command, options = _parse(arguments)
-        name = f"snapsafe {command.prog_name}"
-        code: int = command.module.main(options)
+        module, options = _parse(arguments)
+        name = f"snapsafe {arguments[0]}"
+        code: int = module.main(options)
         sys.stdout.flush()
     except Failure as failure:
         print(f"{name}: {failure}", file=sys.stderr)
@@ -78,12 +78,7 @@ def _open_closed_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
-class _Chosen(NamedTuple):
-    prog_name: str
-    module: ModuleType
-
-
-def _parse(arguments: list[str]) -> tuple[_Chosen, argparse.Namespace]:
+def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     parser = argparse.ArgumentParser(
         prog="snapsafe",
         description="Python programs that never repeat themselves in a clone of a virtual machine or container.",
@@ -93,7 +88,8 @@ def _parse(arguments: list[str]) -> tuple[_Chosen, argparse.Namespace]:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
     for command in COMMANDS:
-        sub = subparsers.add_parser(command.name, help=command.summary, description=_sentence(command.summary))
+        sentence = f"{command.summary[0].upper()}{command.summary[1:]}."
+        sub = subparsers.add_parser(command.name, help=command.summary, description=sentence)
         if command is chosen:
             module = importlib.import_module(command.module)
             sub.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -107,7 +103,7 @@ def _parse(arguments: list[str]) -> tuple[_Chosen, argparse.Namespace]:
     own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])
     options = parser.parse_args([chosen.name, *own])
     options.program = program
-    return _Chosen(chosen.name, module), options
+    return module, options
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -118,11 +114,3 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         if not argument.startswith("-"):
             return arguments[:number], arguments[number:]
     return arguments, []
-
-
-def _sentence(summary: str) -> str:
-    return summary[0].upper() + summary[1:] + "."
-
-
-if __name__ == "__main__":
-    sys.exit(main())

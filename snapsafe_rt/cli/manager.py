@@ -6,11 +6,12 @@ import sys
 
 from snapsafe_rt import activation, settings
 from snapsafe_rt.cli.output import seconds
-from snapsafe_rt.cli.shipped import shipped
+from snapsafe_rt.cli.shipped import failure, shipped
 from snapsafe_rt.core import MISSING, native
-from snapsafe_rt.errors import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+from snapsafe_rt.errors import CONFIGURATION, OK, Failure
 from snapsafe_rt.source import selection
 
+PLACES = "name places of your own with --socket and --file"
 PRINTED = {  # where below packaging/ they are
     "snapsafe-manager.service": "systemd",
     "snapsafe.tmpfiles": "systemd",
@@ -92,9 +93,9 @@ def main(options: argparse.Namespace) -> int:
     if problems:
         raise Failure(f"SNAPSAFE_SOURCES: {'; '.join(problems)}", CONFIGURATION)
     names = [one.name for one in candidates if not _same(one.path, file)]
-    for path in (options.socket, file):
-        _make_folder(os.path.dirname(os.path.abspath(path)))
     try:
+        for path in (options.socket, file):
+            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
         manager = Manager(
             os.path.abspath(options.socket),
             file,
@@ -111,7 +112,7 @@ def main(options: argparse.Namespace) -> int:
             f"another manager has {options.socket}: end that one, or name another --socket and --file"
         ) from None
     except OSError as error:
-        raise _failure(options.socket, error) from None
+        raise failure(options.socket, error, PLACES) from None
     manager.run()
     return OK
 
@@ -128,20 +129,3 @@ def _command() -> str:
     """How a unit starts this command: by its script, else by this interpreter."""
     script = os.path.join(os.path.dirname(sys.executable), "snapsafe")
     return script if os.access(script, os.X_OK) else f"{sys.executable} -m snapsafe_rt"
-
-
-def _make_folder(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o755, exist_ok=True)
-    except OSError as error:
-        raise _failure(path, error) from None
-
-
-def _failure(path: str, error: OSError) -> Failure:
-    if isinstance(error, PermissionError):
-        return Failure(
-            f"{error.filename or path}: not permitted to user {os.geteuid()} ({error.strerror}); run this as root, or "
-            "name places of your own with --socket and --file",
-            NOT_PERMITTED,
-        )
-    return Failure(f"{error.filename or path}: {error.strerror or error}", FAILED)

@@ -7,9 +7,9 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,13 +115,10 @@ def _blocks(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
                 print(textwrap.fill(f"{name}: {_text(cell)}", width, initial_indent="  ", subsequent_indent="    "))
 
 
-class Progress(Protocol):
-    def __call__(self, done: int) -> None: ...
-
-
 @contextmanager
-def progress(text: str, total: int) -> Iterator[Progress]:
-    """Shows on stderr how far something is: a bar on a terminal, elsewhere a line now and then."""
+def progress(text: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Shows on stderr how far something is: a bar on a terminal, elsewhere a line now and then. To be called with how
+    many of `total` are done."""
     console = _console(sys.stderr)
     if console is not None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn

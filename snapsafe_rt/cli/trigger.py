@@ -6,6 +6,7 @@ import os
 import stat
 
 from snapsafe_rt import settings
+from snapsafe_rt.cli.shipped import failure
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
 from snapsafe_rt.source import selection, vmclock_file
@@ -99,14 +100,8 @@ def _create(path: str) -> None:
 def _failure(path: str, error: OSError) -> Failure:
     if isinstance(error, FileNotFoundError):
         return Failure(f"{path}: does not exist; --create makes it")
-    if isinstance(error, PermissionError):
-        return Failure(
-            f"{error.filename or path}: not permitted to user {os.geteuid()} ({error.strerror}); "
-            "run this as root, or name a file of your own with --path",
-            NOT_PERMITTED,
-        )
     if isinstance(error, IsADirectoryError):
         return Failure(f"{path}: is a folder; --path takes the file in it, such as {os.path.join(path, 'vmclock0')}")
     if isinstance(error, vmclock_file.NotASource):
         return Failure(f"{path}: {error.strerror}")
-    return Failure(f"{error.filename or path}: {error.strerror}", FAILED)
+    return failure(path, error, "name a file of your own with --path")

@@ -35,19 +35,16 @@ class Freezer:
         found: set[int] = set()
         for folder, _, files in os.walk(self.folder):
             if "cgroup.procs" in files:
-                try:
-                    with open(os.path.join(folder, "cgroup.procs"), encoding="ascii") as file:
-                        found.update(int(line) for line in file)
-                except OSError:
-                    pass  # gone meanwhile, or of threads
+                path = os.path.join(folder, "cgroup.procs")
+                with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+                    found.update(int(line) for line in file)  # fails if it is gone meanwhile, or of threads
         return found
 
     def freeze(self) -> None:
         """Returns when all are frozen. Raises NotFrozen, and then they run."""
         try:
-            os.pwrite(
-                self._note, os.fsencode(self.folder), 0
-            )  # first: a manager that is killed in between leaves no frozen cgroup that nobody knows of
+            # First: a manager that is killed in between leaves no frozen cgroup that nobody knows of.
+            os.pwrite(self._note, os.fsencode(self.folder), 0)
             _write(self.folder, b"1")
             self._wait()
         except (OSError, NotFrozen) as error:
@@ -55,9 +52,8 @@ class Freezer:
             raise NotFrozen(str(error)) from None
 
     def thaw(self) -> None:
-        """Raises OSError."""
-        _write(self.folder, b"0")
-        os.ftruncate(self._note, 0)
+        """Raises OSError, but not for a cgroup that is gone."""
+        thaw_left(self.folder, self._note)
 
     def _wait(self) -> None:
         until = time.monotonic() + STANDSTILL_SECONDS
@@ -77,7 +73,7 @@ def left_frozen(note: int) -> str:
 
 
 def thaw_left(folder: str, note: int) -> None:
-    """Thaw it. Raises OSError, but not for a cgroup that is gone."""
+    """Thaw it. Raises as Freezer.thaw()."""
     with contextlib.suppress(FileNotFoundError):
         _write(folder, b"0")
     os.ftruncate(note, 0)

@@ -1,8 +1,8 @@
 """Waits for files, signals and times; asleep without a tick while there is none."""
 
 import contextlib
-import heapq
 import os
+import sched
 import select
 import signal
 import time
@@ -19,13 +19,13 @@ class HasFileno(Protocol):
 class Timer:
     """What Loop.later() is to call."""
 
-    __slots__ = ("function",)
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self.function: Callable[[], None] | None = function
+    def __init__(self, times: sched.scheduler, seconds: float, function: Callable[[], None]) -> None:
+        self._times = times
+        self._event = times.enter(seconds, 0, function)
 
     def cancel(self) -> None:
-        self.function = None
+        with contextlib.suppress(ValueError):  # it was called already
+            self._times.cancel(self._event)
 
 
 class Loop:
@@ -34,8 +34,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self._times: list[tuple[float, int, Timer]] = []
-        self._count = 0
+        self._times = sched.scheduler(time.monotonic)
         self._stopped = False
         self._woken: Callable[[], None] = lambda: None
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -62,10 +61,7 @@ class Loop:
 
     def later(self, seconds: float, function: Callable[[], None]) -> Timer:
         """Call it once, after that time. Each is a wakeup: not for what could be waited for."""
-        self._count += 1
-        timer = Timer(function)
-        heapq.heappush(self._times, (time.monotonic() + seconds, self._count, timer))
-        return timer
+        return Timer(self._times, seconds, function)
 
     def on_wake(self, function: Callable[[], None]) -> None:
         self._woken = function
@@ -84,15 +80,7 @@ class Loop:
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         while not self._stopped:
-            for fd, mask in self._epoll.poll(self._pause()):
+            pause = self._times.run(blocking=False)
+            for fd, mask in self._epoll.poll(pause):
                 if fd in self._watched:  # else forgotten by what was called before it
                     self._watched[fd][1](mask)
-            while self._times and self._times[0][0] <= time.monotonic():
-                function = heapq.heappop(self._times)[2].function
-                if function is not None:
-                    function()
-
-    def _pause(self) -> "float | None":
-        while self._times and self._times[0][2].function is None:
-            heapq.heappop(self._times)
-        return max(0.0, self._times[0][0] - time.monotonic()) if self._times else None

@@ -2,10 +2,14 @@
 
 logind's semantics (systemd docs/INHIBITOR_LOCKS.md): a holder of a delay lock is told of the snapshot first and waited
 for, up to a limit; a block lock refuses it. There is no clock and no socket in here: Actions does what is decided, and
-the caller calls expire() or overdue() when a time is up. The program's side is snapsafe_rt.snapshot.machine.
+the caller calls expire() or overdue() when a time is up. What is refused is an Error of the interface, which says what
+each means. The program's side is snapsafe_rt.snapshot.machine.
 """
 
 from typing import Any, NamedTuple, Protocol
+
+from snapsafe_rt.manager.interface import Error
+from snapsafe_rt.varlink import MANAGER
 
 RUNNING, QUIESCING, QUIESCED, UNQUIESCING = "running", "quiescing", "quiesced", "unquiescing"
 DELAY, BLOCK = "delay", "block"
@@ -34,28 +38,6 @@ class Failed(NamedTuple):
 
     lock: Lock
     errors: "list[str]"
-
-
-class InProgress(Exception):
-    """Not in this state."""
-
-
-class Blocked(Exception):
-    def __init__(self, lock: Lock) -> None:
-        super().__init__(lock.who)
-        self.lock = lock
-
-
-class AlreadyInhibits(Exception):
-    """One lock a connection."""
-
-
-class NotInhibiting(Exception):
-    """This connection holds no delay lock."""
-
-
-class NotQuiesced(Exception):
-    pass
 
 
 class Actions(Protocol):
@@ -101,17 +83,17 @@ class Phases:
     # ---- who is asked ----
 
     def inhibit(self, client: Client, lock: Lock) -> None:
-        """Raises AlreadyInhibits, InProgress."""
+        """Raises Error: AlreadyInhibits, OperationInProgress."""
         if client in self.locks:
-            raise AlreadyInhibits
-        if self.state != RUNNING and (lock.mode == BLOCK or self.state != QUIESCING):
-            raise InProgress(self.state)
+            raise Error(f"{MANAGER}AlreadyInhibits")
+        if lock.mode == BLOCK or self.state != QUIESCING:
+            self._must_be(RUNNING)
         self.locks[client] = lock
         if self.state == QUIESCING:  # a program that has just started is waited for as well
             self._waited[client] = None
 
     def prepare(self, client: Client) -> bool:
-        """True if it is to be answered at once; else announce() answers it later. Raises NotInhibiting."""
+        """True if it is to be answered at once; else announce() answers it later. Raises Error: NotInhibiting."""
         self._holder(client)
         if self.state != RUNNING:  # who asks late is told at once
             return True
@@ -119,7 +101,7 @@ class Phases:
         return False
 
     def ready(self, client: Client, errors: "list[str]") -> None:
-        """Let go of the lock. Raises NotInhibiting."""
+        """Let go of the lock. Raises Error: NotInhibiting."""
         lock = self._holder(client)
         if errors and client in self._waited:
             self._failed.append(Failed(lock, errors))
@@ -134,7 +116,7 @@ class Phases:
     def _holder(self, client: Client) -> Lock:
         lock = self.locks.get(client)
         if lock is None or lock.mode != DELAY:
-            raise NotInhibiting
+            raise Error(f"{MANAGER}NotInhibiting")
         return lock
 
     def _release(self, client: Client) -> None:
@@ -148,12 +130,13 @@ class Phases:
     # ---- who asks ----
 
     def quiesce(self, orchestrator: Client, *, hold: bool = False, dump: bool = False) -> None:
-        """settled() will be called, unless `orchestrator` goes. Raises InProgress, Blocked; OSError as changed()."""
-        if self.state != RUNNING:
-            raise InProgress(self.state)
+        """settled() will be called, unless `orchestrator` goes. Raises Error: OperationInProgress, BlockedByInhibitor;
+        OSError as changed()."""
+        self._must_be(RUNNING)
         for lock in self.locks.values():
             if lock.mode == BLOCK:
-                raise Blocked(lock)
+                told = {"who": lock.who, "why": lock.why, "uid": lock.uid, "pid": lock.pid}
+                raise Error(f"{MANAGER}BlockedByInhibitor", **told)
         self.state = QUIESCING
         self.dump = dump
         self.snapshot += 1
@@ -196,11 +179,8 @@ class Phases:
         self._actions.settled(client, late, failed, reason)
 
     def unquiesce(self) -> None:
-        """Raises NotQuiesced, InProgress."""
-        if self.state == RUNNING:
-            raise NotQuiesced
-        if self.state != QUIESCED:
-            raise InProgress(self.state)
+        """Raises Error: OperationInProgress."""
+        self._must_be(QUIESCED)
         self._leave(UNQUIESCED)
 
     def overdue(self) -> None:
@@ -217,6 +197,10 @@ class Phases:
         """A restore was noticed, and published."""
         if self.state == QUIESCED and not self.hold:
             self._leave(RESTORED)
+
+    def _must_be(self, state: str) -> None:
+        if self.state != state:
+            raise Error(f"{MANAGER}OperationInProgress", state=self.state)
 
     def _leave(self, how: str) -> None:
         self.ended = how

@@ -5,10 +5,10 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from snapsafe_rt.manager import phases
+from snapsafe_rt.manager.client import NAMED_MOST, listed
 from snapsafe_rt.manager.interface import Call, Client, Error, Method, Reply, denied, invalid
 from snapsafe_rt.manager.loop import Loop, Timer
 from snapsafe_rt.manager.phases import Failed, Lock, Phases
@@ -19,7 +19,6 @@ WHAT = "snapshot"
 TEXT_MOST = 256  # characters of who, why, and each error; more are cut off
 ERRORS_MOST = 8  # of one holder, that are passed on
 FAILED_MOST = 32  # holders whose errors are
-NAMED_MOST = 16  # late ones that are kept by name
 
 
 class Restores(Protocol):
@@ -63,6 +62,7 @@ class Snapshots:
         self._path = path
         self._restores = restores
         self._loop = loop
+        self.publish, self.freeze, self.thaw = restores.look, restores.freeze, restores.thaw  # of phases.Actions
         self._phases = Phases(self)
         self._monitors: set[Client] = set()
         self._timer: Timer | None = None
@@ -189,10 +189,8 @@ class Snapshots:
         assert self._last is not None
         self._last["late"] = [lock.who for lock in late[:NAMED_MOST]]
         if late:
-            names = ", ".join(f"{lock.who} (pid {lock.pid}: {lock.why})" for lock in late[:NAMED_MOST])
-            more = f" and {len(late) - NAMED_MOST} more" if len(late) > NAMED_MOST else ""
-            number = self._phases.snapshot
-            self._restores.say(f"snapshot {number}: waited {self._timeout:g} s in vain for {names}{more}")
+            names = listed([f"{lock.who} (pid {lock.pid}: {lock.why})" for lock in late])
+            self._restores.say(f"snapshot {self._phases.snapshot}: waited {self._timeout:g} s in vain for {names}")
         outcome: Reply | Error
         if failed:
             told = [{"who": one.lock.who, "pid": one.lock.pid, "errors": one.errors} for one in failed[:FAILED_MOST]]
@@ -210,15 +208,6 @@ class Snapshots:
                 }
             )
         client.finish(outcome)
-
-    def publish(self) -> None:
-        self._restores.look()
-
-    def freeze(self) -> str:
-        return self._restores.freeze()
-
-    def thaw(self) -> None:
-        self._restores.thaw()
 
     def _overdue(self) -> None:
         self._restores.say(f"nobody called Unquiesce within {self._quiesced_max:g} s: the programs go on")
@@ -271,18 +260,17 @@ class Snapshots:
         if mode == phases.BLOCK and not trusted(uid):
             raise denied()
         lock = Lock(WHAT, _text(who), _text(why), mode, uid, call.client.pid if pid is None else pid)
-        self._do(lambda: self._phases.inhibit(call.client, lock))
+        self._phases.inhibit(call.client, lock)
         return Reply({"state": self._phases.state})
 
     def _prepare(self, call: Call) -> "Reply | None":
         call.take()
-        now = self._do(lambda: self._phases.prepare(call.client))
-        return self._announcement() if now else None
+        return self._announcement() if self._phases.prepare(call.client) else None
 
     def _ready(self, call: Call) -> Reply:
         [errors] = call.take(errors=list)
         told = [_text(error) for error in (errors or [])[:ERRORS_MOST]]
-        self._do(lambda: self._phases.ready(call.client, told))
+        self._phases.ready(call.client, told)
         return Reply({})
 
     def _list(self, call: Call) -> Reply:
@@ -299,16 +287,21 @@ class Snapshots:
                 raise Error(f"{MANAGER}NotFrozen", reason="they were stopped by Freeze, and cannot be asked")
             self._timeout = self.delay_max if timeout is None else min(timeout, self.delay_max)
             self._published = self._restores.published
-        self._do(lambda: self._phases.quiesce(call.client, hold=bool(hold), dump=bool(dump)))
+        try:
+            self._phases.quiesce(call.client, hold=bool(hold), dump=bool(dump))
+        except OSError as error:
+            raise Error(f"{MANAGER}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
 
     def _unquiesce(self, call: Call) -> Reply:
         [restored] = call.take(restored=bool)
         must_be_trusted(call)
-        if self._phases.state == phases.QUIESCED:
+        if self.running:
+            raise Error(f"{MANAGER}NotQuiesced", snapshot=self._last)
+        if self.state == phases.QUIESCED:
             self._restores.look()
             if restored and not self._was_restored():
                 self._restores.told()
-        self._do(self._phases.unquiesce)
+        self._phases.unquiesce()
         assert self._last is not None
         return Reply(
             {"restored": self._last["restored"], "generation": self._restores.generation, "snapshot": self._last}
@@ -323,33 +316,8 @@ class Snapshots:
         return None
 
     def _news(self) -> Reply:
-        return Reply(
-            {
-                "state": self._phases.state,
-                "snapshot": self._phases.snapshot,
-                "generation": self._restores.generation,
-            }
-        )
-
-    def _do(self, function: "Callable[[], Any]") -> Any:
-        """Call it, and answer what the machine of states refuses as an error of the interface."""
-        try:
-            return function()
-        except phases.InProgress as refused:
-            raise Error(f"{MANAGER}OperationInProgress", state=str(refused)) from None
-        except phases.Blocked as refused:
-            lock = refused.lock
-            raise Error(
-                f"{MANAGER}BlockedByInhibitor", who=lock.who, why=lock.why, uid=lock.uid, pid=lock.pid
-            ) from None
-        except phases.AlreadyInhibits:
-            raise Error(f"{MANAGER}AlreadyInhibits") from None
-        except phases.NotInhibiting:
-            raise Error(f"{MANAGER}NotInhibiting") from None
-        except phases.NotQuiesced:
-            raise Error(f"{MANAGER}NotQuiesced", snapshot=self._last) from None
-        except OSError as error:
-            raise Error(f"{MANAGER}NotPublished", reason=f"{error.filename}: {error.strerror}") from None
+        told = {"state": self.state, "snapshot": self._phases.snapshot}
+        return Reply({**told, "generation": self._restores.generation})
 
 
 def must_be_trusted(call: Call) -> None:

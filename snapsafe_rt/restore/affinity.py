@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class LoopHome:
     """An asyncio event loop, of any implementation that has call_soon_threadsafe()."""
 
-    __slots__ = ("loop",)
-
     def __init__(self, loop: "AbstractEventLoop") -> None:
         self.loop = loop
 
@@ -56,7 +54,6 @@ class LoopHome:
 class TrioHome:
     """A trio.run(); coroutines are system tasks of it."""
 
-    __slots__ = ("thread", "token")
     idle = False
 
     def __init__(self, token: "Any") -> None:
@@ -93,7 +90,6 @@ class TrioHome:
 class HubHome:
     """A gevent hub: `work` runs in a greenlet of its own there."""
 
-    __slots__ = ("hub",)
     idle = False
     drive = None
 
@@ -145,7 +141,6 @@ class EventletHome:
     """An eventlet hub. Nothing of eventlet may be called from another thread, so an eventfd that the hub watches tells
     it of work. One home for each hub: EventletHome.of()."""
 
-    __slots__ = ("descriptor", "hub", "thread", "todo")
     idle = False
     drive = None
     _of: "dict[Any, EventletHome]" = {}  # noqa: RUF012 - hubs are few, and end with their threads

@@ -42,7 +42,7 @@ async def acheck(timeout: "float | None" = None) -> int:
     while events.delivery.delivered < epoch:
         mine = not events.delivery.taken
         event = events.delivery.event
-        if not mine and event is not None and dispatch.inside().get() == event.epoch:
+        if not mine and event is not None and dispatch.event_around().get() == event.epoch:
             return epoch
         if mine:
             waited: Any = affinity.keep(loop.create_task(_deliver_here()))
@@ -83,16 +83,11 @@ async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
         return None
     try:
         events.delivery.loop = asyncio.get_running_loop()
-        order = events.steps()
-        error: BaseException | None = None
-        while True:
-            try:
-                event, entry = order.send(error)
-            except StopIteration as done:
-                failed: list[tuple[object, BaseException]] = done.value
-                return failed
-            dispatch.inside().set(event.epoch)
-            error = await _run_here(entry, event.epoch)
+        failed: list[tuple[object, BaseException]] = []
+        for event, entry in events.steps(failed):
+            dispatch.event_around().set(event.epoch)
+            event.ran(entry, await _run_here(entry, event.epoch))
+        return failed
     finally:
         events.delivery.release()
 

@@ -13,8 +13,6 @@ class Registration:
     """One callback. `live` falls when it is unregistered, also for an event that has begun. `pair` is one object for
     all that were registered by one register_at_snapshot(). `homeless`: it was registered where no loop ran."""
 
-    __slots__ = ("args", "func", "home", "homeless", "kwargs", "live", "pair")
-
     def __init__(
         self,
         func: "Callable[..., Any]",
@@ -48,7 +46,7 @@ class Registration:
 
 def after_fork_in_child() -> None:
     """What belonged to a loop or hub that runs in the parent alone belongs to no thread here."""
-    for entry in (*before, *after_in_original, *after):
+    for entry in [entry for entries in LISTS for entry in entries]:
         if entry.home is not None and entry.home.lost_in_child():
             entry.home = None
 
@@ -82,11 +80,12 @@ def _words(error: BaseException) -> str:
 before: list[Registration] = []
 after_in_original: list[Registration] = []
 after: list[Registration] = []
+LISTS = (before, after_in_original, after)  # in the order of register_at_snapshot()
 
 
 def drop_everywhere(entry: Registration) -> None:
     """Its loop or hub has ended."""
-    for entries in (before, after_in_original, after):
+    for entries in LISTS:
         drop(entries, entry)
 
 

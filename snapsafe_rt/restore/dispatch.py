@@ -65,8 +65,6 @@ class Answer:
     """What a callback that was sent to its home came to. Its error is raised where the event runs, or, if nobody waits
     there any more because the home ended or rests, reported."""
 
-    __slots__ = ("abandoned", "entry", "error", "given", "wake")
-
     def __init__(self, entry: "Registration", wake: "Callable[[], object]") -> None:
         self.entry = entry
         self.wake = wake
@@ -89,7 +87,7 @@ def submit(home: "affinity.Home", entry: "Registration", epoch: int, answer: Ans
     from contextvars import copy_context
 
     def start() -> None:
-        inside().set(epoch)
+        event_around().set(epoch)
         try:
             value = entry()
             if hasattr(value, "__await__"):
@@ -109,14 +107,14 @@ def submit(home: "affinity.Home", entry: "Registration", epoch: int, answer: Ans
         answer.give(None if home.gone else error)
 
 
-_inside_variable: "Any" = None
+_event_around: "Any" = None
 
 
-def inside() -> "Any":
+def event_around() -> "Any":
     """A context variable: the epoch whose event this coroutine or greenlet is part of."""
-    global _inside_variable
-    if _inside_variable is None:
+    global _event_around
+    if _event_around is None:
         from contextvars import ContextVar
 
-        _inside_variable = ContextVar("snapsafe_event", default=-1)
-    return _inside_variable
+        _event_around = ContextVar("snapsafe_event", default=-1)
+    return _event_around

@@ -15,7 +15,7 @@ from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Iterator
 
     from snapsafe_rt.restore.callbacks import Registration
 
@@ -24,8 +24,6 @@ PASSES = 16  # events in one turn; only a source that is rewritten without pause
 
 class Event:
     """One run of the event: what there was to do and what came of it."""
-
-    __slots__ = ("callbacks", "cause", "entries", "epoch", "failed", "now", "started", "told")
 
     def __init__(self, epoch: int, delivered: int) -> None:
         info = native.inspect_epoch()
@@ -48,6 +46,11 @@ class Event:
         except BaseException as error:
             self.failed.append((sys.audit, error))
         self.failed += [(table.refresh, error) for error in table.refresh()]
+
+    def ran(self, entry: "Registration", error: "BaseException | None") -> None:
+        self.callbacks += 1
+        if error is not None:
+            self.failed.append((entry.func, error))
 
     def finish(self) -> None:
         self.entries = ()
@@ -145,7 +148,7 @@ def run_here(first: "Callable[[], object] | None" = None) -> bool:
 def _wait_for_other(turn: int, until: "float | None") -> bool:
     """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
     event: Event | None = delivery.event
-    if event is not None and dispatch.inside().get() == event.epoch:
+    if event is not None and dispatch.event_around().get() == event.epoch:
         return False
     greenlet = affinity.greenlet()
     if delivery.mine and (greenlet is None or greenlet is delivery.greenlet):
@@ -182,6 +185,12 @@ def late_at_rest(event: "Event | None") -> str:
     return f"{late(event)}, on a loop of this thread that does not run at present"
 
 
+def report(failed: "list[tuple[object, BaseException]]") -> None:
+    """Of callbacks that nobody waits for."""
+    for who, error in failed:
+        native.report_unraisable(error, who)
+
+
 def raise_of_last(epoch: int) -> None:
     if last is not None and last.epoch >= epoch and last.failed:
         raise group(last.failed, last.epoch)
@@ -189,30 +198,25 @@ def raise_of_last(epoch: int) -> None:
 
 def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseException:
     """A group of its own for each who raises it: a traceback grows on it."""
-    from snapsafe_rt.errors import group
+    from snapsafe_rt.errors import BaseExceptionGroup
 
-    return group(f"in callbacks after the restore that began epoch {epoch}", [error for _, error in failed])
+    errors = [error for _, error in failed]
+    return BaseExceptionGroup(f"in callbacks after the restore that began epoch {epoch}", errors)
 
 
 def deliver() -> "list[tuple[object, BaseException]]":
     """Run the event until none is pending; the caller has claimed it and ends it. Returns who failed, and how."""
     delivery.greenlet = affinity.greenlet()
-    order = steps()
-    error: BaseException | None = None
-    while True:
-        try:
-            event, entry = order.send(error)
-        except StopIteration as done:
-            failed: list[tuple[object, BaseException]] = done.value
-            return failed
-        error = dispatch.run(entry, event.epoch)
-
-
-def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list[tuple[object, BaseException]]]":
-    """The event's order, for whoever has claimed it, here or on a loop: yields each callback that is to run, and is
-    sent what that raised. Returns who failed, and how."""
-    global last
     failed: list[tuple[object, BaseException]] = []
+    for event, entry in steps(failed):
+        event.ran(entry, dispatch.run(entry, event.epoch))
+    return failed
+
+
+def steps(failed: "list[tuple[object, BaseException]]") -> "Iterator[tuple[Event, Registration]]":
+    """The event's order, for whoever has claimed it, here or on a loop: yields each callback that is to run; the caller
+    runs it, and tells ran(). `failed` gets who failed, and how."""
+    global last
     for _ in range(PASSES):
         epoch = native.epoch()
         if epoch == delivery.delivered:
@@ -223,17 +227,13 @@ def steps() -> "Generator[tuple[Event, Registration], BaseException | None, list
         for entry in event.entries:
             if entry.live:
                 event.now = callbacks.name(entry.func)
-                error = yield event, entry
-                event.callbacks += 1
-                if error is not None:
-                    event.failed.append((entry.func, error))
+                yield event, entry
             if not delivery.mine:
-                return failed  # a callback forked, and this is the child: there the whole event is pending
+                return  # a callback forked, and this is the child: there the whole event is pending
         event.finish()
         last = event
         delivery.deliver(event.epoch)
         failed += event.failed
-    return failed
 
 
 def _run_after(first: "Callable[[], object]") -> int:

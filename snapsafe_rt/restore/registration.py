@@ -1,4 +1,5 @@
-"""Registers and takes back callbacks. Loading this loads what runs them: earlier restores are not told of."""
+"""Registers and takes back callbacks. Loading this loads what runs them (events), to which a restore before that is no
+event."""
 
 from snapsafe_rt import hooks
 from snapsafe_rt.core import native
@@ -39,7 +40,7 @@ def unregister(func: "Callable[..., Any]") -> bool:
     Any thread, callbacks too.
     """
     found = False
-    for entries in (callbacks.before, callbacks.after_in_original, callbacks.after):
+    for entries in callbacks.LISTS:
         for entry in tuple(entries):
             if entry.func == func:
                 found |= drop(entries, entry)

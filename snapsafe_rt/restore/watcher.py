@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_TO, CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
 DELETE_SELF, MOVE_SELF, ONLYDIR = 0x400, 0x800, 0x1000000
 
+WATCH_ITEMS = 12  # SS_WATCH_ITEMS in cython/watcher.h
+
 NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
 
 phases: "Phases | None" = None
@@ -68,7 +70,7 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
         plan = _NOTHING
         if state.active and state.settings.watch and (callbacks.after or table.refreshers() or asked):
             contact, paths, look_ms = phases.plan() if phases is not None and asked else (None, [], 0)
-            items = paths if look_ms else [*_items()[: _most() - len(paths)], *paths]
+            items = paths if look_ms else [*_items()[: WATCH_ITEMS - len(paths)], *paths]
             plan = (True, items, contact, look_ms)
         elif phases is not None:
             phases.forget()
@@ -101,11 +103,7 @@ def _items() -> "list[Item]":
         item = entry(candidate.path, candidate.found, candidate is not watched)
         if item is not None and item not in items:
             items.append(item)
-    return items[: _most()]  # check() looks at the rest
-
-
-def _most() -> int:
-    return native.numbers()["WATCH_ITEMS"]
+    return items[:WATCH_ITEMS]  # check() looks at the rest
 
 
 def entry(path: str, found: "os.stat_result | None", written: bool = False, announcer: bool = False) -> "Item | None":
@@ -206,8 +204,7 @@ def woken(paths: bool, heard: bool) -> None:
         failed = events.deliver()
     finally:
         events.delivery.release()
-    for who, error in failed:
-        native.report_unraisable(error, who)
+    events.report(failed)
 
 
 hooks.source_changed.add(update)

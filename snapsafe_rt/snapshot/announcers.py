@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from snapsafe_rt.restore.watcher import Item
 
-# States of the connection; native.words()["connection"] has them all.
+# States of the connection: the words for them in cython/shown.h.
 ABSENT, UNTRUSTED, FAILED, ENDED = "absent", "untrusted", "failed", "ended"
 ASKED, HELD, HEARD = "asked", "held", "heard"
 LOOK_MS = 50  # how often a quiesced program looks whether the snapshot is over
@@ -31,40 +31,50 @@ ERRORS_KEPT, ERROR_LENGTH = 7, 300  # the manager takes eight
 _NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
-class Manager:
+class Announcer:
+    """Who announces snapshots, at the socket `path`. `snapshot`: number of the last one."""
+
+    detaches = False
+    """Does a quiesced program hold neither inotify nor a connection, which CRIU could not restore, and look instead?"""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.snapshot = 0
+        self._deaf: tuple[tuple[int, int], str] | None = None  # the socket that gives no lock, and why
+
+    def _refuse(self, why: str) -> None:
+        self._deaf = identity(self.path), why
+
+    def _refused(self) -> str:
+        return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(self.path) else ""
+
+
+class Manager(Announcer):
     """Its socket, and the state file beside that, which is read while there is no connection."""
 
-    kind = "snapsafe"
     detaches = True
-    """A quiesced program has neither inotify nor a connection: CRIU could not restore them."""
-
-    look_ms = LOOK_MS
 
     def __init__(self, why: str) -> None:
+        super().__init__(settings.MANAGER)
+        self.state_file = self.path + ".state"
         asked = {"what": "snapshot", "who": who(), "why": why, "mode": "delay"}
         self._greeting = varlink.call("Inhibit", asked) + varlink.call("Prepare")
-        self._deaf: tuple[tuple[int, int], str] | None = None  # the socket that gives no lock, and why
         self._limit: tuple[tuple[str, int], float] | None = None  # (state, snapshot) as read, and until when it counts
         self._looked = False  # for the end of this snapshot
         self._state: os.stat_result | None = None  # of the state file, taken before it was read
-        self.snapshot = 0
         self.dump = False
         """Is it CRIU that takes the snapshot? It dumps no process that maps a device, so devices are detached. In a
         snapshot of the machine they stay: a clone sees by them that it is one before it draws."""
 
-    @property
-    def state_file(self) -> str:
-        return settings.MANAGER + ".state"
-
     def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if phase != RUNNING or self._refused() or self._has_no_state():
             return None
-        return settings.MANAGER, self._greeting, True
+        return self.path, self._greeting, True
 
     def paths(self, phase: str) -> "list[Item]":
         """The files whose change the watcher has to wake us for."""
         if phase == RUNNING:
-            items = [entry(settings.MANAGER, look(settings.MANAGER), announcer=True)]
+            items = [entry(self.path, look(self.path), announcer=True)]
             if self._has_no_state():  # the manager writes it as soon as it can
                 items.append(entry(self.state_file, None, announcer=True))
         else:
@@ -80,10 +90,7 @@ class Manager:
         No lock is taken then. A quiesced program could not see that the snapshot is still on: it would go on at once,
         ask for the next lock, and be refused it until the end.
         """
-        return look(self.state_file) is None and look(settings.MANAGER) is not None
-
-    def _refused(self) -> str:
-        return self._deaf[1] if self._deaf is not None and self._deaf[0] == identity(settings.MANAGER) else ""
+        return look(self.state_file) is None and look(self.path) is not None
 
     def hear(self) -> str:
         """What has come: "announced", "late" (no lock, for a snapshot is under way), or "" for nothing of the kind."""
@@ -97,7 +104,7 @@ class Manager:
                 if error == "OperationInProgress":
                     return "late"
                 if error:
-                    self._refuse(f"it gives no lock ({error[:60]})")
+                    self._refuse(f"the manager at {self.path}: it gives no lock ({error[:60]})")
                     return ""
                 if number == 1:  # to Prepare; the one before said that the lock is ours
                     self.snapshot = int(parameters["snapshot"])
@@ -105,11 +112,8 @@ class Manager:
                     return "announced"
                 number += 1
         except (varlink.Malformed, *_NOT_UNDERSTOOD):
-            self._refuse("what it says is not understood")
+            self._refuse(f"the manager at {self.path}: what it says is not understood")
             return ""
-
-    def _refuse(self, why: str) -> None:
-        self._deaf = identity(settings.MANAGER), f"the manager at {settings.MANAGER}: {why}"
 
     def farewell(self, errors: "list[str]") -> bytes:
         """The call Ready with what the callbacks raised, cut so that it fits into one message."""
@@ -157,11 +161,11 @@ class Manager:
         if state == FAILED and error == errno.ECONNREFUSED:
             state = ABSENT
         return {
-            ABSENT: f"no manager at {settings.MANAGER} ({os.strerror(error)})",
-            UNTRUSTED: f"who listens at {settings.MANAGER} is another user, who is not root",
-            FAILED: f"{settings.MANAGER} could not be connected to ({os.strerror(error)})",
-            ENDED: f"the manager at {settings.MANAGER} has ended the connection; it is asked again",
-            ASKED: f"the manager at {settings.MANAGER} has not answered yet",
+            ABSENT: f"no manager at {self.path} ({os.strerror(error)})",
+            UNTRUSTED: f"who listens at {self.path} is another user, who is not root",
+            FAILED: f"{self.path} could not be connected to ({os.strerror(error)})",
+            ENDED: f"the manager at {self.path} has ended the connection; it is asked again",
+            ASKED: f"the manager at {self.path} has not answered yet",
         }.get(state, "it is being asked for")
 
 

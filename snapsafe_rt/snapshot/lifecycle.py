@@ -31,8 +31,6 @@ LOCK_SECONDS = 0.5  # how often it is looked whether who has the delivery lock s
 class Snapshot:
     """One that was announced: `outcome` is "", while it is not over, then "original", "clone" or "failed"."""
 
-    __slots__ = ("began", "ended", "errors", "kept", "number", "outcome")
-
     def __init__(self, number: int) -> None:
         self.number = number
         self.began = time.time()
@@ -42,7 +40,7 @@ class Snapshot:
         self.kept = ""  # the device that could not be detached, and why
 
     def fields(self) -> "tuple[str, ...]":
-        """For the status page; report.snapshot_as_dict() reads them."""
+        """For the status page; report.status.snapshot_as_dict() reads them."""
         errors = [error[: announcers.ERROR_LENGTH] for error in self.errors[: announcers.ERRORS_KEPT]]
         return str(self.number), repr(self.began), repr(self.ended), self.outcome, self.kept, *errors
 
@@ -51,14 +49,12 @@ class Calls:
     """Callbacks that run while this thread has the delivery lock: what an events.Event is to who waits for it, or
     calls check() in one of them."""
 
-    __slots__ = ("entries", "epoch", "now", "phase")
-
     def __init__(self, phase: str, entries: "tuple[Registration, ...]") -> None:
         self.phase = phase
         self.entries = entries
         for entry in entries:
             entry.look_for_home()
-        self.epoch = -2 - native.epoch()  # no event's, and not -1: see dispatch.inside()
+        self.epoch = -2 - native.epoch()  # no event's, and not -1: see dispatch.event_around()
         self.now = ""
         events.delivery.event = self
         events.delivery.advance()  # who waits has to see whether its thread is wanted
@@ -98,7 +94,8 @@ class Lifecycle:
             return None, [], 0
         at = RUNNING if phase == BEFORE else phase
         connection = None if phase == AFTER else announcer.connection(at)
-        return connection, announcer.paths(at), announcer.look_ms if phase == QUIESCED else 0
+        looks = phase == QUIESCED and announcer.detaches
+        return connection, announcer.paths(at), announcers.LOOK_MS if looks else 0
 
     def _choose(self) -> "Any":
         chosen = state.settings.lifecycle
@@ -145,7 +142,7 @@ class Lifecycle:
             return
         try:
             if events.pending():
-                _report(events.deliver())
+                events.report(events.deliver())
             if events.delivery.mine:  # else a callback forked, and this is the child
                 now = self._change(machine.begin, number, tuple(callbacks.before), state.active)
                 if now.step != IDLE:
@@ -211,7 +208,7 @@ class Lifecycle:
         epoch = native.epoch()
         if epoch not in (self._renewed, events.delivery.delivered):
             self._renewed = epoch
-            _report([(table.refresh, error) for error in table.refresh()])
+            events.report([(table.refresh, error) for error in table.refresh()])
 
     # ---- the thread that has the delivery lock ----
 
@@ -229,7 +226,7 @@ class Lifecycle:
             raise
         finally:
             events.delivery.release()
-        _report(failed)
+        events.report(failed)
         if self.now.phase in (QUIESCED, LATE):
             self.look()
 
@@ -271,7 +268,7 @@ class Lifecycle:
         snapshot.errors = callbacks.lines(failed)
         self._change(machine.refuse, tuple(callbacks.after_in_original))
         self._tell(farewell=self.announcer.farewell(snapshot.errors))
-        _report(failed)
+        events.report(failed)
         failed.clear()
 
     def _stand(self, snapshot: Snapshot) -> None:
@@ -354,17 +351,12 @@ class Lifecycle:
         native.page_put("snapshot", [self.last.fields()] if self.last is not None else [])
 
 
-def _report(failed: "Failures") -> None:
-    for who, error in failed:
-        native.report_unraisable(error, who)
-
-
 program = Lifecycle()
 
 
 def attach() -> None:
-    """From here on the watcher and the status page ask this room. Idempotent."""
-    if watcher.phases is None:
+    """From here on the watcher and the status page ask this room, if somebody may announce snapshots. Idempotent."""
+    if watcher.phases is None and native is not None and state.settings.lifecycle != "off":
         watcher.phases = program
         hooks.forked.add(program.after_fork_in_child)
         program.publish()

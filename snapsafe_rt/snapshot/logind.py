@@ -39,11 +39,7 @@ def make(why: str) -> "Logind | None":
     return Logind(why)
 
 
-class Logind:
-    kind = "logind"
-    detaches = False
-    look_ms = 0
-
+class Logind(announcers.Announcer):
     def __init__(self, why: str) -> None:
         from jeepney import DBusAddress, MatchRule, message_bus, new_method_call
         from jeepney.bus import find_system_bus  # type: ignore
@@ -67,33 +63,27 @@ class Logind:
         look = new_method_call(properties, "Get", "ss", (login.interface, "PreparingForSleep"))
         self._questions = {True: ask, False: look}
         self._asked = _FIRST_ASKED  # serial. It is in the greeting, so that another number makes the watcher reconnect
+        bus = self._no_bus = ""
         try:
-            self._bus, self._no_bus = find_system_bus().replace("\0", "@"), ""
+            bus = find_system_bus().replace("\0", "@")
         except (RuntimeError, ValueError) as error:
-            self._bus, self._no_bus = "", f"DBUS_SYSTEM_BUS_ADDRESS: {error}"
+            self._no_bus = f"DBUS_SYSTEM_BUS_ADDRESS: {error}"
+        super().__init__(bus)
         self._stream: Any = None
         self._lines = 0
         self._held = False
-        self._deaf: tuple[tuple[int, int], str] | None = None  # the bus that gives no lock, and why
         self._on = True
-        self.snapshot = 0
 
     def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if self._no_bus or (self._refused() and phase == RUNNING):
             return None
-        return self._bus, self._begin + self._questions[phase == RUNNING].serialise(self._asked), False
+        return self.path, self._begin + self._questions[phase == RUNNING].serialise(self._asked), False
 
     def paths(self, phase: str) -> "list[Item]":
-        if not self._bus.startswith("/"):
+        if not self.path.startswith("/"):
             return []
-        item = entry(self._bus, announcers.look(self._bus), announcer=True)
+        item = entry(self.path, announcers.look(self.path), announcer=True)
         return [item] if item is not None else []
-
-    def _refuse(self, why: str) -> None:
-        self._deaf = announcers.identity(self._bus), why
-
-    def _refused(self) -> str:
-        return self._deaf[1] if self._deaf is not None and self._deaf[0] == announcers.identity(self._bus) else ""
 
     def hear(self) -> str:
         for message in self._messages():
@@ -170,9 +160,9 @@ class Logind:
         if refused:
             return refused
         if state == ABSENT:
-            return f"no system bus at {self._bus} ({os.strerror(error)})"
+            return f"no system bus at {self.path} ({os.strerror(error)})"
         if state == UNTRUSTED:
-            return f"who listens at {self._bus} is another user, who is not root"
+            return f"who listens at {self.path} is another user, who is not root"
         return "systemd-logind does not run, or has not answered yet"
 
 

@@ -1,10 +1,7 @@
 """Registers callbacks for the time before a snapshot, and for the original after it."""
 
-from snapsafe_rt.core import native
 from snapsafe_rt.restore import callbacks, registration
-from snapsafe_rt.restore.callbacks import Registration
 from snapsafe_rt.snapshot import lifecycle
-from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +20,8 @@ def register_before_snapshot(func: "F", /, *args: "Any", **kwargs: "Any") -> "F"
     Whoever takes the snapshot waits for the callbacks, up to a limit; if one raises, the manager refuses the snapshot.
     Where the callbacks run, threads, forks and errors raised here: as register_after_restore(), but check() runs none.
     """
-    _register(callbacks.before, func, args, kwargs)
+    lifecycle.attach()
+    registration.register(callbacks.before, func, args, kwargs)
     return func
 
 
@@ -40,32 +38,13 @@ def register_at_snapshot(
 
     Raises TypeError if none is given or one is not callable. Any thread.
     """
-    given = [
-        (entries, func)
-        for entries, func in (
-            (callbacks.before, before),
-            (callbacks.after_in_original, after_in_original),
-            (callbacks.after, after_in_clone),
-        )
-        if func is not None
-    ]
+    functions = (before, after_in_original, after_in_clone)
+    given = [(entries, func) for entries, func in zip(callbacks.LISTS, functions, strict=True) if func is not None]
     if not given:
         raise TypeError("at least one of before, after_in_original and after_in_clone is needed")
     for _, func in given:
         callbacks.check_callable(func)
+    lifecycle.attach()
     pair = object()
     for entries, func in given:
-        _register(entries, func, (), {}, pair)
-
-
-def _register(
-    entries: "list[Registration]",
-    func: "Callable[..., Any]",
-    args: "tuple[Any, ...]",
-    kwargs: "dict[str, Any]",
-    pair: "object | None" = None,
-) -> None:
-    callbacks.check_callable(func)
-    if entries is not callbacks.after and native is not None and state.settings.lifecycle != "off":
-        lifecycle.attach()
-    registration.register(entries, func, args, kwargs, pair)
+        registration.register(entries, func, (), {}, pair)

@@ -104,9 +104,9 @@ def run_before() -> None:
         except BaseException as error:
             errors.append(error)
     if errors:
-        from snapsafe_rt.errors import group
+        from snapsafe_rt.errors import BaseExceptionGroup
 
-        raise group("in callbacks before the snapshot", errors)
+        raise BaseExceptionGroup("in callbacks before the snapshot", errors)
 
 
 def after_restore() -> None:

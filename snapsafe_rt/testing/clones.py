@@ -128,24 +128,21 @@ def clone_here(
     count: int,
     body: Callable[[int], bytes],
     *,
-    flags: int | None = None,
     parallel: int = PARALLEL,
     timeout: float = TIMEOUT,
     done: Callable[[Clone], object] | None = None,
 ) -> list[Clone]:
     """Clone the calling process itself; in a body: clones of a clone. The caller must have no other thread.
 
-    Starts no more clones once one has ended badly; it is in the list like the others. `flags`: CLONE_NEWPID or 0.
+    Starts no more clones once one has ended badly; it is in the list like the others.
     """
-    if flags is None:
-        flags = CLONE_NEWPID if os.getpid() == 1 else 0
     clones: list[Clone] = []
     running: list[_Running] = []
     number = 0
     try:
         while running or number < count:
             while len(running) < parallel and number < count:
-                running.append(_Running(number, body, flags, timeout))
+                running.append(_Running(number, body, timeout))
                 number += 1
             _wait(running)
             for one in running[:]:
@@ -189,12 +186,12 @@ def _wait(running: "list[_Running]") -> None:
 class _Running:
     """One clone that is alive, seen from its template."""
 
-    def __init__(self, number: int, body: Callable[[int], bytes], flags: int, timeout: float) -> None:
+    def __init__(self, number: int, body: Callable[[int], bytes], timeout: float) -> None:
         self.number, self.deadline = number, time.monotonic() + timeout
         result, stderr = os.pipe(), os.pipe()
         self.output, self.stderr = bytearray(), bytearray()
         self.pipes = {result[0]: self.output, stderr[0]: self.stderr}
-        self.pid = raw_clone(flags)
+        self.pid = raw_clone(CLONE_NEWPID if os.getpid() == 1 else 0)  # pid 1, as its original
         if self.pid == 0:
             _be_a_clone(body, number, result[1], stderr[1])
         os.close(result[1])
@@ -249,7 +246,8 @@ def _be_a_clone(body: Callable[[int], bytes], number: int, result: int, stderr: 
             output = output[os.write(result, output) :]
         status = 0
     except BaseException:
-        _tell_exception()
+        # Not through sys.stderr: it may be captured, or hold what the template had not flushed.
+        os.write(2, _traceback())
     finally:
         os._exit(status)
 
@@ -259,11 +257,10 @@ def die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _tell_exception() -> None:
+def _traceback() -> bytes:
     import traceback
 
-    # Not through sys.stderr: it may be captured, or hold what the template had not flushed.
-    os.write(2, traceback.format_exc().encode(errors="replace"))
+    return traceback.format_exc().encode(errors="replace")
 
 
 class _NotPermitted(Exception):
@@ -327,7 +324,7 @@ class _Template(NamedTuple):
 
     def live(self) -> None:
         try:
-            tried = clone_here(1, lambda number: b"", flags=self.flags & CLONE_NEWPID, timeout=self.timeout)
+            tried = clone_here(1, lambda number: b"", timeout=self.timeout)
         except OSError as error:
             return self.send(_NOT_PERMITTED, stderr=str(error).encode())
         if tried[0].status:
@@ -337,17 +334,10 @@ class _Template(NamedTuple):
             faulthandler.enable(2)  # to the pipe that each clone has there, not to a copy that pytest made
         if self.prepare:
             self.prepare()
-        body = self.body
-        if self.source:
-            body = self._restored(self.source)
+        body = self._restored(self.source) if self.source else self.body
         self.send(_GOES_ON)
         clone_here(
-            self.wanted,
-            body,
-            flags=self.flags & CLONE_NEWPID,
-            parallel=self.parallel,
-            timeout=self.timeout,
-            done=lambda clone: self.send(*clone),
+            self.wanted, body, parallel=self.parallel, timeout=self.timeout, done=lambda clone: self.send(*clone)
         )
         return self.send(_GOES_ON)
 
@@ -382,9 +372,7 @@ def _be_the_keeper(template: _Template) -> NoReturn:
             try:
                 template.live()
             except BaseException:
-                import traceback
-
-                template.send(_BROKE, stderr=traceback.format_exc().encode(errors="replace"))
+                template.send(_BROKE, stderr=_traceback())
             os._exit(0)
         os.close(template.writer)
         os.waitpid(pid, 0)

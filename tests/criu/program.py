@@ -11,6 +11,7 @@ the callback ran for a second time. Main draws nothing: its result comes when it
 import json
 import mmap
 import os
+import pathlib
 import random
 import signal
 import sys
@@ -19,7 +20,9 @@ import time
 import uuid
 
 import snapsafe_rt
-from snapsafe_rt.testing.surfaces import prepare, select
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "helpers"))
+from surfaces import prepare, select
 
 MARK, FOLDER = sys.argv[1:3]
 VALUES, WORKERS, THREADS = map(int, sys.argv[3:6])

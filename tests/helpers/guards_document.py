@@ -2,7 +2,7 @@
 
     python -m tests.helpers.guards_document FILE
 
-tests/unit/test_guards.py holds the document against this.
+tests/unit/test_guard_rows.py holds the document against this.
 """
 
 import inspect

@@ -18,12 +18,13 @@ order = runpy.run_path(sys.argv[1])["order"]
 COUNT = int(sys.argv[2])
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+from snapsafe_rt.cli import demo_surfaces  # noqa: E402
 from snapsafe_rt.source.vmclock_file import FileSource  # noqa: E402
-from snapsafe_rt.testing import surfaces  # noqa: E402
 
 SOURCE = FileSource("/run/snapsafe/vmclock0")
-SURFACES = surfaces.select("ssl")  # beside the application's own; none where this Python has no ssl
-draws = surfaces.prepare(SURFACES)
+# Beside the application's own; none where this Python has no ssl.
+SURFACES = [one for one in demo_surfaces.TABLE if one.name == "ssl"]
+draws = demo_surfaces.prepare(SURFACES)
 
 
 def draw() -> dict:

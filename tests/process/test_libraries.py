@@ -8,9 +8,9 @@ import pytest
 
 from snapsafe_rt.guards import table
 from snapsafe_rt.report import remote
-from snapsafe_rt.testing.surfaces import TABLE
 
 from ..helpers.looking import rows
+from ..helpers.surfaces import TABLE
 
 CLONES = 20
 
@@ -46,7 +46,7 @@ def renewed(draw, thread=False):
 
 def drawing(name):
     """Code that sets `draw`."""
-    return f"from snapsafe_rt.testing.surfaces import select\ndraw = select({name!r})[0].prepare()\n"
+    return f"from surfaces import select\ndraw = select({name!r})[0].prepare()\n"
 
 
 def first_of(library):

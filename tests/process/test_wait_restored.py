@@ -1,10 +1,10 @@
 """snapsafe wait-restored: wakes for each way in which a generation can move, and for nothing else."""
 
 import contextlib
+import glob
 import mmap
 import os
 import re
-import select
 import signal
 import struct
 import subprocess
@@ -24,31 +24,30 @@ pytestmark = pytest.mark.any_python
 WITHOUT_TIMER = """import sys
 from snapsafe_rt.cli import main
 from snapsafe_rt.cli import wait_restored
-wait_restored.BACKSTOP_SECONDS = 600
+wait_restored.BACKSTOP_SECONDS = wait_restored.NO_POLL_SECONDS = 600
 sys.exit(main.main())"""
 
 
 class Waiting:
     """The command, asleep."""
 
-    def __init__(self, *arguments, sources, program=("-m", "snapsafe_rt")):
+    def __init__(self, *arguments, sources, program=("-m", "snapsafe_rt"), **more):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
         self.process = subprocess.Popen(
             [sys.executable, *program, "wait-restored", *map(str, arguments)],
-            env={**environment, "PYTHONPATH": str(PACKAGE.parent), "SNAPSAFE_SOURCES": sources},
+            env={**environment, "PYTHONPATH": str(PACKAGE.parent), "SNAPSAFE_SOURCES": sources, **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def asleep(self):
-        """Until its watch stands and it waits for it: inotify is polled, and it sleeps."""
+        """Until its watch stands and it waits for it: the watcher has its inotify, and the command sleeps."""
         until = time.monotonic() + 30
         while time.monotonic() < until:
             assert self.process.poll() is None, self.process.communicate()
             with contextlib.suppress(OSError):
-                folder = f"/proc/{self.process.pid}/fd/"
-                names = [os.readlink(folder + name) for name in os.listdir(folder)]
+                names = [os.readlink(path) for path in glob.glob(f"/proc/{self.process.pid}/task/*/fd/*")]
                 if any("inotify" in name for name in names):
                     wait_asleep(self.process)
                     return self
@@ -75,7 +74,7 @@ def waiting():
 
 
 def store(source):
-    """As a hypervisor: to a mapping, past inotify, which tells only of its end. Returns it."""
+    """As a hypervisor: to a mapping, past inotify. Returns it."""
     with source.path.open("r+b") as file:
         page = mmap.mmap(file.fileno(), 4096)
     page[0x68:0x70] = struct.pack("<Q", 2)
@@ -112,7 +111,8 @@ def test_without_its_timer_it_sees_no_store(waiting, source_file):
     with pytest.raises(subprocess.TimeoutExpired):
         one.process.wait(1.5 * wait_restored.BACKSTOP_SECONDS)
     kept.close()
-    assert one.end() == (0, "1 -> 2\n", "")
+    source_file.bump(3)
+    assert one.end() == (0, "1 -> 3\n", "")
 
 
 def test_a_folder_that_goes_and_comes_again(waiting, source_file):
@@ -161,26 +161,40 @@ def test_a_restore_while_it_starts_is_not_missed(waiting, source_file):
         assert one.end() == (0, f"{generation - 1} -> {generation}\n", "")
 
 
-@pytest.mark.parametrize("moment", ["before the watch", "after it"])
-def test_a_change_between_reading_and_waiting(source_file, monkeypatch, capsys, moment):
-    """Within the command: the file moves at the worst moments, and no event is waited for that was there already."""
-    import argparse
+# The file moves at the worst moments, and no event is waited for that was there already.
+AT_THE_WORST = """import os, sys
+from snapsafe_rt.cli import main, wait_restored
+from snapsafe_rt.source.vmclock_file import FileSource
+wait_restored.BACKSTOP_SECONDS = wait_restored.NO_POLL_SECONDS = 600
+source = FileSource(os.environ["SNAPSAFE_SOURCES"].partition(":")[2])
+moment, looks, shown = sys.argv.pop(), [], wait_restored.shown
+def look(candidate):
+    looks.append(1)
+    before = shown(candidate)
+    if len(looks) == 1 and moment == "after the look":
+        source.bump(2)
+    return before
+def watch():
+    candidate = watched()
+    if moment == "before the look":
+        assert shown(candidate) == 1
+        source.bump(2)
+    return candidate
+watched, wait_restored._watched, wait_restored.shown = wait_restored._watched, watch, look
+sys.exit(main.main())"""
 
-    monkeypatch.setenv("SNAPSAFE_SOURCES", source_file.uri)
-    arm = wait_restored._File.arm
-    moved = []
 
-    def arm_and_move(self):
-        if moment == "before the watch" and not moved:
-            moved.append(source_file.bump())
-        arm(self)
-        if moment == "after it" and not moved:
-            moved.append(source_file.bump())
+def test_a_change_between_looking_and_waiting(waiting, source_file):
+    one = waiting("after the look", sources=source_file.uri, program=("-c", AT_THE_WORST))
+    assert one.end() == (0, "1 -> 2\n", "")
 
-    monkeypatch.setattr(wait_restored._File, "arm", arm_and_move)
-    monkeypatch.setattr(wait_restored._File, "wait", lambda *_: pytest.fail("it would sleep"))
-    assert wait_restored.main(argparse.Namespace(timeout=None, since=None)) == 0
-    assert capsys.readouterr().out == "1 -> 2\n"
+
+def test_a_change_before_the_first_look_is_no_news(waiting, source_file):
+    """The twin: without --since the first look says what is known."""
+    one = waiting("--timeout", 1, "before the look", sources=source_file.uri, program=("-c", AT_THE_WORST))
+    code, out, error = one.end()
+    assert (code, out) == (1, "")
+    assert "still shows 2" in error
 
 
 def test_no_source(waiting):
@@ -205,47 +219,19 @@ def test_signals(waiting, source_file, number, code):
     assert one.end() == (code, "", "")
 
 
-def test_without_inotify_the_timer_does(source_file, monkeypatch, capsys):
-    """The 129th instance of a user gets EMFILE."""
-    watch = wait_restored._File(str(source_file.path))
-    os.close(watch._fd)
-    watch._fd = -1
-    watch.arm()
-    began = time.monotonic()
-    watch.wait(0.05)
-    assert 0.05 <= time.monotonic() - began < 5
-    watch.close()
+def test_what_no_watcher_can_be_had_for_is_looked_at(waiting, source_file):
+    program = "import sys; from snapsafe_rt.cli import main; from snapsafe_rt.core import native"
+    program += "; native.plan_watching = lambda *_: None; sys.exit(main.main())"
+    one = waiting("--since", 1, sources=source_file.uri, program=("-c", program))
+    wait_asleep(one.process)
+    source_file.bump()
+    assert one.end() == (0, "1 -> 2\n", "")
 
 
-def test_a_device_without_poll_is_asked_now_and_then():
-    """/dev/zero is always ready, as a driver is that has no poll."""
-    watch = wait_restored._Device("/dev/zero")
-    began = time.monotonic()
-    for _ in range(5):  # the first, and one that was held off the CPU, cost none
-        watch.arm()
-        watch.wait(None)
-    watch.close()
-    assert time.monotonic() - began >= 3 * wait_restored.NO_POLL_SECONDS
-
-
-def test_a_device_with_poll_wakes_at_once(tmp_path):
-    """A FIFO: silent until something is written, and again once that was read."""
-    os.mkfifo(tmp_path / "device")
-    watch = wait_restored._Device(str(tmp_path / "device"))
-    with (tmp_path / "device").open("wb", buffering=0) as writer:
-        watch.arm()
-        began = time.monotonic()
-        watch.wait(0.05)
-        assert time.monotonic() - began >= 0.05
-        pid = os.fork()
-        if pid == 0:
-            select.select([], [], [], 0.1)
-            writer.write(b"x")
-            os._exit(0)
-        watch.wait(None)
-        os.waitpid(pid, 0)
-        watch.arm()
-        began = time.monotonic()
-        watch.wait(0.05)
-        assert time.monotonic() - began >= 0.05
-    watch.close()
+def test_a_device_without_poll_is_looked_at_now_and_then(waiting, source_file, compile_native):
+    found = source_file.path.stat()
+    standin = {"LD_PRELOAD": str(compile_native("device.c")), "STANDIN_DEVICE": f"{found.st_dev}:{found.st_ino}"}
+    one = waiting("--since", 1, sources=source_file.uri, **standin)
+    wait_asleep(one.process)
+    source_file.bump()
+    assert one.end() == (0, "1 -> 2\n", "")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.checkout
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n# (\S+?)(, in TABLE)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"^```sh\npython (.*)\n```$", re.MULTILINE)
+COMMAND = re.compile(r"^```sh\n\.venv/test/bin/python (.*)\n```$", re.MULTILINE)
 TESTS = re.compile(r'`make test ARGS="(.*)"`')
 
 # What the program itself says of the library, and what another process says.

@@ -4,10 +4,10 @@ what each drew. ROTATED: each surface is the first to be drawn in some clones.""
 import json
 import sys
 
+import surfaces
 from drawing import PLACES
 
 from snapsafe_rt.source.vmclock_file import FileSource
-from snapsafe_rt.testing import surfaces
 from snapsafe_rt.testing.clones import run_clones
 
 source, count, rotated = FileSource(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"

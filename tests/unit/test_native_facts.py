@@ -1,6 +1,8 @@
 """What the core says of itself: the stub, and what Python repeats for the case that there is no core, agree with it."""
 
 import ast
+import ctypes
+import itertools
 import re
 import struct
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import openssl, sqlite3, table
 from snapsafe_rt.report import remote
+from snapsafe_rt.restore import watcher
 from snapsafe_rt.snapshot import announcers
 from snapsafe_rt.source import selection, vmclock_file
 
@@ -36,6 +39,34 @@ def shown():
     yield "WatcherState", native.inspect_watcher()
     yield "LibcryptoState", native.libcryptos()[0]
     yield "LibsqliteState", native.libsqlites()[0]
+
+
+class Facts:
+    """The headers' words for states, each at the place of its number; and their constants and offsets, by name."""
+
+    KINDS = ("cause", "fence", "how", "connection", "openssl", "sqlite", "kind", "word", "source")
+
+    def __init__(self, library):
+        library.number.restype = library.word.restype = ctypes.c_char_p
+        self.words = {kind: tuple(self._each(library.word, kind.encode())) for kind in self.KINDS}
+        number = ctypes.c_longlong()
+        self.numbers = {}
+        for name in self._each(library.number, ctypes.byref(number)):
+            self.numbers[name] = number.value
+
+    @staticmethod
+    def _each(look, argument):
+        for at in itertools.count():
+            text = look(argument, at)
+            if text is None:
+                return
+            yield text.decode()
+
+
+@pytest.fixture(scope="module")
+def facts(compile_native):
+    flags = ("-Wno-unused-function", "-Wno-unused-parameter", "-Wno-missing-field-initializers")
+    return Facts(ctypes.PyDLL(compile_native("facts.c", "-I", str(ROOT / "cython"), *flags)))
 
 
 def literals():
@@ -68,13 +99,13 @@ def test_structs_are_as_the_stub_says():
     assert seen == {node.name for node in STUB.body if isinstance(node, ast.ClassDef) and node.name.endswith("State")}
 
 
-def test_words_are_as_the_stub_says():
-    words = {f"_{name.capitalize()}": words for name, words in native.words().items()}
+def test_words_are_as_the_stub_says(facts):
+    words = {f"_{name.capitalize()}": words for name, words in facts.words.items()}
     assert {name: words[name] for name in literals()} == literals()
 
 
-def test_words_without_a_core():
-    words = native.words()
+def test_words_without_a_core(facts):
+    words = facts.words
     assert words["how"] == remote.HOW
     assert words["cause"] == remote.CAUSES
     assert words["connection"] == remote.CONNECTION
@@ -99,7 +130,7 @@ def test_words_without_a_core():
         ("ss_library_table", remote._LIBRARIES),
     ],
 )
-def test_structs_that_are_read_from_outside(name, layout):
+def test_structs_that_are_read_from_outside(facts, name, layout):
     tokens = re.findall(r"(\d*)([a-zA-Z?])", layout.format)
     offsets, at = [], 0
     for count, code in tokens:
@@ -108,13 +139,14 @@ def test_structs_that_are_read_from_outside(name, layout):
             if code != "x":
                 offsets.append(at)
             at += size
-    fields = sorted(at for field, at in native.numbers().items() if field.startswith(f"{name}."))
+    fields = sorted(at for field, at in facts.numbers.items() if field.startswith(f"{name}."))
     assert offsets[: len(fields)] == fields
     assert len(offsets) - len(fields) <= (name == "ss_library_table")  # its last word is reserved
 
 
-def test_numbers_without_a_core():
-    numbers = native.numbers()
+def test_numbers_without_a_core(facts):
+    numbers = facts.numbers
+    assert numbers["WATCH_ITEMS"] == watcher.WATCH_ITEMS
     assert numbers["FENCE_SECONDS"] == remote.FENCE_SECONDS
     assert (numbers["STATUS_PAGE_VERSION"], numbers["STATUS_PAGE_TEXT"]) == (remote.VERSION, remote.TEXT_AT)
     assert numbers["VMCLOCK_MAGIC"] == vmclock_file.MAGIC

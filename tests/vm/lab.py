@@ -116,7 +116,7 @@ class Lab:
 
     def disk(self, python):
         """The memory disk: interpreter, project and the guest's programs, one archive after the other."""
-        programs = '"$0"/guest/*.py "$0/../../snapsafe_rt/testing/surfaces.py"'
+        programs = '"$0"/guest/*.py "$0/../helpers/surfaces.py" "$0/../../snapsafe_rt/cli/demo_surfaces.py"'
         pack = f'mkdir app && cp {programs} app/ && cp "$0/guest/init" init && chmod 755 init'
         return self.packed(python, (f"disk-{python}", f"site-{python}"), pack)
 

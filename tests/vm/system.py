@@ -172,7 +172,7 @@ class System(NamedTuple):
         pack = (
             "mkdir -p added/usr/lib/lab added/etc/systemd/system/multi-user.target.wants"
             ' && cp "$0"/guest/*.py "$0"/guest/system/agent.py added/usr/lib/lab/'
-            ' && cp "$0/../../snapsafe_rt/testing/surfaces.py" added/usr/lib/lab/'
+            ' && cp "$0/../helpers/surfaces.py" "$0/../../snapsafe_rt/cli/demo_surfaces.py" added/usr/lib/lab/'
             ' && cp "$0/guest/system/init" init && chmod 755 init'
             ' && cp "$0/guest/system/lab.service" added/etc/systemd/system/'
             " && ln -s ../lab.service added/etc/systemd/system/multi-user.target.wants/"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snapsafe_rt.testing.surfaces import TABLE, repeats
+from tests.helpers.surfaces import TABLE, repeats
 from tests.vm.compare import Names
 from tests.vm.lab import Machine
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from snapsafe_rt.testing.surfaces import select
+from tests.helpers.surfaces import select
 from tests.vm.compare import by_surface
 from tests.vm.lab import MORE, Machine
 

@@ -1,8 +1,8 @@
-"""The table of surfaces: all that the demo, the tests' clones, the guests of the VM tests and the copies of CRIU draw.
+"""For scripts and guests, by `import surfaces`: all that is drawn, by the demo, in the tests' clones, in guests of the
+VM tests, in copies of CRIU and in images.
 
-A surface is one value that a program may draw at random. `prepare` runs in the template, before the snapshot, and
-returns `draw`, which is called in each clone. This file imports only the standard library, so that a guest can have a
-copy of it alone. To add a surface, add a line to TABLE; whoever reads the table draws it from then on.
+The demo's surfaces come first, from the product; then other ways to the same generators, and libraries. A guest has
+copies of the two files alone. To add a surface, add a line to TABLE; whoever reads the table draws it from then on.
 """
 
 import contextlib
@@ -12,31 +12,24 @@ import secrets
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterable
-from email.utils import make_msgid
 from functools import partial
 from importlib import import_module
 from os import urandom as bound_urandom
 from queue import SimpleQueue
 from random import random as bound_random
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import ctypes
-    import ssl
+try:
+    import demo_surfaces
+except ImportError:
+    from snapsafe_rt.cli import demo_surfaces
 
-Draw = Callable[[], object]
+prepare = demo_surfaces.prepare
 
 
 class Surface(NamedTuple):
-    """`kind` says where the values come from, so whether clones that nothing protects repeat them:
-
-    memory   which all clones share
-    pid      from memory too, but made anew where the pid differs
-    clock    from memory and the time, which has moved on a little
-    kernel   from the kernel's generator, which is copied with a machine, but not with a process
-    machine  from memory, and only clones of a machine have it: a thread that lives through the restore, a server
+    """demo_surfaces.Surface, and a kind that only clones of a machine have, from memory too, by a thread or
+    a server that lives through the restore.
 
     One that is not `shown` is another way to a generator that has a line already: left out where users read a table.
     `library` is the module that it takes, if that is not of the standard library.
@@ -45,98 +38,63 @@ class Surface(NamedTuple):
     name: str
     words: str
     kind: str
-    prepare: Callable[[], Draw]
+    prepare: object
     shown: bool = True
     library: str = ""
 
 
-def repeats(kind: str, *, same_pid: bool = True, machine: bool = False) -> bool:
-    """Is it sure that clones, of a process or of a machine, repeat what is of that kind and protected by nothing?"""
-    return kind == "memory" or (kind == "pid" and same_pid) or (kind == "machine" and machine)
+def repeats(kind, *, machine=False):
+    """Is it sure that clones with one pid, of a process or of a machine, repeat it where nothing protects it?"""
+    return kind in ("memory", "pid") or (kind == "machine" and machine)
 
 
-def select(*names: str) -> list[Surface]:
+def select(*names):
     """Those of the table with these names, in this order; all of them without any."""
     table = {surface.name: surface for surface in TABLE}
     return [table[name] for name in names or table]
-
-
-def prepare(surfaces: Iterable[Surface]) -> dict[str, Draw]:
-    """Of each that this Python has, by its name: its draw, which was called once. Runs in the template."""
-    found = {}
-    for surface in surfaces:
-        with contextlib.suppress(ImportError, OSError, AttributeError):  # this Python was built without it
-            draw = surface.prepare()
-            draw()  # after which random.gauss holds the second value of its pair
-            found[surface.name] = draw
-    return found
 
 
 # Of the PEM file that a server takes, with its key. Where it stays "", no whole handshake can be drawn.
 certificate = ""
 
 
-def _of_uuid(name: str) -> Draw:
+def _of_uuid(name):
     """A function that came with a later Python."""
-    made: Draw = getattr(uuid, name)
-    return made
+    return getattr(uuid, name)
 
 
-def _gauss(rng: "random.Random | ModuleType") -> Draw:
+def _gauss(rng):
     return partial(rng.gauss, 0.0, 1.0)
 
 
-def _shuffled() -> tuple[int, ...]:
-    cards = list(range(52))
-    random.shuffle(cards)
-    return tuple(cards)
-
-
-def _identity() -> tuple[int, int]:
-    made = uuid.uuid1()
-    return made.node, made.clock_seq
-
-
-def _message_id() -> str:
-    return make_msgid(domain="example.org").split(".")[2]  # before it: the time and the pid
-
-
-def _instances() -> Draw:
+def _instances():
     made = [random.Random() for _ in range(1000)]
     return lambda: tuple(instance.random() for instance in made)
 
 
-def _bare() -> Draw:
+def _bare():
     import _random
 
-    bare: Draw = _random.Random().random
-    return bare
+    return _random.Random().random
 
 
-def _subclass() -> Draw:
-    return type("Subclass", (random.Random,), {})().random  # type: ignore[no-any-return]
+def _subclass():
+    return type("Subclass", (random.Random,), {})().random
 
 
-def _sqlite() -> Draw:
-    import sqlite3
-
-    connection = sqlite3.connect(":memory:", check_same_thread=False)
-    return lambda: connection.execute("select randomblob(16)").fetchone()[0]
-
-
-def _in_a_thread(draw: Draw) -> Draw:
+def _in_a_thread(draw):
     """draw() in a thread that lives through the snapshot."""
-    asked: SimpleQueue[bool] = SimpleQueue()
-    answers: SimpleQueue[object] = SimpleQueue()
+    asked = SimpleQueue()
+    answers = SimpleQueue()
 
-    def serve() -> None:
+    def serve():
         draw()
         while asked.get():
             answers.put(draw())
 
     threading.Thread(target=serve, daemon=True).start()
 
-    def ask() -> object:
+    def ask():
         asked.put(True)
         return answers.get()
 
@@ -146,28 +104,7 @@ def _in_a_thread(draw: Draw) -> Draw:
 # ---- OpenSSL ----
 
 
-def _rand_bytes() -> Draw:
-    import ssl
-
-    return partial(ssl.RAND_bytes, 16)
-
-
-def _client_hello() -> Draw:
-    import ssl
-
-    context = ssl.create_default_context()
-
-    def draw() -> bytes:
-        outgoing = ssl.MemoryBIO()
-        connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="example.org")
-        with contextlib.suppress(ssl.SSLWantReadError):  # the server does not answer
-            connection.do_handshake()
-        return hello(outgoing.read())[0]
-
-    return draw
-
-
-def hello(flight: bytes) -> tuple[bytes, bytes, bytes]:
+def hello(flight):
     """Random, session id and key share of a ClientHello or ServerHello (RFC 8446 4.1) at the start of a flight."""
     at = 5 + 4 + 2  # record header, handshake header, version
     drawn, at = flight[at : at + 32], at + 32
@@ -187,7 +124,7 @@ def hello(flight: bytes) -> tuple[bytes, bytes, bytes]:
     return drawn, session, share
 
 
-def _handshake() -> Draw:
+def _handshake():
     """A client and a server, both here."""
     import ssl
 
@@ -198,7 +135,7 @@ def _handshake() -> Draw:
     return lambda: _both_sides(client_context, server_context)
 
 
-def _both_sides(client_context: "ssl.SSLContext", server_context: "ssl.SSLContext") -> dict[str, bytes]:
+def _both_sides(client_context, server_context):
     """What both draw, and a session ticket."""
     import ssl
 
@@ -220,99 +157,55 @@ def _both_sides(client_context: "ssl.SSLContext", server_context: "ssl.SSLContex
     return drawn
 
 
-def _ec_key() -> Draw:
-    """By the library that `ssl` uses, which has no call for keys of its own."""
-    import ctypes
-    import ssl  # noqa: F401 - loads it
-
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-        paths = {line.split(None, 5)[5].rstrip("\n") for line in file if "libcrypto" in line}
-    for path in sorted(paths):
-        library = ctypes.CDLL(path)
-        if hasattr(library, "EC_KEY_new_by_curve_name"):
-            for name in ("EC_KEY_new_by_curve_name", "EC_KEY_get0_private_key"):
-                getattr(library, name).restype = ctypes.c_void_p
-            return partial(_ec_secret, library)
-    raise ImportError("no libcrypto that can be called")
-
-
-def _ec_secret(libcrypto: "ctypes.CDLL") -> bytes:
-    import ctypes
-
-    key = ctypes.c_void_p(libcrypto.EC_KEY_new_by_curve_name(415))  # NID_X9_62_prime256v1
-    secret = ctypes.create_string_buffer(32)
-    if libcrypto.EC_KEY_generate_key(key) != 1:
-        raise RuntimeError("EC_KEY_generate_key failed")
-    libcrypto.BN_bn2binpad(ctypes.c_void_p(libcrypto.EC_KEY_get0_private_key(key)), secret, 32)
-    libcrypto.EC_KEY_free(key)
-    return secret.raw
-
-
 # ---- libraries, which need not be there ----
 
 
-def _ed25519_key() -> Draw:
+def _ed25519_key():
     module = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
     return lambda: module.Ed25519PrivateKey.generate().private_bytes_raw()
 
 
-def _p256_key() -> Draw:
+def _p256_key():
     ec = import_module("cryptography.hazmat.primitives.asymmetric.ec")
     return lambda: ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value.to_bytes(32, "big")
 
 
-def _ecdsa() -> Draw:
+def _ecdsa():
     ec = import_module("cryptography.hazmat.primitives.asymmetric.ec")
     hashes = import_module("cryptography.hazmat.primitives.hashes")
     key = ec.derive_private_key(12345, ec.SECP256R1())
     return lambda: key.sign(b"one", ec.ECDSA(hashes.SHA256()))
 
 
-def _rsa_key() -> Draw:
+def _rsa_key():
     rsa = import_module("cryptography.hazmat.primitives.asymmetric.rsa")
     return lambda: rsa.generate_private_key(65537, 1024).private_numbers().p.to_bytes(64, "big")
 
 
-def _object_id() -> Draw:
+def _object_id():
     bson = import_module("bson")
     return lambda: bson.ObjectId().binary[4:]
 
 
-def _numpy() -> Draw:
+def _numpy():
     return partial(import_module("numpy.random").bytes, 8)
 
 
-def _uuid_utils() -> Draw:
+def _uuid_utils():
     library = import_module("uuid_utils")
     return lambda: library.uuid4().bytes
 
 
-def _apsw() -> Draw:
+def _apsw():
     connection = import_module("apsw").Connection(":memory:")
     return lambda: next(connection.execute("select randomblob(8)"))[0]
 
 
 TABLE = (
-    Surface("random", "random.random()", "memory", lambda: random.random),
-    Surface("instance", "a Random() object of its own", "memory", lambda: random.Random().random),
-    Surface("gauss", "random.gauss(), kept second value", "memory", lambda: _gauss(random)),
-    Surface("shuffle", "order of a shuffled deck", "memory", lambda: _shuffled),
-    Surface("uuid1_identity", "uuid1 node + clock sequence", "memory", lambda: _identity),
-    Surface("getnode", "uuid.getnode()", "memory", lambda: uuid.getnode),
-    Surface("uuid1", "uuid1", "clock", lambda: uuid.uuid1),
-    Surface("uuid4", "uuid4", "kernel", lambda: uuid.uuid4),
-    Surface("msgid", "email Message-ID, random part", "memory", lambda: _message_id),
-    Surface("tempfile", "temporary file name", "pid", lambda: tempfile.mktemp),
-    Surface("secrets", "secrets.token_hex()", "kernel", lambda: secrets.token_hex),
-    Surface("urandom", "os.urandom()", "kernel", lambda: partial(os.urandom, 16)),
-    Surface("uuid7", "uuid7", "kernel", lambda: _of_uuid("uuid7")),
-    Surface("ssl", "ssl.RAND_bytes()", "pid", _rand_bytes),
-    Surface("tls", "TLS ClientHello random", "pid", _client_hello),
-    Surface("ec", "EC private key (P-256)", "pid", _ec_key),
-    Surface("sqlite", "SQLite randomblob()", "memory", _sqlite),
+    *(Surface(*one) for one in demo_surfaces.TABLE),
     # Only in clones of a machine.
     Surface("random_thread", "random in an old thread", "machine", lambda: _in_a_thread(random.Random().random)),
-    Surface("ssl_thread", "ssl in an old thread", "machine", lambda: _in_a_thread(_rand_bytes())),
+    Surface("ssl_thread", "ssl in an old thread", "machine", lambda: _in_a_thread(demo_surfaces.rand_bytes())),
     Surface("handshake", "TLS", "machine", _handshake),
     # Other ways to what stands above.
     Surface("bound_random", "random(), imported by name", "memory", lambda: bound_random, False),
