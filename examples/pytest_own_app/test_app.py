@@ -13,7 +13,7 @@ import app
 import pytest
 
 import snapsafe_rt
-from snapsafe_rt.source.vmclock_file import FileSource
+from snapsafe_rt.publish import FileSource
 from snapsafe_rt.testing.clones import run_clones
 
 CLONES = 20
