@@ -1,5 +1,4 @@
 /* What the core's headers say, and Python repeats for the case that there is no core. */
-#define _GNU_SOURCE
 #include "shown.h"
 
 #define NUMBERS(X) \
