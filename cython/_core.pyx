@@ -41,6 +41,7 @@ cdef int set_up() except -1:
     cdef int error = ss_epoch_setup() or ss_watcher_setup()
     if error:
         raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
+    ss_watcher_tell_lost(ss_lost)
     return 0
 
 set_up()
@@ -185,6 +186,7 @@ def advance():
     cdef uint64_t now
     with nogil:
         now = ss_epoch_advance(SS_CAUSE_NOTIFIED)
+        ss_entropy_renew_kernel()
     return now
 
 
@@ -253,6 +255,12 @@ def host_entropy(bytes stream not None, uint64_t epoch, /):
     cdef int error = ss_entropy_host(PyBytes_AS_STRING(stream), len(stream), epoch)
     if error:
         raise OSError(error, "no memory for the host's entropy")
+
+
+def renew_kernel():
+    """Make the kernel reseed after a restore, once, if this process may. Never within a draw; see entropy.h."""
+    with nogil:
+        ss_entropy_renew_kernel()
 
 
 def reseed_kernel(bytes seed not None, int credit, /):
@@ -345,20 +353,26 @@ def guarded(str name not None, /):
     return bool(outcome)
 
 
-def hook_init(type cls not None, bint hooked, /):
-    """Exchange tp_init of `_random.Random` and of the subclasses that inherited it, or put it back.
-
-    `cls` is _random.Random itself. Returns False where this version seeds elsewhere (3.10: in tp_new).
-    """
-    if "__init__" not in cls.__dict__:
-        return False
-    hook_random_init(cls, hooked)
-    return True
+def unhook_init(type cls not None, /):
+    """Put back what seeds a new instance in `cls`, which is _random.Random, and in the subclasses that inherited it."""
+    ss_random_hook(<PyObject*>cls, False, guard_init, guard_new)
 
 
 def random_counters():
-    """(instances renewed, kept instances met) since the process began."""
-    return ss_random_reseeds, ss_random_kept
+    """(instances renewed, kept instances met, chosen seeds) since the process began."""
+    return ss_random_reseeds, ss_random_kept, ss_random_chosen
+
+
+def random_seeds():
+    """ss_random_seeds of status_page.h: (is the module's own generator kept, how many have a foreign state)."""
+    return bool(ss_load_u64(&ss_random_seeded.global_kept)), ss_load_u64(&ss_random_seeded.foreign)
+
+
+def random_global(instance, /):
+    """This is the generator behind the functions of the module `random`; None: nobody knows."""
+    global ss_random_global
+    ss_random_global = NULL if instance is None else <PyObject*>instance
+    ss_store_u64(&ss_random_seeded.global_kept, instance is not None and is_kept(<PyObject*>instance))
 
 
 def libcryptos():

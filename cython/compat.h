@@ -96,6 +96,15 @@ static inline PyObject *ss_long_from_words(uint64_t high, uint64_t low)
 }
 #endif
 
+/* Is |number|, of an int, below 2 ** 63? Leaves no exception set. */
+static inline int ss_long_small(PyObject *number, uint64_t *ret_magnitude)
+{
+    int overflow;
+    const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    *ret_magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    return !overflow;
+}
+
 /* Writes |number| big-endian to malloc'ed *ret_bytes, sets *ret_size, and returns 0; or -1, nothing allocated. Leaves no
    exception set. The caller frees. */
 static inline int ss_long_to_big(PyObject *number, unsigned char **ret_bytes, size_t *ret_size)

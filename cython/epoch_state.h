@@ -16,7 +16,7 @@ enum ss_cause { SS_CAUSE_NONE = 0, SS_CAUSE_GENERATION, SS_CAUSE_DISRUPTION, SS_
 /* What every draw reads: one cache line. */
 typedef struct {
     const volatile uint64_t *word; /* never NULL: points at a constant 0 while nothing is watched */
-    uint64_t mask;
+    uint64_t mask; /* 0 in a forked child until its first look, which therefore finds a change */
     uint64_t remembered;
     uint64_t epoch;
 } __attribute__((aligned(64))) ss_hot_state;

@@ -5,6 +5,7 @@
 #include "epoch.h"
 #include "libraries.h"
 #include "process.h"
+#include "provenance.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -153,11 +154,11 @@ static int draw(library *lib, unsigned char *out, int size)
         return 1;
     }
     __atomic_add_fetch(&lib->calls, 1, __ATOMIC_RELAXED);
-    if (SS_UNLIKELY(!__atomic_load_n(&lib->engine_asked, __ATOMIC_ACQUIRE)) && step_aside(lib))
-        return lib->rand_bytes(out, size);
     for (int tries = 1;; tries++) {
         uint64_t epoch = ss_epoch_begin();
         if (SS_UNLIKELY(__atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) != epoch)) {
+            if (step_aside(lib)) /* asked at the first draw, which is one of these */
+                return lib->rand_bytes(out, size);
             /* Several threads may come here at once: one more reseed does no harm. On failure the tag stays stale. */
             if (reseed_primary(lib)) {
                 __atomic_store_n(&lib->tag, epoch, __ATOMIC_RELEASE);
@@ -169,8 +170,12 @@ static int draw(library *lib, unsigned char *out, int size)
             }
         }
         int outcome = draw_stock(lib, out, size);
-        if (outcome != 1 || ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES)
+        if (outcome != 1)
             return outcome;
+        if (SS_LIKELY(ss_epoch_unchanged(epoch)) || tries == SS_DRAW_TRIES) {
+            ss_provenance_note_draw(out, (size_t)size, epoch);
+            return outcome;
+        }
     }
 }
 

@@ -13,8 +13,10 @@
 #include "compat.h"
 #include "epoch_state.h"
 #include "process.h"
+#include "provenance.h"
 
 #define SS_POOL_SIZE 4096u
+#define SS_POOL_UUID (2 * sizeof(uint64_t))
 
 /* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK). If the position or the epoch lay
    elsewhere, a child would hand out the zeroes; so, a zeroed pool has no token and counts as empty. Where the kernel does not
@@ -42,11 +44,20 @@ __attribute__((always_inline)) static inline int ss_pool_take(void *out, size_t 
         unsigned char *bytes = pool->bytes + sizeof pool->bytes - pool->left;
         memcpy(out, bytes, size);
         memset(bytes, 0, size); /* kept by the compiler: the page outlives this function */
+        if (size == SS_POOL_UUID) {
+            uint64_t half[2]; /* what may be a UUID leaves its fingerprint where it was: ss_provenance_pool */
+            memcpy(half, out, sizeof half);
+            half[0] = ss_provenance_print_uuid(half[0], half[1]);
+            memcpy(bytes, half, sizeof *half);
+        }
         pool->left -= size;
         return 0;
     }
     return ss_pool_draw(out, size, epoch);
 }
+
+/* Makes the empty pool, so that no draw has to map memory; without memory draws ask the kernel each time. */
+void ss_pool_prepare(void);
 
 /* Erases the pool: at deactivation and at activation, between which restores go unseen. */
 void ss_pool_discard(void);

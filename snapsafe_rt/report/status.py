@@ -193,7 +193,7 @@ class Status:
 
     def _row(self, name: str, level: str, note: str) -> Row:
         guard = table.find(name)
-        if level in ("guarded", "refreshed") and not (guard and guard.notifies):
+        if level in ("guarded", "refreshed", "kept") and not (guard and guard.notifies):
             if self.source is None:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
             elif self.fence["state"] == "degraded":

@@ -47,6 +47,7 @@ class Event:
             sys.audit("snapsafe.restore", self.epoch)
         except BaseException as error:
             self.failed.append((sys.audit, error))
+        native.renew_kernel()
         self.failed += [(table.refresh, error) for error in table.refresh()]
 
     def finish(self) -> None:
@@ -72,6 +73,7 @@ last: Event | None = None
 if native is not None:
     delivery = native.DeliveryLock()
     delivery.deliver(native.epoch())  # imported by the first registration: what was before is no event
+    native.renew_kernel()
 
 
 def pending() -> bool:
