@@ -42,7 +42,22 @@ cdef int set_up() except -1:
     if error:
         raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
     ss_watcher_tell_lost(ss_lost)
+    if ss_main_active and ss_in_main_interpreter():
+        forget_life()
     return 0
+
+
+# The main interpreter was finalised and initialised again: what is of C is in place, and Python knows nothing of it.
+# Objects of the former one are gone.
+cdef void forget_life() noexcept:
+    global ss_main_active, ss_random_global, ss_event_function, ss_resuming, ss_forking
+    ss_main_active = False
+    ss_random_global = ss_event_function = NULL
+    ss_resuming = ss_forking = 0
+    ss_dict_watch_forget()
+    forget_start()
+    ss_epoch_advance(SS_CAUSE_SOURCE)   # nobody watched meanwhile
+
 
 set_up()
 
@@ -319,6 +334,7 @@ def install(bint reseed_kept, /):
         return failed
     ss_reseed_kept = reseed_kept
     ss_main_active = ss_in_main_interpreter()
+    ss_provenance_prepare()
     for name in ("posix", "_imp"):
         module = sys.modules[name]
         ss_guard_module(name.encode(), <PyObject*>module, <PyObject*>failed)

@@ -71,7 +71,7 @@ cdef extern from "source.h" nogil:
 
 cdef extern from "epoch.h" nogil:
     enum: SS_DRAW_TRIES
-    enum: SS_CAUSE_NOTIFIED
+    enum: SS_CAUSE_NOTIFIED, SS_CAUSE_SOURCE
     ctypedef struct ss_epoch_info:
         pass
     bint SS_LIKELY(bint) noexcept
@@ -129,6 +129,7 @@ cdef extern from "libraries.h" nogil:
 cdef extern from "dict_watch.h":
     void ss_dict_watch_begin(PyObject* dict) noexcept
     void ss_dict_watch_end(PyObject* dict) noexcept
+    void ss_dict_watch_forget() noexcept
     uint64_t ss_dict_watch_version(PyObject* dict) noexcept
 
 
@@ -152,6 +153,7 @@ cdef extern from "uuid_node.h" nogil:
 
 cdef extern from "provenance.h" nogil:
     void ss_provenance_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
+    void ss_provenance_prepare() noexcept
     bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint64_t* ret_epoch) noexcept
     bint ss_provenance_of_number(uint64_t number, uint64_t* ret_epoch) noexcept
     bint ss_provenance_of_moment(uint64_t number) noexcept

@@ -163,7 +163,7 @@ def start(str root not None, /):
     if not ss_in_main_interpreter():
         return False
     if ss_main_active:
-        # A virtual environment runs a .pth twice. Without our finder it was another life of the interpreter.
+        # A virtual environment runs a .pth twice.
         return _root is not None and _finder in sys.meta_path
     if sys.flags.ignore_environment or ss_start_is_asked_for_more():
         return False

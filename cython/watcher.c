@@ -188,7 +188,9 @@ static bool quiet(bool own)
 
 bool ss_watcher_quiet(bool own, int milliseconds)
 {
-    const struct timespec until = from_now(milliseconds);
+    struct timespec until = {0};
+    if (milliseconds)
+        until = from_now(milliseconds);
     (void)pthread_mutex_lock(&mutex);
     while (!quiet(own) && milliseconds && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;

@@ -65,6 +65,7 @@ cdef extern from *:
             __atomic_store_n(&ss_resuming, 0, __ATOMIC_RELEASE);
     }
     """
+    PyObject* ss_event_function
     int ss_forking
     int ss_resuming
     void ss_lost() noexcept nogil

@@ -58,6 +58,8 @@ _SEEDS = struct.Struct("<QQ")  # is the module's own generator kept; how many ha
 _COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
 _PATH_MOST = 4096
 
+LOST = "this child was forked past os.fork, until it draws, imports or checks; or it may start no thread"
+
 _NATIVE_TABLES = ("openssl", "sqlite3")  # in the order in which the record has them
 
 T = TypeVar("T")
@@ -282,6 +284,8 @@ class Outside(status.Status):
         if self.active:
             self.rows = [self._row(*row) for row in self._judged(record, rows)]
             self.rows += [self._row("record", "unprotected", problem) for problem in record.problems]
+            if self.settings.get("SNAPSAFE_WATCH") != "0":
+                self._report_lost(LOST)
         self.problems += record.problems
 
     def refuse(self, why_not: str) -> None:

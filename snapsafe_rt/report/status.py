@@ -114,6 +114,8 @@ class Status:
         if status.active:
             status._read_source()
             status.rows = [status._row(*line) for line in table.report() + table.named_report()]
+            if state.settings.watch and native.in_main_interpreter():
+                status._report_lost(status.watching["reason"])
             table.publish()
             if native.page_problem():
                 status.problems.append(native.page_problem())
@@ -190,6 +192,12 @@ class Status:
                 f"{self.source['source']} is kept by a manager that does not run, or that nothing tells of a restore: "
                 "see `systemctl status snapsafe-manager`, or start `snapsafe manager`"
             )
+
+    def _report_lost(self, reason: str) -> None:
+        """Callbacks that nothing will call though the program did not ask for that."""
+        if self.callbacks and self.watching["how"] == "off":
+            note = f"no watcher runs ({reason}): they are called by check() alone"
+            self.rows.append(Row("callbacks", (), "unprotected", note))
 
     def _row(self, name: str, level: str, note: str) -> Row:
         guard = table.find(name)
