@@ -361,6 +361,8 @@ static void degraded_mix(unsigned char *bytes, size_t size)
 /* As CPython's os.urandom: getrandom(2), else the device where a sandbox forbids the call. */
 static int kernel_fill(unsigned char *out, size_t size)
 {
+    if (getrandom(out, size, 0) == (ssize_t)size)
+        return 0;
     while (size) {
         ssize_t got = getrandom(out, size, 0);
         if (got < 0 && errno == EINTR)
@@ -484,18 +486,23 @@ void ss_entropy_renew_kernel(void)
     (void)pthread_mutex_unlock(&kernel_mutex);
 }
 
-static double fence_seconds_left(void)
+static int64_t fence_ns_left(void)
 {
     /* The coarse clock: this is on every draw while the fence is up. */
-    int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE);
-    const double left = SS_FENCE_SECONDS - (double)age * 1e-9;
+    const int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE);
+    return SS_FENCE_SECONDS * INT64_C(1000000000) - age;
+}
+
+static double fence_seconds_left(void)
+{
+    const double left = (double)fence_ns_left() * 1e-9;
     return left < 1 && __atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) ? 1 : left;
 }
 
 bool ss_fence_still_up(void)
 {
     uint32_t number = __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE);
-    if (number && (__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) || (fence_seconds_left() > 0 && !ss_epoch_reseeded())))
+    if (number && (__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) || (fence_ns_left() > 0 && !ss_epoch_reseeded())))
         return true;
     /* Only the fence that was judged may fall: another thread can have raised it anew meanwhile. */
     return !__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
+
 /* The slowest kernel (no VMGenID) reseeds by the clock once in CRNG_RESEED_INTERVAL, 60 s, at times 5 minutes. */
 #define SS_FENCE_SECONDS 300
 
@@ -111,5 +113,7 @@ int ss_entropy_reseed_kernel(const void *bytes, size_t size, int credit);
 
 /* For tests: as if this CPU had no random instruction. */
 void ss_entropy_disable_cpu_for_testing(bool disabled);
+
+#pragma GCC visibility pop
 
 #endif

@@ -8,6 +8,8 @@
 
 #include "source.h"
 
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
+
 #define SS_LIKELY(x) __builtin_expect(!!(x), 1)
 #define SS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -61,5 +63,7 @@ static inline bool ss_epoch_synchronous(void)
    file, for the generation that it shows; or, while a device is watched, the manager in the attestor's file, for what the
    device shows. Any thread; takes no lock, for entropy.c asks both under epoch.c's mutex and without it. */
 bool ss_epoch_reseeded(void);
+
+#pragma GCC visibility pop
 
 #endif

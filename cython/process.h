@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
+
 /* Made by ss_process_setup(); never unmapped. The kernel zeroes it in children, of clone(2) too (MADV_WIPEONFORK). Where it
    does not (gVisor answers EINVAL), the token here stays 0, and the pid and pthread_atfork tell. */
 typedef struct {
@@ -43,5 +45,7 @@ void ss_process_unlock(uint64_t *lock);
 
 /* Makes the page and registers the fork handlers, once for the process. Returns 0 or an errno. With the GIL. */
 int ss_process_setup(void);
+
+#pragma GCC visibility pop
 
 #endif

@@ -68,7 +68,6 @@ static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
 
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    ss_provenance_prepare();
     if (size <= 8) {
         note_short(bytes, size, epoch);
         return;
@@ -152,7 +151,7 @@ static bool find_uuid(const unsigned char *bytes, uint64_t *ret_epoch)
 {
     if (bytes[6] >> 4 != 4 || bytes[8] >> 6 != 2)
         return false;
-    const uint64_t print = ss_provenance_print_uuid(number_of(bytes, 8), number_of(bytes + 8, 8));
+    const uint64_t print = ss_provenance_print_uuid(number_of(bytes, 8));
     return find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch));
 }
 
@@ -284,7 +283,6 @@ static uint32_t state_tags[SETS][WAYS], next_way;
 /* Four words across the array: it is rewritten as a whole every 624 draws, so equal words mean the same block. */
 static uint64_t state_print(const uint32_t *words)
 {
-    ss_provenance_prepare();
     const uint64_t print = ss_provenance_print((uint64_t)words[1] << 32 | words[200], (uint64_t)words[396] << 32 | words[623]);
     return print ? print : 1;
 }

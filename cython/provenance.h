@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
+
 #define SS_PROVENANCE_BITS 10 /* of the table of draws: a seed follows its draw closely */
 
 typedef struct {
@@ -23,7 +25,7 @@ typedef struct {
 
 extern ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
 
-/* Atomic; made when they are first needed, the first one last; 0 until then. The first is odd and the second even. */
+/* Atomic; 0 until ss_provenance_prepare(), and nothing is found then. The first is odd and the second even. */
 extern uint64_t ss_provenance_keys[2];
 
 /* Multiply-shift hashing (Dietzfelbinger et al.) of two words. */
@@ -33,11 +35,8 @@ static inline uint64_t ss_provenance_print(uint64_t first, uint64_t second)
            second * __atomic_load_n(&ss_provenance_keys[1], __ATOMIC_RELAXED);
 }
 
-/* The same of a UUID of version 4, by its halves, past the bits that tell version and variant. */
-static inline uint64_t ss_provenance_print_uuid(uint64_t high, uint64_t low)
-{
-    return ss_provenance_print(high | 0xf000, low | UINT64_C(3) << 62);
-}
+/* The same of a UUID of version 4, by its first half, past the bits that tell the version. */
+static inline uint64_t ss_provenance_print_uuid(uint64_t high) { return ss_provenance_print(high | 0xf000, 0); }
 
 /* A print has one place, and whoever comes later takes it. Two threads without a GIL in common may leave one's print with the
    other's epoch there; an atomic pair would cost as much as all that we add to os.urandom. */
@@ -48,14 +47,14 @@ static inline void ss_provenance_note_print(uint64_t print, uint64_t epoch)
     __atomic_store_n(&entry->epoch, epoch, __ATOMIC_RELAXED);
 }
 
-/* The slow half of ss_provenance_note_draw(): for a draw that is short or begins with a zero byte, and for the first one. */
+/* The slow half of ss_provenance_note_draw(): for a draw that is short or begins with a zero byte. */
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch);
 
 /* Records bytes that guarded entropy gave out under `epoch`. Of 9 to 16 bytes the last one is left out, and of more all from the
    17th on: so randbits(), which shifts the last bits out, leaves what is looked for. */
 static inline void ss_provenance_note_draw(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    if (__builtin_expect(size > 8 && bytes[0] && __atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED), 1)) {
+    if (__builtin_expect(size > 8 && bytes[0], 1)) {
         uint64_t first, second;
         memcpy(&first, bytes, sizeof first);
         memcpy(&second, bytes + (size > 16 ? 8 : size - 9), sizeof second);
@@ -65,7 +64,7 @@ static inline void ss_provenance_note_draw(const unsigned char *bytes, size_t si
     }
 }
 
-/* Makes the keys, if there are none. */
+/* Makes the keys, if there are none: before anything is noted. */
 void ss_provenance_prepare(void);
 
 /* Where to look for UUIDs besides the table: pool.c tells, for each, whether it drew one with this print. With the GIL. */
@@ -85,5 +84,7 @@ bool ss_provenance_of_moment_float(double number);
 /* Records, with its tag, and recognises the 624 words of a Mersenne Twister that getstate() returned. With the GIL. */
 void ss_provenance_note_state(const uint32_t *words, uint32_t tag);
 bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_tag);
+
+#pragma GCC visibility pop
 
 #endif
