@@ -463,10 +463,11 @@ class _Seen:
         self._mappings = outside._mapped
         self._files = [one.path.removesuffix(" (deleted)") for one in self._mappings]
         self._tables = {name: record.libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
-        self._seeds = record.memory.unpack(_SEEDS, record.seeds_at) if record.seeds_at else (0, 0)
+        self._record = record
 
     def seeds(self) -> tuple[bool, int]:
-        return bool(self._seeds[0]), int(self._seeds[1])
+        kept, foreign = self._record.memory.unpack(_SEEDS, self._record.seeds_at)
+        return bool(kept), int(foreign)
 
     def native_table(self, name: str) -> list[tuple[str, str, bool]]:
         return self._tables[name]
