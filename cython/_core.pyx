@@ -18,6 +18,16 @@ cdef extern from *:
     """
     /* Cython leaves a static function behind that it does not call while names are not compressed (setup.py). */
     #pragma GCC diagnostic ignored "-Wunused-function"
+
+    /* Cython's own, by which it finds the module of an interpreter. For life.c. */
+    static PyObject *__Pyx_State_FindModule(void *);
+    static int __Pyx_State_RemoveModule(void *);
+    __attribute__((visibility("hidden"))) void ss_forget_module(void);
+    void ss_forget_module(void)
+    {
+        if (__Pyx_State_FindModule(NULL))
+            (void)__Pyx_State_RemoveModule(NULL);
+    }
     """
 
 cdef extern from "Python.h":
@@ -375,8 +385,8 @@ def unhook_init(type cls not None, /):
 
 
 def random_counters():
-    """(instances renewed, kept instances met, chosen seeds) since the process began."""
-    return ss_random_reseeds, ss_random_kept, ss_random_chosen
+    """(instances renewed, of them older than activation, kept instances met, chosen seeds) since the process began."""
+    return ss_random_reseeds, ss_random_older, ss_random_kept, ss_random_chosen
 
 
 def random_seeds():

@@ -17,7 +17,7 @@ cdef enum:
 cdef extern from *:
     """
     static int ss_reseed_kept;              /* SNAPSAFE_SEEDED=reseed */
-    static uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen;
+    static uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older;
     /* What the status page shows of it: is the module's own instance kept, and how many have a foreign state? */
     static ss_random_seeds ss_random_seeded;
     static PyObject *ss_random_global; /* borrowed, for comparison alone: the instance behind random.random() */
@@ -68,7 +68,7 @@ cdef extern from *:
     static inline PyObject *ss_owned(PyObject *made) { return made; }
     """
     int ss_reseed_kept
-    uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen
+    uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older
     ss_random_seeds ss_random_seeded
     PyObject* ss_random_global
     ctypedef int (*initproc)(PyObject*, PyObject*, PyObject*) noexcept
@@ -171,6 +171,8 @@ cdef void settle(PyObject* self, uint64_t epoch) noexcept:
         ss_count(&ss_random_kept)
         set_tag(self, make_tag(epoch, kind_of_tag(ss_load_u32(tag_of(self)))))
     elif reseed(self, True):
+        if kind_of_tag(ss_load_u32(tag_of(self))) == KIND_OLD:
+            ss_count(&ss_random_older)
         forget_gauss_next(self)
         set_tag(self, make_tag(epoch, KIND_SYSTEM))
 

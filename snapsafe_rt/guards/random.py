@@ -75,8 +75,9 @@ class Random(Guard):
         )
 
     def note(self) -> str:
-        renewed, kept, chosen = native.random_counters()
-        return f"{chosen} seeds chosen by the program; {renewed} times an instance renewed, {kept} times one kept"
+        renewed, older, kept, chosen = native.random_counters()
+        early = f" ({older} were older than activation: seed them after it)" if older else ""
+        return f"{chosen} seeds chosen by the program; {renewed} times an instance renewed{early}, {kept} times one kept"
 
 
 def judge_seeds(verdict: "Verdict", global_kept: bool, foreign: int) -> "Verdict":
