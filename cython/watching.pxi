@@ -16,7 +16,7 @@ cdef extern from *:
         bool done = true;
         if (!Py_IsInitialized())
             return done;
-        PyThreadState *state = PyThreadState_New(PyInterpreterState_Main());
+        PyThreadState *state = ss_thread_state_new(PyInterpreterState_Main());
         if (!state)
             return false;
         PyEval_RestoreThread(state);
@@ -40,7 +40,7 @@ cdef extern from *:
 
     /* With the GIL, in a child just forked: a thread state that nobody uses. Where the child's only thread ends while
        the runner begins, CPython would take its first state's memory for a new one, and abort (seen on 3.11). */
-    static void ss_keep_thread_state(void) { (void)PyThreadState_New(PyInterpreterState_Main()); }
+    static void ss_keep_thread_state(void) { (void)ss_thread_state_new(PyInterpreterState_Main()); }
 
     static void ss_set_event_function(PyObject *function)
     {
