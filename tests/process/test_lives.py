@@ -1,4 +1,4 @@
-"""An embedding program that finalises its interpreter and initialises it again: each life is protected."""
+"""The host outlives us: an interpreter that is finalised and initialised again is protected, and no lack of memory ends it."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import sysconfig
 
 import pytest
 
-from ..conftest import FOLDER, HELPERS, NATIVE, PACKAGE
+from ..conftest import FOLDER, HELPERS, NATIVE, PACKAGE, PROGRAMS
 
 LIFE = """
 import os, random, sys, uuid
@@ -48,3 +48,15 @@ def test_each_life_is_protected(lives, source_file):
     env["PYTHONPATH"] = os.pathsep.join(map(str, [FOLDER, PACKAGE.parent, HELPERS]))
     done = subprocess.run([lives, LIFE, LIFE, LIFE], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["0", "2", "4"], "")
+
+
+OPERATIONS = ("random", "gauss", "urandom", "uuid4", "uuid1", "RAND_bytes", "seed", "check")
+
+
+@pytest.mark.parametrize("span", [1, 100_000])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_process_outlives_a_lack_of_memory(run_python, source_file, operation, span):
+    """In whatever runs the restore and its event; CPython ends a process whose thread gets no state by PyGILState_Ensure()."""
+    pytest.importorskip("_testcapi")
+    script = PROGRAMS / "no_memory.py"
+    run_python(script, source_file.path, operation, span, env=source_file.env, dev=False)
