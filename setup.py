@@ -46,6 +46,7 @@ if supported and platform.python_implementation() == "CPython" and build != "non
                 ("CYTHON_USE_TYPE_SPECS", "1"),
                 # To unpack 2 KB of names takes each start longer than to map them.
                 ("CYTHON_COMPRESS_STRINGS", "0"),
+                ("PyInit__core", "ss_init_core"),  # life.c calls it
                 *((name, f'"{value}"') for name, value in told.items()),
             ],
             extra_compile_args=flags,

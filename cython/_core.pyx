@@ -18,6 +18,16 @@ cdef extern from *:
     """
     /* Cython leaves a static function behind that it does not call while names are not compressed (setup.py). */
     #pragma GCC diagnostic ignored "-Wunused-function"
+
+    /* Cython's own, by which it finds the module of an interpreter. For life.c. */
+    static PyObject *__Pyx_State_FindModule(void *);
+    static int __Pyx_State_RemoveModule(void *);
+    __attribute__((visibility("hidden"))) void ss_forget_module(void);
+    void ss_forget_module(void)
+    {
+        if (__Pyx_State_FindModule(NULL))
+            (void)__Pyx_State_RemoveModule(NULL);
+    }
     """
 
 cdef extern from "Python.h":
@@ -41,7 +51,23 @@ cdef int set_up() except -1:
     cdef int error = ss_epoch_setup() or ss_watcher_setup()
     if error:
         raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
+    ss_watcher_tell_lost(ss_lost)
+    if ss_main_active and ss_in_main_interpreter():
+        forget_life()
     return 0
+
+
+# The main interpreter was finalised and initialised again: what is of C is in place, and Python knows nothing of it.
+# Objects of the former one are gone.
+cdef void forget_life() noexcept:
+    global ss_main_active, ss_random_global, ss_event_function, ss_resuming, ss_forking
+    ss_main_active = False
+    ss_random_global = ss_event_function = NULL
+    ss_resuming = ss_forking = 0
+    ss_dict_watch_forget()
+    forget_start()
+    ss_epoch_advance(SS_CAUSE_SOURCE)   # nobody watched meanwhile
+
 
 set_up()
 
@@ -175,6 +201,7 @@ def advance():
     cdef uint64_t now
     with nogil:
         now = ss_epoch_advance(SS_CAUSE_NOTIFIED)
+        ss_entropy_renew_kernel()
     return now
 
 
@@ -245,6 +272,12 @@ def host_entropy(bytes stream not None, uint64_t epoch, /):
         raise OSError(error, "no memory for the host's entropy")
 
 
+def renew_kernel():
+    """Make the kernel reseed after a restore, once, if this process may. Never within a draw; see entropy.h."""
+    with nogil:
+        ss_entropy_renew_kernel()
+
+
 def reseed_kernel(bytes seed not None, int credit, /):
     """RNDADDENTROPY and RNDRESEEDCRNG. Raises OSError (EPERM without CAP_SYS_ADMIN)."""
     cdef int error = ss_entropy_reseed_kernel(PyBytes_AS_STRING(seed), len(seed), credit)
@@ -301,6 +334,7 @@ def install(bint reseed_kept, /):
         return failed
     ss_reseed_kept = reseed_kept
     ss_main_active = ss_in_main_interpreter()
+    ss_provenance_prepare()
     for name in ("posix", "_imp"):
         module = sys.modules[name]
         ss_guard_module(name.encode(), <PyObject*>module, <PyObject*>failed)
@@ -335,20 +369,26 @@ def guarded(str name not None, /):
     return bool(outcome)
 
 
-def hook_init(type cls not None, bint hooked, /):
-    """Exchange tp_init of `_random.Random` and of the subclasses that inherited it, or put it back.
-
-    `cls` is _random.Random itself. Returns False where this version seeds elsewhere (3.10: in tp_new).
-    """
-    if "__init__" not in cls.__dict__:
-        return False
-    hook_random_init(cls, hooked)
-    return True
+def unhook_init(type cls not None, /):
+    """Put back what seeds a new instance in `cls`, which is _random.Random, and in the subclasses that inherited it."""
+    ss_random_hook(<PyObject*>cls, False, guard_init, guard_new)
 
 
 def random_counters():
-    """(instances renewed, kept instances met) since the process began."""
-    return ss_random_reseeds, ss_random_kept
+    """(instances renewed, of them older than activation, kept instances met, chosen seeds) since the process began."""
+    return ss_random_reseeds, ss_random_older, ss_random_kept, ss_random_chosen
+
+
+def random_seeds():
+    """ss_random_seeds of status_page.h: (is the module's own generator kept, how many have a foreign state)."""
+    return bool(ss_load_u64(&ss_random_seeded.global_kept)), ss_load_u64(&ss_random_seeded.foreign)
+
+
+def random_global(instance, /):
+    """This is the generator behind the functions of the module `random`; None: nobody knows."""
+    global ss_random_global
+    ss_random_global = NULL if instance is None else <PyObject*>instance
+    ss_store_u64(&ss_random_seeded.global_kept, instance is not None and is_kept(<PyObject*>instance))
 
 
 def libcryptos():

@@ -28,6 +28,21 @@ _Static_assert(SS_RANDOM_BASICSIZE % sizeof(void *) == 0, "RandomObject has no p
 #define SS_FREE_THREADED 0
 #endif
 
+/* A thread state for the calling thread, which has none; or NULL where there is no memory. PyThreadState_New() of 3.11 goes on
+   with NULL then, so its two halves are called. Without the GIL, or with it. */
+#if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030c0000
+PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *state);
+static inline PyThreadState *ss_thread_state_new(PyInterpreterState *interpreter)
+{
+    PyThreadState *made = _PyThreadState_Prealloc(interpreter);
+    if (made)
+        _PyThreadState_SetCurrent(made);
+    return made;
+}
+#else
+static inline PyThreadState *ss_thread_state_new(PyInterpreterState *interpreter) { return PyThreadState_New(interpreter); }
+#endif
+
 /* How dict_watch.c learns that a dict was changed: by its version, which 3.12 gave up; by PyDict_Watch, which tells before the
    change is made, so only where a GIL keeps others out until it is; else not at all. */
 #if PY_VERSION_HEX < 0x030c0000
@@ -95,6 +110,15 @@ static inline PyObject *ss_long_from_words(uint64_t high, uint64_t low)
     return ss_long_from_little((const unsigned char *)words, sizeof words);
 }
 #endif
+
+/* Is |number|, of an int, below 2 ** 63? Leaves no exception set. */
+static inline int ss_long_small(PyObject *number, uint64_t *ret_magnitude)
+{
+    int overflow;
+    const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    *ret_magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    return !overflow;
+}
 
 /* Writes |number| big-endian to malloc'ed *ret_bytes, sets *ret_size, and returns 0; or -1, nothing allocated. Leaves no
    exception set. The caller frees. */

@@ -87,9 +87,19 @@ void ss_dict_watch_end(PyObject *dict)
     show();
 }
 
+void ss_dict_watch_forget(void)
+{
+    memset(followed, 0, sizeof followed);
+    watcher = -1;
+    not_followed = 0;
+    changes++;
+    show();
+}
+
 #else
 
 void ss_dict_watch_begin(PyObject *dict) {}
 void ss_dict_watch_end(PyObject *dict) {}
+void ss_dict_watch_forget(void) {}
 
 #endif

@@ -12,6 +12,9 @@
 void ss_dict_watch_begin(PyObject *dict);
 void ss_dict_watch_end(PyObject *dict);
 
+/* The dicts are of an interpreter that was finalised: none of them is there any more. */
+void ss_dict_watch_forget(void);
+
 /* A number that is equal to an earlier one only if nothing was stored in `dict` in between; or 0: unknown, so look the names
    up. */
 #if SS_FOLLOWS_BY_WATCHER

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/random.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +33,9 @@
 uint32_t ss_fence_flag;
 
 ss_fence_state ss_fence;
+
+/* Atomic: the number of the raise for the last restore, until the kernel was made to reseed after it; else 0. */
+static uint32_t kernel_is_stale;
 
 static int cpu_disabled_for_testing;
 
@@ -248,9 +253,26 @@ static bool host_mix(unsigned char *bytes, size_t size)
     return mixed;
 }
 
-void ss_entropy_before_fork(void) { (void)pthread_mutex_lock(&host_mutex); }
-void ss_entropy_after_fork_in_parent(void) { (void)pthread_mutex_unlock(&host_mutex); }
-void ss_entropy_after_fork_in_child(void) { (void)pthread_mutex_init(&host_mutex, NULL); }
+/* Held while the kernel is made to reseed, so that whoever comes second finds it done. */
+static pthread_mutex_t kernel_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void ss_entropy_before_fork(void)
+{
+    (void)pthread_mutex_lock(&kernel_mutex);
+    (void)pthread_mutex_lock(&host_mutex);
+}
+
+void ss_entropy_after_fork_in_parent(void)
+{
+    (void)pthread_mutex_unlock(&host_mutex);
+    (void)pthread_mutex_unlock(&kernel_mutex);
+}
+
+void ss_entropy_after_fork_in_child(void)
+{
+    (void)pthread_mutex_init(&host_mutex, NULL);
+    (void)pthread_mutex_init(&kernel_mutex, NULL);
+}
 
 static size_t host_left(void)
 {
@@ -280,7 +302,6 @@ static void gather_jitter(uint64_t words[JITTER_WORDS])
         words[n++] = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     }
     words[n++] = (uint64_t)(uintptr_t)&walk;
-    words[n++] = (uint64_t)getpid();
     for (; n < JITTER_WORDS; n++) {
         words[n] = cycle_counter();
         for (size_t i = 0; i < 64; i++)
@@ -340,6 +361,8 @@ static void degraded_mix(unsigned char *bytes, size_t size)
 /* As CPython's os.urandom: getrandom(2), else the device where a sandbox forbids the call. */
 static int kernel_fill(unsigned char *out, size_t size)
 {
+    if (getrandom(out, size, 0) == (ssize_t)size)
+        return 0;
     while (size) {
         ssize_t got = getrandom(out, size, 0);
         if (got < 0 && errno == EINTR)
@@ -418,37 +441,68 @@ void ss_entropy_hold(bool held)
 
 void ss_entropy_restored(void)
 {
+    ss_entropy_raise();
+    /* In this order: see ss_entropy_renew_kernel(). */
+    __atomic_store_n(&kernel_is_stale, __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&ss_fence.kernel_reseeded, 0, __ATOMIC_SEQ_CST);
+}
+
+static bool may_reseed_kernel(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    return syscall(SYS_capget, &header, data) == 0 && data[0].effective & 1U << CAP_SYS_ADMIN;
+}
+
+/* False where it was not permitted, or where the kernel could be fed with clocks and jitter alone: it is then likely unique,
+   not surely. Those are credited with nothing. The reseed is forced, whether or not anything was credited. */
+static bool feed_kernel(void)
+{
     unsigned char seed[64] = {0};
     uint64_t jitter[JITTER_WORDS];
     unsigned char all[sizeof seed + sizeof jitter];
-    ss_entropy_raise();
-    bool cpu = cpu_mix(seed, sizeof seed);
+    const bool cpu = cpu_mix(seed, sizeof seed);
     gather_jitter(jitter);
     memcpy(all, seed, sizeof seed);
     memcpy(all + sizeof seed, jitter, sizeof jitter);
-    /* The clocks are credited with nothing. The reseed is forced, whether or not anything was credited. */
-    uint32_t number = __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE);
-    bool done = ss_entropy_reseed_kernel(all, sizeof all, cpu ? 8 * (int)sizeof seed : 0) == 0;
-    __atomic_store_n(&ss_fence.kernel_reseeded, done && cpu, __ATOMIC_RELEASE);
-    /* A kernel that was fed with clocks and jitter alone is likely unique, not surely: the fence stays up, degraded. */
-    if (done && cpu && !__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE))
-        (void)__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    const bool done = ss_entropy_reseed_kernel(all, sizeof all, cpu ? 8 * (int)sizeof seed : 0) == 0;
     explicit_bzero(seed, sizeof seed);
     explicit_bzero(all, sizeof all);
+    return done && cpu;
+}
+
+void ss_entropy_renew_kernel(void)
+{
+    (void)pthread_mutex_lock(&kernel_mutex);
+    uint32_t number = __atomic_load_n(&kernel_is_stale, __ATOMIC_SEQ_CST), stale = number;
+    if (number && may_reseed_kernel() && feed_kernel() &&
+        __atomic_compare_exchange_n(&kernel_is_stale, &stale, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&ss_fence.kernel_reseeded, 1, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&kernel_is_stale, __ATOMIC_SEQ_CST)) /* restored again meanwhile */
+            __atomic_store_n(&ss_fence.kernel_reseeded, 0, __ATOMIC_SEQ_CST);
+        if (!__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE))
+            (void)__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    (void)pthread_mutex_unlock(&kernel_mutex);
+}
+
+static int64_t fence_ns_left(void)
+{
+    /* The coarse clock: this is on every draw while the fence is up. */
+    const int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE);
+    return SS_FENCE_SECONDS * INT64_C(1000000000) - age;
 }
 
 static double fence_seconds_left(void)
 {
-    /* The coarse clock: this is on every draw while the fence is up. */
-    int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE);
-    const double left = SS_FENCE_SECONDS - (double)age * 1e-9;
+    const double left = (double)fence_ns_left() * 1e-9;
     return left < 1 && __atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) ? 1 : left;
 }
 
 bool ss_fence_still_up(void)
 {
     uint32_t number = __atomic_load_n(&ss_fence_flag, __ATOMIC_ACQUIRE);
-    if (number && (__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) || (fence_seconds_left() > 0 && !ss_epoch_reseeded())))
+    if (number && (__atomic_load_n(&ss_fence.held, __ATOMIC_ACQUIRE) || (fence_ns_left() > 0 && !ss_epoch_reseeded())))
         return true;
     /* Only the fence that was judged may fall: another thread can have raised it anew meanwhile. */
     return !__atomic_compare_exchange_n(&ss_fence_flag, &number, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
@@ -476,6 +530,24 @@ int ss_entropy_fill(void *out, size_t size)
     __atomic_add_fetch(&ss_fence.failures, 1, __ATOMIC_RELAXED);
     errno = error ? error : EIO;
     return -1;
+}
+
+bool ss_entropy_stir(void *inout, size_t size)
+{
+    struct {
+        struct timespec real, monotonic;
+        uint64_t cycles;
+    } now;
+    unsigned char *bytes = inout;
+    const bool host = host_mix(bytes, size);
+    if (!cpu_mix(bytes, size) && !host)
+        return false;
+    (void)clock_gettime(CLOCK_REALTIME, &now.real);
+    (void)clock_gettime(CLOCK_MONOTONIC, &now.monotonic);
+    now.cycles = cycle_counter();
+    for (size_t i = 0; i < size && i < sizeof now; i++)
+        bytes[i] ^= ((unsigned char *)&now)[i];
+    return true;
 }
 
 void ss_entropy_inspect(ss_entropy_info *ret_info)

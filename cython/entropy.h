@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
+
 /* The slowest kernel (no VMGenID) reseeds by the clock once in CRNG_RESEED_INTERVAL, 60 s, at times 5 minutes. */
 #define SS_FENCE_SECONDS 300
 
@@ -26,9 +28,19 @@ int ss_entropy_fill(void *out, size_t size);
 /* Mixes the independent stream into kernel bytes that somebody else drew. The caller has seen that the fence is up. */
 void ss_entropy_mix_up(void *inout, size_t size);
 
-/* Raises the fence for a new epoch, then lowers it at once where this process may feed the kernel (CAP_SYS_ADMIN).
-   Called under the epoch's mutex, before the new epoch is published. */
+/* Stirs the CPU's stream, or else the host's, and the clocks into bytes that the caller has had for itself until now. Asks the
+   kernel for nothing but the time: for draws that are no system call in CPython either, so a program may have forbidden all
+   others by a filter that kills. False where there is neither stream; the bytes may be changed then. */
+bool ss_entropy_stir(void *inout, size_t size);
+
+/* Raises the fence for a new epoch. Called under the epoch's mutex, before the new epoch is published; makes no system call but
+   clock_gettime(2), for this may be within a draw. */
 void ss_entropy_restored(void);
+
+/* After a restore: makes the kernel reseed, once, where this process may (CAP_SYS_ADMIN), which lowers the fence. Opens the
+   device for a moment, so this is never called within a draw: the watcher's runner, the restore event and
+   notify_restored() do. Waits for another thread that is at it. Any thread that holds none of the core's locks. */
+void ss_entropy_renew_kernel(void);
 
 /* Raises the fence only: at activation, since a process may have been started right after a restore. */
 void ss_entropy_raise(void);
@@ -101,5 +113,7 @@ int ss_entropy_reseed_kernel(const void *bytes, size_t size, int credit);
 
 /* For tests: as if this CPU had no random instruction. */
 void ss_entropy_disable_cpu_for_testing(bool disabled);
+
+#pragma GCC visibility pop
 
 #endif

@@ -44,6 +44,9 @@ static void after_fork_in_child(void)
 {
     ss_entropy_after_fork_in_child();
     (void)pthread_mutex_init(&mutex, NULL);
+    /* So that the next draw comes to ss_epoch_catch_up() once. Where 0 is remembered it would see no change ever again. */
+    if (ss_hot.remembered)
+        __atomic_store_n(&ss_hot.mask, 0, __ATOMIC_RELEASE);
 }
 
 int ss_epoch_setup(void)
@@ -82,14 +85,20 @@ static uint64_t advance(enum ss_cause cause)
     return epoch;
 }
 
+static void tell_one(enum ss_epoch_observer place, uint64_t epoch)
+{
+    void (*told)(uint64_t) = __atomic_load_n(&observers[place], __ATOMIC_ACQUIRE);
+    if (told)
+        told(epoch);
+}
+
 /* After the mutex was released. `epoch`: what advance() returned, 0 where it was not called. */
 static void tell(uint64_t epoch)
 {
-    for (int i = 0; epoch && i < SS_EPOCH_OBSERVERS; i++) {
-        void (*told)(uint64_t) = __atomic_load_n(&observers[i], __ATOMIC_ACQUIRE);
-        if (told)
-            told(epoch);
-    }
+    if (!epoch)
+        return;
+    tell_one(SS_OBSERVER_RENEWS, epoch);
+    tell_one(SS_OBSERVER_WAKES, epoch);
 }
 
 /* With the mutex held, as advance(). Between these stores a reader may compare the old source's word with the new number. If
@@ -103,11 +112,21 @@ static void watch(ss_source *source, int index, uint64_t value)
     __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
 }
 
+/* With the mutex held, before anything is compared or remembered. */
+static bool first_look_of_child(const ss_source *source)
+{
+    const bool first = ss_hot.mask == 0;
+    if (first)
+        __atomic_store_n(&ss_hot.mask, source ? ss_source_mask(source) : UINT64_MAX, __ATOMIC_RELEASE);
+    return first;
+}
+
 void ss_epoch_catch_up(void)
 {
     uint64_t advanced = 0;
     (void)pthread_mutex_lock(&mutex);
     ss_source *source = ss_source_at(ss_cold.watched);
+    const bool forked = first_look_of_child(source);
     if (source) {
         uint64_t value;
         int outcome = ss_source_read(source, &value);
@@ -123,6 +142,8 @@ void ss_epoch_catch_up(void)
         change_ends();
     }
     (void)pthread_mutex_unlock(&mutex);
+    if (forked)
+        tell_one(SS_OBSERVER_FORKED, 0);
     tell(advanced);
 }
 
@@ -134,6 +155,7 @@ uint64_t ss_epoch_advance(enum ss_cause cause)
     /* Count this as one epoch: absorb the counter's current value, or the move that we were just notified of would be counted
        again. Later moves are not absorbed: they belong to the next restore. */
     source = ss_source_at(ss_cold.watched);
+    (void)first_look_of_child(source);
     const bool shown = source && ss_source_read(source, &value) != SS_READ_LOST;
     change_begins();
     uint64_t epoch = advance(cause);

@@ -55,8 +55,8 @@ void ss_epoch_inspect(ss_epoch_info *ret_info);
 uint64_t ss_epoch_advance(enum ss_cause cause);  /* returns the new epoch */
 
 /* Who is told of each advance, in this order: what is to be renewed is, before anybody who waits for a restore is woken. One
-   observer each. */
-enum ss_epoch_observer { SS_OBSERVER_RENEWS = 0, SS_OBSERVER_WAKES, SS_EPOCH_OBSERVERS };
+   observer each. SS_OBSERVER_FORKED is told by the first draw of a forked child instead. */
+enum ss_epoch_observer { SS_OBSERVER_RENEWS = 0, SS_OBSERVER_WAKES, SS_OBSERVER_FORKED, SS_EPOCH_OBSERVERS };
 
 /* Has `told` called after each advance by the thread that made it, wherever that is: with or without the GIL, with whatever
    locks its caller holds, but none of the epoch's. Any thread; takes no lock. */

@@ -8,6 +8,8 @@
 
 #include "source.h"
 
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
+
 #define SS_LIKELY(x) __builtin_expect(!!(x), 1)
 #define SS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -16,7 +18,7 @@ enum ss_cause { SS_CAUSE_NONE = 0, SS_CAUSE_GENERATION, SS_CAUSE_DISRUPTION, SS_
 /* What every draw reads: one cache line. */
 typedef struct {
     const volatile uint64_t *word; /* never NULL: points at a constant 0 while nothing is watched */
-    uint64_t mask;
+    uint64_t mask; /* 0 in a forked child until its first look, which therefore finds a change */
     uint64_t remembered;
     uint64_t epoch;
 } __attribute__((aligned(64))) ss_hot_state;
@@ -61,5 +63,7 @@ static inline bool ss_epoch_synchronous(void)
    file, for the generation that it shows; or, while a device is watched, the manager in the attestor's file, for what the
    device shows. Any thread; takes no lock, for entropy.c asks both under epoch.c's mutex and without it. */
 bool ss_epoch_reseeded(void);
+
+#pragma GCC visibility pop
 
 #endif

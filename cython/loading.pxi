@@ -19,6 +19,8 @@ cdef void scan_while_active() noexcept:
 # After `module`, possibly NULL, was executed. Called with the GIL and no exception set; leaves none.
 cdef void loaded(PyObject* module) noexcept:
     cdef const char* name = NULL
+    if ss_watcher_lost():
+        ss_lost()
     if module != NULL and raw_module_check(module):
         name = raw_module_name(module)
         if name == NULL:

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "compat.h":
     size_t SS_RANDOM_STATE_OFFSET, SS_RANDOM_TAG_OFFSET, SS_RANDOM_BASICSIZE
+    bint ss_long_small(PyObject*, uint64_t*) noexcept
     int ss_long_to_big(PyObject*, unsigned char**, size_t*) noexcept
     PyObject* ss_long_from_little(const unsigned char*, size_t) noexcept
 
@@ -19,6 +20,8 @@ cdef extern from "compat.h":
     int raw_generic_setattr "PyObject_GenericSetAttr"(PyObject*, PyObject*, PyObject*) noexcept
     PyObject* raw_long "PyLong_FromLong"(long) noexcept
     PyObject* raw_float "PyFloat_FromDouble"(double) noexcept
+    bint raw_float_check "PyFloat_Check"(PyObject*) noexcept
+    double raw_float_value "PyFloat_AS_DOUBLE"(PyObject*) noexcept
     PyObject* raw_call_one "PyObject_CallOneArg"(PyObject*, PyObject*) noexcept
     PyObject* raw_str "PyUnicode_InternFromString"(const char*) noexcept
     PyObject* raw_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) noexcept
@@ -68,7 +71,7 @@ cdef extern from "source.h" nogil:
 
 cdef extern from "epoch.h" nogil:
     enum: SS_DRAW_TRIES
-    enum: SS_CAUSE_NOTIFIED
+    enum: SS_CAUSE_NOTIFIED, SS_CAUSE_SOURCE
     ctypedef struct ss_epoch_info:
         pass
     bint SS_LIKELY(bint) noexcept
@@ -94,6 +97,8 @@ cdef extern from "entropy.h" nogil:
         pass
     int ss_entropy_fill(void* out, size_t size) noexcept
     void ss_entropy_mix_up(void* inout, size_t size) noexcept
+    bint ss_entropy_stir(void* inout, size_t size) noexcept
+    void ss_entropy_renew_kernel() noexcept
     void ss_entropy_raise() noexcept
     void ss_entropy_hold(bint held) noexcept
     void ss_entropy_prepare() noexcept
@@ -107,7 +112,10 @@ cdef extern from "entropy.h" nogil:
 
 cdef extern from "status_page.h" nogil:
     enum: SS_STATUS_PAGE_CAPACITY
-    int ss_status_page_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks) noexcept
+    ctypedef struct ss_random_seeds:
+        uint64_t global_kept, foreign
+    int ss_status_page_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks,
+                             const ss_random_seeds* seeds) noexcept
 
 
 cdef extern from "libraries.h" nogil:
@@ -121,10 +129,12 @@ cdef extern from "libraries.h" nogil:
 cdef extern from "dict_watch.h":
     void ss_dict_watch_begin(PyObject* dict) noexcept
     void ss_dict_watch_end(PyObject* dict) noexcept
+    void ss_dict_watch_forget() noexcept
     uint64_t ss_dict_watch_version(PyObject* dict) noexcept
 
 
 cdef extern from "pool.h" nogil:
+    void ss_pool_prepare() noexcept
     int ss_pool_take(void* out, size_t size, uint64_t epoch) noexcept
     void ss_pool_discard() noexcept
     size_t ss_pool_left() noexcept
@@ -143,9 +153,13 @@ cdef extern from "uuid_node.h" nogil:
 
 cdef extern from "provenance.h" nogil:
     void ss_provenance_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
-    bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint32_t* ret_epoch) noexcept
-    void ss_provenance_note_state(const uint32_t* words, uint64_t epoch) noexcept
-    bint ss_provenance_of_state(const uint32_t* words, uint32_t* ret_epoch) noexcept
+    void ss_provenance_prepare() noexcept
+    bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint64_t* ret_epoch) noexcept
+    bint ss_provenance_of_number(uint64_t number, uint64_t* ret_epoch) noexcept
+    bint ss_provenance_of_moment(uint64_t number) noexcept
+    bint ss_provenance_of_moment_float(double number) noexcept
+    void ss_provenance_note_state(const uint32_t* words, uint32_t tag) noexcept
+    bint ss_provenance_of_state(const uint32_t* words, uint32_t* ret_tag) noexcept
 
 
 cdef extern from "connection.h" nogil:
@@ -172,8 +186,10 @@ cdef extern from "watcher.h" nogil:
         uint64_t ino
     ctypedef struct ss_watcher_info:
         pass
-    int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, void (*run)(unsigned int) noexcept, int every_ms,
+    int ss_watcher_plan(ss_watch_item* items, int count, bint wanted, bint (*run)(unsigned int) noexcept, int every_ms,
                         const ss_connection_plan* link, const unsigned char* farewell, size_t farewell_size) noexcept
+    bint ss_watcher_lost() noexcept
+    void ss_watcher_tell_lost(void (*told)() noexcept) noexcept
     void ss_watcher_pause() noexcept
     void ss_watcher_resume() noexcept
     void ss_watcher_delivered(uint64_t epoch) noexcept
@@ -226,10 +242,12 @@ cdef extern from *:
     #define ss_store_u32(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define ss_load_u64(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define ss_store_u64(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
-    #define ss_count(p) ((void)__atomic_add_fetch((p), 1, __ATOMIC_RELAXED))
+    #define ss_add(p, n) ((void)__atomic_add_fetch((p), (n), __ATOMIC_RELAXED))
+    #define ss_count(p) ss_add((p), 1)
     """
     uint32_t ss_load_u32(uint32_t*) noexcept nogil
     void ss_store_u32(uint32_t*, uint32_t) noexcept nogil
     uint64_t ss_load_u64(uint64_t*) noexcept nogil
     void ss_store_u64(uint64_t*, uint64_t) noexcept nogil
+    void ss_add(uint64_t*, int) noexcept nogil
     void ss_count(uint64_t*) noexcept nogil

@@ -5,6 +5,7 @@
 #include "epoch.h"
 #include "libraries.h"
 #include "process.h"
+#include "provenance.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -50,6 +51,7 @@ typedef struct {
     int (*finish_engine)(ENGINE *);
     /* From 3.0 on; all or none. */
     OSSL_LIB_CTX *(*global_context)(void);
+    OSSL_LIB_CTX *context; /* atomic; the global one, which stays as long as the library does; since the first draw */
     EVP_RAND_CTX *(*primary)(OSSL_LIB_CTX *);
     EVP_RAND_CTX *(*public)(OSSL_LIB_CTX *);
     int (*reseed)(EVP_RAND_CTX *, int, const unsigned char *, size_t, const unsigned char *, size_t);
@@ -97,7 +99,7 @@ static bool reseed_primary(library *lib)
     /* If this fails the draw may still succeed, and an error left in the queue would make SSL_get_error() report a failure. */
     (void)lib->set_mark();
     if (lib->reseed) {
-        EVP_RAND_CTX *primary = lib->primary(lib->global_context());
+        EVP_RAND_CTX *primary = lib->primary(lib->context);
         done = primary && lib->reseed(primary, 0, NULL, 0, fresh, sizeof fresh) == 1;
     } else {
         done = lib->stock->add(fresh, sizeof fresh, sizeof fresh) == 1;
@@ -109,11 +111,11 @@ static bool reseed_primary(library *lib)
 
 /* Draws from the public DRBG of the global context, by name: the calling thread may have another default context, whose
    primary is not the one that was reseeded. */
-static int draw_stock(library *lib, unsigned char *out, int size)
+static inline int draw_stock(library *lib, unsigned char *out, int size)
 {
     if (!lib->generate || size < 0)
         return lib->stock->bytes(out, size);
-    EVP_RAND_CTX *public = lib->public(lib->global_context());
+    EVP_RAND_CTX *public = lib->public(__atomic_load_n(&lib->context, __ATOMIC_RELAXED));
     return public ? lib->generate(public, out, (size_t)size, 0, 0, NULL, 0) : 0;
 }
 
@@ -138,26 +140,16 @@ static bool step_aside(library *lib)
     return found;
 }
 
-/* Every draw of a hooked library. Any thread, with or without the GIL, with whatever locks the caller of OpenSSL holds. Takes
-   no lock but the leaf locks of ss_epoch_begin() and ss_entropy_fill(), and none of them while OpenSSL runs. Returns as
-   RAND_bytes(3): 1, or 0 or -1 with OpenSSL's error queued.
-
-   RAND_priv_bytes() ends here as well, as with every RAND_METHOD and ENGINE: while ours is in, secrets and nonces are drawn
-   from one DRBG a thread, the public one. The second exists in case a weakness let an observer of nonces compute the
-   state; CTR_DRBG has none known, and a state that is the same in every clone is one. What draws from an EVP_RAND_CTX
-   directly does not pass here; it follows once somebody else's draw has reseeded the primary. */
-static int draw(library *lib, unsigned char *out, int size)
+/* Draws where the primary DRBG may have to be reseeded first, or while the generation moves. */
+static __attribute__((noinline)) int draw_checked(library *lib, unsigned char *out, int size)
 {
-    if (SS_UNLIKELY(size <= 0) && probe.asked) {
-        probe.seen = true;
-        return 1;
-    }
-    __atomic_add_fetch(&lib->calls, 1, __ATOMIC_RELAXED);
-    if (SS_UNLIKELY(!__atomic_load_n(&lib->engine_asked, __ATOMIC_ACQUIRE)) && step_aside(lib))
-        return lib->rand_bytes(out, size);
     for (int tries = 1;; tries++) {
         uint64_t epoch = ss_epoch_begin();
         if (SS_UNLIKELY(__atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) != epoch)) {
+            if (step_aside(lib)) /* asked at the first draw, which is one of these */
+                return lib->rand_bytes(out, size);
+            if (lib->global_context)
+                __atomic_store_n(&lib->context, lib->global_context(), __ATOMIC_RELAXED);
             /* Several threads may come here at once: one more reseed does no harm. On failure the tag stays stale. */
             if (reseed_primary(lib)) {
                 __atomic_store_n(&lib->tag, epoch, __ATOMIC_RELEASE);
@@ -168,10 +160,44 @@ static int draw(library *lib, unsigned char *out, int size)
                 __atomic_add_fetch(&lib->failures, 1, __ATOMIC_RELAXED);
             }
         }
-        int outcome = draw_stock(lib, out, size);
-        if (outcome != 1 || ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES)
+        const int outcome = draw_stock(lib, out, size);
+        if (outcome != 1)
             return outcome;
+        if (ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES) {
+            if (size > 0)
+                ss_provenance_note_draw(out, (size_t)size, epoch);
+            return outcome;
+        }
     }
+}
+
+/* Every draw of a hooked library. Any thread, with or without the GIL, with whatever locks the caller of OpenSSL holds. Takes
+   no lock but the leaf locks of ss_epoch_begin() and ss_entropy_fill(), and none of them while OpenSSL runs. Returns as
+   RAND_bytes(3): 1, or 0 or -1 with OpenSSL's error queued.
+
+   RAND_priv_bytes() ends here as well, as with every RAND_METHOD and ENGINE: while ours is in, secrets and nonces are drawn
+   from one DRBG a thread, the public one. The second exists in case a weakness let an observer of nonces compute the
+   state; CTR_DRBG has none known, and a state that is the same in every clone is one. What draws from an EVP_RAND_CTX
+   directly does not pass here; it follows once somebody else's draw has reseeded the primary. */
+static int draw(library *lib, unsigned char *out, int size)
+{
+    if (SS_UNLIKELY(size <= 0)) {
+        if (!probe.asked)
+            return draw_checked(lib, out, size);
+        probe.seen = true;
+        return 1;
+    }
+    __atomic_add_fetch(&lib->calls, 1, __ATOMIC_RELAXED);
+    const uint64_t epoch = ss_epoch_begin();
+    if (SS_UNLIKELY(__atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) != epoch))
+        return draw_checked(lib, out, size);
+    const int outcome = draw_stock(lib, out, size);
+    if (SS_UNLIKELY(outcome != 1))
+        return outcome;
+    if (SS_UNLIKELY(!ss_epoch_unchanged(epoch)))
+        return draw_checked(lib, out, size);
+    ss_provenance_note_draw(out, (unsigned)size, epoch);
+    return 1;
 }
 
 #define TRAMPOLINES(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)

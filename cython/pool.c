@@ -8,7 +8,8 @@
 
 _Static_assert(sizeof(ss_pool_page) == SS_POOL_SIZE, "the pool fills its mapping");
 
-ss_pool_page *ss_pool;
+static ss_pool_page no_pool;
+ss_pool_page *ss_pool = &no_pool;
 
 static ss_pool_page *make_pool(void)
 {
@@ -20,10 +21,52 @@ static ss_pool_page *make_pool(void)
     return pool;
 }
 
+/* The last UUIDs of a pool that is filled again may be seeds yet. */
+#define KEPT 16
+
+static void keep_prints(const ss_pool_page *pool)
+{
+    const size_t end = sizeof pool->bytes - pool->left;
+    for (size_t at = end > KEPT * SS_POOL_UUID ? end - KEPT * SS_POOL_UUID : 0; at + SS_POOL_UUID <= end;
+         at += sizeof(uint64_t)) {
+        uint64_t print;
+        memcpy(&print, pool->bytes + at, sizeof print);
+        if (print)
+            ss_provenance_note_print(print, pool->epoch);
+    }
+}
+
+/* Other draws than those of UUIDs may have moved these by any number of bytes. */
+static bool drew(uint64_t print, uint64_t *ret_epoch)
+{
+    const ss_pool_page *pool = ss_pool;
+    if (pool->token != ss_process_token())
+        return false;
+    const unsigned char *end = pool->bytes + sizeof pool->bytes - pool->left;
+    for (const unsigned char *at = pool->bytes; at + sizeof print <= end; at++) {
+        if (memcmp(at, &print, sizeof print) == 0) {
+            *ret_epoch = pool->epoch;
+            return true;
+        }
+    }
+    return false;
+}
+
+void ss_pool_prepare(void)
+{
+    ss_provenance_prepare();
+    ss_provenance_pool = drew;
+    ss_pool_page *made = ss_pool != &no_pool || SS_FREE_THREADED ? NULL : make_pool();
+    if (made)
+        ss_pool = made;
+}
+
 /* The tag is the epoch that the caller captured before the kernel was asked: a restore in between makes the pool stale,
    not fresh. */
 static bool refill(ss_pool_page *pool, uint64_t epoch)
 {
+    if (pool->token == ss_process_token())
+        keep_prints(pool);
     pool->token = 0;
     pool->left = 0;
     if (ss_entropy_fill(pool->bytes, sizeof pool->bytes) != 0)
@@ -34,22 +77,32 @@ static bool refill(ss_pool_page *pool, uint64_t epoch)
     return true;
 }
 
+static int asked(void *out, size_t size, uint64_t epoch)
+{
+    const int outcome = ss_entropy_fill(out, size);
+    if (outcome == 0 && size == SS_POOL_UUID) {
+        uint64_t half;
+        memcpy(&half, out, sizeof half);
+        ss_provenance_note_print(ss_provenance_print_uuid(half), epoch);
+    }
+    return outcome;
+}
+
 int ss_pool_draw(void *out, size_t size, uint64_t epoch)
 {
     if (SS_FREE_THREADED || !ss_epoch_synchronous()) {
-        ss_pool_discard();
-        return ss_entropy_fill(out, size);
+        if (ss_pool->token)
+            ss_pool_discard();
+        return asked(out, size, epoch);
     }
-    if (!ss_pool)
-        ss_pool = make_pool();
-    if (!ss_pool || size > sizeof ss_pool->bytes)
-        return ss_entropy_fill(out, size);
+    if (ss_pool == &no_pool || size > sizeof ss_pool->bytes)
+        return asked(out, size, epoch);
     return refill(ss_pool, epoch) ? ss_pool_take(out, size, epoch) : -1;
 }
 
 void ss_pool_discard(void)
 {
-    if (ss_pool && ss_pool->token) {
+    if (ss_pool->token) {
         ss_pool->token = 0;
         ss_pool->left = 0;
         explicit_bzero(ss_pool->bytes, sizeof ss_pool->bytes);
@@ -58,5 +111,5 @@ void ss_pool_discard(void)
 
 size_t ss_pool_left(void)
 {
-    return ss_pool && ss_pool->token ? ss_pool->left : 0;
+    return ss_pool->token ? ss_pool->left : 0;
 }

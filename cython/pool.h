@@ -13,8 +13,12 @@
 #include "compat.h"
 #include "epoch_state.h"
 #include "process.h"
+#include "provenance.h"
+
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
 
 #define SS_POOL_SIZE 4096u
+#define SS_POOL_UUID (2 * sizeof(uint64_t))
 
 /* All of it lies in one mapping that the kernel zeroes in children (MADV_WIPEONFORK). If the position or the epoch lay
    elsewhere, a child would hand out the zeroes; so, a zeroed pool has no token and counts as empty. Where the kernel does not
@@ -26,7 +30,7 @@ typedef struct {
     unsigned char bytes[SS_POOL_SIZE - 3 * sizeof(uint64_t)];
 } ss_pool_page;
 
-extern ss_pool_page *ss_pool; /* NULL until it is first needed; never unmapped */
+extern ss_pool_page *ss_pool; /* never NULL, and never unmapped; an empty one that is not filled until ss_pool_prepare() */
 
 /* The slow half of ss_pool_take(): fills the pool, or asks the kernel for these bytes alone. */
 int ss_pool_draw(void *out, size_t size, uint64_t epoch);
@@ -37,21 +41,32 @@ int ss_pool_draw(void *out, size_t size, uint64_t epoch);
 __attribute__((always_inline)) static inline int ss_pool_take(void *out, size_t size, uint64_t epoch)
 {
     ss_pool_page *pool = ss_pool;
-    if (SS_LIKELY(pool && pool->left >= size && pool->epoch == epoch && pool->token == ss_process_token() &&
+    if (SS_LIKELY(pool->left >= size && pool->epoch == epoch && pool->token == ss_process_token() &&
                   ss_epoch_synchronous())) {
         unsigned char *bytes = pool->bytes + sizeof pool->bytes - pool->left;
         memcpy(out, bytes, size);
         memset(bytes, 0, size); /* kept by the compiler: the page outlives this function */
+        if (size == SS_POOL_UUID) { /* it leaves its fingerprint where it was: ss_provenance_pool */
+            uint64_t half;
+            memcpy(&half, out, sizeof half);
+            half = ss_provenance_print_uuid(half);
+            memcpy(bytes, &half, sizeof half);
+        }
         pool->left -= size;
         return 0;
     }
     return ss_pool_draw(out, size, epoch);
 }
 
+/* Makes the empty pool, so that no draw has to map memory; without memory draws ask the kernel each time. */
+void ss_pool_prepare(void);
+
 /* Erases the pool: at deactivation and at activation, between which restores go unseen. */
 void ss_pool_discard(void);
 
 /* Bytes left in the pool, for status and tests; 0 while there is none. */
 size_t ss_pool_left(void);
+
+#pragma GCC visibility pop
 
 #endif

@@ -15,6 +15,9 @@
 
 ss_process_page *ss_process;
 
+static bool wiped;
+static uint64_t token_of_pid; /* atomic; in place of the page's where that is not wiped */
+
 /* A leaf lock, around the making of a token. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -25,6 +28,8 @@ static void after_fork_in_child(void)
 {
     (void)pthread_mutex_init(&mutex, NULL);
     __atomic_store_n(&ss_process->token, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_process->pid, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&token_of_pid, 0, __ATOMIC_RELEASE);
 }
 
 int ss_process_setup(void)
@@ -35,29 +40,35 @@ int ss_process_setup(void)
     void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
         return errno;
+    wiped = madvise(page, length, MADV_WIPEONFORK) == 0;
     ss_process = page;
     return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
+pid_t ss_process_pid(void)
+{
+    pid_t pid = wiped ? __atomic_load_n(&ss_process->pid, __ATOMIC_ACQUIRE) : 0;
+    if (!pid) {
+        pid = getpid();
+        __atomic_store_n(&ss_process->pid, pid, __ATOMIC_RELEASE);
+    }
+    return pid;
+}
+
 uint64_t ss_process_token_made(void)
 {
-    ss_process_page *page = ss_process;
-    uint64_t token = __atomic_load_n(&page->token, __ATOMIC_ACQUIRE);
-    if (token != 0 && page->pid == getpid())
-        return token;
+    uint64_t *place = wiped ? &ss_process->token : &token_of_pid;
     (void)pthread_mutex_lock(&mutex);
-    token = page->token;
-    if (token == 0 || (!page->wiped && page->pid != getpid())) {
-        /* gVisor answers EINVAL; there the pid and the fork handler must do. */
-        page->wiped = madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) == 0;
-        page->pid = getpid();
+    uint64_t token = *place;
+    const pid_t before = ss_process->pid;
+    if (token == 0 || (!wiped && before != ss_process_pid())) {
         if (getrandom(&token, sizeof token, GRND_NONBLOCK) != (ssize_t)sizeof token) {
             struct timespec now;
             (void)clock_gettime(CLOCK_MONOTONIC, &now);
-            token = ((uint64_t)page->pid << 40) ^ ((uint64_t)now.tv_sec << 30) ^ (uint64_t)now.tv_nsec;
+            token = ((uint64_t)ss_process_pid() << 40) ^ ((uint64_t)now.tv_sec << 30) ^ (uint64_t)now.tv_nsec;
         }
         token |= 1;
-        __atomic_store_n(&page->token, token, __ATOMIC_RELEASE);
+        __atomic_store_n(place, token, __ATOMIC_RELEASE);
     }
     (void)pthread_mutex_unlock(&mutex);
     return token;

@@ -7,11 +7,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Made by ss_process_setup(); never unmapped. */
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
+
+/* Made by ss_process_setup(); never unmapped. The kernel zeroes it in children, of clone(2) too (MADV_WIPEONFORK). Where it
+   does not (gVisor answers EINVAL), the token here stays 0, and the pid and pthread_atfork tell. */
 typedef struct {
     uint64_t token; /* atomic; 0 until somebody asks */
-    pid_t pid;
-    bool wiped; /* the kernel zeroes the page in children, of clone(2) too */
+    pid_t pid;      /* atomic; 0 until somebody asks */
 } ss_process_page;
 
 extern ss_process_page *ss_process;
@@ -20,12 +22,15 @@ extern ss_process_page *ss_process;
 uint64_t ss_process_token_made(void);
 
 /* Changes in every process, forked or cloned: a number that no other living process of this epoch shares through
-   memory (MADV_WIPEONFORK, else the pid and pthread_atfork). Never 0. */
+   memory. Never 0. Makes no system call but getrandom(2), and that once; getpid(2) where the page is not zeroed. */
 static inline uint64_t ss_process_token(void)
 {
     const uint64_t token = __atomic_load_n(&ss_process->token, __ATOMIC_ACQUIRE);
-    return __builtin_expect(token != 0 && ss_process->wiped, 1) ? token : ss_process_token_made();
+    return __builtin_expect(token != 0, 1) ? token : ss_process_token_made();
 }
+
+/* getpid(2), which is asked once in a process. */
+pid_t ss_process_pid(void);
 
 /* May this user decide what this process takes for true: by a file that it reads, by a socket that it connects to? Root and
    its own user may. In a user namespace the real root shows as the overflow uid, and is trusted by that number there; where
@@ -40,5 +45,7 @@ void ss_process_unlock(uint64_t *lock);
 
 /* Makes the page and registers the fork handlers, once for the process. Returns 0 or an errno. With the GIL. */
 int ss_process_setup(void);
+
+#pragma GCC visibility pop
 
 #endif

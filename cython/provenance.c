@@ -1,63 +1,136 @@
 #include "provenance.h"
 
-#include <string.h>
+#include "process.h"
+
 #include <sys/random.h>
+#include <time.h>
 
-uint64_t ss_provenance_key, ss_provenance_draws[SS_PROVENANCE_DRAWS];
-uint32_t ss_provenance_next;
+ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
+uint64_t ss_provenance_keys[2];
+bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
 
-static uint64_t states[SS_PROVENANCE_STATES]; /* entries as of the draws */
-static uint32_t next_state;
-
-static uint64_t secret(void)
+void ss_provenance_prepare(void)
 {
-    uint64_t value = __atomic_load_n(&ss_provenance_key, __ATOMIC_RELAXED);
-    if (!value) {
-        uint64_t fresh = 0;
-        if (getrandom(&fresh, sizeof fresh, GRND_NONBLOCK) < 0)
-            fresh = (uint64_t)(uintptr_t)&ss_provenance_key;
-        fresh |= 1;
-        /* One key for all threads, or entries of the loser would not be found again. */
-        if (__atomic_compare_exchange_n(&ss_provenance_key, &value, fresh, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-            value = fresh;
-    }
-    return value;
+    uint64_t fresh[2] = {0}, none = 0;
+    if (__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED))
+        return;
+    if (getrandom(fresh, sizeof fresh, GRND_NONBLOCK) < 0)
+        fresh[0] = fresh[1] = (uint64_t)(uintptr_t)&ss_provenance_keys * UINT64_C(0x9e3779b97f4a7c15);
+    /* One pair for all threads, or entries of the loser would not be found again. */
+    if (__atomic_compare_exchange_n(&ss_provenance_keys[1], &none, (fresh[1] | 1) << 1, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED))
+        __atomic_store_n(&ss_provenance_keys[0], fresh[0] | 1, __ATOMIC_RELAXED);
 }
 
-static uint32_t fingerprint(const unsigned char *bytes, size_t size)
+static bool find(uint64_t print, uint64_t *ret_epoch)
 {
-    uint64_t word = 0;
-    memcpy(&word, bytes, size < sizeof word ? size : sizeof word);
-    return ss_provenance_print(word, secret());
+    const ss_provenance_entry *entry = &ss_provenance_draws[print >> (64 - SS_PROVENANCE_BITS)];
+    if (__atomic_load_n(&entry->print, __ATOMIC_RELAXED) != print || !print)
+        return false;
+    *ret_epoch = __atomic_load_n(&entry->epoch, __ATOMIC_RELAXED);
+    return true;
 }
 
-static bool find(const uint64_t *ring, uint32_t length, uint32_t print, uint32_t *ret_epoch)
+/* ---- draws of 2 to 8 bytes: by the numbers that they are ---- */
+
+/* What is noted of a number: itself, and what is left of it when the last byte is cut off. */
+enum { WHOLE = 1, CUT = 2 };
+
+static uint64_t print_of_number(uint64_t number, int what) { return ss_provenance_print(number, (uint64_t)what << 32); }
+
+/* Draws of 2 and 3 bytes: few numbers, so many a chosen seed equals one. Only the last few count. */
+#define TINY 8
+static struct {
+    uint64_t big, little, epoch;
+} tiny[TINY];
+static uint32_t next_tiny;
+
+static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    for (uint32_t i = 0; i < length; i++) {
-        uint64_t entry = __atomic_load_n(&ring[i], __ATOMIC_RELAXED);
-        if ((uint32_t)entry == print) {
-            *ret_epoch = (uint32_t)(entry >> 32);
-            return true;
-        }
+    uint64_t big = 0, little = 0;
+    for (size_t i = 0; i < size; i++) {
+        big = big << 8 | bytes[i];
+        little |= (uint64_t)bytes[i] << 8 * i;
     }
-    return false;
+    if (size < 2)
+        return;
+    if (size < 4) {
+        const uint32_t place = __atomic_fetch_add(&next_tiny, 1, __ATOMIC_RELAXED) % TINY;
+        __atomic_store_n(&tiny[place].big, big, __ATOMIC_RELAXED);
+        __atomic_store_n(&tiny[place].little, little, __ATOMIC_RELAXED);
+        __atomic_store_n(&tiny[place].epoch, epoch, __ATOMIC_RELAXED);
+        return;
+    }
+    ss_provenance_note_print(print_of_number(big, WHOLE), epoch);
+    ss_provenance_note_print(print_of_number(little, WHOLE), epoch);
+    ss_provenance_note_print(print_of_number(big >> 8, CUT), epoch);
 }
 
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    if (size < SS_PROVENANCE_MIN)
+    if (size <= 8) {
+        note_short(bytes, size, epoch);
         return;
-    ss_provenance_note_print(fingerprint(bytes, size), epoch);
-    if (!bytes[0]) { /* an int made of them big-endian has lost its leading zeros */
-        while (size > 1 && !*bytes)
+    }
+    for (int stripped = 0; stripped < 2; stripped++) {
+        uint64_t first, second;
+        memcpy(&first, bytes, sizeof first);
+        memcpy(&second, bytes + (size > 16 ? 8 : size - 9), sizeof second);
+        ss_provenance_note_print(ss_provenance_print(first, second), epoch);
+        if (bytes[0])
+            return;
+        while (size > 8 && !*bytes) /* an int made of them big-endian has lost its leading zeros */
             bytes++, size--;
-        ss_provenance_note_print(fingerprint(bytes, size), epoch);
+        if (size <= 8) {
+            note_short(bytes, size, epoch);
+            return;
+        }
     }
 }
 
-static bool find_draw(const unsigned char *bytes, size_t size, uint32_t *ret_epoch)
+static bool find_number(uint64_t number, uint64_t *ret_epoch)
 {
-    return find(ss_provenance_draws, SS_PROVENANCE_DRAWS, fingerprint(bytes, size), ret_epoch);
+    for (int i = 0; number > 0xff && number <= 0xffffff && i < TINY; i++) {
+        if (__atomic_load_n(&tiny[i].big, __ATOMIC_RELAXED) == number ||
+            __atomic_load_n(&tiny[i].little, __ATOMIC_RELAXED) == number) {
+            *ret_epoch = __atomic_load_n(&tiny[i].epoch, __ATOMIC_RELAXED);
+            return true;
+        }
+    }
+    return find(print_of_number(number, WHOLE), ret_epoch);
+}
+
+/* ---- longer ones ---- */
+
+#define ENOUGH 18 /* the first bytes of a number, of which a shift may need one more than a print */
+
+static bool find_bytes(const unsigned char *bytes, size_t size, uint64_t *ret_epoch)
+{
+    uint64_t first, second;
+    memcpy(&first, bytes, sizeof first);
+    memcpy(&second, bytes + (size > 16 ? 8 : size - 9), sizeof second);
+    return find(ss_provenance_print(first, second), ret_epoch);
+}
+
+/* SystemRandom.getrandbits(k), and so secrets.randbits(k), shift the draw right where k is no multiple of 8, so its last bits
+   are lost. Of more than 8 bytes those are not part of the print; of a shorter draw every value of them is tried, once what is
+   left without the last byte was found. `big` has ENOUGH bytes at least, or `size`. */
+static bool find_shifted(const unsigned char *big, size_t size, uint64_t *ret_epoch)
+{
+    for (unsigned shift = 1; shift < 8; shift++) {
+        const bool carries = big[0] >> (8 - shift);
+        const size_t whole = size + carries;
+        unsigned char bytes[ENOUGH] = {0};
+        for (size_t i = 0; i < whole && i < sizeof bytes; i++) {
+            const size_t at = carries ? i : i + 1; /* the byte of `big` whose upper bits go into byte i */
+            const unsigned low = at < size ? big[at] >> (8 - shift) : 0;
+            const unsigned high = at > 0 ? (unsigned)big[at - 1] << shift : 0;
+            bytes[i] = (unsigned char)(high | low);
+        }
+        if (whole > 8 && find_bytes(bytes, whole, ret_epoch))
+            return true;
+    }
+    return false;
 }
 
 static int hex_digit(unsigned char c)
@@ -65,86 +138,182 @@ static int hex_digit(unsigned char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* SystemRandom.getrandbits(k), and so secrets.randbits(k), shift the draw right where k is no multiple of 8, so its last bits
-   are lost. The first 8 bytes identify a longer draw; for a shorter one every value of the lost bits is tried. */
-static bool find_shifted(const unsigned char *big, size_t size, uint32_t *ret_epoch)
+static uint64_t number_of(const unsigned char *bytes, size_t size)
 {
-    const unsigned char first = *big;
-    uint64_t filter[256] = {0}; /* of the draws: most of the many candidates need no search */
-    for (uint32_t i = 0; i < SS_PROVENANCE_DRAWS; i++) {
-        uint64_t print = __atomic_load_n(&ss_provenance_draws[i], __ATOMIC_RELAXED);
-        filter[print >> 6 & 255] |= UINT64_C(1) << (print & 63);
+    uint64_t number = 0;
+    for (size_t i = 0; i < size; i++)
+        number = number << 8 | bytes[i];
+    return number;
+}
+
+/* The first `size` bytes of a number, which may be a UUID's or a draw's. */
+static bool find_uuid(const unsigned char *bytes, uint64_t *ret_epoch)
+{
+    if (bytes[6] >> 4 != 4 || bytes[8] >> 6 != 2)
+        return false;
+    const uint64_t print = ss_provenance_print_uuid(number_of(bytes, 8));
+    return find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch));
+}
+
+static bool find_whole(const unsigned char *bytes, size_t size, uint64_t *ret_epoch)
+{
+    while (size && !*bytes)
+        bytes++, size--;
+    if (size <= 8)
+        return find_number(number_of(bytes, size), ret_epoch);
+    return find_bytes(bytes, size, ret_epoch) || (size == 16 && find_uuid(bytes, ret_epoch));
+}
+
+/* A text of hexadecimal digits, perhaps with the dashes of a UUID. `size` is its length where that is known, else more. */
+static bool find_hex(const unsigned char *text, size_t size, uint64_t *ret_epoch)
+{
+    unsigned char bytes[32];
+    size_t digits = 0, at = 0;
+    for (; at < size && digits < 2 * sizeof bytes; at++) {
+        const int digit = hex_digit(text[at]);
+        if (text[at] == '-')
+            continue;
+        if (digit < 0)
+            return false;
+        bytes[digits / 2] = (unsigned char)(digits % 2 ? bytes[digits / 2] | digit : digit << 4);
+        digits++;
     }
+    return digits >= 4 && digits % 2 == 0 && find_whole(bytes, digits / 2, ret_epoch);
+}
+
+#define DIGEST 64 /* Random.seed() appends the SHA-512 of bytes or text to it, and takes all for a number */
+
+bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch)
+{
+    unsigned char reversed[ENOUGH + 2] = {0};
+    if (!__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED))
+        return false;
+    while (size && !*big)
+        big++, size--;
+    if (size <= 8)
+        return ss_provenance_of_number(number_of(big, size), ret_epoch);
+    if (find_whole(big, size, ret_epoch))
+        return true;
+    for (size_t i = 0; i < sizeof reversed && i < size; i++)
+        reversed[i] = big[size - 1 - i];
+    for (size_t zeros = 0; zeros < 3; zeros++) /* it has lost zeros at its end */
+        if (find_bytes(reversed, size + zeros, ret_epoch))
+            return true;
+    if (find_shifted(big, size, ret_epoch))
+        return true;
+    if (size <= DIGEST)
+        return false;
+    const size_t text = size - DIGEST;
+    return find_whole(big, text, ret_epoch) || find_hex(big, text, ret_epoch);
+}
+
+bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch)
+{
+    if (!__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED) || !number)
+        return false;
+    if (find_number(number, ret_epoch))
+        return true;
     for (unsigned shift = 1; shift < 8; shift++) {
-        /* The top of (number << shift), left-aligned; one byte longer where the shift carries out. */
-        unsigned char word[8] = {0};
-        bool carries = first >> (8 - shift);
-        size_t whole = size + carries, known = whole < sizeof word ? whole : sizeof word;
-        for (size_t i = 0; i < known; i++) {
-            size_t at = carries ? i : i + 1; /* the byte of `big` whose upper bits go into byte i */
-            unsigned low = at < size ? big[at] >> (8 - shift) : 0;
-            unsigned high = at > 0 ? (unsigned)big[at - 1] << shift : 0;
-            word[i] = (unsigned char)(high | low);
+        if (number >> (64 - shift)) {
+            unsigned char big[8];
+            for (int i = 0; i < 8; i++)
+                big[i] = (unsigned char)(number >> (56 - 8 * i));
+            return find_shifted(big, sizeof big, ret_epoch);
         }
-        for (unsigned lost = 0; lost < (whole <= sizeof word ? 1u << shift : 1u); lost++) {
-            if (lost)
-                word[whole - 1] = (unsigned char)((word[whole - 1] & ~((1u << shift) - 1)) | lost);
-            const uint32_t print = fingerprint(word, known);
-            if (filter[print >> 6 & 255] >> (print & 63) & 1 &&
-                find(ss_provenance_draws, SS_PROVENANCE_DRAWS, print, ret_epoch))
+        if (!find(print_of_number(number >> (8 - shift), CUT), ret_epoch))
+            continue;
+        for (uint64_t lost = 0; lost < 1u << shift; lost++)
+            if (find_number(number << shift | lost, ret_epoch))
                 return true;
-        }
     }
     return false;
 }
 
-bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoch)
+/* ---- clocks, and the process ---- */
+
+#define RECENT_S 5
+#define LEAST_PID 100
+
+static int64_t now_ns(clockid_t clock)
 {
-    unsigned char word[8];
-    while (size && !*big)
-        big++, size--;
-    if (size < SS_PROVENANCE_MIN)
-        return false;
-    if (find_draw(big, size, ret_epoch))
-        return true;
-    size_t low = size < sizeof word ? size : sizeof word;
-    memset(word, 0, sizeof word);
-    for (size_t i = 0; i < low; i++)
-        word[i] = big[size - 1 - i];
-    if (find_draw(word, sizeof word, ret_epoch))
-        return true;
-    if (find_shifted(big, size, ret_epoch))
-        return true;
-    if (size < 2 * sizeof word)
-        return false;
-    for (size_t i = 0; i < sizeof word; i++) {
-        int high = hex_digit(big[2 * i]), digit = hex_digit(big[2 * i + 1]);
-        if (high < 0 || digit < 0)
-            return false;
-        word[i] = (unsigned char)(high << 4 | digit);
-    }
-    return find_draw(word, sizeof word, ret_epoch);
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
+
+bool ss_provenance_of_moment(uint64_t number)
+{
+    if (number < LEAST_PID)
+        return false;
+    if (number < 1u << 22) /* Linux include/linux/threads.h, PID_MAX_LIMIT */
+        return number == (uint64_t)ss_process_pid();
+    if (number < 1000000000) /* seconds of 2001 */
+        return false;
+    const int64_t since_1970 = now_ns(CLOCK_REALTIME);
+    for (int64_t unit = 1; unit <= 1000000000; unit *= 1000) {
+        const uint64_t now = (uint64_t)(since_1970 / unit), second = (uint64_t)(1000000000 / unit);
+        if (now + 1 - number <= RECENT_S * second)
+            return true;
+    }
+    /* time.monotonic_ns() and perf_counter_ns(): a plain number too early after the start of the machine. */
+    return (uint64_t)now_ns(CLOCK_MONOTONIC) - number <= RECENT_S * UINT64_C(1000000000);
+}
+
+bool ss_provenance_of_moment_float(double number)
+{
+    const double since_1970 = (double)now_ns(CLOCK_REALTIME) * 1e-9, awake = (double)now_ns(CLOCK_MONOTONIC) * 1e-9;
+    for (double unit = 1; unit < 1e10; unit *= 1e3) {
+        const double age = since_1970 - number / unit;
+        if (age > -0.001 && age <= RECENT_S)
+            return true;
+    }
+    /* Nobody chooses so many digits. */
+    const double digits = number * 1048576;
+    return number > 0 && number <= awake && awake - number <= RECENT_S && digits != (double)(int64_t)digits;
+}
+
+/* ---- states ---- */
+
+#define WAYS 8
+#define SETS 2048 /* with WAYS: the last 16,384 states or so, which are kept for longer than draws */
+
+static uint64_t states[SETS][WAYS];
+static uint32_t state_tags[SETS][WAYS], next_way;
 
 /* Four words across the array: it is rewritten as a whole every 624 draws, so equal words mean the same block. */
-static uint32_t state_print(const uint32_t *words)
+static uint64_t state_print(const uint32_t *words)
 {
-    uint64_t a = (uint64_t)words[1] << 32 | words[200], b = (uint64_t)words[396] << 32 | words[623];
-    uint64_t mixed = a * secret() ^ b * (secret() * 0x9e3779b97f4a7c15u | 1);
-    uint32_t hash = (uint32_t)(mixed >> 32);
-    return hash ? hash : 1;
+    const uint64_t print = ss_provenance_print((uint64_t)words[1] << 32 | words[200], (uint64_t)words[396] << 32 | words[623]);
+    return print ? print : 1;
 }
 
-void ss_provenance_note_state(const uint32_t *words, uint64_t epoch)
+static int find_way(const uint64_t *set, uint64_t print)
 {
-    uint32_t known, print = state_print(words);
-    if (!find(states, SS_PROVENANCE_STATES, print, &known) || known != (uint32_t)epoch) {
-        const uint32_t place = __atomic_fetch_add(&next_state, 1, __ATOMIC_RELAXED) % SS_PROVENANCE_STATES;
-        __atomic_store_n(&states[place], epoch << 32 | print, __ATOMIC_RELAXED);
-    }
+    for (int i = 0; i < WAYS; i++)
+        if (set[i] == print)
+            return i;
+    return -1;
 }
 
-bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_epoch)
+void ss_provenance_note_state(const uint32_t *words, uint32_t tag)
 {
-    return find(states, SS_PROVENANCE_STATES, state_print(words), ret_epoch);
+    const uint64_t print = state_print(words);
+    const size_t set = print >> 32 & (SETS - 1);
+    int way = find_way(states[set], print);
+    if (way < 0)
+        way = find_way(states[set], 0);
+    if (way < 0)
+        way = (int)(next_way++ % WAYS);
+    state_tags[set][way] = tag;
+    states[set][way] = print;
+}
+
+bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_tag)
+{
+    const uint64_t print = state_print(words);
+    const size_t set = print >> 32 & (SETS - 1);
+    const int way = find_way(states[set], print);
+    if (way >= 0)
+        *ret_tag = state_tags[set][way];
+    return way >= 0;
 }

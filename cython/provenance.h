@@ -1,9 +1,12 @@
 /* Seed provenance: was this seed, or this state, given out by the operating system?
 
-   `random.seed(os.urandom(64))`, `copy.copy(rng)` and saving and restoring a state look explicit, yet what they hand over
-   is the system's, and must be renewed in a clone. So guarded entropy and getstate() leave fingerprints here, in two
-   bounded rings, and seed() and setstate() look them up. A fingerprint is 32 bits of a keyed, lossy hash: it tells a
-   reader of our memory next to nothing about a key. No Python object, no lock; racing writers lose an entry at most. */
+   `random.seed(os.urandom(64))`, `random.seed(time.time())`, `copy.copy(rng)` and saving and restoring a state look explicit,
+   yet what they hand over is nobody's choice, and must be renewed in a clone. So guarded entropy and getstate() leave
+   fingerprints here, in bounded tables, and seed() and setstate() look them up.
+
+   A fingerprint has 64 bits, so a chosen seed is not taken for the system's by chance. It is made of 16 bytes at most, by a keyed
+   hash that loses half of those: what draws of 17 and more bytes give away to a reader of our memory is 64 bits that the other
+   64 are not known of. No Python object, no lock; racing writers lose an entry at most. */
 #ifndef SNAPSAFE_PROVENANCE_H
 #define SNAPSAFE_PROVENANCE_H
 
@@ -12,55 +15,76 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SS_PROVENANCE_DRAWS 256     /* a seed follows its draw closely */
-#define SS_PROVENANCE_STATES 4096   /* states are kept for longer; each is looked for once a setstate() */
-#define SS_PROVENANCE_MIN 4         /* bytes; shorter draws are too likely to look like a chosen seed */
+#pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
 
-extern uint64_t ss_provenance_key; /* atomic; odd, made when it is first needed; 0 until then */
+#define SS_PROVENANCE_BITS 10 /* of the table of draws: a seed follows its draw closely */
 
-/* Each entry: fingerprint in the low half (never 0), epoch in the high half. */
-extern uint64_t ss_provenance_draws[SS_PROVENANCE_DRAWS];
-extern uint32_t ss_provenance_next;
+typedef struct {
+    uint64_t print, epoch;
+} ss_provenance_entry;
 
-/* Multiply-shift hashing (Dietzfelbinger et al.) of the first 8 bytes with a secret odd multiplier: the high half of the
-   product. */
-static inline uint32_t ss_provenance_print(uint64_t word, uint64_t key)
+extern ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
+
+/* Atomic; 0 until ss_provenance_prepare(), and nothing is found then. The first is odd and the second even. */
+extern uint64_t ss_provenance_keys[2];
+
+/* Multiply-shift hashing (Dietzfelbinger et al.) of two words. */
+static inline uint64_t ss_provenance_print(uint64_t first, uint64_t second)
 {
-    const uint32_t hash = (uint32_t)((word * key) >> 32);
-    return hash ? hash : 1;
+    return first * __atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED) +
+           second * __atomic_load_n(&ss_provenance_keys[1], __ATOMIC_RELAXED);
 }
 
-/* Two threads without a GIL in common may write to one place at once, and one entry is lost. An atomic increment would prevent
-   that, but cost as much as all that we add to os.urandom. */
-static inline void ss_provenance_note_print(uint32_t print, uint64_t epoch)
+/* The same of a UUID of version 4, by its first half, past the bits that tell the version. */
+static inline uint64_t ss_provenance_print_uuid(uint64_t high) { return ss_provenance_print(high | 0xf000, 0); }
+
+/* A print has one place, and whoever comes later takes it. Two threads without a GIL in common may leave one's print with the
+   other's epoch there; an atomic pair would cost as much as all that we add to os.urandom. */
+static inline void ss_provenance_note_print(uint64_t print, uint64_t epoch)
 {
-    const uint32_t place = __atomic_load_n(&ss_provenance_next, __ATOMIC_RELAXED);
-    __atomic_store_n(&ss_provenance_next, place + 1, __ATOMIC_RELAXED);
-    __atomic_store_n(&ss_provenance_draws[place % SS_PROVENANCE_DRAWS], epoch << 32 | print, __ATOMIC_RELAXED);
+    ss_provenance_entry *entry = &ss_provenance_draws[print >> (64 - SS_PROVENANCE_BITS)];
+    __atomic_store_n(&entry->print, print, __ATOMIC_RELAXED);
+    __atomic_store_n(&entry->epoch, epoch, __ATOMIC_RELAXED);
 }
 
-/* The slow half of ss_provenance_note_draw(): for a draw that is short or begins with a zero byte, and for the first one. */
+/* The slow half of ss_provenance_note_draw(): for a draw that is short or begins with a zero byte. */
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch);
 
-/* Records bytes that guarded entropy gave out under `epoch`. */
+/* Records bytes that guarded entropy gave out under `epoch`. Of 9 to 16 bytes the last one is left out, and of more all from the
+   17th on: so randbits(), which shifts the last bits out, leaves what is looked for. */
 static inline void ss_provenance_note_draw(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    const uint64_t key = __atomic_load_n(&ss_provenance_key, __ATOMIC_RELAXED);
-    uint64_t word;
-    if (__builtin_expect(size >= sizeof word && bytes[0] && key, 1)) {
-        memcpy(&word, bytes, sizeof word);
-        ss_provenance_note_print(ss_provenance_print(word, key), epoch);
+    if (__builtin_expect(size > 8 && bytes[0], 1)) {
+        uint64_t first, second;
+        memcpy(&first, bytes, sizeof first);
+        memcpy(&second, bytes + (size > 16 ? 8 : size - 9), sizeof second);
+        ss_provenance_note_print(ss_provenance_print(first, second), epoch);
     } else {
         ss_provenance_note_any(bytes, size, epoch);
     }
 }
 
-/* Was a seed of these big-endian bytes (an int's magnitude) made of a noted draw: read big-endian (int.from_bytes,
-   Random.seed of bytes, SystemRandom.getrandbits), little-endian, or from its hex text (secrets.token_hex)? */
-bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint32_t *ret_epoch);
+/* Makes the keys, if there are none: before anything is noted. */
+void ss_provenance_prepare(void);
 
-/* Records, and recognises, the 624 words of a Mersenne Twister that getstate() returned. */
-void ss_provenance_note_state(const uint32_t *words, uint64_t epoch);
-bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_epoch);
+/* Where to look for UUIDs besides the table: pool.c tells, for each, whether it drew one with this print. With the GIL. */
+extern bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
+
+/* Was a seed of these big-endian bytes (an int's magnitude) made of a noted draw: read big-endian (int.from_bytes, Random.seed
+   of bytes, SystemRandom.getrandbits), little-endian, from its hex text (secrets.token_hex) or from a UUID? The two are for
+   magnitudes of more than 8 bytes, and for others. With the GIL. */
+bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch);
+bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch);
+
+/* Is it what a clock has shown in the last seconds (s, ms, us or ns), or the process's id? May ask clocks, and getpid(2) once in
+   a process. A process id below 100 may as well be a chosen seed: in a container that is the rule. */
+bool ss_provenance_of_moment(uint64_t number);
+bool ss_provenance_of_moment_float(double number);
+
+/* Records, with its tag, and recognises the 624 words of a Mersenne Twister that getstate() returned. With the GIL. */
+void ss_provenance_note_state(const uint32_t *words, uint32_t tag);
+bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_tag);
+
+#pragma GCC visibility pop
 
 #endif

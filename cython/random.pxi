@@ -1,32 +1,64 @@
 # The random room: guards _random.Random, the global instance and every other.
 #
-# Each instance carries a tag in its padding (compat.h): the epoch it was seeded under, and whether the program chose
-# its seed. A draw whose tag is not of this epoch reseeds the instance first, unless its seed was chosen; so one
-# instance or a hundred thousand cost a restore the same.
+# Each instance carries a tag in its padding (compat.h): the epoch it was seeded under, and where its seed came from. A
+# draw whose tag is not of this epoch reseeds the instance first, unless its seed was chosen; so one instance or a
+# hundred thousand cost a restore the same. A tag is kept inverted: the padding is 0 where nothing was written yet, and
+# that is of no epoch. So an instance that is older than activation is stale from its first draw.
 #
 # entries.h says how what has a C name of its own is called.
 
 cdef enum:
-    KIND_SYSTEM = 0     # seeded by the operating system, or unknown since older than activation: renewed
+    KIND_SYSTEM = 0     # seeded by the operating system: renewed
     KIND_KEPT = 1       # seeded by the program: its sequence is kept
+    KIND_FOREIGN = 2    # has a state that this process had not seen before, as of a pickle: kept, and told
+    KIND_OLD = 3        # older than activation: renewed
     KIND_MASK = 3
 
 cdef extern from *:
     """
     static int ss_reseed_kept;              /* SNAPSAFE_SEEDED=reseed */
-    static uint64_t ss_random_reseeds, ss_random_kept;
+    static uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older;
+    /* What the status page shows of it: is the module's own instance kept, and how many have a foreign state? */
+    static ss_random_seeds ss_random_seeded;
+    static PyObject *ss_random_global; /* borrowed, for comparison alone: the instance behind random.random() */
     static initproc ss_random_init;        /* _random.Random's own; the same for every copy of the type */
-    static void ss_exchange_init(PyObject *type, initproc from, initproc to)
+    static newfunc ss_random_new;          /* the same, where it is tp_new that seeds: 3.10 */
+
+    /* Exchanges what seeds a new instance past the seed method, in the type and in the subclasses that have copied it. With
+       the GIL of the interpreter that the type is of; leaves no exception. */
+    static void ss_random_exchange(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from, newfunc new_to)
     {
-        if (((PyTypeObject *)type)->tp_init == from)
-            ((PyTypeObject *)type)->tp_init = to;
-        PyType_Modified((PyTypeObject *)type);
+        if (init_from && type->tp_init == init_from) {
+            type->tp_init = init_to;
+            /* type.__init__ is what later subclasses take their slot from. */
+            PyObject *wrapper = PyObject_GetAttrString((PyObject *)type, "__init__");
+            if (wrapper && Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
+                ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)init_from)
+                ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)init_to;
+            Py_XDECREF(wrapper);
+        }
+        if (new_from && type->tp_new == new_from)
+            type->tp_new = new_to;
+        PyType_Modified(type);
+        PyObject *subclasses = PyObject_CallMethod((PyObject *)type, "__subclasses__", NULL);
+        for (Py_ssize_t i = 0; subclasses && i < PyList_GET_SIZE(subclasses); i++)
+            ss_random_exchange((PyTypeObject *)PyList_GET_ITEM(subclasses, i), init_from, init_to, new_from, new_to);
+        Py_XDECREF(subclasses);
+        PyErr_Clear();
     }
-    /* type.__init__ is what later subclasses take their slot from. */
-    static void ss_exchange_wrapper(PyObject *wrapper, initproc from, initproc to)
+
+    static void ss_random_hook(PyObject *cls, int hooked, initproc guard_init, newfunc guard_new)
     {
-        if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) && ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)from)
-            ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)to;
+        PyTypeObject *type = (PyTypeObject *)cls;
+        if (type->tp_init != PyBaseObject_Type.tp_init) {
+            if (!ss_random_init)
+                ss_random_init = type->tp_init;
+            ss_random_exchange(type, hooked ? ss_random_init : guard_init, hooked ? guard_init : ss_random_init, NULL, NULL);
+        } else {
+            if (!ss_random_new)
+                ss_random_new = type->tp_new;
+            ss_random_exchange(type, NULL, NULL, hooked ? ss_random_new : guard_new, hooked ? guard_new : ss_random_new);
+        }
     }
     static inline PyObject *ss_call_three(PyObject *function, PyObject *a, PyObject *b, PyObject *c)
     {
@@ -34,15 +66,16 @@ cdef extern from *:
         return PyObject_Vectorcall(function, with_room + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
     static inline PyObject *ss_owned(PyObject *made) { return made; }
-    static initproc ss_init_of(PyObject *type) { return ((PyTypeObject *)type)->tp_init; }
     """
     int ss_reseed_kept
-    uint64_t ss_random_reseeds, ss_random_kept
+    uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older
+    ss_random_seeds ss_random_seeded
+    PyObject* ss_random_global
     ctypedef int (*initproc)(PyObject*, PyObject*, PyObject*) noexcept
+    ctypedef PyObject* (*newfunc)(PyTypeObject*, PyObject*, PyObject*) noexcept
     initproc ss_random_init
-    void ss_exchange_init(PyObject* type_, initproc from_, initproc to) noexcept
-    void ss_exchange_wrapper(PyObject* wrapper, initproc from_, initproc to) noexcept
-    initproc ss_init_of(PyObject* type_) noexcept
+    newfunc ss_random_new
+    void ss_random_hook(PyObject* cls, bint hooked, initproc guard_init_, newfunc guard_new_) noexcept
     object ss_owned(PyObject* made)     # steals; NULL raises what is set
     PyObject* ss_call_three(PyObject* function, PyObject* a, PyObject* b, PyObject* c) noexcept
 
@@ -56,11 +89,30 @@ cdef inline uint32_t* words_of(PyObject* self) noexcept:
 
 
 cdef inline uint32_t make_tag(uint64_t epoch, uint32_t kind) noexcept:
-    return <uint32_t>(epoch << 2) | kind
+    return ~(<uint32_t>(epoch << 2) | kind)
+
+
+cdef inline uint32_t kind_of_tag(uint32_t tag) noexcept:
+    return ~tag & KIND_MASK
 
 
 cdef inline bint is_stale(uint32_t tag, uint64_t epoch) noexcept:
-    return (tag ^ <uint32_t>(epoch << 2)) > KIND_MASK
+    return (tag ^ <uint32_t>(epoch << 2)) < ~<uint32_t>KIND_MASK
+
+
+cdef inline bint is_kept(PyObject* self) noexcept:
+    cdef uint32_t kind = kind_of_tag(ss_load_u32(tag_of(self)))
+    return (kind == KIND_KEPT or kind == KIND_FOREIGN) and not ss_reseed_kept
+
+
+cdef void set_tag(PyObject* self, uint32_t tag) noexcept:
+    cdef uint32_t* own = tag_of(self)
+    cdef bint foreign = kind_of_tag(tag) == KIND_FOREIGN
+    if foreign != (kind_of_tag(ss_load_u32(own)) == KIND_FOREIGN):
+        ss_add(&ss_random_seeded.foreign, 1 if foreign else -1)
+    ss_store_u32(own, tag)
+    if self == ss_random_global:
+        ss_store_u64(&ss_random_seeded.global_kept, is_kept(self))
 
 
 # gauss()'s pending second value, past what a subclass may redefine: a new reference, or NULL without an exception.
@@ -88,13 +140,15 @@ cdef void forget_gauss_next(PyObject* self) noexcept:
 
 
 # Seeds the instance as seed(None) does (Modules/_randommodule.c: 624 words of the system's entropy through
-# init_by_array), but from fenced entropy. False, with no exception set, where there was no entropy: the tag stays stale
-# then and the next draw tries again.
-cdef bint reseed(PyObject* self) noexcept:
+# init_by_array), but from fenced entropy; or, for a draw, from its own old state with the CPU's stream stirred in: the
+# program need not permit a system call there. False, with no exception set, where there was no entropy: the tag stays
+# stale then and the next draw tries again.
+cdef bint reseed(PyObject* self, bint drawing) noexcept:
     cdef unsigned char key[2496]
     cdef PyObject* number
     cdef PyObject* result
-    if ss_entropy_fill(key, sizeof(key)) != 0:
+    memcpy(key, words_of(self), sizeof(key))
+    if not (drawing and ss_entropy_stir(key, sizeof(key))) and ss_entropy_fill(key, sizeof(key)) != 0:
         return False
     number = ss_long_from_little(key, sizeof(key))
     explicit_bzero(key, sizeof(key))
@@ -113,19 +167,19 @@ cdef bint reseed(PyObject* self) noexcept:
 
 # Brings a stale instance into `epoch`.
 cdef void settle(PyObject* self, uint64_t epoch) noexcept:
-    cdef uint32_t* tag = tag_of(self)
-    if (ss_load_u32(tag) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept:
+    if is_kept(self):
         ss_count(&ss_random_kept)
-        ss_store_u32(tag, make_tag(epoch, KIND_KEPT))
-    elif reseed(self):
+        set_tag(self, make_tag(epoch, kind_of_tag(ss_load_u32(tag_of(self)))))
+    elif reseed(self, True):
+        if kind_of_tag(ss_load_u32(tag_of(self))) == KIND_OLD:
+            ss_count(&ss_random_older)
         forget_gauss_next(self)
-        ss_store_u32(tag, make_tag(epoch, KIND_SYSTEM))
+        set_tag(self, make_tag(epoch, KIND_SYSTEM))
 
 
 # A kept sequence is never drawn from twice for one value: that would skip one.
 cdef inline bint may_return(PyObject* self, PyObject* value, uint64_t epoch) noexcept:
-    return SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or (
-        (ss_load_u32(tag_of(self)) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept)
+    return SS_LIKELY(ss_epoch_unchanged(epoch)) or value == NULL or is_kept(self)
 
 
 # The epoch that the draw began under is left in ret_epoch.
@@ -160,9 +214,8 @@ cdef inline PyObject* draw "draw"(PyObject* self, PyObject* argument, ss_guard* 
 # getstate() takes nothing from the sequence, so a kept one may be read again as well.
 cdef PyObject* guard_getstate "guard_getstate"(PyObject* self, PyObject* unused, ss_guard* guard) noexcept:
     cdef PyObject* value = draw(self, unused, guard)
-    cdef uint32_t tag = ss_load_u32(tag_of(self))
-    if value != NULL and (tag & KIND_MASK) == KIND_SYSTEM:
-        ss_provenance_note_state(words_of(self), tag >> 2)
+    if value != NULL:
+        ss_provenance_note_state(words_of(self), ss_load_u32(tag_of(self)))
     return value
 
 
@@ -170,33 +223,51 @@ cdef PyObject* guard_getstate "guard_getstate"(PyObject* self, PyObject* unused,
 # still stands.
 cdef PyObject* guard_setstate "guard_setstate"(PyObject* self, PyObject* state, ss_guard* guard) noexcept:
     cdef uint64_t epoch = ss_epoch_begin()
-    cdef uint32_t origin
+    cdef uint32_t tag
     cdef PyObject* value = ss_call(guard, self, state)
     if value != NULL:
-        if ss_provenance_of_state(words_of(self), &origin):
-            ss_store_u32(tag_of(self), make_tag(origin, KIND_SYSTEM))
-        else:
-            ss_store_u32(tag_of(self), make_tag(epoch, KIND_KEPT))
+        if not ss_provenance_of_state(words_of(self), &tag):
+            tag = make_tag(epoch, KIND_KEPT if ss_reseed_kept else KIND_FOREIGN)
+        set_tag(self, tag)
     return value
 
 
-cdef void tag_seeded(PyObject* self, PyObject* seed, uint64_t epoch) noexcept:
+# Is this seed the system's? Leaves the epoch that it is of.
+cdef bint is_systems(PyObject* seed, uint64_t* ret_epoch) noexcept:
+    cdef uint64_t number
     cdef unsigned char* big = NULL
     cdef size_t size = 0
-    cdef uint32_t origin
-    cdef uint32_t tag = make_tag(epoch, KIND_KEPT)
-    if raw_long_check(seed) and ss_long_to_big(seed, &big, &size) == 0:
-        if ss_provenance_of_seed(big, size, &origin):
-            tag = make_tag(origin, KIND_SYSTEM)
-        free(big)
-    ss_store_u32(tag_of(self), tag)
+    cdef bint found
+    cdef double value
+    if raw_float_check(seed):
+        value = raw_float_value(seed)
+        return ss_provenance_of_moment_float(value) or (    # SystemRandom.random() is 53 bits
+            0 < value < 1 and ss_provenance_of_number(<uint64_t>(value * 9007199254740992.0), ret_epoch))
+    if not raw_long_check(seed):
+        return False
+    if ss_long_small(seed, &number):
+        return ss_provenance_of_number(number, ret_epoch) or ss_provenance_of_moment(number)
+    if ss_long_to_big(seed, &big, &size) != 0:
+        return False
+    found = ss_provenance_of_seed(big, size, ret_epoch)
+    free(big)
+    return found
+
+
+cdef void tag_seeded(PyObject* self, PyObject* seed, uint64_t epoch) noexcept:
+    cdef uint64_t origin = epoch
+    if is_systems(seed, &origin):
+        set_tag(self, make_tag(origin, KIND_SYSTEM))
+    else:
+        ss_count(&ss_random_chosen)
+        set_tag(self, make_tag(epoch, KIND_KEPT))
 
 
 # The system's seed, fenced where the kernel is not to be trusted yet: in C, seed(None) goes past os.urandom.
 cdef bint seed_by_system(PyObject* self, uint64_t epoch) noexcept:
-    if not ss_fence_up() or not reseed(self):
+    if not ss_fence_up() or not reseed(self, False):
         return False
-    ss_store_u32(tag_of(self), make_tag(epoch, KIND_SYSTEM))
+    set_tag(self, make_tag(epoch, KIND_SYSTEM))
     return True
 
 
@@ -210,44 +281,36 @@ cdef PyObject* guard_seed "guard_seed"(PyObject* self, PyObject** args, Py_ssize
     value = ss_call_fast(guard, self, args, count)
     if value != NULL:
         if by_system:
-            ss_store_u32(tag_of(self), make_tag(epoch, KIND_SYSTEM))
+            set_tag(self, make_tag(epoch, KIND_SYSTEM))
         else:
             tag_seeded(self, args[0], epoch)
     return value
 
 
-# tp_init of _random.Random seeds in C from 3.11 on, past the seed method. random.Random has an __init__ of its own;
-# this is for bare _random.Random(x).
+# tp_init of _random.Random seeds in C from 3.11 on, tp_new before, past the seed method. random.Random has an __init__
+# of its own; this is for bare _random.Random(x), which would else look as if it were older than activation.
+cdef void tag_new(PyObject* self, PyObject* args, uint64_t epoch) noexcept:
+    if raw_tuple_size(args) == 0 or raw_tuple_item(args, 0) == RAW_NONE:
+        set_tag(self, make_tag(epoch, KIND_SYSTEM))
+        seed_by_system(self, epoch)
+    else:
+        tag_seeded(self, raw_tuple_item(args, 0), epoch)
+
+
 cdef int guard_init(PyObject* self, PyObject* args, PyObject* kwargs) noexcept:
     cdef uint64_t epoch = ss_epoch_begin()
     cdef int outcome = ss_random_init(self, args, kwargs)
-    cdef PyObject* seed
     if outcome == 0:
-        if raw_tuple_size(args) == 0 or raw_tuple_item(args, 0) == RAW_NONE:
-            ss_store_u32(tag_of(self), make_tag(epoch, KIND_SYSTEM))
-            seed_by_system(self, epoch)
-        else:
-            seed = raw_tuple_item(args, 0)
-            tag_seeded(self, seed, epoch)
+        tag_new(self, args, epoch)
     return outcome
 
 
-# `cls` is _random.Random. Its tp_init was copied into the subclasses that exist. Needs the GIL.
-cdef void hook_random_init(type cls, bint hooked):
-    global ss_random_init
-    if ss_random_init == NULL:
-        ss_random_init = ss_init_of(<PyObject*>cls)
-    cdef initproc from_ = ss_random_init if hooked else guard_init
-    cdef initproc to = guard_init if hooked else ss_random_init
-    wrapper = cls.__dict__["__init__"]
-    ss_exchange_wrapper(<PyObject*>wrapper, from_, to)
-    exchange_init(cls, from_, to)
-
-
-cdef void exchange_init(type cls, initproc from_, initproc to):
-    ss_exchange_init(<PyObject*>cls, from_, to)
-    for subclass in type.__subclasses__(cls):
-        exchange_init(subclass, from_, to)
+cdef PyObject* guard_new(PyTypeObject* cls, PyObject* args, PyObject* kwargs) noexcept:
+    cdef uint64_t epoch = ss_epoch_begin()
+    cdef PyObject* made = ss_random_new(cls, args, kwargs)
+    if made != NULL:
+        tag_new(made, args, epoch)
+    return made
 
 
 # gauss() hands out its second value without a draw, so it is checked itself. Python code calls this in its place
@@ -301,7 +364,7 @@ cdef object raise_forgetting(PyObject* self, uint64_t epoch):
 # and did not end yet? Who draws leaves a second value. A chosen sequence is not to be skipped.
 cdef bint drew_itself(PyObject* self) noexcept:
     cdef PyObject* value
-    if (ss_load_u32(tag_of(self)) & KIND_MASK) == KIND_KEPT and not ss_reseed_kept:
+    if is_kept(self):
         return True
     value = gauss_next_of(self)
     raw_xdecref(value)
@@ -318,5 +381,6 @@ cdef void guard_random(PyObject* module) noexcept:
         return
     if (raw_type_check(type_) and (<PyTypeObject*>type_).tp_basicsize == <Py_ssize_t>SS_RANDOM_BASICSIZE
             and ss_guard_method(SS_GUARD_SEED, type_) == 0):
+        ss_random_hook(type_, True, guard_init, guard_new)
         ss_guard_module("_random", module, NULL)
     raw_decref(type_)

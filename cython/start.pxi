@@ -163,7 +163,7 @@ def start(str root not None, /):
     if not ss_in_main_interpreter():
         return False
     if ss_main_active:
-        # A virtual environment runs a .pth twice. Without our finder it was another life of the interpreter.
+        # A virtual environment runs a .pth twice.
         return _root is not None and _finder in sys.meta_path
     if sys.flags.ignore_environment or ss_start_is_asked_for_more():
         return False
@@ -412,7 +412,8 @@ cdef void page_write() noexcept:
         if len(text) > SS_STATUS_PAGE_CAPACITY:
             end = text.rfind(b"\n", 0, SS_STATUS_PAGE_CAPACITY - 4) + 1
             text = text[:end] + b"cut\n"
-        error = ss_status_page_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept, &ss_callbacks)
+        error = ss_status_page_store(PyBytes_AS_STRING(text), len(text), &ss_random_kept, &ss_callbacks,
+                                     &ss_random_seeded)
         if error:
             raise OSError(error, "memfd_create(2) or mmap(2) was refused")
         _page_problem = ""

@@ -5,6 +5,7 @@
 #include "entropy.h"
 #include "epoch_state.h"
 #include "openssl.h"
+#include "process.h"
 #include "source.h"
 #include "sqlite.h"
 #include "watcher.h"
@@ -23,7 +24,7 @@ struct page {
     char magic[8];
     uint32_t version, length, sequence, text_length;
     uint64_t pid;
-    uint64_t unused;
+    uint64_t seeds;
     uint64_t hot, cold, fence_flag, fence, kept, sources;
     uint32_t source_size, source_count;
     ss_library_table libcryptos, libsqlites;
@@ -49,7 +50,7 @@ static struct page *page; /* atomic; never unmapped */
 
 static void after_fork_in_child(void) { page->pid = (uint64_t)getpid(); }
 
-static int make(const uint64_t *kept, const uint32_t *callbacks)
+static int make(const uint64_t *kept, const uint32_t *callbacks, const ss_random_seeds *seeds)
 {
     /* Where vm.memfd_noexec is 2 the flag is demanded; kernels before 6.3 do not know it. */
     int fd = memfd_create("snapsafe", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
@@ -78,6 +79,7 @@ static int make(const uint64_t *kept, const uint32_t *callbacks)
     made->fence = (uintptr_t)&ss_fence;
     made->sources = (uintptr_t)ss_source_table();
     made->kept = (uintptr_t)kept;
+    made->seeds = (uintptr_t)seeds;
     made->source_size = sizeof(ss_source);
     made->source_count = SS_SOURCE_MAX;
     made->libcryptos = ss_openssl_table();
@@ -89,15 +91,17 @@ static int make(const uint64_t *kept, const uint32_t *callbacks)
     return 0;
 }
 
-int ss_status_page_store(const void *text, size_t size, const uint64_t *kept, const uint32_t *callbacks)
+int ss_status_page_store(const void *text, size_t size, const uint64_t *kept, const uint32_t *callbacks,
+                         const ss_random_seeds *seeds)
 {
     if (size > SS_STATUS_PAGE_CAPACITY)
         return EMSGSIZE;
     if (!page) {
-        int error = make(kept, callbacks);
+        int error = make(kept, callbacks, seeds);
         if (error)
             return error;
     }
+    page->pid = (uint64_t)ss_process_pid(); /* a child of clone(2) ran no handler */
     uint32_t odd = (page->sequence + 1) | 1; /* also in a child of clone(2) that inherited an odd count */
     __atomic_store_n(&page->sequence, odd, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);

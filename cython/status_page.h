@@ -11,6 +11,7 @@
      0x10  u32      sequence count of the text: odd while it is written
      0x14  u32      length of the text
      0x18  u64      id of the process (in its own namespace) whose record this is
+     0x20  u64      address in this process of ss_random_seeds
      0x28  u64[6]   addresses in this process: ss_hot, ss_cold (epoch_state.h), ss_fence_flag and ss_fence (entropy.h), the
                     count of kept instances met, the table of sources (source.h)
      0x58  u32[2]   bytes of an entry of that table, entries
@@ -30,9 +31,16 @@
 #define SS_STATUS_PAGE_TEXT 0x100
 #define SS_STATUS_PAGE_CAPACITY (SS_STATUS_PAGE_LENGTH - SS_STATUS_PAGE_TEXT)
 
-/* Replaces the text; makes the record at the first call, with the addresses of two words of the caller's: the count of kept
-   instances met and the count of callbacks. The caller serialises (it holds the GIL). Returns 0 or an errno: EMSGSIZE beyond
+/* What the program seeded itself: is the generator behind the functions of the module `random` kept (0, 1), and how many
+   generators have a state that this process had not seen before? Atomic. */
+typedef struct {
+    uint64_t global_kept, foreign;
+} ss_random_seeds;
+
+/* Replaces the text; makes the record at the first call, with the addresses of words of the caller's: the count of kept
+   instances met, the count of callbacks, and what the program seeded. The caller serialises (it holds the GIL). Returns 0 or an errno: EMSGSIZE beyond
    SS_STATUS_PAGE_CAPACITY, else why there is no mapping or no fork handler. */
-int ss_status_page_store(const void *text, size_t size, const uint64_t *kept, const uint32_t *callbacks);
+int ss_status_page_store(const void *text, size_t size, const uint64_t *kept, const uint32_t *callbacks,
+                         const ss_random_seeds *seeds);
 
 #endif

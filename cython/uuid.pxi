@@ -105,6 +105,7 @@ cdef class Uuid:
                        and self.cls.__dict__.get("__slots__") == ("int", "is_safe", "__weakref__"))
         # The state that the module has by now is this process's own.
         self.epoch, self.token = ss_epoch_begin(), ss_process_token()
+        ss_pool_prepare()
         ss_pool_discard()
         for followed in (self.names, self.os_names, self.time_names):
             ss_dict_watch_begin(<PyObject*>followed)

@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "watcher.h"
 
+#include "entropy.h"
 #include "epoch.h"
 #include "isolate.h"
+#include "process.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -30,11 +32,15 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 /* Under control. */
 static ss_watch_item plan[SS_WATCH_ITEMS];
 static int plan_count;
-static bool wanted, alive;
+static bool wanted; /* atomic */
+static bool alive;
 static bool delayed; /* atomic; the next watcher waits a tick before it opens anything: see ss_watcher_resume() */
 static int every_ms; /* 0: sleeps in what it has open */
 static int paused;
 static pthread_t watcher, runner;
+static uint64_t started_by; /* atomic; token of the process whose threads they are, 0 if there are none */
+static bool forked;         /* atomic; a fork handler found threads missing that were wanted, and nobody resumed yet */
+static void (*lost_told)(void); /* atomic */
 
 /* Under mutex, or atomic where a line says so. */
 static uint64_t number;          /* atomic; of the pair of threads that may live: a thread with another number ends */
@@ -44,7 +50,7 @@ static ss_watch_item *next_plan; /* what the watcher is to watch instead; NULL w
 static int next_count;
 static int busy;                 /* runners at an event, those of earlier numbers counted */
 static int calling;              /* callbacks of the program that are being run, by whomever */
-static void (*run_event)(unsigned why);
+static bool (*run_event)(unsigned why);
 static uint64_t delivered, wakeups;     /* atomic */
 static pid_t watcher_tid, runner_tid;   /* atomic */
 static int start_error, how_error;      /* atomic */
@@ -79,7 +85,43 @@ void ss_watcher_poke(void)
         post(SS_WOKE_LOOK);
 }
 
-static void on_advance(uint64_t epoch) { ss_watcher_poke(); }
+bool ss_watcher_lost(void)
+{
+    if (!__atomic_load_n(&wanted, __ATOMIC_ACQUIRE))
+        return false;
+    const uint64_t starter = __atomic_load_n(&started_by, __ATOMIC_ACQUIRE);
+    return starter == 0 ? __atomic_load_n(&forked, __ATOMIC_ACQUIRE) : starter != ss_process_token();
+}
+
+void ss_watcher_tell_lost(void (*told)(void)) { __atomic_store_n(&lost_told, told, __ATOMIC_RELEASE); }
+
+static void on_forked(uint64_t unused)
+{
+    void (*told)(void) = __atomic_load_n(&lost_told, __ATOMIC_ACQUIRE);
+    (void)unused;
+    if (told && ss_watcher_lost())
+        told();
+}
+
+/* clone(2) calls no fork handler, so a restore is the first that a child of it may hear. */
+static void on_advance(uint64_t epoch)
+{
+    if (ss_watcher_lost())
+        on_forked(epoch);
+    else
+        ss_watcher_poke();
+}
+
+/* For pthread_cond_timedwait(). */
+static struct timespec from_now(int milliseconds)
+{
+    struct timespec then;
+    (void)clock_gettime(CLOCK_REALTIME, &then);
+    then.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    then.tv_sec += milliseconds / 1000 + then.tv_nsec / 1000000000;
+    then.tv_nsec %= 1000000000;
+    return then;
+}
 
 /* ---- the runner ---- */
 
@@ -95,16 +137,18 @@ static void *runner_main(void *argument)
             (void)pthread_cond_wait(&changed, &mutex);
             continue;
         }
-        void (*run)(unsigned) = run_event;
+        bool (*run)(unsigned) = run_event, done = true;
         pending = 0;
         runner_busy = true;
         busy++;
         (void)pthread_mutex_unlock(&mutex);
         if (ss_epoch_begin() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             why &= ~SS_WOKE_LOOK;
+        else
+            ss_entropy_renew_kernel();
         if (why && run) {
             ss_isolate_as_main();
-            run(why);
+            done = run(why);
             ss_isolate_signals(NULL);
         }
         (void)pthread_mutex_lock(&mutex);
@@ -113,6 +157,11 @@ static void *runner_main(void *argument)
         if (busy > 0) /* it is 0 in a child that a callback forked: there this returns from the callback */
             busy--;
         (void)pthread_cond_broadcast(&changed);
+        if (!done && is_current(mine)) {
+            const struct timespec until = from_now(SS_WATCH_TICK_MS);
+            (void)pthread_cond_timedwait(&changed, &mutex, &until);
+            pending |= why;
+        }
     }
     (void)pthread_mutex_unlock(&mutex);
     return NULL;
@@ -140,12 +189,8 @@ static bool quiet(bool own)
 bool ss_watcher_quiet(bool own, int milliseconds)
 {
     struct timespec until = {0};
-    if (milliseconds) {
-        (void)clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-        until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-    }
+    if (milliseconds)
+        until = from_now(milliseconds);
     (void)pthread_mutex_lock(&mutex);
     while (!quiet(own) && milliseconds && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;
@@ -388,6 +433,8 @@ static void *watcher_main(void *argument)
     return NULL; /* a table of its own goes with its last thread */
 }
 
+static void adopt_child(void);
+
 /* ---- starting and stopping; with control held ---- */
 
 /* pthread_join() returns before the kernel has stopped counting the thread, and CPython's fork() warns by that count. With an
@@ -425,6 +472,7 @@ static void start(void)
     sigset_t before;
     pthread_attr_t attributes;
     size_t stack = 0;
+    __atomic_store_n(&forked, false, __ATOMIC_RELEASE);
     if (alive || !wanted || paused)
         return;
     (void)pthread_mutex_lock(&mutex);
@@ -448,6 +496,7 @@ static void start(void)
     (void)pthread_attr_destroy(&attributes);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     alive = !error;
+    __atomic_store_n(&started_by, error ? 0 : ss_process_token(), __ATOMIC_RELEASE);
     if (error)
         set_how(SS_WATCH_OFF);
     __atomic_store_n(&start_error, error, __ATOMIC_RELEASE);
@@ -463,12 +512,13 @@ static void stop(void)
     wait_until_gone(&watcher_tid);
     end_runner(leave);
     alive = false;
+    __atomic_store_n(&started_by, 0, __ATOMIC_RELEASE);
     ss_connection_fail(0);
     set_how(SS_WATCH_OFF);
 }
 
 /* Gives the running watcher another plan, and waits until it has taken it over. */
-static void hand_over(ss_watch_item *items, int count, void (*run)(unsigned why))
+static void hand_over(ss_watch_item *items, int count, bool (*run)(unsigned why))
 {
     (void)pthread_mutex_lock(&mutex);
     run_event = run;
@@ -480,9 +530,10 @@ static void hand_over(ss_watch_item *items, int count, void (*run)(unsigned why)
     (void)pthread_mutex_unlock(&mutex);
 }
 
-int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsigned why), int every,
+int ss_watcher_plan(ss_watch_item *items, int count, bool want, bool (*run)(unsigned why), int every,
                     const ss_connection_plan *link, const unsigned char *farewell, size_t farewell_size)
 {
+    adopt_child();
     (void)pthread_mutex_lock(&control);
     if (alive && want && !every && !every_ms && !farewell && ss_connection_stands(link)) {
         hand_over(items, count, run);
@@ -495,7 +546,7 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsi
     ss_connection_set(link);
     every_ms = every;
     adopt(items, count);
-    wanted = want;
+    __atomic_store_n(&wanted, want, __ATOMIC_RELEASE);
     (void)pthread_mutex_lock(&mutex);
     run_event = run;
     (void)pthread_mutex_unlock(&mutex);
@@ -509,6 +560,7 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool want, void (*run)(unsi
 
 void ss_watcher_pause(void)
 {
+    adopt_child();
     (void)pthread_mutex_lock(&control);
     paused++;
     (void)pthread_mutex_lock(&mutex);
@@ -522,6 +574,7 @@ void ss_watcher_pause(void)
 
 void ss_watcher_resume(void)
 {
+    adopt_child();
     (void)pthread_mutex_lock(&control);
     if (paused > 0)
         paused--;
@@ -579,8 +632,18 @@ static void after_fork_in_child(void)
         pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
     alive = runner_busy = false;
     busy = paused = calling = 0;
+    __atomic_store_n(&started_by, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&forked, true, __ATOMIC_RELEASE);
     ss_connection_after_fork_in_child();
     set_how(SS_WATCH_OFF);
+}
+
+/* In a child of clone(2), before anything else is done with the threads there. */
+static void adopt_child(void)
+{
+    const uint64_t starter = __atomic_load_n(&started_by, __ATOMIC_ACQUIRE);
+    if (starter && starter != ss_process_token())
+        after_fork_in_child();
 }
 
 int ss_watcher_setup(void)
@@ -592,6 +655,7 @@ int ss_watcher_setup(void)
         if (!error)
             error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
         ss_epoch_observe(SS_OBSERVER_WAKES, on_advance);
+        ss_epoch_observe(SS_OBSERVER_FORKED, on_forked);
     }
     done = !error;
     return error;

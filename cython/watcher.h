@@ -39,10 +39,10 @@ extern uint32_t ss_watcher_how; /* atomic; enum ss_watch_how; the status page ha
 
 /* Takes over `items` (and their strings) as the plan, and `link`; starts, stops or restarts the threads as `wanted` says.
    `every_ms`: hold no descriptor and look that often; 0: sleep in what can be had. The runner calls `run` without locks and
-   without the GIL. A connection stays if the new plan wants the same one. Else it is closed after all other descriptors, and
+   without the GIL; where that returns false it calls it again after a tick. A connection stays if the new plan wants the same one. Else it is closed after all other descriptors, and
    `farewell`, if that is not NULL, is sent first: that waits a second for an answer. Returns 0, or the errno that kept the
    threads from starting. Any thread but the watcher, with or without the GIL. */
-int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(unsigned why), int every_ms,
+int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, bool (*run)(unsigned why), int every_ms,
                     const ss_connection_plan *link, const unsigned char *farewell, size_t farewell_size);
 
 /* Around what must find this process without our threads (fork, unshare). They nest. A runner at an event goes on; so does the
@@ -50,6 +50,12 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, void (*run)(un
    there. Any thread, with or without the GIL. */
 void ss_watcher_pause(void);
 void ss_watcher_resume(void);
+
+/* Is this a child that was forked past os.fork, and has not the threads that it wants? Then it wants ss_watcher_resume(), from
+   Python code. `told` is called where that is noticed within a draw: with or without the GIL, and whatever locks its caller
+   holds, but none of ours. Any thread. */
+bool ss_watcher_lost(void);
+void ss_watcher_tell_lost(void (*told)(void));
 
 /* Wakes the runner if there is one; each advance of the epoch does. Any thread that holds none of the locks of this file. */
 void ss_watcher_poke(void);

@@ -8,29 +8,39 @@ cdef extern from *:
     /* What the runner calls; owned, set with the GIL and by the main interpreter alone. */
     static PyObject *ss_event_function;
 
-    /* Called without the GIL by the runner. Leaves no exception: what the function raises is reported as unraisable. */
-    static void ss_run_event(unsigned why)
+    /* Called without the GIL by the runner. False where there was no memory for it, so it has to be called again: not by
+       PyGILState_Ensure(), which ends the process then. Leaves no exception: what the function raises is reported as
+       unraisable. */
+    static bool ss_run_event(unsigned why)
     {
+        bool done = true;
         if (!Py_IsInitialized())
-            return;
-        PyGILState_STATE state = PyGILState_Ensure();
+            return done;
+        PyThreadState *state = ss_thread_state_new(PyInterpreterState_Main());
+        if (!state)
+            return false;
+        PyEval_RestoreThread(state);
         PyObject *function = ss_event_function;
         if (function) {
             Py_INCREF(function);
             PyObject *paths = why & SS_WOKE_PATHS ? Py_True : Py_False;
             PyObject *heard = why & SS_WOKE_HEARD ? Py_True : Py_False;
             PyObject *result = PyObject_CallFunctionObjArgs(function, paths, heard, NULL);
-            if (!result)
+            if (!result) {
+                done = !PyErr_ExceptionMatches(PyExc_MemoryError);
                 PyErr_WriteUnraisable(function);
+            }
             Py_XDECREF(result);
             Py_DECREF(function);
         }
-        PyGILState_Release(state);
+        PyThreadState_Clear(state);
+        PyThreadState_DeleteCurrent();
+        return done;
     }
 
     /* With the GIL, in a child just forked: a thread state that nobody uses. Where the child's only thread ends while
        the runner begins, CPython would take its first state's memory for a new one, and abort (seen on 3.11). */
-    static void ss_keep_thread_state(void) { (void)PyThreadState_New(PyInterpreterState_Main()); }
+    static void ss_keep_thread_state(void) { (void)ss_thread_state_new(PyInterpreterState_Main()); }
 
     static void ss_set_event_function(PyObject *function)
     {
@@ -45,9 +55,21 @@ cdef extern from *:
     /* Which kind of child the running guard makes: 0 none, 1 one that goes on, 2 one that will execute something else.
        Set and read with the GIL; the children inherit it. */
     static int ss_forking;
+
+    /* Noticed within a draw: the threads are started by the main thread's next step in Python. */
+    static int ss_resuming; /* atomic; it was told to */
+    static int ss_resume_lost(void *unused);
+    static void ss_lost(void)
+    {
+        if (!ss_forking && !__atomic_exchange_n(&ss_resuming, 1, __ATOMIC_ACQ_REL) && Py_AddPendingCall(ss_resume_lost, NULL) != 0)
+            __atomic_store_n(&ss_resuming, 0, __ATOMIC_RELEASE);
+    }
     """
+    PyObject* ss_event_function
     int ss_forking
-    void ss_run_event(unsigned int why) noexcept nogil
+    int ss_resuming
+    void ss_lost() noexcept nogil
+    bint ss_run_event "ss_run_event"(unsigned int why) noexcept nogil
     void ss_set_event_function(PyObject* function) noexcept
     void ss_keep_thread_state() noexcept
     uint64_t ss_thread_id() noexcept
@@ -109,6 +131,23 @@ def resume_watching():
     ss_keep_thread_state()
     with nogil:
         ss_watcher_resume()
+
+
+cdef int resume_lost "ss_resume_lost"(void* unused) noexcept:
+    global ss_resuming
+    ss_resuming = 0
+    try:
+        notice_fork()
+    except Exception:
+        pass    # the next check() sees to it
+    return 0
+
+
+def notice_fork():
+    """In a child that was forked past os.fork: do what os.fork() would have had done there."""
+    if ss_watcher_lost() and not ss_forking:
+        after_fork()
+        page_write()
 
 
 def calling(bint begins, /):

@@ -41,17 +41,25 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
                 settings.die(MISSING)
             return
         state.candidates = candidates if sources is not None else _from_environment()
-        state.problems += [f"{name} cannot be guarded here" for name in native.install(state.settings.reseed_kept)]
-        native.raise_fence()
-        probe.watch_first()
-        state.active = True
-        state.why_not = ""
-        table.install()
-        native.install_finder()
-        native.register_fork()
-        hooks.source_changed()
+        try:
+            _put_in_place()
+        except BaseException:  # a signal's handler may raise between any two steps: all of it, or nothing
+            _take_away("activate() was interrupted")
+            raise
         _check_strict()
         _publish()
+
+
+def _put_in_place() -> None:
+    state.problems += [f"{name} cannot be guarded here" for name in native.install(state.settings.reseed_kept)]
+    native.raise_fence()
+    probe.watch_first()
+    state.active = True
+    state.why_not = ""
+    table.install()
+    native.install_finder()
+    native.register_fork()
+    hooks.source_changed()
 
 
 def _note_other(candidates: "list[selection.Candidate]") -> None:
@@ -96,20 +104,32 @@ def deactivate() -> None:
     with state.lock:
         if not state.active:
             return
-        native.remove_finder()
-        table.remove()
-        if not native.owned_elsewhere():
-            native.epoch()
-            info = native.inspect_epoch()
-            state.left = (info.source, info.generation) if info.source >= 0 else (-1, 0)
-            native.watch(-1, True)
-            native.remove()
-            native.hold_fence(False)  # the process' own, like the guards
-        state.active = state.quiesced = False
-        state.watched = state.detached = None
-        state.why_not = "deactivate() was called"
-        hooks.source_changed()
-        _publish()
+        try:
+            _take_away("deactivate() was called")
+        except BaseException:  # once more: each step may be taken twice
+            _take_away("deactivate() was called")
+            raise
+
+
+def _take_away(why_not: str) -> None:
+    """What _put_in_place() did, as far as it came."""
+    native.remove_finder()
+    table.remove()
+    if not native.owned_elsewhere():
+        native.epoch()
+        info = native.inspect_epoch()
+        if info.source >= 0:
+            state.left = info.source, info.generation
+        elif state.left is None:
+            state.left = -1, 0
+        native.watch(-1, True)
+        native.remove()
+        native.hold_fence(False)  # the process' own, like the guards
+    state.active = state.quiesced = False
+    state.watched = state.detached = None
+    state.why_not = why_not
+    hooks.source_changed()
+    _publish()
 
 
 def _publish() -> None:

@@ -22,6 +22,7 @@ CASES = [
     ),
     Case("random.getrandbits(64)", "draw(64)", BITS, ratio=1.06, counted=True),
     Case("random.gauss(0, 1)", "draw(0, 1)", "import random\ndraw = random.gauss", counted=True),
+    Case("Random(2**40 + 1), a chosen seed", "Random(1 << 40 | 1)", "from random import Random", ratio=1.05),
     Case("Random(), own instance", "draw()", "import random\ndraw = random.Random().random", ratio=1.10, more=2.0),
     Case("random.random(), against a check written in Python", "draw()", RANDOM, rival=WRAPPER, ratio=1.0),
 ]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
         def watched(self) -> bool:
             """Does its watcher run, so that a restore event comes without check()?"""
 
+        def seeds(self) -> tuple[bool, int]:
+            """Is the generator behind the functions of `random` kept; how many generators have a foreign state."""
+
         def mapped(self, patterns: tuple[str, ...]) -> str | None:
             """A mapped file. A pattern is the beginning of its name or, with a slash, the end of its path."""
 

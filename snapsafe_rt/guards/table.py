@@ -83,6 +83,16 @@ def install() -> None:
         module = sys.modules.get(trigger)
         if module is not None:
             imported(trigger, module)
+            _renew(TRIGGERS[trigger])
+
+
+def _renew(name: str) -> None:
+    """What it drew before activation may be the same in every clone."""
+    try:
+        if needs_event(name):
+            load(name).refresh()
+    except Exception as error:
+        _failed[name] = f"could not be renewed: {type(error).__name__}: {error}"
 
 
 def imported(trigger: str, module: "ModuleType") -> None:

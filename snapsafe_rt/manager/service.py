@@ -145,7 +145,8 @@ class Manager:
         Again from the start if there is another restore meanwhile: what was written is of the machine before it.
         """
         for _ in range(PUBLISH_TRIES):
-            epoch = native.epoch()  # advancing has reseeded the kernel, where it may: ss_entropy_restored()
+            epoch = native.epoch()
+            native.renew_kernel()
             seen = self._detectors.seen()
             reseeded = fed or native.inspect_entropy().kernel_reseeded
             if native.epoch() != epoch:

@@ -48,14 +48,17 @@ SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
 FENCE_SECONDS = 300
 
 # struct record and the structs that it leads to; status_page.c asserts their sizes and offsets.
-_HEADER = struct.Struct("<8sIIIIQ8x6QII")
+_HEADER = struct.Struct("<8sIIIIQ7QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
 _COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause, attestor
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
 _SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, detached, dev, ino, lost, stuck, rdev
+_SEEDS = struct.Struct("<QQ")  # is the module's own generator kept; how many have a foreign state
 _COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
 _PATH_MOST = 4096
+
+LOST = "this child was forked past os.fork, until it draws, imports or checks; or it may start no thread"
 
 _NATIVE_TABLES = ("openssl", "sqlite3")  # in the order in which the record has them
 
@@ -101,9 +104,9 @@ class Record:
         self.problems: list[str] = []
         header = memory.unpack(_HEADER, start)
         self.magic, self.version, self.length = header[0], header[1], header[2]
-        self.pid = header[5]
-        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[6:12]
-        self.source_size, self.source_count = header[12:14]
+        self.pid, self.seeds_at = header[5:7]
+        self.hot, self.cold, self.flag, self.fence, self.kept_at, self.sources = header[7:13]
+        self.source_size, self.source_count = header[13:15]
         self.tables = [memory.unpack(_LIBRARIES, start + _HEADER.size + n * _LIBRARIES.size) for n in range(2)]
         counters = memory.unpack(_COUNTERS, start + _HEADER.size + 2 * _LIBRARIES.size)
         self.watcher_at, self.connection_at, self.callbacks_at = counters
@@ -281,6 +284,8 @@ class Outside(status.Status):
         if self.active:
             self.rows = [self._row(*row) for row in self._judged(record, rows)]
             self.rows += [self._row("record", "unprotected", problem) for problem in record.problems]
+            if self.settings.get("SNAPSAFE_WATCH") != "0":
+                self._report_lost(LOST)
         self.problems += record.problems
 
     def refuse(self, why_not: str) -> None:
@@ -370,7 +375,7 @@ class Outside(status.Status):
             "source": name,
             "what": selection.RANKS[rank] if 0 <= rank < len(selection.RANKS) else "",
             "synchronous": kind == 0 and (device or frozen == 1),
-            "value": words.remembered if value is None else value & words.mask,
+            "value": words.remembered if value is None else value & (words.mask or -1),
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),
             "deserted": not device and native is not None and native.writer_gone(path),
@@ -458,6 +463,11 @@ class _Seen:
         self._mappings = outside._mapped
         self._files = [one.path.removesuffix(" (deleted)") for one in self._mappings]
         self._tables = {name: record.libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
+        self._record = record
+
+    def seeds(self) -> tuple[bool, int]:
+        kept, foreign = self._record.memory.unpack(_SEEDS, self._record.seeds_at)
+        return bool(kept), int(foreign)
 
     def native_table(self, name: str) -> list[tuple[str, str, bool]]:
         return self._tables[name]

@@ -114,6 +114,8 @@ class Status:
         if status.active:
             status._read_source()
             status.rows = [status._row(*line) for line in table.report() + table.named_report()]
+            if state.settings.watch and native.in_main_interpreter():
+                status._report_lost(status.watching["reason"])
             table.publish()
             if native.page_problem():
                 status.problems.append(native.page_problem())
@@ -191,9 +193,15 @@ class Status:
                 "see `systemctl status snapsafe-manager`, or start `snapsafe manager`"
             )
 
+    def _report_lost(self, reason: str) -> None:
+        """Callbacks that nothing will call though the program did not ask for that."""
+        if self.callbacks and self.watching["how"] == "off":
+            note = f"no watcher runs ({reason}): they are called by check() alone"
+            self.rows.append(Row("callbacks", (), "unprotected", note))
+
     def _row(self, name: str, level: str, note: str) -> Row:
         guard = table.find(name)
-        if level in ("guarded", "refreshed") and not (guard and guard.notifies):
+        if level in ("guarded", "refreshed", "kept") and not (guard and guard.notifies):
             if self.source is None:
                 level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
             elif self.fence["state"] == "degraded":

@@ -45,6 +45,7 @@ class Event:
             sys.audit("snapsafe.restore", self.epoch)
         except BaseException as error:
             self.failed.append((sys.audit, error))
+        native.renew_kernel()
         self.failed += [(table.refresh, error) for error in table.refresh()]
 
     def ran(self, entry: "Registration", error: "BaseException | None") -> None:
@@ -75,6 +76,8 @@ last: Event | None = None
 if native is not None:
     delivery = native.DeliveryLock()
     delivery.deliver(native.epoch())  # imported by the first registration: what was before is no event
+    native.renew_kernel()
+    native.inspect_epoch()  # makes its type: without memory CPython would crash in that
 
 
 def pending() -> bool:

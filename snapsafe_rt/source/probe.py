@@ -42,7 +42,10 @@ def probe(now: bool = False) -> None:
 
     At most once in PROBE_SECONDS unless `now`. What is gained or lost on the way counts as a restore: nobody watched.
     """
-    if not state.active or state.quiesced or native.owned_elsewhere():
+    if not state.active:
+        return
+    native.notice_fork()
+    if state.quiesced or native.owned_elsewhere():
         return
     if not now and time.monotonic() - state.probed < PROBE_SECONDS:
         return

@@ -1,7 +1,6 @@
 """The fence: after a restore, and at start, kernel bytes are mixed with a stream that no other clone has."""
 
 import os
-import sys
 
 import pytest
 
@@ -34,8 +33,6 @@ DRAWS = {
     "seed()": "random.seed() or random.random()",
     "uuid4": "__import__('uuid').uuid4()",
 }
-if sys.version_info < (3, 11):
-    del DRAWS["_random.Random()"]  # seeded in tp_new, past every guard: docs/design.md
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)

@@ -44,11 +44,39 @@ RENEWED = {
     "getstate, seed, setstate": "rng = random.Random(); s = rng.getstate(); rng.seed(1); rng.random(); rng.setstate(s)",
     "seed() after seed(1)": "rng = random.Random(1); rng.seed()",
     "seed(None) after seed(1)": "rng = random.Random(1); rng.seed(None)",
+    **{f"seed(urandom({n}))": f"rng = random.Random(os.urandom({n}))" for n in range(2, 10)},
+    **{
+        f"int of urandom({n}), {order}": "draws = iter(lambda: os.urandom(%d), 0); "
+        "rng = random.Random(int.from_bytes(next(draw for draw in draws if draw[0] and draw[-1]), %r))" % (n, order)
+        for n in range(2, 10)
+        for order in ("big", "little")
+    },
+    "seed(token_hex(4))": "rng = random.Random(secrets.token_hex(4))",
+    "int(token_hex, 16)": "rng = random.Random(int(secrets.token_hex(16), 16))",
+    "seed(randbits(31))": "rng = random.Random(secrets.randbits(31))",
+    "SystemRandom().random()": "rng = random.Random(random.SystemRandom().random())",
+    "RAND_bytes(16)": "import ssl; rng = random.Random(ssl.RAND_bytes(16))",
+    "int of RAND_bytes(8)": "import ssl; rng = random.Random(int.from_bytes(ssl.RAND_bytes(8), 'big'))",
+    **{
+        f"uuid4().{part}": f"import uuid; rng = random.Random(uuid.uuid4().{part})"
+        for part in ("int", "hex", "bytes", "__str__()")
+    },
+    **{f"{clock}": f"import time; rng = random.Random({clock})" for clock in (
+        "time.time()", "int(time.time())", "int(time.time() * 1000)", "time.time() * 1000", "int(time.time() * 1e6)",
+        "time.time_ns()", "time.monotonic()", "time.perf_counter_ns()",
+    )},
+    "the process's id": "os.getpid() < 100 and sys.exit(77); rng = random.Random(os.getpid())",
     "leading zero byte": "draws = iter(lambda: os.urandom(16), 0); "
     "rng = random.Random(int.from_bytes(next(draw for draw in draws if not draw[0]), 'big'))",
 }
 KEPT = {
     "Random(42)": "rng = random.Random(42)",
+    "Random(0)": "rng = random.Random(0)",
+    "Random(-1)": "rng = random.Random(-1)",
+    "Random(True)": "rng = random.Random(True)",
+    **{f"Random(1 << {bits})": f"[os.urandom(8) for _ in range(300)]; rng = random.Random(1 << {bits})" for bits in range(15, 80, 8)},
+    "a date": "rng = random.Random(20240101)",
+    "a moment that is over": "import time; rng = random.Random(int(time.time()) - 3600)",
     "Random(str)": "rng = random.Random('chosen')",
     "Random(bytes)": "rng = random.Random(b'chosen')",
     "Random(float)": "rng = random.Random(0.5)",
@@ -135,7 +163,7 @@ def test_values_of_a_seed_are_stocks(run_python, source_file):
 
 
 def test_bare_instances(run_python, source_file):
-    """_random.Random seeds in C: its seed is known from tp_init, on 3.10 not at all (it is renewed then)."""
+    """_random.Random seeds in C: its seed is known from tp_init, on 3.10 from tp_new."""
     script = """
     bare, chosen = _random.Random(), _random.Random(42)
     class Sub(_random.Random):
@@ -147,15 +175,14 @@ def test_bare_instances(run_python, source_file):
     assert chosen.random() == subclass.random() == expected[0]
     bump()
     assert bare.getstate() != before
-    if sys.version_info >= (3, 11):
-        assert [chosen.random(), subclass.random()] == expected[1:2] * 2
-        assert _random.Random(42).random() == expected[0]      # made in the new epoch
-        bump()
-        assert [chosen.random(), subclass.random()] == expected[2:3] * 2
-        made = _random.Random()
-        before = made.getstate()
-        bump()
-        assert made.getstate() != before
+    assert [chosen.random(), subclass.random()] == expected[1:2] * 2
+    assert _random.Random(42).random() == expected[0]      # made in the new epoch
+    bump()
+    assert [chosen.random(), subclass.random()] == expected[2:3] * 2
+    made = _random.Random()
+    before = made.getstate()
+    bump()
+    assert made.getstate() != before
     """
     run_python(HEAD + script, source_file.path, env=source_file.env)
 
@@ -180,16 +207,89 @@ def test_bound_before_activation(run_python, source_file):
     run_python(HEAD + script, source_file.path, activated=False)
 
 
-def test_older_than_activation_counts_as_the_systems(run_python, source_file):
-    """How it was seeded nobody saw; renewing what was chosen is the safe mistake."""
+def test_older_than_activation_is_stale_at_once(run_python, source_file, machine):
+    """It may have been seeded by a kernel that repeats itself. How it was seeded nobody saw; renewing what was chosen is the
+    safe mistake."""
     script = """
-    old = random.Random(42)
-    snapsafe_rt.activate(["vmclock:" + path])
-    state = old.getstate()
-    bump()
-    assert old.getstate() != state
+    old = random.Random()
+    if sys.argv[2] == "True":
+        snapsafe_rt.activate(["vmclock:" + path])
+    print(random.random(), old.random(), random.gauss(0, 1))
     """
-    run_python(HEAD + script, source_file.path, activated=False)
+    draws = [run_python(HEAD + script, source_file.path, True, activated=False, env=machine).split() for _ in range(3)]
+    assert len({number for drawn in draws for number in drawn}) == 9
+    stock = [run_python(HEAD + script, source_file.path, False, activated=False, env=machine).split() for _ in range(3)]
+    assert len({number for drawn in stock for number in drawn}) == 3
+
+
+SEEDS = """
+    from snapsafe_rt.report import remote
+    def row():
+        found = []
+        for status in (snapsafe_rt.status(), remote.inspect(os.getpid())):
+            [one] = [row for row in status.rows if row.name == "random"]
+            found.append((one.protection, status.protected, one.note))
+        assert found[0][:2] == found[1][:2], found
+        return found[0]
+    def foreign():
+        import subprocess
+        code = "import pickle, random, sys; sys.stdout.buffer.write(pickle.dumps(random.Random()))"
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return pickle.loads(subprocess.run([sys.executable, "-c", code], stdout=-1, env=env, check=True).stdout)
+"""
+
+
+def test_a_seeded_global_generator_is_told(run_python, source_file):
+    """Inside and from outside, from the seed on and while it is so."""
+    script = """
+    assert row()[:2] == ("guarded", True), row()
+    random.seed(0)
+    level, protected, note = row()
+    assert level == "kept" and protected and "global" in note and "SNAPSAFE_SEEDED" in note, row()
+    random.seed()
+    assert row()[0] == "guarded"
+    random.seed(1)
+    assert row()[0] == "kept"
+    random.seed(os.urandom(16))
+    assert row()[0] == "guarded"
+    random.Random(7).random()  # one of the program's own
+    assert row()[0] == "guarded"
+    """
+    run_python(HEAD + SEEDS + script, source_file.path, env=source_file.env)
+
+
+def test_a_seeded_global_generator_that_is_renewed_is_guarded(run_python, source_file):
+    script = """
+    random.seed(0)
+    assert row()[0] == "guarded", row()
+    """
+    run_python(HEAD + SEEDS + script, source_file.path, env=source_file.env | {"SNAPSAFE_SEEDED": "reseed"})
+
+
+def test_a_state_that_was_made_elsewhere_is_told(run_python, source_file):
+    """It is kept, for it may be a chosen one's; and the process is not called protected."""
+    script = """
+    rng = foreign()
+    level, protected, note = row()
+    assert level == "unprotected" and not protected and "1 generators" in note, row()
+    state = rng.getstate()
+    bump()
+    assert rng.getstate() == state
+    rng.seed()
+    assert row()[:2] == ("guarded", True), row()
+    """
+    run_python(HEAD + SEEDS + script, source_file.path, env=source_file.env)
+
+
+def test_a_state_that_was_made_elsewhere_can_be_renewed(run_python, source_file):
+    script = """
+    rng = foreign()
+    assert row()[:2] == ("guarded", True), row()
+    expected = stock(rng, random.Random.random)
+    bump()
+    assert rng.random() != expected
+    """
+    run_python(HEAD + SEEDS + script, source_file.path, env=source_file.env | {"SNAPSAFE_SEEDED": "reseed"})
 
 
 def test_gauss_of_system_random(run_python, source_file):
@@ -299,7 +399,7 @@ def test_module_imported_again(run_python, source_file):
     chosen = sys.modules["_random"].Random(42)
     first = sys.modules["_random"].Random(42).random()
     bump()
-    assert sys.version_info < (3, 11) or chosen.random() == first
+    assert chosen.random() == first
     assert snapsafe_rt.status().protected
     """
     run_python(HEAD + script, source_file.path, env=source_file.env)

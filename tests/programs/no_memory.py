@@ -1,0 +1,45 @@
+"""PATH OPERATION SPAN: restores in a process with a callback while allocations fail, one after the other. None may end it."""
+
+import contextlib
+import os
+import random
+import ssl
+import sys
+import uuid
+
+import _testcapi
+from stage import bump
+
+import snapsafe_rt
+
+OPERATIONS = {
+    "random": random.random,
+    "gauss": lambda: random.gauss(0, 1),
+    "urandom": lambda: os.urandom(16),
+    "uuid4": uuid.uuid4,
+    "uuid1": uuid.uuid1,
+    "RAND_bytes": lambda: ssl.RAND_bytes(8),
+    "seed": random.seed,
+    "check": snapsafe_rt.check,
+}
+called = []
+sys.unraisablehook = lambda unraisable: None  # it is told of MemoryError
+snapsafe_rt.register_after_restore(called.append, 1)
+snapsafe_rt.check()
+operation = OPERATIONS[sys.argv[2]]
+for start in [*range(60)] * 2:
+    bump()
+    _testcapi.set_nomemory(start, start + int(sys.argv[3]))
+    try:
+        operation()
+    except BaseException:  # MemoryError, or what somebody made of it
+        _testcapi.remove_mem_hooks()
+    finally:
+        _testcapi.remove_mem_hooks()
+random.random()
+with contextlib.suppress(BaseException):  # what callbacks raised while there was none
+    snapsafe_rt.check()
+called.clear()
+bump()
+snapsafe_rt.check()
+assert called == [1], called
