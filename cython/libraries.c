@@ -7,57 +7,160 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-static int count_adds(struct dl_phdr_info *info, size_t size, void *data)
+static int count(struct dl_phdr_info *info, size_t size, void *data)
 {
-    /* dlpi_adds counts loads since the process began (dl_iterate_phdr(3)); the same in every entry. */
-    *(unsigned long long *)data = size > offsetof(struct dl_phdr_info, dlpi_adds) ? info->dlpi_adds : 0;
+    /* Both count since the process began (dl_iterate_phdr(3)); the same in every entry. */
+    if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof info->dlpi_subs)
+        *(uint64_t *)data = info->dlpi_adds + info->dlpi_subs;
     return 1;
 }
 
+uint64_t ss_libraries_count(void)
+{
+    uint64_t now = 0;
+    (void)dl_iterate_phdr(count, &now);
+    return now;
+}
+
+static uint64_t seen; /* atomic */
+
 bool ss_libraries_changed(void)
 {
-    static unsigned long long seen;
-    unsigned long long now = 0;
-    (void)dl_iterate_phdr(count_adds, &now);
+    uint64_t now = ss_libraries_count();
     return __atomic_exchange_n(&seen, now, __ATOMIC_ACQ_REL) != now;
+}
+
+void ss_libraries_look_again(void) { __atomic_store_n(&seen, 0, __ATOMIC_RELEASE); }
+
+/* ---- who defines a symbol ---- */
+
+/* What the dynamic section of an object leads to. */
+typedef struct {
+    const ElfW(Sym) *symbols;
+    const char *names;
+    const uint32_t *gnu, *old; /* DT_GNU_HASH, DT_HASH: one of them at least */
+} tables;
+
+static tables tables_of(const struct dl_phdr_info *info)
+{
+    const ElfW(Dyn) *entry = NULL;
+    tables found = {0};
+    for (int i = 0; i < info->dlpi_phnum && !entry; i++)
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
+            entry = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+    for (; entry && entry->d_tag != DT_NULL && !(found.symbols && found.names && found.gnu); entry++) {
+        /* glibc has added the object's base to what its dynamic section holds; musl has not, nor the kernel in the vDSO. */
+        ElfW(Addr) base = entry->d_un.d_ptr < info->dlpi_addr ? info->dlpi_addr : 0;
+        const void *target = (const void *)(base + entry->d_un.d_ptr);
+        if (entry->d_tag == DT_SYMTAB)
+            found.symbols = target;
+        else if (entry->d_tag == DT_STRTAB)
+            found.names = target;
+        else if (entry->d_tag == DT_GNU_HASH)
+            found.gnu = target;
+        else if (entry->d_tag == DT_HASH)
+            found.old = target;
+    }
+    return found;
+}
+
+static bool is_it(const tables *in, uint32_t index, const char *name)
+{
+    const ElfW(Sym) *symbol = &in->symbols[index];
+    return symbol->st_shndx != SHN_UNDEF && strcmp(in->names + symbol->st_name, name) == 0;
+}
+
+/* `hash`: gnu_hash() of the name. */
+static bool defines(const struct dl_phdr_info *info, const char *name, uint32_t hash)
+{
+    const unsigned bits = 8 * sizeof(ElfW(Addr));
+    tables in = tables_of(info);
+    if (!in.symbols || !in.names)
+        return false;
+    if (in.gnu) {
+        uint32_t buckets = in.gnu[0], first = in.gnu[1], words = in.gnu[2], shift = in.gnu[3];
+        const ElfW(Addr) *bloom = (const ElfW(Addr) *)(in.gnu + 4);
+        const uint32_t *bucket = (const uint32_t *)(bloom + words), *chain = bucket + buckets;
+        if (!buckets || !words)
+            return false;
+        ElfW(Addr) word = bloom[hash / bits % words];
+        if (!(word >> hash % bits & word >> (hash >> shift) % bits & 1))
+            return false;
+        uint32_t index = bucket[hash % buckets];
+        for (; index >= first; index++) {
+            uint32_t one = chain[index - first];
+            if ((one | 1) == (hash | 1) && is_it(&in, index, name))
+                return true;
+            if (one & 1)
+                return false;
+        }
+        return false;
+    }
+    for (uint32_t index = 1; in.old && index < in.old[1]; index++)
+        if (is_it(&in, index, name))
+            return true;
+    return false;
+}
+
+static uint32_t gnu_hash(const char *name)
+{
+    uint32_t hash = 5381;
+    for (; *name; name++)
+        hash = hash * 33 + (unsigned char)*name;
+    return hash;
 }
 
 #define MATCHES_MAX 32
 
 struct matches {
-    const char *prefix;
-    int count;
-    char paths[MATCHES_MAX][PATH_MAX];
+    const char *symbol;
+    uint32_t hash;
+    ss_libraries_mark mark;
+    int index, count, kept;
+    char (*paths)[PATH_MAX]; /* NULL while they are counted */
 };
 
-static int collect(struct dl_phdr_info *info, size_t size, void *data)
+static int match(struct dl_phdr_info *info, size_t size, void *data)
 {
     struct matches *matches = data;
-    const char *slash = strrchr(info->dlpi_name, '/');
-    const char *name = slash ? slash + 1 : info->dlpi_name;
-    if (strncmp(name, matches->prefix, strlen(matches->prefix)) == 0 && strlen(info->dlpi_name) < PATH_MAX &&
-        matches->count < MATCHES_MAX)
-        strcpy(matches->paths[matches->count++], info->dlpi_name);
+    (void)size;
+    if (info->dlpi_subs != matches->mark.subs)
+        matches->mark = (ss_libraries_mark){.subs = info->dlpi_subs};
+    if (matches->index++ < matches->mark.objects || !defines(info, matches->symbol, matches->hash))
+        return 0;
+    matches->count++;
+    if (matches->paths && matches->kept < MATCHES_MAX && strlen(info->dlpi_name) < PATH_MAX)
+        strcpy(matches->paths[matches->kept++], info->dlpi_name);
     return 0;
 }
 
-void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void *handle))
+void ss_libraries_visit(const char *symbol, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle))
 {
-    /* Collected first: the loader's lock is held inside dl_iterate_phdr, and a visitor calls dlopen. Not on the stack:
-       this runs in threads with small ones. */
-    struct matches *matches = malloc(sizeof *matches);
-    if (!matches)
-        return;
-    matches->prefix = prefix;
-    matches->count = 0;
-    (void)dl_iterate_phdr(collect, matches);
-    for (int i = 0; i < matches->count; i++) {
-        void *handle = dlopen(matches->paths[i], RTLD_LAZY | RTLD_NOLOAD);
-        if (handle)
-            visit(matches->paths[i], handle);
+    /* Collected first: the loader's lock is held inside dl_iterate_phdr, and what visits calls into the library. Not on the
+       stack: this runs in threads with small ones. */
+    struct matches matches = {.symbol = symbol, .hash = gnu_hash(symbol), .mark = *mark};
+    (void)dl_iterate_phdr(match, &matches);
+    if (matches.count) {
+        matches.paths = malloc(MATCHES_MAX * sizeof *matches.paths);
+        if (!matches.paths)
+            return; /* looked at again next time */
+        matches.index = 0;
+        (void)dl_iterate_phdr(match, &matches);
     }
-    free(matches);
+    *mark = (ss_libraries_mark){.subs = matches.mark.subs, .objects = matches.index};
+    for (int i = 0; i < matches.kept; i++) {
+        char *path = matches.paths[i];
+        /* The program itself has no name there. */
+        void *handle = dlopen(*path ? path : NULL, RTLD_LAZY | RTLD_NOLOAD);
+        ssize_t length = *path ? 0 : readlink("/proc/self/exe", path, PATH_MAX - 1);
+        if (length > 0)
+            path[length] = '\0';
+        if (handle)
+            visit(path, handle);
+    }
+    free(matches.paths);
 }
 
 void *ss_libraries_open(const char *object, const char *symbol, char *out)

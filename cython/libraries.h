@@ -5,12 +5,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* True where shared objects were loaded since the last call, and at the first one. Takes the loader's lock. */
-bool ss_libraries_changed(void);
+/* How often a shared object was loaded or unloaded since the process began. Takes the loader's lock for a moment. */
+uint64_t ss_libraries_count(void);
 
-/* Calls visit(path, handle) for every loaded shared object whose file name begins with `prefix` ("libcrypto"). `handle` is
-   dlopen(3)'s, given away. */
-void ss_libraries_visit(const char *prefix, void (*visit)(const char *path, void *handle));
+/* True where that moved since the last call, at the first one, and after ss_libraries_look_again(). */
+bool ss_libraries_changed(void);
+void ss_libraries_look_again(void);
+
+/* Which objects a room has looked at. {0}: none. The loader appends what comes, so that these are the first ones until an object
+   goes. */
+typedef struct {
+    uint64_t subs;
+    int objects;
+} ss_libraries_mark;
+
+/* Calls visit(path, handle) for every loaded object beyond `mark`, which it moves, that defines `symbol` for others, whatever the
+   name of its file; the visitor closes `handle`, of dlopen(3). They are found by the objects' own hash tables, in memory. The
+   caller has `mark` to itself. Any thread; without the loader's lock while it visits. What was loaded into another namespace
+   (dlmopen(3)) is not seen. */
+void ss_libraries_visit(const char *symbol, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle));
 
 /* Where a room keeps what it knows of each library, for the status page. `state`, `failing`, `path`: offsets in an entry. */
 typedef struct {

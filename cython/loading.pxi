@@ -4,16 +4,53 @@
 # for them: _random is guarded as soon as it was executed, and so again after a program unloaded and re-imported it.
 
 
-cdef void scan_libraries() noexcept:
+cdef void scan_libraries() noexcept nogil:
+    cdef bint done
     if ss_libraries_changed():
-        ss_openssl_scan()
-        ss_sqlite_scan()
+        done = ss_openssl_scan()
+        done = ss_sqlite_scan() and done
+        if not done:
+            ss_libraries_look_again()
+    ss_sqlite_look()
 
 
-# For reports, which are asked for after deactivation as well.
+# For reports, check() and the restore event, which also come after deactivation. What C code loads by itself passes none
+# of the doors below. Without the GIL, for the loader's lock may belong to a thread that waits for it.
 cdef void scan_while_active() noexcept:
     if ss_guard_active(SS_GUARD_EXEC_DYNAMIC):
-        scan_libraries()
+        with nogil:
+            scan_libraries()
+
+
+def find_libraries():
+    """Hook what was loaded since somebody looked. Returns how often libraries were loaded or unloaded by now."""
+    scan_while_active()
+    return ss_libraries_count()
+
+
+cdef extern from *:
+    """
+    #include <sys/uio.h>
+    /* With the GIL. Bytes of this process's memory, fewer where it ends; an errno where there is none. */
+    static int ss_own_memory(size_t address, void *out, size_t size, size_t *ret_size)
+    {
+        struct iovec to = {out, size}, from = {(void *)address, size};
+        ssize_t got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+        *ret_size = got > 0 ? (size_t)got : 0;
+        return got < 0 ? errno : 0;
+    }
+    """
+    int ss_own_memory(size_t address, void* out, size_t size, size_t* ret_size) noexcept
+
+
+def own_memory(size_t address, size_t size, /):
+    """Bytes of this process's memory, by process_vm_readv(2): what is gone by now is an OSError, not a fault."""
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+    cdef size_t got = 0
+    cdef int error = ss_own_memory(address, PyBytes_AS_STRING(data), size, &got)
+    if error:
+        raise OSError(error, "process_vm_readv(2)")
+    return data[:got]
 
 
 # After `module`, possibly NULL, was executed. Called with the GIL and no exception set; leaves none.

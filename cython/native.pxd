@@ -122,7 +122,9 @@ cdef extern from "libraries.h" nogil:
     ctypedef struct ss_library_table:
         uint64_t address
         uint32_t entry, count, state, failing, path
+    uint64_t ss_libraries_count() noexcept
     bint ss_libraries_changed() noexcept
+    void ss_libraries_look_again() noexcept
     bint ss_libraries_provider(const char* object_, const char* symbol, char* out) noexcept
 
 

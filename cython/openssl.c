@@ -295,12 +295,7 @@ static void take(const char *path, void *handle)
         if (overflow->state != SS_OPENSSL_FULL)
             strcpy(overflow->path, path);
         __atomic_store_n(&overflow->state, SS_OPENSSL_FULL, __ATOMIC_RELEASE);
-    } else if (lib->handle) {
-        /* It is hooked, and a thread may be in the hook: nothing is resolved anew. If the program has put OpenSSL's own method
-           back, ours replaces it again, for it gives no less. */
-        if (lib->get_method() == lib->stock && lib->set_method(&lib->method) == 1)
-            __atomic_store_n(&lib->state, SS_OPENSSL_GUARDED, __ATOMIC_RELEASE);
-    } else if (lib->state != SS_OPENSSL_INEFFECTIVE) {
+    } else if (!lib->handle && lib->state != SS_OPENSSL_INEFFECTIVE) {
         strcpy(lib->path, path);
         enum ss_openssl_state state = hook(lib, handle, trampolines[lib - libraries]);
         if (state == SS_OPENSSL_GUARDED) {
@@ -313,24 +308,25 @@ static void take(const char *path, void *handle)
         (void)dlclose(handle);
 }
 
-void ss_openssl_scan(void)
+/* With the table lock. */
+static ss_libraries_mark looked_at;
+
+bool ss_openssl_scan(void)
 {
     if (!ss_process_trylock(&table_lock))
-        return;
-    ss_libraries_visit("libcrypto", take);
-    ss_process_unlock(&table_lock);
-}
-
-void ss_openssl_consider(const char *path)
-{
-    char library_path[PATH_MAX];
-    void *handle = ss_libraries_open(path, "RAND_set_rand_method", library_path);
-    if (handle && ss_process_trylock(&table_lock)) {
-        take(library_path, handle);
-        ss_process_unlock(&table_lock);
-    } else if (handle) {
-        (void)dlclose(handle);
+        return false;
+    /* Where the program has put OpenSSL's own method back, ours replaces it again, for it gives no less. A thread may be in the
+       hook: nothing is resolved anew. */
+    for (int i = 0; i < SS_OPENSSL_MAX; i++) {
+        library *lib = &libraries[i];
+        if (lib->handle && lib->get_method() == lib->stock && lib->set_method(&lib->method) == 1)
+            __atomic_store_n(&lib->state, SS_OPENSSL_GUARDED, __ATOMIC_RELEASE);
+        if (!lib->handle && lib->state == SS_OPENSSL_DISPLACED)
+            looked_at = (ss_libraries_mark){0}; /* perhaps it can be hooked by now */
     }
+    ss_libraries_visit("RAND_bytes", &looked_at, take);
+    ss_process_unlock(&table_lock);
+    return true;
 }
 
 void ss_openssl_release(void)
@@ -348,6 +344,7 @@ void ss_openssl_release(void)
         if (lib->state != SS_OPENSSL_NONE)
             __atomic_store_n(&lib->state, SS_OPENSSL_RELEASED, __ATOMIC_RELEASE);
     }
+    looked_at = (ss_libraries_mark){0};
     ss_process_unlock(&table_lock);
 }
 

@@ -28,12 +28,10 @@ enum ss_openssl_state {
     SS_OPENSSL_RELEASED      /* deactivated */
 };
 
-/* Hooks each loaded libcrypto that is not hooked yet. Any thread; the GIL is not needed. */
-void ss_openssl_scan(void);
-
-/* Hooks the library whose RAND functions the shared object at `path` uses or contains, whatever its name is. NULL: the program
-   itself. Any thread; the GIL is not needed. */
-void ss_openssl_consider(const char *path);
+/* Hooks each loaded libcrypto that is not hooked yet: whatever defines RAND_bytes, under whatever name, the program
+   itself too. False where another thread was at it, which may not see what this one was called for. Any thread; best without
+   the GIL, for it waits for the loader. */
+bool ss_openssl_scan(void);
 
 /* Puts each library's own method back and lets go of the library. */
 void ss_openssl_release(void);

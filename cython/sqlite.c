@@ -133,20 +133,35 @@ static void after_fork_in_child(void)
             __atomic_store_n(&libraries[i].state, SS_SQLITE_HELD, __ATOMIC_RELEASE);
 }
 
+/* One that was only seen, and that somebody has begun to use since, is to be reset from now on. Returns its state. */
+static int begin(library *lib)
+{
+    if (in_use(lib) && ss_process_trylock(&table_lock)) {
+        if (lib->state == SS_SQLITE_SEEN) {
+            (void)fence(lib);
+            __atomic_store_n(&lib->state, SS_SQLITE_READY, __ATOMIC_RELEASE);
+            __atomic_store_n(&ss_sqlite_epoch, NEVER, __ATOMIC_RELEASE);
+        }
+        ss_process_unlock(&table_lock);
+    }
+    return __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
+}
+
+void ss_sqlite_look(void)
+{
+    for (int i = 0; i < SS_SQLITE_MAX; i++)
+        if (__atomic_load_n(&libraries[i].state, __ATOMIC_ACQUIRE) == SS_SQLITE_SEEN)
+            (void)begin(&libraries[i]);
+}
+
 static void settle(uint64_t epoch, bool patient)
 {
     bool all = true;
     for (int i = 0; i < SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
         int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
-        if (state == SS_SQLITE_SEEN && in_use(lib) && ss_process_trylock(&table_lock)) {
-            if (lib->state == SS_SQLITE_SEEN) {
-                (void)fence(lib);
-                __atomic_store_n(&lib->state, SS_SQLITE_READY, __ATOMIC_RELEASE);
-            }
-            state = lib->state;
-            ss_process_unlock(&table_lock);
-        }
+        if (state == SS_SQLITE_SEEN)
+            state = begin(lib);
         if (state != SS_SQLITE_READY || __atomic_load_n(&lib->tag, __ATOMIC_ACQUIRE) == epoch)
             continue;
         if (reset(lib, patient))
@@ -238,12 +253,16 @@ static bool take(const char *path, void *handle, bool used)
 
 static void visit(const char *path, void *handle) { (void)take(path, handle, false); }
 
-void ss_sqlite_scan(void)
+/* With the table lock. */
+static ss_libraries_mark looked_at;
+
+bool ss_sqlite_scan(void)
 {
     if (!ss_process_trylock(&table_lock))
-        return;
-    ss_libraries_visit("libsqlite3", visit);
+        return false;
+    ss_libraries_visit("sqlite3_randomness", &looked_at, visit);
     ss_process_unlock(&table_lock);
+    return true;
 }
 
 bool ss_sqlite_consider(const char *path)
@@ -274,6 +293,7 @@ void ss_sqlite_release(void)
             (void)dlclose(lib->handle);
         lib->handle = NULL;
     }
+    looked_at = (ss_libraries_mark){0};
     ss_process_unlock(&table_lock);
 }
 
@@ -297,6 +317,8 @@ bool ss_sqlite_inspect(int index, ss_sqlite_info *ret_info)
     int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
     if (state == SS_SQLITE_NONE || state == SS_SQLITE_RELEASED)
         return false;
+    if (state == SS_SQLITE_SEEN)
+        state = begin(lib);
     strcpy(ret_info->path, lib->path);
     ret_info->version = lib->version ? lib->version() : "";
     ret_info->state = state;

@@ -25,8 +25,12 @@ enum ss_sqlite_state {
     SS_SQLITE_HELD        /* forked while a thread that this process lacks had the generator: whoever draws waits for ever */
 };
 
-/* Notes each loaded libsqlite3. Initialises none: a program may still want to configure it. Any thread. */
-void ss_sqlite_scan(void);
+/* Notes each loaded SQLite: whatever defines sqlite3_randomness. Initialises none: a program may still want to configure it.
+   Returns as ss_openssl_scan(). Any thread. */
+bool ss_sqlite_scan(void);
+
+/* Which of those that were only seen are in use by now? For who looks from outside. Any thread. */
+void ss_sqlite_look(void);
 
 /* Notes the SQLite that the shared object at `path` uses or contains, as one that is in use. NULL: the program itself. False
    where its functions cannot be reached. Any thread. */

@@ -10,7 +10,8 @@ cdef extern from "sqlite.h" nogil:
     ctypedef struct ss_sqlite_info:
         pass
     uint64_t ss_sqlite_seeds
-    void ss_sqlite_scan() noexcept
+    bint ss_sqlite_scan() noexcept
+    void ss_sqlite_look() noexcept
     bint ss_sqlite_consider(const char* path) noexcept
     void ss_sqlite_release() noexcept
     bint ss_sqlite_settled(uint64_t epoch) noexcept

@@ -11,8 +11,7 @@ cdef extern from "openssl.h" nogil:
     ss_library_table ss_openssl_table() noexcept
     ctypedef struct ss_openssl_info:
         pass
-    void ss_openssl_scan() noexcept
-    void ss_openssl_consider(const char* path) noexcept
+    bint ss_openssl_scan() noexcept
     void ss_openssl_release() noexcept
     void ss_openssl_probe_begin() noexcept
     bint ss_openssl_probe_end() noexcept
@@ -89,20 +88,6 @@ cdef bint ssl_is_hooked(PyObject* module) noexcept:
 
 # When _ssl was executed. With the GIL and no exception set; leaves none.
 cdef void guard_ssl(PyObject* module) noexcept:
-    cdef PyObject* path
-    cdef const char* text = NULL
-    if ssl_is_hooked(module):
-        return
-    # The OpenSSL inside of it may show its symbols, or have another name than ours look for.
-    path = raw_module_filename(module)
-    if path == NULL:
-        raw_error_clear()   # built in
-    else:
-        text = raw_utf8(path)
-        raw_error_clear()
-    if path == NULL or text != NULL:
-        ss_openssl_consider(text)
-    raw_xdecref(path)
     # RAND_add first: the others feed through its original.
     if not ssl_is_hooked(module) and ss_guard_method(SS_GUARD_SSL_RAND_ADD, module) == 0:
         ss_guard_module("_ssl", module, NULL)

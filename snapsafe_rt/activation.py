@@ -158,6 +158,9 @@ def _check_strict() -> None:
     for name, level, note in table.report():
         if level == "unprotected" and not table.needs_event(name):  # the watcher starts after this
             settings.die(f"{name} is unprotected: {note}")
+    from snapsafe_rt.guards import loaded
+
+    loaded.look()
 
 
 def from_site() -> None:

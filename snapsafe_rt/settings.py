@@ -37,10 +37,11 @@ class Settings:
         self.disruption = self._choice("SNAPSAFE_DISRUPTION")
         self.watch = self._choice("SNAPSAFE_WATCH") == "1"
         self.lifecycle = self._choice("SNAPSAFE_LIFECYCLE")
+        self.trust = names(self._text("SNAPSAFE_TRUST"))
 
     def changed(self) -> "list[tuple[str, str]]":
         """(name, value) of the variables that ask for something else than the default."""
-        given = [(name, self._text(name)) for name in (*_CHOICES, "SNAPSAFE_SOURCES")]
+        given = [(name, self._text(name)) for name in (*_CHOICES, "SNAPSAFE_SOURCES", "SNAPSAFE_TRUST")]
         return [(name, value) for name, value in given if value and value != _CHOICES.get(name, ("",))[0]]
 
     def _text(self, name: str) -> str:
@@ -62,6 +63,16 @@ class Settings:
 def environment_counts() -> bool:
     """As every environment variable, ours do not count under python -I and -E. PyInstaller starts every program so."""
     return not sys.flags.ignore_environment or hasattr(sys, "frozen")
+
+
+def library_name(text: str) -> str:
+    """The name by which a library is known here, however it is written: that of its distribution or of its folder."""
+    return text.strip().lower().replace("-", "_").lstrip("_")
+
+
+def names(text: str) -> "frozenset[str]":
+    """The libraries that SNAPSAFE_TRUST names."""
+    return frozenset(filter(None, map(library_name, text.split(","))))
 
 
 def die(reason: str) -> None:

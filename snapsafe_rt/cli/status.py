@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from snapsafe_rt.activation import activate
-from snapsafe_rt.cli import output
+from snapsafe_rt.cli import output, scan_cache
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
 from snapsafe_rt.report import procfs, remote
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from snapsafe_rt.report.status import Status
 
 MANAGER_SECONDS = 1.0  # one that hangs is as good as none
-TONES = {"guarded": "good", "refreshed": "good", "kept": "", "unprotected": "bad", "not loaded": "dim"}
+TONES = dict.fromkeys(("guarded", "refreshed"), "good") | dict.fromkeys(("unprotected", "unexamined"), "bad")
+TONES |= {"kept": "", "not loaded": "dim"}
 FENCES = {
     "down": "down: the kernel's random numbers are trusted",
     "cpu": "up: the CPU's random numbers are mixed in until the kernel is sure to be reseeded",
@@ -36,16 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--all", action="store_true", help="a table of the Python processes that run here")
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
-        "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone; 77 if the\n"
-        "process of --pid, or one of those of --all, may not be read."
+        "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone, or if nobody\n"
+        "has examined whether it would; 77 if the process of --pid, or one of those of --all, may not be read."
     )
 
 
 def main(options: argparse.Namespace) -> int:
     if options.all:
-        return _show_all(options.json)
+        with scan_cache.kept():
+            return _show_all(options.json)
     if options.pid is not None:
-        status: Status = _look(options.pid)
+        with scan_cache.kept():
+            status: Status = _look(options.pid)
         data, by_itself, machine = status.as_dict(), True, None
     else:
         by_itself = state.active  # before we activate
@@ -183,7 +186,9 @@ def _show_verdict(status: "Status") -> None:
     elif status.source is not None and status.source["deserted"]:
         output.say("NOT protected: the manager that writes the source does not run.", "bad")
     elif status.unprotected:
-        output.say(f"NOT protected: {', '.join(status.unprotected)}.", "bad")
+        output.say(f"NOT protected: {', '.join(status.unprotected + status.unexamined)}.", "bad")
+    elif status.unexamined:
+        output.say(f"NOT surely protected: nobody has examined {', '.join(status.unexamined)}.", "bad")
     else:
         output.say("NOT surely protected: entropy is degraded.", "bad")
 
@@ -323,7 +328,7 @@ def _missing(one: Outside) -> str:
         return "all: no source"
     if one.source["deserted"]:
         return "all: its manager does not run"
-    return ", ".join([*one.unprotected, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
+    return ", ".join([*one.unprotected, *one.unexamined, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
 
 
 def _cut(text: str, length: int) -> str:

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
         def native_table(self, name: str) -> list[tuple[str, str, bool]]:
             """(path, state, failing) of each "openssl" or "sqlite3" library that its core knows."""
 
-        def unlisted(self, name: str, beginning: str) -> str | None:
-            """A mapped file whose name begins so, and that is not in native_table(name)."""
-
 
 class Guard:
     """One subsystem or library. A method runs in the interpreter that asks, with the GIL, unless it says otherwise."""
@@ -46,9 +43,6 @@ class Guard:
 
     files: "tuple[str, ...]" = ()
     """Patterns of RemoteProcess.mapped() for the files that show from outside that it was imported."""
-
-    native_files = ""
-    """Beginning of the names of the libraries in the core's table of this name, if it keeps one."""
 
     level = "guarded"
     """The best level that it reaches."""
@@ -112,9 +106,8 @@ class Guard:
 
         Returns None where there is nothing to tell. May run where there is no native core.
         """
-        file = process.unlisted(self.name, self.native_files) if self.native_files else None
-        if file is None and (noted is None or noted[0] == "not loaded"):
-            file = process.mapped(self.files)
+        unknown = noted is None or noted[0] == "not loaded"
+        file = process.mapped(self.files) if unknown else None
         if file is not None:
             return "unprotected", f"the record does not know {file}: loaded since, or by a subinterpreter"
         if noted is None:

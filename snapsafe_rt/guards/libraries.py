@@ -3,6 +3,8 @@
 Their rows have no file of their own. One that becomes guarded or refreshed gets one, and moves in table.py.
 """
 
+import sys
+
 from snapsafe_rt.guards.guard import Guard
 
 TYPE_CHECKING = False
@@ -23,6 +25,9 @@ class Named(Guard):
         self.covers = covers
         self.files = files
         self.advice = advice
+
+    def is_loaded(self) -> bool:
+        return any(trigger in sys.modules for trigger in self.triggers)
 
     def note(self) -> str:
         return self.advice
@@ -72,10 +77,10 @@ GUARDS = (
     ),
     Named(
         "ddtrace",
-        ("ddtrace.internal.native",),
+        ("ddtrace.internal.native", "ddtrace.internal._rand"),
         ("trace and span ids", "runtime id"),
-        (),
-        "repeats itself; ddtrace.internal.native.seed() renews the calling thread only",
+        ("/ddtrace/internal/_rand.",),
+        "repeats itself; ddtrace.internal.native.seed(), of 2 ddtrace.internal._rand.seed(), renews one thread only",
     ),
     Named(
         "kombu",
@@ -90,5 +95,47 @@ GUARDS = (
         ("randomblob()", "random()"),
         (),
         "has an SQLite of its own; after a restore call apsw.randomness(0), which makes it seed itself anew",
+    ),
+    Named(
+        "polars",
+        ("polars",),
+        ("Series.sample", "DataFrame.sample", "shuffle"),
+        (),
+        "repeats itself; after a restore call polars.set_random_seed with a fresh number",
+    ),
+    Named(
+        "nats",
+        ("nats.nuid",),
+        ("inbox names and ids (NUID)",),
+        (),
+        "goes on with the same prefix and number; make a new NUID, or a new client, after a restore",
+    ),
+    Named(
+        "numba",
+        ("numba",),
+        ("random and numpy.random in compiled functions",),
+        ("/numba/_dispatcher.",),
+        "repeats itself; seed anew in a compiled function, in each thread",
+    ),
+    Named(
+        "opentelemetry",
+        ("opentelemetry.sdk.resources",),
+        ("service.instance.id of a Resource",),
+        (),
+        "trace and span ids are guarded; a service.instance.id that was made before the restore stays as it was",
+    ),
+    Named(
+        "sentry_sdk",
+        ("sentry_sdk.scope",),
+        ("trace id of the scope",),
+        (),
+        "new trace ids are guarded; the one that a scope was given before the restore stays as it was",
+    ),
+    Named(
+        "sentencepiece",
+        ("sentencepiece",),
+        ("SentencePieceProcessor.encode with sampling",),
+        (),
+        "repeats itself; after a restore call sentencepiece.set_random_generator_seed with a fresh number",
     ),
 )

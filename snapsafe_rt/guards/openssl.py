@@ -37,7 +37,6 @@ class OpenSSL(Guard):
     covers = ("ssl.RAND_bytes", "TLS handshakes and records", "keys made by the same libcrypto", "session tickets")
     triggers = ("_ssl", "_hashlib")
     files = ("_ssl.", "_hashlib.")
-    native_files = "libcrypto"
     unloaded = "guarded as soon as a libcrypto is loaded"
 
     def protection(self) -> "Verdict":

@@ -6,7 +6,7 @@ Added here: iterating over a cursor steps a statement too, through a slot of its
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard
+from snapsafe_rt.guards.guard import Guard, if_watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class SQLite3(Guard):
     covers = ("randomblob()", "random()", "temporary file names", "journal nonces")
     triggers = ("_sqlite3",)
     files = ("_sqlite3.",)
-    native_files = "libsqlite3"
     level = "refreshed"
 
     def __init__(self) -> None:
@@ -61,9 +60,14 @@ class SQLite3(Guard):
         for library in libraries:
             if library.state in REASONS:
                 return "unprotected", f"{library.path} {REASONS[library.state]}"
+        used = [library.path for library in libraries if library.state == "ready"]
         if module is None:
-            used = [library for library in libraries if library.state == "ready"]
-            return _reset_by_others(used[0].path) if used else ("not loaded", self.unloaded)
+            return _used_by_others(used, native.inspect_watcher().running) if used else ("not loaded", self.unloaded)
+        file = getattr(module, "__file__", None)
+        own = file and native.provider(file, "sqlite3_randomness")
+        others = [path for path in used if path != own] if own else used[1:]
+        if others and not native.inspect_watcher().running:
+            return _used_by_others(others, False)
         if not native.guarded("_sqlite3.Cursor"):
             return "unprotected", "this build's sqlite3 has an unknown calling convention"
         if not resets(module, libraries):
@@ -77,13 +81,18 @@ class SQLite3(Guard):
         for path, state, _ in known:
             if state in REASONS:
                 return "unprotected", f"{path} {REASONS[state]}"
-        if noted[0] == "not loaded" and any(state == "ready" for _, state, _ in known):
-            return _reset_by_others(known[0][0])
+        used = [path for path, state, _ in known if state == "ready"]
+        others = used if noted[0] == "not loaded" else used[1:]
+        if others and (noted[0] == "not loaded" or not process.watched):
+            return _used_by_others(others, process.watched)
         return noted
 
 
-def _reset_by_others(path: str) -> "Verdict":
-    return "refreshed", f"{path} is reset when a restore is noticed by a draw of another subsystem"
+def _used_by_others(paths: "list[str]", watched: bool) -> "Verdict":
+    """Of libraries whose statements are not those of _sqlite3: no call of theirs is seen."""
+    return if_watched(
+        ("refreshed", f"{', '.join(paths)}: reset when a restore is noticed, not before statements"), watched
+    )
 
 
 def _seen_to_reset(module: "ModuleType", libraries: "list[native.LibsqliteState]") -> bool:

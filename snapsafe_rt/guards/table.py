@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.guards.guard import Guard, Verdict
 
-LEVELS = ("guarded", "refreshed", "kept", "unprotected", "not loaded")
+LEVELS = ("guarded", "refreshed", "kept", "unprotected", "unexamined", "not loaded")
 
 # Guards with a file of their own here. What needs C alone is guarded by the native core as soon as it is loaded.
 TABLE: dict[str, tuple[str, ...]] = {
@@ -31,16 +31,23 @@ TABLE: dict[str, tuple[str, ...]] = {
     "snapstart": ("snapshot_restore_py",),
 }
 
-# Libraries that nothing reaches (libraries.py): reported while they are loaded.
+# Libraries that nothing reaches (libraries.py): reported while they are loaded. unexamined.py finds others by what is
+# in their files.
 NAMED: dict[str, tuple[str, ...]] = {
     "numpy": ("numpy.random.mtrand",),
     "torch": ("torch",),
     "tensorflow": ("tensorflow.python",),
     "grpcio": ("grpc._cython.cygrpc",),
     "uuid_utils": ("uuid_utils",),
-    "ddtrace": ("ddtrace.internal.native",),
+    "ddtrace": ("ddtrace.internal.native", "ddtrace.internal._rand"),
     "kombu": ("kombu.common",),
     "apsw": ("apsw",),
+    "polars": ("polars",),
+    "nats": ("nats.nuid",),
+    "numba": ("numba",),
+    "opentelemetry": ("opentelemetry.sdk.resources",),
+    "sentry_sdk": ("sentry_sdk.scope",),
+    "sentencepiece": ("sentencepiece",),
 }
 
 TRIGGERS = {trigger: name for lines in (TABLE, NAMED) for name, triggers in lines.items() for trigger in triggers}

@@ -1,14 +1,13 @@
 """What /proc says of other processes, and their memory: no attach, no signal, no stop."""
 
 import os
-import re
 import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from snapsafe_rt.guards.scan import LIBRARY, PROGRAM
+
 _PF_KTHREAD = 0x00200000  # Linux include/linux/sched.h
-_PROGRAM = re.compile(r"/(?:python|pypy)[\d.]*[a-z]{0,2}$")
-_LIBRARY = re.compile(r"/lib(?:python|pypy)\d[\d.]*[a-z]{0,2}(?:-c)?\.so[\d.]*$")
 
 
 class Gone(Exception):
@@ -125,9 +124,9 @@ def is_python(pid: int, mapped: list[Mapping]) -> bool:
         program = os.readlink(f"/proc/{pid}/exe")
     except OSError:
         program = ""
-    if _PROGRAM.search(program.removesuffix(" (deleted)")):
+    if PROGRAM.search(program.removesuffix(" (deleted)")):
         return True
-    return any(_LIBRARY.search(one.path.removesuffix(" (deleted)")) for one in mapped)
+    return any(LIBRARY.search(one.path.removesuffix(" (deleted)")) for one in mapped)
 
 
 class Memory:

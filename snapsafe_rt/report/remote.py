@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import table
+from snapsafe_rt.guards import table, unexamined
 from snapsafe_rt.guards.guard import Guard
 from snapsafe_rt.report import status
 from snapsafe_rt.report.procfs import (
@@ -282,7 +283,8 @@ class Outside(status.Status):
             self._take_source(record, words)
         self._take_fence(record, words)
         if self.active:
-            self.rows = [self._row(*row) for row in self._judged(record, rows)]
+            judged = self._judged(record, rows)
+            self._take_rows(judged, self._of_files(record, {name for name, *_ in judged}))
             self.rows += [self._row("record", "unprotected", problem) for problem in record.problems]
             if self.settings.get("SNAPSAFE_WATCH") != "0":
                 self._report_lost(LOST)
@@ -440,6 +442,17 @@ class Outside(status.Status):
 
     # ---- rows against what else is seen ----
 
+    def _of_files(self, record: Record, rows: set[str]) -> list[tuple[str, str, str]]:
+        """What the process itself says of its files, when it is asked."""
+
+        def known() -> dict[str, list[str]]:
+            tables = enumerate(_NATIVE_TABLES)
+            return {name: [path for path, *_ in record.libraries(number)] for number, name in tables}
+
+        trusted = settings.names(self.settings.get("SNAPSAFE_TRUST", ""))
+        found = unexamined.report_of(self.pid, known, trusted, rows & set(table.NAMED))
+        return [(printable(name), level, printable(note)) for name, level, note in found]
+
     def _judged(self, record: Record, rows: list[tuple[str, str, str, bool]]) -> list[tuple[str, str, str]]:
         seen = _Seen(self, record)
         judged: dict[str, tuple[str, str]] = {}
@@ -459,9 +472,7 @@ class _Seen:
 
     def __init__(self, outside: Outside, record: Record) -> None:
         self.watched = outside.watching["how"] != HOW[0]
-        self._pid = outside.pid
-        self._mappings = outside._mapped
-        self._files = [one.path.removesuffix(" (deleted)") for one in self._mappings]
+        self._files = [one.path.removesuffix(" (deleted)") for one in outside._mapped]
         self._tables = {name: record.libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
         self._record = record
 
@@ -476,26 +487,6 @@ class _Seen:
         beginnings = tuple(pattern for pattern in patterns if "/" not in pattern)
         ends = tuple(pattern for pattern in patterns if "/" in pattern)
         return next((f for f in self._files if os.path.basename(f).startswith(beginnings) or f.endswith(ends)), None)
-
-    def unlisted(self, name: str, beginning: str) -> str | None:
-        paths = [path for path, *_ in self._tables[name]]
-        for one in self._mappings:
-            if os.path.basename(one.path).startswith(beginning) and not self._is_one_of(one, paths):
-                return one.path
-        return None
-
-    def _is_one_of(self, mapping: Mapping, paths: list[str]) -> bool:
-        """Is the mapped file one of these? The loader names it as it found it, the maps by its real path."""
-        for path in paths:
-            real = os.path.realpath(path)
-            if mapping.path.removesuffix(" (deleted)") in (path, real):
-                return True
-            try:
-                if os.stat(f"/proc/{self._pid}/root{path}").st_ino == mapping.inode:
-                    return True
-            except OSError:
-                pass
-        return False
 
 
 def _attested(record: Record, words: Words) -> bool:

@@ -4,7 +4,7 @@ import os
 
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import table
+from snapsafe_rt.guards import table, unexamined
 from snapsafe_rt.restore import callbacks, watcher
 from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
 from snapsafe_rt.source import probe, selection
@@ -21,6 +21,8 @@ LIMITS = (
     "the hash secret of str and bytes, and multiprocessing's authkey, stay as they were",
 )
 
+
+NO_SOURCE = "no source: a restore is seen only if notify_restored() is called"
 
 DETACHED = (
     "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
@@ -76,7 +78,7 @@ class Row:
 
 class Status:
     """A picture of one moment. `protected` is True only if a source is watched, whose writer is not known to be gone,
-    and nothing loaded is unprotected."""
+    and nothing loaded is unprotected or unexamined. `reasons` says why it is not."""
 
     def __init__(self) -> None:
         self.version = settings.VERSION
@@ -113,7 +115,8 @@ class Status:
         status._read_events()
         if status.active:
             status._read_source()
-            status.rows = [status._row(*line) for line in table.report() + table.named_report()]
+            lines = table.report() + table.named_report()
+            status._take_rows(lines, unexamined.report())
             if state.settings.watch and native.in_main_interpreter():
                 status._report_lost(status.watching["reason"])
             table.publish()
@@ -199,11 +202,17 @@ class Status:
             note = f"no watcher runs ({reason}): they are called by check() alone"
             self.rows.append(Row("callbacks", (), "unprotected", note))
 
+    def _take_rows(self, lines: "list[tuple[str, str, str]]", of_files: "list[tuple[str, str, str]]") -> None:
+        """`of_files`: what the mapped files show, which a row that does not know of it is not believed against."""
+        known = {name: (level, note) for name, level, note in lines}
+        known.update((name, (level, note)) for name, level, note in of_files)
+        self.rows = [self._row(name, *verdict) for name, verdict in known.items()]
+
     def _row(self, name: str, level: str, note: str) -> Row:
         guard = table.find(name)
         if level in ("guarded", "refreshed", "kept") and not (guard and guard.notifies):
             if self.source is None:
-                level, note = "unprotected", "no source: a restore is seen only if notify_restored() is called"
+                level, note = "unprotected", NO_SOURCE
             elif self.fence["state"] == "degraded":
                 note += "; entropy is degraded: likely, not surely, unique until the fence falls"
         return Row(name, guard.covers if guard else (), level, note)
@@ -214,13 +223,37 @@ class Status:
         return [row.name for row in self.rows if row.protection == "unprotected"]
 
     @property
+    def unexamined(self) -> list[str]:
+        """Names of the loaded libraries that bear signs of a generator, and that nobody has measured."""
+        return [row.name for row in self.rows if row.protection == "unexamined"]
+
+    @property
     def degraded(self) -> bool:
         return bool(self.fence["state"] == "degraded")
 
     @property
+    def reasons(self) -> list[str]:
+        """Every reason why this is not protected, as a sentence; none where it is."""
+        if not self.active:
+            return [f"it is not active: {self.why_not}"]
+        found = []
+        if self.source is None:
+            found.append(NO_SOURCE)
+        elif self.source["deserted"]:
+            found.append("the manager that writes the source does not run")
+        found += [
+            f"{row.name} is {row.protection}: {row.note}"
+            for row in self.rows
+            if row.protection in ("unprotected", "unexamined") and row.note != NO_SOURCE
+        ]
+        if self.degraded:
+            found.append("entropy is degraded: values are likely, not surely, unique")
+        return found
+
+    @property
     def protected(self) -> bool:
-        watched = self.source is not None and not self.source["deserted"]
-        return self.active and watched and not self.unprotected and not self.degraded
+        """The one place that decides it, for every view."""
+        return not self.reasons
 
     def as_dict(self) -> "dict[str, Any]":
         """The keys are stable; `snapsafe status --json` prints them."""
@@ -231,6 +264,7 @@ class Status:
             "active": self.active,
             "why_not": self.why_not,
             "protected": self.protected,
+            "reasons": self.reasons,
             "epoch": self.epoch,
             "restores": self.restores,
             "source": self.source,
@@ -242,6 +276,7 @@ class Status:
                 {"name": row.name, "covers": list(row.covers), "protection": row.protection, "note": row.note}
                 for row in self.rows
             ],
+            "unexamined": self.unexamined,
             "last_event": self.last_event,
             "lifecycle": self.lifecycle,
             "problems": self.problems,
@@ -249,4 +284,5 @@ class Status:
         }
 
     def __repr__(self) -> str:
-        return f"<Status protected={self.protected} epoch={self.epoch} unprotected={self.unprotected}>"
+        missing = f"unprotected={self.unprotected} unexamined={self.unexamined}"
+        return f"<Status protected={self.protected} epoch={self.epoch} {missing}>"

@@ -5,6 +5,7 @@ import contextlib
 import sys
 
 from snapsafe_rt.core import native
+from snapsafe_rt.guards import loaded
 from snapsafe_rt.restore import affinity, callbacks, dispatch, events
 from snapsafe_rt.source import probe
 
@@ -30,6 +31,7 @@ async def acheck(timeout: "float | None" = None) -> int:
         reached: int = await sys.modules["trio"].to_thread.run_sync(events.check, timeout, abandon_on_cancel=True)
         return reached
     probe.probe()
+    loaded.look()
     epoch = native.epoch()
     if epoch == events.delivery.delivered:
         return epoch

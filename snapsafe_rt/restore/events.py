@@ -8,7 +8,7 @@ import sys
 import time
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import table
+from snapsafe_rt.guards import loaded, table
 from snapsafe_rt.restore import affinity, callbacks, dispatch, generation
 from snapsafe_rt.source import probe
 from snapsafe_rt.state import state
@@ -46,6 +46,7 @@ class Event:
         except BaseException as error:
             self.failed.append((sys.audit, error))
         native.renew_kernel()
+        loaded.look()
         self.failed += [(table.refresh, error) for error in table.refresh()]
 
     def ran(self, entry: "Registration", error: "BaseException | None") -> None:
@@ -112,6 +113,7 @@ def check(timeout: "float | None" = None) -> int:
     if native is None:
         return 0
     probe.probe()
+    loaded.look()
     epoch = native.epoch()
     if epoch == delivery.delivered:
         return epoch

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from snapsafe_rt.report import remote
+
 from ..conftest import PROGRAMS
 
 CLONES = 50
@@ -95,6 +97,26 @@ def test_a_library_that_is_not_in_use_stays_so(run_python, source_file, real_cop
     run_python(HEAD + script, source_file.path, real_copy("libsqlite3-1234.so.0"), env=source_file.env)
 
 
+def test_one_that_others_use_is_worth_what_a_watcher_makes_it(living, source_file, real_copy):
+    """No statement of theirs is seen, as of a module in the place of sqlite3: reset when a restore is noticed."""
+    one = living(env=source_file.env)
+    path = real_copy("libother.so")
+    ask = "answer = next([r.protection, r.note] for r in snapsafe_rt.status().rows if r.name == 'sqlite3')"
+    one(f"import ctypes, snapsafe_rt; other = ctypes.CDLL({str(path)!r})")
+    assert one(ask)[0] == "not loaded"
+    assert remote.inspect(one.pid).protected
+    one("other.sqlite3_initialize(); snapsafe_rt.check()")
+    seen = remote.inspect(one.pid)
+    assert seen.unprotected == ["sqlite3"]
+    assert str(path) in " ".join(seen.reasons)
+    level, note = one(ask)
+    assert level == "unprotected"
+    assert str(path) in note
+    one("snapsafe_rt.register_after_restore(id, 1)")
+    assert one(ask)[0] == "refreshed"
+    assert remote.inspect(one.pid).protected
+
+
 def test_a_vfs_of_the_programs_own_keeps_giving_the_seed(run_python, source_file):
     """It may look at the epoch itself, with SQLite's mutex held: it waits neither for itself nor for another thread."""
     run_python(PROGRAMS / "sqlite_vfs.py", source_file.path, env=source_file.env)
@@ -117,11 +139,10 @@ def test_under_another_name_it_is_found_through_the_module(run_python, source_fi
     assert int(output) == (CLONES if activated else 1)
 
 
-@pytest.mark.parametrize("inside", [True, False], ids=["linked in and hidden", "without the functions"])
+@pytest.mark.parametrize("inside", [True, False], ids=["in another file", ""])
 def test_what_cannot_be_reached_is_not_claimed(run_python, source_file, compile_native, real_copy, inside):
-    note = "cannot be reached" if inside else "lacks a function"
-    script = f"""
-    assert row().protection == "unprotected" and {note!r} in row().note, row().note
+    script = """
+    assert row().protection == "unprotected" and "lacks a function" in row().note, row().note
     assert connection.execute("SELECT 1").fetchall() == [(1,)]
     """
     preload = [compile_native("no_sqlite.c"), *([real_copy("libelsewhere.so")] if inside else [])]

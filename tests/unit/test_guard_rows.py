@@ -13,7 +13,7 @@ from tests.helpers.guards_document import filled, first_paragraph
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {**table.TABLE, **table.NAMED}
-SHARED = {"__init__", "exchange", "guard", "imports", "libraries", "table"}
+SHARED = {"__init__", "examined", "exchange", "guard", "imports", "libraries", "loaded", "scan", "table", "unexamined"}
 
 
 @pytest.mark.parametrize("name", LINES)

@@ -1,0 +1,108 @@
+"""Which libraries were measured, and what came of it: data, nothing else.
+
+Each was used in a process; the process was cloned with a kernel that repeats itself as after a restore, and every clone
+drew. The name is that of its folder in site-packages, in lower case, with _ for - and none in front
+(settings.library_name()); `also`: other folders and files of it.
+
+Levels: *safe*: it keeps no random state, each draw asks the kernel or something that has a row of its own; *kept*: the
+same in each run by design (a fixed seed); *guarded*, *refreshed*: a row of ours sees to it; *unprotected*: it repeats.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from collections import namedtuple
+
+if TYPE_CHECKING:
+
+    class Examined(NamedTuple):
+        name: str
+        version: str
+        level: str
+        what: str
+        also: tuple[str, ...] = ()
+
+else:
+    Examined = namedtuple("Examined", "name version level what also", defaults=((),))
+
+LEVELS = ("safe", "kept", "guarded", "refreshed", "unprotected")
+
+EXAMINED = (
+    Examined("aiohttp", "3.14.5", "safe", "boundaries of multipart messages are of uuid4"),
+    Examined("apsw", "3.54.1.0", "unprotected", "randomblob() and random() repeat"),
+    Examined("argon2", "25.1.0", "safe", "salts are of os.urandom", ("argon2_cffi_bindings",)),
+    Examined("bcrypt", "5.0.0", "safe", "salts are the kernel's"),
+    Examined("bson", "4.20.1", "refreshed", "the five random bytes of ObjectId", ("pymongo",)),
+    Examined("celery", "5.7.0", "safe", "task ids are of uuid4; node ids are of kombu, which has a row"),
+    Examined("cryptography", "50.0.2", "refreshed", "EC keys, AESGCM.generate_key; Fernet's keys are of os.urandom"),
+    Examined("crypto", "4.4.0", "safe", "pycryptodome: bytes, ECC keys and numbers are the kernel's"),
+    Examined("cuid2", "2.1.0", "safe", "ids are of random.SystemRandom"),
+    Examined(
+        "curl_cffi", "0.17.0", "safe", "BoringSSL mixes the CPU's random numbers into each draw: ClientHello differs"
+    ),
+    Examined("dask", "2026.8.0", "safe", "draws from numpy, which has a row"),
+    Examined("ddtrace", "4.16.0", "unprotected", "ids of spans and traces repeat, and the runtime id"),
+    Examined("duckdb", "2.0.1", "safe", "random(), uuid(), uuidv7(), samples differ"),
+    Examined("faker", "40.63.0", "guarded", "draws from random"),
+    Examined("fastuuid", "0.14.0", "safe", "uuid4 and uuid7 ask the kernel"),
+    Examined(
+        "fiona",
+        "1.10.1",
+        "kept",
+        "GEOS shuffles with std::random_device what it computes; the results are the same in each run",
+    ),
+    Examined("grpcio", "1.85.3", "unprotected", "has a BoringSSL of its own", ("grpc", "cygrpc")),
+    Examined("hypothesis", "6.170.17", "guarded", "draws from random"),
+    Examined("kombu", "5.7.0", "unprotected", "the node id that it made once"),
+    Examined("lightgbm", "4.7.0", "kept", "trains with fixed seeds"),
+    Examined(
+        "llvmlite", "0.50.0", "safe", "LLVM names its temporary files by it, and makes them anew where one exists"
+    ),
+    Examined("mimesis", "22.2.0", "guarded", "draws from random"),
+    Examined("nacl", "1.6.2", "safe", "PyNaCl: libsodium asks the kernel"),
+    Examined("nanoid", "2.0.0", "guarded", "draws from os.urandom and random"),
+    Examined("nats", "2.16.0", "unprotected", "NUID goes on with the same prefix and number"),
+    Examined("numba", "0.68.1", "unprotected", "random and numpy.random in compiled functions repeat"),
+    Examined("numpy", "2.5.5", "unprotected", "numpy.random, and every Generator made before"),
+    Examined("opentelemetry", "1.45.2", "unprotected", "trace and span ids differ; service.instance.id is the same"),
+    Examined("pandas", "3.1.1", "safe", "sample() draws from numpy, which has a row"),
+    Examined(
+        "polars",
+        "2.1.0",
+        "unprotected",
+        "sample() and shuffle() repeat",
+        ("polars_runtime_32", "polars_runtime_64", "polars_runtime_compat"),
+    ),
+    Examined("psycopg_binary", "3.3.9", "guarded", "its libcrypto is hooked"),
+    Examined("psycopg2_binary", "2.9.13", "guarded", "its libcrypto is hooked", ("psycopg2",)),
+    Examined("pyarrow", "26.0.1", "unprotected", "compute.random() repeats"),
+    Examined("rasterio", "1.4.4", "kept", "GEOS, as fiona"),
+    Examined("redis", "8.1.0", "guarded", "jitter of retries is of random"),
+    Examined("scipy", "1.18.1", "safe", "scipy.stats draws from numpy, which has a row; qmc differs"),
+    Examined("sentencepiece", "0.2.3", "unprotected", "sampling repeats"),
+    Examined("sentry_sdk", "2.75.0", "unprotected", "new trace ids differ; that of the scope is the same"),
+    Examined(
+        "shapely",
+        "2.2.0",
+        "kept",
+        "GEOS, as fiona: unions, triangulations, coverages and circles are the same in each run",
+    ),
+    Examined("shortuuid", "1.0.13", "guarded", "draws from uuid4"),
+    Examined("sklearn", "1.9.1", "safe", "draws from numpy, which has a row"),
+    Examined("snowflake", "1.0.2", "unprotected", "snowflake-id: ids are of the time; 2 of 8 clones gave the same"),
+    Examined("tantivy", "0.27.0", "safe", "ids of segments differ"),
+    Examined("tokenizers", "0.23.3", "unprotected", "BPE's dropout repeats"),
+    Examined("torch", "2.14.1", "unprotected", "the default generator, and those seeded by the system"),
+    Examined("typeid", "0.3.11", "safe", "draws from uuid_utils, which has a row"),
+    Examined("ulid_transform", "2.2.9", "unprotected", "ulid_now(), ulid_hex() and ulid_at_time() repeat"),
+    Examined("uuid6", "2025.0.1", "guarded", "draws from secrets"),
+    Examined("uuid_utils", "1.2.0", "unprotected", "uuid4, uuid7 and uuid1 repeat"),
+    Examined("websockets", "17.4", "guarded", "keys are of secrets"),
+)
+
+_BY_NAME = {name: one for one in EXAMINED for name in (one.name, *one.also)}
+
+
+def find(name: str) -> "Examined | None":
+    return _BY_NAME.get(name)
