@@ -4,22 +4,28 @@
 # for them: _random is guarded as soon as it was executed, and so again after a program unloaded and re-imported it.
 
 
-cdef void scan_libraries() noexcept nogil:
-    cdef bint done
+cdef void look_through() noexcept nogil:
+    cdef bint done = ss_openssl_scan()
+    done = ss_sqlite_scan() and done
+    if not done:
+        ss_libraries_look_again()
+
+
+# With the GIL: no thread forks meanwhile, whose child would inherit the loader's lock.
+cdef void scan_libraries() noexcept:
     if ss_libraries_changed():
-        done = ss_openssl_scan()
-        done = ss_sqlite_scan() and done
-        if not done:
-            ss_libraries_look_again()
+        look_through()
     ss_sqlite_look()
 
 
 # For reports, check() and the restore event, which also come after deactivation. What C code loads by itself passes none
-# of the doors below. Without the GIL, for the loader's lock may belong to a thread that waits for it.
+# of the doors below. It is hooked without the GIL, for the loader may be at work in a thread that waits for that.
 cdef void scan_while_active() noexcept:
     if ss_guard_active(SS_GUARD_EXEC_DYNAMIC):
-        with nogil:
-            scan_libraries()
+        if ss_libraries_changed():
+            with nogil:
+                look_through()
+        ss_sqlite_look()
 
 
 def find_libraries():
