@@ -172,8 +172,8 @@ def test_a_fork_below_python(run, hooks):
 @pytest.mark.parametrize("how", ["fork", "_Fork", "clone"])
 @pytest.mark.parametrize("noticed", ["random.random()", "import uuid", "snapsafe_rt.check()", "snapsafe_rt.status()"])
 def test_a_fork_past_python_is_told_and_mended(run_python, source_file, how, noticed):
-    """uWSGI, daemon(3) and C extensions make such children. clone(2), which _Fork(3) is, runs no fork handler either: there
-    the first restore is noticed by a draw, and before that by an import or by check()."""
+    """uWSGI, daemon(3) and C extensions make such children. clone(2), which _Fork(3) is, runs no fork handler either:
+    there the first restore is noticed by a draw, and before that by an import or by check()."""
     script = f"""
     import ctypes, platform, random
     from snapsafe_rt.report import remote

@@ -1,5 +1,6 @@
-"""PATH OPERATION SPAN: restores in a process with a callback while allocations fail, one after the other. None may end it."""
+"""PATH OPERATION SPAN: restores in a process with a callback while allocations fail, one after the other."""
 
+import _testcapi
 import contextlib
 import os
 import random
@@ -7,7 +8,6 @@ import ssl
 import sys
 import uuid
 
-import _testcapi
 from stage import bump
 
 import snapsafe_rt
