@@ -65,7 +65,7 @@ class Random(Guard):
         return judge_seeds(super().protection(), *native.random_seeds())
 
     def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
-        return judge_seeds(noted, *process.seeds())
+        return judge_seeds(noted, *process.seeds()) if noted[0] in ("guarded", "kept") else noted
 
     def displaced(self) -> str:
         return (
