@@ -88,6 +88,11 @@ cdef ss_source* source_at(int index) except NULL:
     return source
 
 
+def prepare():
+    """Make what a restore event could not make without memory."""
+    ss_prepare_shown(globals())
+
+
 def map_source(str kind not None, path, /):
     """Map `path`. Returns ("" or the word for enum ss_source_status, errno or 0, slot or -1)."""
     cdef int number = kind_of(kind)

@@ -2,6 +2,7 @@
 #include "isolate.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SYS_close_range
@@ -95,4 +97,11 @@ void ss_isolate_as_main(void)
             (void)sigaddset(&mask, i);
     }
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
+void ss_isolate_gone(const pid_t *tid)
+{
+    static const struct timespec nap = {.tv_nsec = 200000L};
+    for (int i = 0; i < 2500 && syscall(SYS_tgkill, getpid(), __atomic_load_n(tid, __ATOMIC_ACQUIRE), 0) == 0; i++)
+        (void)(i < 20 ? sched_yield() : nanosleep(&nap, NULL));
 }

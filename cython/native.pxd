@@ -236,6 +236,7 @@ cdef extern from "shown.h":
     object ss_show_EpochState(object names, const ss_epoch_info*)
     object ss_show_EntropyState(object names, const ss_entropy_info*)
     object ss_show_WatcherState(object names, const ss_watcher_info*)
+    int ss_prepare_shown(object names) except -1
 
 
 cdef extern from *:

@@ -24,9 +24,10 @@ cdef extern from *:
     static initproc ss_random_init;        /* _random.Random's own; the same for every copy of the type */
     static newfunc ss_random_new;          /* the same, where it is tp_new that seeds: 3.10 */
 
-    /* Exchanges what seeds a new instance past the seed method, in the type and in the subclasses that have copied it. With
-       the GIL of the interpreter that the type is of; leaves no exception. */
-    static void ss_random_exchange(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from, newfunc new_to)
+    /* Exchanges what seeds a new instance past the seed method, in the type and in the subclasses that have copied it.
+       With the GIL of the interpreter that the type is of; leaves no exception. */
+    static void ss_random_exchange(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from,
+                                   newfunc new_to)
     {
         if (init_from && type->tp_init == init_from) {
             type->tp_init = init_to;
@@ -53,11 +54,13 @@ cdef extern from *:
         if (type->tp_init != PyBaseObject_Type.tp_init) {
             if (!ss_random_init)
                 ss_random_init = type->tp_init;
-            ss_random_exchange(type, hooked ? ss_random_init : guard_init, hooked ? guard_init : ss_random_init, NULL, NULL);
+            ss_random_exchange(type, hooked ? ss_random_init : guard_init, hooked ? guard_init : ss_random_init, NULL,
+                               NULL);
         } else {
             if (!ss_random_new)
                 ss_random_new = type->tp_new;
-            ss_random_exchange(type, NULL, NULL, hooked ? ss_random_new : guard_new, hooked ? guard_new : ss_random_new);
+            ss_random_exchange(type, NULL, NULL, hooked ? ss_random_new : guard_new,
+                               hooked ? guard_new : ss_random_new);
         }
     }
     static inline PyObject *ss_call_three(PyObject *function, PyObject *a, PyObject *b, PyObject *c)

@@ -142,23 +142,30 @@ static inline int ss_kind_of(const char *word)
     X(error, SS_INT, info->error)                                                                                      \
     X(wakeups, SS_COUNT, info->wakeups)
 
-/* A struct sequence (PyStructSequence) of these values, which it steals; any may be NULL, with an exception set. Its type is
-   made at its first use, and kept in `names`, the dict of the module. */
-static PyObject *ss_shown(PyObject *names, const char *name, PyStructSequence_Field *fields, PyObject **values, int count)
+/* The type of a struct sequence (PyStructSequence), borrowed: made at its first use, and kept in `names`, the dict of the
+   module. NULL with an exception set. */
+static PyObject *ss_shown_type(PyObject *names, const char *name, PyStructSequence_Field *fields, int count)
 {
     PyStructSequence_Desc description = {name, "What the core knew at that moment; cython/shown.h.", fields, count};
     const char *own = strrchr(name, '.') + 1;
-    bool good = true;
-    for (int i = 0; i < count; i++)
-        good = good && values[i];
-    PyObject *type = PyDict_GetItemString(names, own), *shown = NULL; /* borrowed */
-    if (good && !type) {
+    PyObject *type = PyDict_GetItemString(names, own);
+    if (!type) {
         PyObject *made = (PyObject *)PyStructSequence_NewType(&description);
         if (made && PyDict_SetItemString(names, own, made) == 0)
             type = made; /* `names` has it */
         Py_XDECREF(made);
     }
-    if (good && type)
+    return type;
+}
+
+/* A struct sequence of these values, which it steals; any may be NULL, with an exception set. */
+static PyObject *ss_shown(PyObject *names, const char *name, PyStructSequence_Field *fields, PyObject **values, int count)
+{
+    bool good = true;
+    for (int i = 0; i < count; i++)
+        good = good && values[i];
+    PyObject *type = good ? ss_shown_type(names, name, fields, count) : NULL, *shown = NULL;
+    if (type)
         shown = PyStructSequence_New((PyTypeObject *)type);
     for (int i = 0; i < count; i++)
         if (shown)
@@ -171,6 +178,12 @@ static PyObject *ss_shown(PyObject *names, const char *name, PyStructSequence_Fi
 #define SS_NAME(field, conversion, value) {#field, NULL},
 #define SS_VALUE(field, conversion, value) conversion(value),
 #define SS_SHOW(fields_of, name, ...)                                                                                  \
+    static int ss_prepare_##name(PyObject *names)                                                                      \
+    {                                                                                                                  \
+        PyStructSequence_Field fields[] = {fields_of(SS_NAME){NULL, NULL}};                                            \
+        const int count = sizeof fields / sizeof *fields - 1;                                                          \
+        return ss_shown_type(names, "snapsafe_rt._core." #name, fields, count) ? 0 : -1;                               \
+    }                                                                                                                  \
     static PyObject *ss_show_##name(PyObject *names, __VA_ARGS__)                                                      \
     {                                                                                                                  \
         PyStructSequence_Field fields[] = {fields_of(SS_NAME){NULL, NULL}};                                            \
@@ -183,5 +196,15 @@ SS_SHOW(SS_ENTROPY_FIELDS, EntropyState, const ss_entropy_info *info)
 SS_SHOW(SS_LIBCRYPTO_FIELDS, LibcryptoState, const ss_openssl_info *info)
 SS_SHOW(SS_LIBSQLITE_FIELDS, LibsqliteState, const ss_sqlite_info *info)
 SS_SHOW(SS_WATCHER_FIELDS, WatcherState, const ss_watcher_info *info)
+
+/* Makes the types that a restore event may use, while there is memory: CPython 3.11 takes a reference too many away where there
+   is none. 0, or -1 with an exception set. */
+static int ss_prepare_shown(PyObject *names)
+{
+    return ss_prepare_SourceState(names) || ss_prepare_EpochState(names) || ss_prepare_EntropyState(names) ||
+                   ss_prepare_LibcryptoState(names) || ss_prepare_LibsqliteState(names) || ss_prepare_WatcherState(names)
+               ? -1
+               : 0;
+}
 
 #endif

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "watch_items.h"
 
+#include <stdlib.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -100,4 +101,14 @@ void ss_watch_item_arm(ss_watch_item *item)
         (void)close(item->descriptor);
         item->descriptor = -1;
     }
+}
+
+int ss_watch_items_adopt(ss_watch_item *plan, int plan_count, const ss_watch_item *items, int count)
+{
+    for (int i = 0; i < plan_count; i++) {
+        free(plan[i].path);
+        free(plan[i].name);
+    }
+    memcpy(plan, items, (size_t)count * sizeof *items);
+    return count;
 }

@@ -34,4 +34,7 @@ int ss_watch_item_open(const ss_watch_item *item);
 /* Arms a device again, after its driver told of a change; closes it where that fails. */
 void ss_watch_item_arm(ss_watch_item *item);
 
+/* Frees the strings of a plan and puts the items in its place; theirs are its own then. Returns how many there are. */
+int ss_watch_items_adopt(ss_watch_item *plan, int plan_count, const ss_watch_item *items, int count);
+
 #endif

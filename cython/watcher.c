@@ -3,8 +3,9 @@
 
 #include "entropy.h"
 #include "epoch.h"
+#include "futex.h"
 #include "isolate.h"
-#include "process.h"
+#include "lost.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -32,15 +33,11 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 /* Under control. */
 static ss_watch_item plan[SS_WATCH_ITEMS];
 static int plan_count;
-static bool wanted; /* atomic */
-static bool alive;
+static bool wanted, alive;
 static bool delayed; /* atomic; the next watcher waits a tick before it opens anything: see ss_watcher_resume() */
 static int every_ms; /* 0: sleeps in what it has open */
 static int paused;
 static pthread_t watcher, runner;
-static uint64_t started_by; /* atomic; token of the process whose threads they are, 0 if there are none */
-static bool forked;         /* atomic; a fork handler found threads missing that were wanted, and nobody resumed yet */
-static void (*lost_told)(void); /* atomic */
 
 /* Under mutex, or atomic where a line says so. */
 static uint64_t number;          /* atomic; of the pair of threads that may live: a thread with another number ends */
@@ -85,43 +82,14 @@ void ss_watcher_poke(void)
         post(SS_WOKE_LOOK);
 }
 
-bool ss_watcher_lost(void)
-{
-    if (!__atomic_load_n(&wanted, __ATOMIC_ACQUIRE))
-        return false;
-    const uint64_t starter = __atomic_load_n(&started_by, __ATOMIC_ACQUIRE);
-    return starter == 0 ? __atomic_load_n(&forked, __ATOMIC_ACQUIRE) : starter != ss_process_token();
-}
-
-void ss_watcher_tell_lost(void (*told)(void)) { __atomic_store_n(&lost_told, told, __ATOMIC_RELEASE); }
-
-static void on_forked(uint64_t unused)
-{
-    void (*told)(void) = __atomic_load_n(&lost_told, __ATOMIC_ACQUIRE);
-    (void)unused;
-    if (told && ss_watcher_lost())
-        told();
-}
-
 /* clone(2) calls no fork handler, so a restore is the first that a child of it may hear. */
 static void on_advance(uint64_t epoch)
 {
-    if (ss_watcher_lost())
-        on_forked(epoch);
-    else
+    if (!ss_lost_told())
         ss_watcher_poke();
 }
 
-/* For pthread_cond_timedwait(). */
-static struct timespec from_now(int milliseconds)
-{
-    struct timespec then;
-    (void)clock_gettime(CLOCK_REALTIME, &then);
-    then.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    then.tv_sec += milliseconds / 1000 + then.tv_nsec / 1000000000;
-    then.tv_nsec %= 1000000000;
-    return then;
-}
+static void on_forked(uint64_t unused) { (void)ss_lost_told(); }
 
 /* ---- the runner ---- */
 
@@ -158,7 +126,7 @@ static void *runner_main(void *argument)
             busy--;
         (void)pthread_cond_broadcast(&changed);
         if (!done && is_current(mine)) {
-            const struct timespec until = from_now(SS_WATCH_TICK_MS);
+            const struct timespec until = ss_from_now(SS_WATCH_TICK_MS);
             (void)pthread_cond_timedwait(&changed, &mutex, &until);
             pending |= why;
         }
@@ -190,7 +158,7 @@ bool ss_watcher_quiet(bool own, int milliseconds)
 {
     struct timespec until = {0};
     if (milliseconds)
-        until = from_now(milliseconds);
+        until = ss_from_now(milliseconds);
     (void)pthread_mutex_lock(&mutex);
     while (!quiet(own) && milliseconds && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;
@@ -368,16 +336,6 @@ static void wait_for_change(holdings *h)
     }
 }
 
-static void adopt(const ss_watch_item *items, int count)
-{
-    for (int i = 0; i < plan_count; i++) {
-        free(plan[i].path);
-        free(plan[i].name);
-    }
-    memcpy(plan, items, (size_t)count * sizeof *items);
-    plan_count = count;
-}
-
 /* Takes over the next plan, if there is one; the connection stays. */
 static void take_plan(holdings *h)
 {
@@ -388,7 +346,7 @@ static void take_plan(holdings *h)
         return;
     close_all(h);
     (void)pthread_mutex_lock(&mutex);
-    adopt(next_plan, next_count);
+    plan_count = ss_watch_items_adopt(plan, plan_count, next_plan, next_count);
     next_plan = NULL;
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
@@ -433,18 +391,16 @@ static void *watcher_main(void *argument)
     return NULL; /* a table of its own goes with its last thread */
 }
 
-static void adopt_child(void);
+static void after_fork_in_child(void);
+
+/* In a child of clone(2), before anything else is done with the threads there. */
+static void adopt_child(void)
+{
+    if (ss_lost_elsewhere())
+        after_fork_in_child();
+}
 
 /* ---- starting and stopping; with control held ---- */
-
-/* pthread_join() returns before the kernel has stopped counting the thread, and CPython's fork() warns by that count. With an
-   inotify it takes 8 ms, half as long again if this only yields. This gives up after half a second: a warning is no harm. */
-static void wait_until_gone(pid_t *tid)
-{
-    static const struct timespec nap = {.tv_nsec = 200000L};
-    for (int i = 0; i < 2500 && syscall(SYS_tgkill, getpid(), __atomic_load_n(tid, __ATOMIC_ACQUIRE), 0) == 0; i++)
-        (void)(i < 20 ? sched_yield() : nanosleep(&nap, NULL));
-}
 
 /* Tells both threads to end. Returns whether the runner is at an event; it may be the caller. */
 static bool dismiss(void)
@@ -463,7 +419,7 @@ static void end_runner(bool at_event)
         (void)pthread_detach(runner);
     } else {
         (void)pthread_join(runner, NULL);
-        wait_until_gone(&runner_tid);
+        ss_isolate_gone(&runner_tid);
     }
 }
 
@@ -472,7 +428,7 @@ static void start(void)
     sigset_t before;
     pthread_attr_t attributes;
     size_t stack = 0;
-    __atomic_store_n(&forked, false, __ATOMIC_RELEASE);
+    ss_lost_resumed();
     if (alive || !wanted || paused)
         return;
     (void)pthread_mutex_lock(&mutex);
@@ -496,7 +452,7 @@ static void start(void)
     (void)pthread_attr_destroy(&attributes);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     alive = !error;
-    __atomic_store_n(&started_by, error ? 0 : ss_process_token(), __ATOMIC_RELEASE);
+    ss_lost_started(alive);
     if (error)
         set_how(SS_WATCH_OFF);
     __atomic_store_n(&start_error, error, __ATOMIC_RELEASE);
@@ -509,10 +465,10 @@ static void stop(void)
     const bool leave = dismiss();
     (void)pthread_kill(watcher, STOP_SIGNAL);
     (void)pthread_join(watcher, NULL);
-    wait_until_gone(&watcher_tid);
+    ss_isolate_gone(&watcher_tid);
     end_runner(leave);
     alive = false;
-    __atomic_store_n(&started_by, 0, __ATOMIC_RELEASE);
+    ss_lost_started(false);
     ss_connection_fail(0);
     set_how(SS_WATCH_OFF);
 }
@@ -545,8 +501,9 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool want, bool (*run)(unsi
     ss_connection_set_farewell(NULL, 0);
     ss_connection_set(link);
     every_ms = every;
-    adopt(items, count);
-    __atomic_store_n(&wanted, want, __ATOMIC_RELEASE);
+    plan_count = ss_watch_items_adopt(plan, plan_count, items, count);
+    wanted = want;
+    ss_lost_wanted(want);
     (void)pthread_mutex_lock(&mutex);
     run_event = run;
     (void)pthread_mutex_unlock(&mutex);
@@ -610,40 +567,20 @@ static void after_fork_in_parent(void)
     (void)pthread_mutex_unlock(&control);
 }
 
-/* A process lives until its last thread ends. A child that was forked in another thread than main ends with that thread; ours
-   must not keep it alive, so they stop then. */
-static pthread_key_t at_thread_end;
-
-static void on_thread_end(void *unused)
-{
-    (void)unused;
-    ss_watcher_pause();
-}
-
 /* The child has one thread, and it is none of ours. An event that the parent's runner had begun is pending here. */
 static void after_fork_in_child(void)
 {
     (void)pthread_mutex_init(&control, NULL);
     (void)pthread_mutex_init(&mutex, NULL);
     (void)pthread_cond_init(&changed, NULL);
-    (void)pthread_setspecific(at_thread_end, &at_thread_end);
     __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
     if (busy)
         pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
     alive = runner_busy = false;
     busy = paused = calling = 0;
-    __atomic_store_n(&started_by, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&forked, true, __ATOMIC_RELEASE);
+    ss_lost_forked();
     ss_connection_after_fork_in_child();
     set_how(SS_WATCH_OFF);
-}
-
-/* In a child of clone(2), before anything else is done with the threads there. */
-static void adopt_child(void)
-{
-    const uint64_t starter = __atomic_load_n(&started_by, __ATOMIC_ACQUIRE);
-    if (starter && starter != ss_process_token())
-        after_fork_in_child();
 }
 
 int ss_watcher_setup(void)
@@ -651,7 +588,7 @@ int ss_watcher_setup(void)
     static bool done;
     int error = 0;
     if (!done) {
-        error = pthread_key_create(&at_thread_end, on_thread_end);
+        error = ss_lost_setup(ss_watcher_pause);
         if (!error)
             error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
         ss_epoch_observe(SS_OBSERVER_WAKES, on_advance);

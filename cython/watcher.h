@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "lost.h"
 #include "watch_items.h"
 
 /* What the watcher sleeps in. */
@@ -50,12 +51,6 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool wanted, bool (*run)(un
    there. Any thread, with or without the GIL. */
 void ss_watcher_pause(void);
 void ss_watcher_resume(void);
-
-/* Is this a child that was forked past os.fork, and has not the threads that it wants? Then it wants ss_watcher_resume(), from
-   Python code. `told` is called where that is noticed within a draw: with or without the GIL, and whatever locks its caller
-   holds, but none of ours. Any thread. */
-bool ss_watcher_lost(void);
-void ss_watcher_tell_lost(void (*told)(void));
 
 /* Wakes the runner if there is one; each advance of the epoch does. Any thread that holds none of the locks of this file. */
 void ss_watcher_poke(void);

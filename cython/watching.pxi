@@ -8,8 +8,8 @@ cdef extern from *:
     /* What the runner calls; owned, set with the GIL and by the main interpreter alone. */
     static PyObject *ss_event_function;
 
-    /* Called without the GIL by the runner. False where there was no memory for it, so it has to be called again: not by
-       PyGILState_Ensure(), which ends the process then. Leaves no exception: what the function raises is reported as
+    /* Called without the GIL by the runner. False where there was no memory for it, so it has to be called again. Not
+       by PyGILState_Ensure(), which ends the process then. Leaves no exception: what the function raises is reported as
        unraisable. */
     static bool ss_run_event(unsigned why)
     {
@@ -61,7 +61,8 @@ cdef extern from *:
     static int ss_resume_lost(void *unused);
     static void ss_lost(void)
     {
-        if (!ss_forking && !__atomic_exchange_n(&ss_resuming, 1, __ATOMIC_ACQ_REL) && Py_AddPendingCall(ss_resume_lost, NULL) != 0)
+        if (!ss_forking && !__atomic_exchange_n(&ss_resuming, 1, __ATOMIC_ACQ_REL) &&
+            Py_AddPendingCall(ss_resume_lost, NULL) != 0)
             __atomic_store_n(&ss_resuming, 0, __ATOMIC_RELEASE);
     }
     """

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from snapsafe_rt.guards.guard import RemoteProcess, Verdict
 
 GLOBAL = (
-    "the program seeded the module's global generator, which is kept: Message-IDs, MIME boundaries, trace ids and all else "
-    "that draws from it repeat in clones; SNAPSAFE_SEEDED=reseed renews it after a restore"
+    "the program seeded the module's global generator, which is kept: Message-IDs, MIME boundaries, trace ids and all "
+    "else that draws from it repeat in clones; SNAPSAFE_SEEDED=reseed renews it after a restore"
 )
 FOREIGN = (
-    "{} generators have a state that was made elsewhere, as by a pickle, so nobody knows whether it was chosen: they are kept "
-    "and repeat in clones; seed() them here, or set SNAPSAFE_SEEDED=reseed"
+    "{} generators have a state that was made elsewhere, as by a pickle, so nobody knows whether it was chosen: they "
+    "are kept and repeat in clones; seed() them here, or set SNAPSAFE_SEEDED=reseed"
 )
 
 
@@ -65,7 +65,7 @@ class Random(Guard):
         return judge_seeds(super().protection(), *native.random_seeds())
 
     def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
-        return judge_seeds(noted, *process.seeds())
+        return judge_seeds(noted, *process.seeds()) if noted[0] in ("guarded", "kept") else noted
 
     def displaced(self) -> str:
         return (
@@ -77,7 +77,9 @@ class Random(Guard):
     def note(self) -> str:
         renewed, older, kept, chosen = native.random_counters()
         early = f" ({older} were older than activation: seed them after it)" if older else ""
-        return f"{chosen} seeds chosen by the program; {renewed} times an instance renewed{early}, {kept} times one kept"
+        return (
+            f"{chosen} seeds chosen by the program; {renewed} times an instance renewed{early}, {kept} times one kept"
+        )
 
 
 def judge_seeds(verdict: "Verdict", global_kept: bool, foreign: int) -> "Verdict":

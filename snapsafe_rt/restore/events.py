@@ -78,7 +78,7 @@ if native is not None:
     delivery = native.DeliveryLock()
     delivery.deliver(native.epoch())  # imported by the first registration: what was before is no event
     native.renew_kernel()
-    native.inspect_epoch()  # makes its type: without memory CPython would crash in that
+    native.prepare()
 
 
 def pending() -> bool:

@@ -172,50 +172,10 @@ def test_a_fork_below_python(run, hooks):
 @pytest.mark.parametrize("how", ["fork", "_Fork", "clone"])
 @pytest.mark.parametrize("noticed", ["random.random()", "import uuid", "snapsafe_rt.check()", "snapsafe_rt.status()"])
 def test_a_fork_past_python_is_told_and_mended(run_python, source_file, how, noticed):
-    """uWSGI, daemon(3) and C extensions make such children. clone(2), which _Fork(3) is, runs no fork handler either: there
-    the first restore is noticed by a draw, and before that by an import or by check()."""
-    script = f"""
-    import ctypes, platform, random
-    from snapsafe_rt.report import remote
-    register(lambda: calls.append(os.getpid()))
-    assert restore() == [] and len(calls) == 1
-    random.random()
-    libc = ctypes.PyDLL(None)
-    if {how!r} == "_Fork" and not hasattr(libc, "_Fork"):
-        sys.exit(77)
-    here, there = os.pipe(), os.pipe()
-    clone = {{"x86_64": 56, "aarch64": 220}}[platform.machine()]
-    pid = libc.syscall(clone, 17, 0, 0, 0, 0) if {how!r} == "clone" else getattr(libc, {how!r})()
-    if pid == 0:
-        status = 1
-        try:
-            os.read(there[0], 1)
-            if {how!r} != "fork" and {noticed!r} == "random.random()":
-                bump()
-            {noticed}
-            for _ in range(1000):  # a step in Python, where what was noticed in a draw is done
-                pass
-            assert until(lambda: snapsafe_rt.core.native.inspect_watcher().running)
-            os.write(here[1], b"x")
-            os.read(there[0], 1)
-            bump()
-            assert until(lambda: calls[1:] and set(calls[1:]) == {{os.getpid()}}), calls
-            status = 0
-        finally:
-            os._exit(status)
-    told = remote.inspect(pid)
-    [row] = [row for row in told.rows if row.name == "callbacks"]
-    assert row.protection == "unprotected" and "fork" in row.note and not told.protected
-    os.write(there[1], b"x")
-    assert os.read(here[0], 1) == b"x"
-    told = remote.inspect(pid)
-    assert told.watching["how"] != "off" and not [row for row in told.rows if row.name == "callbacks"], told.as_dict()
-    assert told.protected or "uuid" in {noticed!r}, told.as_dict()
-    os.write(there[1], b"x")
-    assert children_end([pid]) == [0]
-    assert until(lambda: len(calls) > 1 and set(calls) == {{os.getpid()}})
-    """
-    run_python(STAGE + script, source_file.path, env=source_file.env, options=THREADED)
+    """uWSGI, daemon(3) and C extensions make such children. clone(2), which _Fork(3) is, runs no fork handler either:
+    there the first restore is noticed by a draw, and before that by an import or by check()."""
+    script = PROGRAMS / "forked_past_python.py"
+    run_python(script, source_file.path, how, noticed, env=source_file.env, options=THREADED)
 
 
 def test_callbacks_without_a_thread_are_told(run_python, source_file):

@@ -1,4 +1,4 @@
-"""The host outlives us: an interpreter that is finalised and initialised again is protected, and no lack of memory ends it."""
+"""The host outlives us: an interpreter initialised again is protected, and no lack of memory ends the process."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ OPERATIONS = ("random", "gauss", "urandom", "uuid4", "uuid1", "RAND_bytes", "see
 @pytest.mark.parametrize("span", [1, 100_000])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_process_outlives_a_lack_of_memory(run_python, source_file, operation, span):
-    """In whatever runs the restore and its event; CPython ends a process whose thread gets no state by PyGILState_Ensure()."""
+    """In whatever runs the restore and its event. PyGILState_Ensure() ends a process that has none for that."""
     pytest.importorskip("_testcapi")
     script = PROGRAMS / "no_memory.py"
     run_python(script, source_file.path, operation, span, env=source_file.env, dev=False)

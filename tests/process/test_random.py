@@ -46,8 +46,8 @@ RENEWED = {
     "seed(None) after seed(1)": "rng = random.Random(1); rng.seed(None)",
     **{f"seed(urandom({n}))": f"rng = random.Random(os.urandom({n}))" for n in range(2, 10)},
     **{
-        f"int of urandom({n}), {order}": "draws = iter(lambda: os.urandom(%d), 0); "
-        "rng = random.Random(int.from_bytes(next(draw for draw in draws if draw[0] and draw[-1]), %r))" % (n, order)
+        f"int of urandom({n}), {order}": f"draws = iter(lambda: os.urandom({n}), 0); "
+        f"rng = random.Random(int.from_bytes(next(draw for draw in draws if draw[0] and draw[-1]), '{order}'))"
         for n in range(2, 10)
         for order in ("big", "little")
     },
@@ -61,10 +61,19 @@ RENEWED = {
         f"uuid4().{part}": f"import uuid; rng = random.Random(uuid.uuid4().{part})"
         for part in ("int", "hex", "bytes", "__str__()")
     },
-    **{f"{clock}": f"import time; rng = random.Random({clock})" for clock in (
-        "time.time()", "int(time.time())", "int(time.time() * 1000)", "time.time() * 1000", "int(time.time() * 1e6)",
-        "time.time_ns()", "time.monotonic()", "time.perf_counter_ns()",
-    )},
+    **{
+        f"{clock}": f"import time; rng = random.Random({clock})"
+        for clock in (
+            "time.time()",
+            "int(time.time())",
+            "int(time.time() * 1000)",
+            "time.time() * 1000",
+            "int(time.time() * 1e6)",
+            "time.time_ns()",
+            "time.monotonic()",
+            "time.perf_counter_ns()",
+        )
+    },
     "the process's id": "os.getpid() < 100 and sys.exit(77); rng = random.Random(os.getpid())",
     "leading zero byte": "draws = iter(lambda: os.urandom(16), 0); "
     "rng = random.Random(int.from_bytes(next(draw for draw in draws if not draw[0]), 'big'))",
@@ -74,7 +83,10 @@ KEPT = {
     "Random(0)": "rng = random.Random(0)",
     "Random(-1)": "rng = random.Random(-1)",
     "Random(True)": "rng = random.Random(True)",
-    **{f"Random(1 << {bits})": f"[os.urandom(8) for _ in range(300)]; rng = random.Random(1 << {bits})" for bits in range(15, 80, 8)},
+    **{
+        f"Random(1 << {bits})": f"[os.urandom(8) for _ in range(300)]; rng = random.Random(1 << {bits})"
+        for bits in range(15, 80, 8)
+    },
     "a date": "rng = random.Random(20240101)",
     "a moment that is over": "import time; rng = random.Random(int(time.time()) - 3600)",
     "Random(str)": "rng = random.Random('chosen')",
@@ -208,8 +220,8 @@ def test_bound_before_activation(run_python, source_file):
 
 
 def test_older_than_activation_is_stale_at_once(run_python, source_file, machine):
-    """It may have been seeded by a kernel that repeats itself. How it was seeded nobody saw; renewing what was chosen is the
-    safe mistake."""
+    """It may have been seeded by a kernel that repeats itself. How it was seeded nobody saw; renewing what was chosen
+    is the safe mistake."""
     script = """
     old = random.Random()
     if sys.argv[2] == "True":

@@ -1,5 +1,5 @@
-"""A draw asks the kernel for bytes and for the time, and for nothing else: a filter that kills for any other call lets it
-pass, also the first one after a restore, and as root."""
+"""A draw asks the kernel for bytes and for the time, and for nothing else: a filter that kills for any other call lets
+it pass, also the first one after a restore, and as root."""
 
 import pytest
 

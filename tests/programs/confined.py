@@ -1,7 +1,7 @@
 """PATH KERNEL MORE PREPARE DRAW: draws after restores under a filter that kills for any other system call.
 
-KERNEL: may it ask for getrandom(2)? MORE: names of other calls that are permitted, by commas. PREPARE runs before the filter
-is there. Prints what was drawn; is killed by SIGSYS (status -31) for what is not permitted."""
+KERNEL: may it ask for getrandom(2)? MORE: names of other calls that are permitted, by commas. PREPARE runs before the
+filter is there. Prints what was drawn; is killed by SIGSYS (status -31) for what is not permitted."""
 
 import ctypes
 import mmap
@@ -17,10 +17,20 @@ NUMBERS = {
     },
     "aarch64": {
         "write": 64, "mmap": 222, "munmap": 215, "brk": 214, "rt_sigreturn": 139, "mremap": 216, "madvise": 233,
-        "getpid": 172, "fcntl": 25, "gettid": 178, "futex": 98, "clock_gettime": 113, "exit_group": 94, "getrandom": 278,
+        "getpid": 172, "fcntl": 25, "gettid": 178, "futex": 98, "clock_gettime": 113, "exit_group": 94,
+        "getrandom": 278,
     },
 }  # fmt: skip
-PYTHON = ("write", "mmap", "munmap", "brk", "rt_sigreturn", "mremap", "madvise", "exit_group")  # memory, output, the end
+PYTHON = (
+    "write",
+    "mmap",
+    "munmap",
+    "brk",
+    "rt_sigreturn",
+    "mremap",
+    "madvise",
+    "exit_group",
+)  # memory, output, the end
 KILL_PROCESS, ALLOW = 0x80000000, 0x7FFF0000  # linux/seccomp.h
 LOAD_NUMBER, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06  # linux/bpf_common.h
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
@@ -31,7 +41,7 @@ if numbers is None:
     print("no numbers of system calls for this machine")
     sys.exit(77)
 names = {}
-exec(prepare, names)
+exec(prepare, names)  # noqa: S102 - the test's own
 compiled = compile(draw, "draw", "eval")
 with open(path, "r+b") as file:
     page = mmap.mmap(file.fileno(), 4096)
