@@ -10,7 +10,7 @@ from cython cimport critical_section
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno, ETIMEDOUT
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, strcmp, strncmp
+from libc.string cimport memcpy, strcmp, strncmp, strrchr
 
 from native cimport *
 
@@ -41,10 +41,12 @@ include "urandom.pxi"
 include "ssl.pxi"
 include "sqlite.pxi"
 include "loading.pxi"
+include "exchange.pxi"
 include "generation.pxi"
 include "watching.pxi"
 include "uuid.pxi"
 include "start.pxi"
+include "sites.pxi"
 
 
 cdef int set_up() except -1:
@@ -343,6 +345,10 @@ def install(bint reseed_kept, /):
     for name in ("posix", "_imp"):
         module = sys.modules[name]
         ss_guard_module(name.encode(), <PyObject*>module, <PyObject*>failed)
+    module = sys.modules["builtins"]
+    ss_guard_module("builtins", <PyObject*>module, NULL)
+    if not ss_guarded("builtins.exec"):
+        failed.append("exec")
     # Not only if libraries were loaded since: it may be the second activation.
     ss_openssl_scan()
     ss_sqlite_scan()
@@ -372,6 +378,11 @@ def guarded(str name not None, /):
     if outcome < 0:
         raise KeyError(name)
     return bool(outcome)
+
+
+def guards(function, /):
+    """Is this builtin, or method descriptor, one that is guarded now?"""
+    return bool(ss_guard_guards(<PyObject*>function))
 
 
 def unhook_init(type cls not None, /):

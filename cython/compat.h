@@ -53,6 +53,41 @@ static inline PyThreadState *ss_thread_state_new(PyInterpreterState *interpreter
 #define SS_FOLLOWS_BY_WATCHER (!SS_FREE_THREADED)
 #endif
 
+/* Whether a call from Python code looks past a function's vectorcall pointer and runs its code (exchange.c): 3.11 alone. */
+#define SS_FUNCTIONS_RUN_CODE (PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030c0000)
+
+static inline void ss_function_set_call(PyFunctionObject *function, vectorcallfunc call)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    PyFunction_SetVectorcall(function, call);
+#else
+    function->vectorcall = call;
+#endif
+}
+
+/* Nothing that the calling thread runs is seen by settrace, setprofile or sys.monitoring, until it is ended. They nest. */
+static inline void ss_unobserved_begin(void)
+{
+    PyThreadState *thread = PyThreadState_Get();
+#if PY_VERSION_HEX >= 0x030b0000
+    PyThreadState_EnterTracing(thread);
+#else
+    thread->tracing++;
+    thread->cframe->use_tracing = 0;
+#endif
+}
+
+static inline void ss_unobserved_end(void)
+{
+    PyThreadState *thread = PyThreadState_Get();
+#if PY_VERSION_HEX >= 0x030b0000
+    PyThreadState_LeaveTracing(thread);
+#else
+    thread->tracing--;
+    thread->cframe->use_tracing = !thread->tracing && (thread->c_tracefunc || thread->c_profilefunc);
+#endif
+}
+
 /* New reference, or NULL with an exception set. */
 #if PY_VERSION_HEX >= 0x030d0000
 static inline PyObject *ss_long_from_little(const unsigned char *bytes, size_t size)

@@ -1,11 +1,12 @@
+#define _GNU_SOURCE
 #include "guard.h"
 
+#include <dlfcn.h>
 #include <string.h>
 
 ss_guard ss_guards[SS_GUARD_COUNT];
 
-/* The definition behind a builtin function or a method descriptor; NULL for anything else. Borrowed, static. */
-static PyMethodDef *definition(PyObject *callable)
+PyMethodDef *ss_definition(PyObject *callable)
 {
     if (PyCFunction_Check(callable))
         return ((PyCFunctionObject *)callable)->m_ml;
@@ -19,7 +20,7 @@ static int exchange(enum ss_guard_id id, PyObject *callable)
 {
     void *entry = ss_guard_entries[id];
     ss_guard *guard = &ss_guards[id];
-    PyMethodDef *def = definition(callable);
+    PyMethodDef *def = ss_definition(callable);
     const int conventions = METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD;
     if (!def || (def->ml_flags & conventions) != ss_guard_rows[id].flags)
         return -1;
@@ -93,4 +94,33 @@ int ss_guarded(const char *name)
         }
     }
     return outcome;
+}
+
+bool ss_guard_is(enum ss_guard_id id, PyObject *callable)
+{
+    return ss_guard_active(id) && ss_definition(callable) == ss_guards[id].def;
+}
+
+bool ss_guard_guards(PyObject *callable)
+{
+    const PyMethodDef *def = ss_definition(callable);
+    for (int id = 0; def && id < SS_GUARD_COUNT; id++)
+        if (ss_guards[id].def == def)
+            return ss_guard_active(id);
+    return false;
+}
+
+bool ss_definition_is_stock(const PyMethodDef *def)
+{
+    Dl_info own, called;
+    return dladdr((const void *)def, &own) && dladdr((void *)def->ml_meth, &called) && own.dli_fbase == called.dli_fbase;
+}
+
+const char *ss_guard_displaced_by(enum ss_guard_id id)
+{
+    Dl_info called;
+    const PyMethodDef *def = ss_guards[id].def;
+    if (!def || ss_guard_active(id) || !dladdr((void *)def->ml_meth, &called))
+        return NULL;
+    return called.dli_fname;
 }

@@ -9,6 +9,8 @@
 
 #include "compat.h"
 
+#include <stdbool.h>
+
 /* Every method that is guarded, and all that is known of it (sqlite.c and openssl.c keep exchanges of their own). To guard
    one more, add a line, and the function if there is none that does it:
 
@@ -25,6 +27,9 @@
     X(FORK, "posix", "", "fork", NOARGS, REPLACED, guard_fork)                                                         \
     X(FORKPTY, "posix", "", "forkpty", NOARGS, REPLACED, guard_fork)                                                   \
     X(UNSHARE, "posix", "", "unshare", KEYWORDS, REPLACED, guard_unshare) /* from 3.12 on */                           \
+    X(SETNS, "posix", "", "setns", KEYWORDS, REPLACED, guard_unshare) /* from 3.12 on */                               \
+    X(EXEC, "builtins", "", "exec", KEYWORDS, REPLACED, guard_execute)                                                 \
+    X(EXEC_310, "builtins", "", "exec", FASTCALL, REPLACED, guard_execute_310)                                         \
     X(CREATE_DYNAMIC, "_imp", "", "create_dynamic", FASTCALL, REPLACED, guard_create_dynamic)                          \
     X(EXEC_DYNAMIC, "_imp", "", "exec_dynamic", O, REPLACED, guard_exec)                                               \
     X(CREATE_BUILTIN, "_imp", "", "create_builtin", O, REPLACED, guard_create_builtin)                                 \
@@ -120,6 +125,21 @@ static inline int ss_guard_active(enum ss_guard_id id)
 {
     return ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guard_entries[id];
 }
+
+/* Is this a builtin or a method descriptor that is guarded now? Needs the GIL. */
+bool ss_guard_guards(PyObject *callable);
+
+/* The same by the row. */
+bool ss_guard_is(enum ss_guard_id id, PyObject *callable);
+
+/* The definition behind a builtin function or a method descriptor; NULL for anything else. Borrowed, static. */
+PyMethodDef *ss_definition(PyObject *callable);
+
+/* Is what it calls of the library that it is of itself? Then nobody has exchanged it, or we have. */
+bool ss_definition_is_stock(const PyMethodDef *def);
+
+/* The library whose function a method calls that was guarded and is not any more; else NULL. The loader's text. */
+const char *ss_guard_displaced_by(enum ss_guard_id id);
 
 /* Is the guard of "module.method" in place, or are all of "module.Type"? -1: no row has that name. */
 int ss_guarded(const char *name);

@@ -182,3 +182,48 @@ bool ss_libraries_provider(const char *object, const char *symbol, char *out)
     void *handle = ss_libraries_open(object, symbol, out);
     return handle && dlclose(handle) == 0;
 }
+
+struct search {
+    const void *symbol;
+    uint64_t value, found;
+    int count;
+};
+
+static bool holds(const struct dl_phdr_info *info, uintptr_t address)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        const uintptr_t start = info->dlpi_addr + part->p_vaddr;
+        if (part->p_type == PT_LOAD && address >= start && address - start < part->p_memsz)
+            return true;
+    }
+    return false;
+}
+
+static int search_words(struct dl_phdr_info *info, size_t size, void *data)
+{
+    struct search *search = data;
+    (void)size;
+    if (!holds(info, (uintptr_t)search->symbol))
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD || !(part->p_flags & PF_W))
+            continue;
+        uintptr_t at = (info->dlpi_addr + part->p_vaddr + 7) & ~(uintptr_t)7;
+        const uintptr_t end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
+        for (; at + 8 <= end; at += 8)
+            if (__atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED) == search->value) {
+                search->found = at;
+                search->count++;
+            }
+    }
+    return 1;
+}
+
+uint64_t ss_libraries_find_word(const void *symbol, uint64_t value)
+{
+    struct search search = {symbol, value, 0, 0};
+    (void)dl_iterate_phdr(search_words, &search);
+    return search.count == 1 ? search.found : 0;
+}

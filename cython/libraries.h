@@ -30,8 +30,14 @@ typedef struct {
     uint64_t address;
     uint32_t entry, count;       /* bytes of an entry; how many there are */
     uint32_t state, failing;     /* ints; UINT32_MAX where the room has no such thing */
-    uint32_t path, reserved;     /* char[PATH_MAX] */
+    uint32_t path;               /* char[PATH_MAX] */
+    uint32_t seam;               /* uint64_t[2]: a word in the library, or 0, and what it holds while the guard is in place;
+                                    UINT32_MAX where the room has no such thing */
 } ss_library_table;
+
+/* The address of the one word, in what the library of `symbol` may write to, that holds `value`; 0 where there is none, or
+   more than one. Any thread, without the loader's lock. */
+uint64_t ss_libraries_find_word(const void *symbol, uint64_t value);
 
 /* Writes to `out`, of PATH_MAX bytes, the path of the library whose `symbol` a loaded shared object calls: its own, or one that
    it is linked with. `object` is its path; NULL: the program itself. Returns a handle of `object` (dlopen(3)) by which the

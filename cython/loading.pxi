@@ -1,7 +1,150 @@
-# The loading room: sees extension modules and shared libraries come, whoever imports them and in which interpreter.
+# The loading room: sees modules and shared libraries come, whoever imports them and in which interpreter.
 #
-# The functions of _imp through which every extension module passes are guarded, so nothing is added to sys.meta_path
-# for them: _random is guarded as soon as it was executed, and so again after a program unloaded and re-imported it.
+# What every module passes through is guarded: the functions of _imp for an extension module, exec() for one of Python
+# code. So it does not matter which finder found a module, which loader loads it and under what name; neither does the
+# program see anything of ours, be it a frame, a finder or a loader. A module of the table is guarded as soon as it was
+# executed, and so again after a program unloaded and re-imported it.
+
+cdef extern from *:
+    """
+    #ifndef SS_WATCHED_MODULES
+    #error "told.py defines it"
+    #endif
+    /* The modules of the table, parted by commas; atomic, for every interpreter reads it. Never freed. */
+    static const char *ss_watched_names = SS_WATCHED_MODULES;
+
+    static void ss_watch_names(const char *names)
+    {
+        char *copy = strdup(names);
+        if (copy)
+            __atomic_store_n(&ss_watched_names, (const char *)copy, __ATOMIC_RELEASE);
+    }
+
+    static int ss_is_watched(const char *name, size_t size)
+    {
+        const char *at = __atomic_load_n(&ss_watched_names, __ATOMIC_ACQUIRE);
+        while (*at) {
+            const char *end = strchrnul(at, ',');
+            if ((size_t)(end - at) == size && memcmp(at, name, size) == 0)
+                return 1;
+            at = *end ? end + 1 : end;
+        }
+        return 0;
+    }
+
+    /* UTF-8 of a str; NULL, with no exception set, for anything else. */
+    static const char *ss_text(PyObject *object, size_t *ret_size)
+    {
+        Py_ssize_t size = 0;
+        const char *text = object && PyUnicode_Check(object) ? PyUnicode_AsUTF8AndSize(object, &size) : NULL;
+        if (!text)
+            PyErr_Clear();
+        *ret_size = (size_t)size;
+        return text;
+    }
+
+    /* The name of the table's module that this one is, or NULL: by its name; or by that of its file, for it may be
+       loaded under another one, or twice. Ours are none. `file` may be NULL. */
+    static const char *ss_watched_as(PyObject *module_name, PyObject *file, char out[64])
+    {
+        size_t size;
+        const char *name = ss_text(module_name, &size);
+        if (name && strncmp(name, "snapsafe_rt.", 12) == 0)
+            return NULL;
+        if (!name || !ss_is_watched(name, size)) {
+            name = file ? ss_text(file, &size) : name;
+            const char part = file ? '/' : '.', *last = name ? strrchr(name, part) : NULL;
+            if (last) {
+                size -= (size_t)(last + 1 - name);
+                name = last + 1;
+            }
+            if (name && file) {
+                if (size < 4 || strcmp(name + size - 3, ".py") != 0)
+                    return NULL;
+                size -= 3;
+            }
+            if (!name || !ss_is_watched(name, size))
+                return NULL;
+        }
+        if (size >= 64)
+            return NULL;
+        memcpy(out, name, size);
+        out[size] = 0;
+        return out;
+    }
+
+    /* Tells this interpreter's core, if it has one, that a module of the table was executed. With the GIL and no
+       exception set. Steals `value`, and returns it; or NULL with an exception set, one that is not ours to keep. */
+    static PyObject *ss_tell_executed(PyObject *value, const char *trigger, PyObject *names)
+    {
+        PyObject *core = PyDict_GetItemString(PyImport_GetModuleDict(), "snapsafe_rt._core"); /* borrowed */
+        PyObject *told = NULL;
+        if (!core || !names)
+            return value;
+        Py_INCREF(core);
+        ss_unobserved_begin();
+        told = PyObject_CallMethod(core, "executed", "sO", trigger, names);
+        ss_unobserved_end();
+        Py_DECREF(core);
+        if (!told)
+            Py_CLEAR(value);
+        Py_XDECREF(told);
+        return value;
+    }
+
+    /* Counts an import. As above. */
+    static PyObject *ss_imported(PyObject *value, const char *trigger, PyObject *names)
+    {
+        ss_count(&ss_looked.imports);
+        if (!trigger && !ss_load_u32(&ss_looked.each))
+            return value;
+        return ss_tell_executed(value, trigger ? trigger : "", names);
+    }
+
+    /* After exec(code, globals). As above. */
+    static PyObject *ss_code_executed(PyObject *value, PyObject *code, PyObject *names)
+    {
+        char trigger[64];
+        if (!PyCode_Check(code) || !PyDict_Check(names))
+            return value;
+        PyObject *spec = PyDict_GetItemString(names, "__spec__"), *name; /* borrowed */
+        name = PyDict_GetItemString(names, "__name__");
+        if (ss_watched_as(name, ((PyCodeObject *)code)->co_filename, trigger))
+            return ss_imported(value, trigger, names);
+        return spec && spec != Py_None ? ss_imported(value, NULL, names) : value;
+    }
+
+    /* After an extension module was executed. As above. */
+    static PyObject *ss_extension_executed(PyObject *value, PyObject *module)
+    {
+        char trigger[64];
+        PyObject *name = PyModule_Check(module) ? PyModule_GetNameObject(module) : NULL;
+        const char *known = name ? ss_watched_as(name, NULL, trigger) : NULL;
+        PyErr_Clear();
+        Py_XDECREF(name);
+        return PyModule_Check(module) ? ss_imported(value, known, PyModule_GetDict(module)) : value;
+    }
+    """
+    void ss_watch_names(const char* names) noexcept
+    PyObject* ss_code_executed(PyObject* value, PyObject* code, PyObject* names) noexcept
+    PyObject* ss_extension_executed(PyObject* value, PyObject* module) noexcept
+
+
+cdef PyObject* guard_execute "guard_execute"(PyObject* module, PyObject** args, Py_ssize_t count, PyObject* names,
+                                             ss_guard* guard) noexcept:
+    cdef PyObject* value = ss_call_keywords(guard, module, args, count, names)
+    if value != NULL and count > 1:
+        return ss_code_executed(value, args[0], args[1])
+    return value
+
+
+# The same in 3.10.
+cdef PyObject* guard_execute_310 "guard_execute_310"(PyObject* module, PyObject** args, Py_ssize_t count,
+                                                     ss_guard* guard) noexcept:
+    cdef PyObject* value = ss_call_fast(guard, module, args, count)
+    if value != NULL and count > 1:
+        return ss_code_executed(value, args[0], args[1])
+    return value
 
 
 cdef void look_through() noexcept nogil:
@@ -71,6 +214,8 @@ cdef void loaded(PyObject* module) noexcept:
     if name == NULL:
         scan_libraries()
         return
+    if strrchr(name, c'.') != NULL:     # a copy of it, in a package of the program's
+        name = strrchr(name, c'.') + 1
     if strcmp(name, "_random") == 0:
         guard_random(module)
     elif strcmp(name, "_ctypes") == 0 or strcmp(name, "_posixsubprocess") == 0:
@@ -103,6 +248,7 @@ cdef PyObject* guard_exec "guard_exec"(PyObject* module, PyObject* created, ss_g
     cdef PyObject* value = ss_call(guard, module, created)
     if value != NULL:
         loaded(created)
+        return ss_extension_executed(value, created)
     return value
 
 

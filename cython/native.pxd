@@ -112,6 +112,11 @@ cdef extern from "entropy.h" nogil:
 
 cdef extern from "status_page.h" nogil:
     enum: SS_STATUS_PAGE_CAPACITY
+    ctypedef struct ss_looked_words:
+        uint64_t imports, seen_imports, seen_epoch
+        int64_t seen_ns
+        uint32_t each
+    ss_looked_words ss_looked
     ctypedef struct ss_random_seeds:
         uint64_t global_kept, foreign
     int ss_status_page_store(const void* text, size_t size, const uint64_t* kept, const uint32_t* callbacks,
@@ -121,7 +126,7 @@ cdef extern from "status_page.h" nogil:
 cdef extern from "libraries.h" nogil:
     ctypedef struct ss_library_table:
         uint64_t address
-        uint32_t entry, count, state, failing, path
+        uint32_t entry, count, state, failing, path, seam
     uint64_t ss_libraries_count() noexcept
     bint ss_libraries_changed() noexcept
     void ss_libraries_look_again() noexcept
@@ -144,6 +149,7 @@ cdef extern from "pool.h" nogil:
 
 cdef extern from "uuid_node.h" nogil:
     enum: SS_UUID_NODE_V1, SS_UUID_NODE_V6
+    const uint64_t SS_UUID_NODE_UNIX_EPOCH
     ctypedef struct ss_uuid_node:
         uint64_t epoch
         uint64_t token
@@ -211,7 +217,8 @@ cdef extern from "guard.h":
     ctypedef struct ss_guard:
         pass
     # Only those that the code names; the list itself is SS_FOR_EACH_GUARD.
-    enum: SS_GUARD_SEED, SS_GUARD_SSL_RAND_ADD, SS_GUARD_SSL_RAND_BYTES, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_COUNT
+    enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM, SS_GUARD_SEED, SS_GUARD_GETRANDBITS, SS_GUARD_SSL_RAND_ADD
+    enum: SS_GUARD_SSL_RAND_BYTES, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_COUNT
     ss_guard* ss_guards
     PyObject* ss_call(ss_guard*, PyObject*, PyObject*) noexcept
     PyObject* ss_call_fast(ss_guard*, PyObject*, PyObject**, Py_ssize_t) noexcept
@@ -221,6 +228,21 @@ cdef extern from "guard.h":
     void ss_guard_remove(int id_) noexcept
     bint ss_guard_active(int id_) noexcept
     int ss_guarded(const char* name) noexcept
+    bint ss_guard_guards(PyObject* callable) noexcept
+    bint ss_guard_is(int id_, PyObject* callable) noexcept
+    ctypedef struct PyMethodDef:
+        void* ml_meth
+    PyMethodDef* ss_definition(PyObject* callable) noexcept
+    bint ss_definition_is_stock(const PyMethodDef* def_) noexcept
+    const char* ss_guard_displaced_by(int id_) noexcept
+
+
+cdef extern from "exchange.h":
+    int ss_exchange_begin(PyObject* function, PyObject* target) except -1
+    void ss_exchange_end(PyObject* function) noexcept
+    bint ss_exchange_in_place(PyObject* function) noexcept
+    void ss_exchange_words(PyObject* function, uint64_t* ret_at, uint64_t* ret_held) noexcept
+    object ss_exchange_copy(PyObject* function)
 
 
 cdef extern from "entries.h":

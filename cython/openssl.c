@@ -35,6 +35,7 @@ typedef struct {
     void *handle;                       /* while hooked: the library must not go away under the hook */
     unsigned long version;
     rand_method method;                 /* ours */
+    uint64_t seam[2];                   /* where the library keeps which method is in, and `method`'s address */
     const rand_method *stock;
 
     const rand_method *(*stock_method)(void);
@@ -271,8 +272,11 @@ static enum ss_openssl_state hook(library *lib, void *handle, int (*trampoline)(
     /* The first draw reseeds: the DRBGs may be older than activation, or seeded by a kernel that had not noticed a restore. */
     __atomic_store_n(&lib->tag, NEVER, __ATOMIC_RELEASE);
     __atomic_store_n(&lib->engine_asked, 0, __ATOMIC_RELEASE);
-    if (lib->set_method(&lib->method) == 1 && reaches_hook(lib))
+    if (lib->set_method(&lib->method) == 1 && reaches_hook(lib)) {
+        lib->seam[1] = (uintptr_t)&lib->method;
+        lib->seam[0] = ss_libraries_find_word((void *)lib->set_method, lib->seam[1]);
         return SS_OPENSSL_GUARDED;
+    }
     (void)lib->set_method(before);
     return SS_OPENSSL_INEFFECTIVE;
 }
@@ -357,6 +361,7 @@ ss_library_table ss_openssl_table(void)
         .state = offsetof(library, state),
         .failing = offsetof(library, failing),
         .path = offsetof(library, path),
+        .seam = offsetof(library, seam),
     };
 }
 

@@ -306,6 +306,7 @@ ss_library_table ss_sqlite_table(void)
         .state = offsetof(library, state),
         .failing = UINT32_MAX,
         .path = offsetof(library, path),
+        .seam = UINT32_MAX,
     };
 }
 

@@ -11,7 +11,7 @@ cdef extern from *:
     #include <unistd.h>
     extern char **environ;
     /* told.py takes them from settings.py and guards/table.py, which own them. */
-    #if !defined(SS_VERSION) || !defined(SS_DEFAULT_SOURCES) || !defined(SS_MANAGER) || !defined(SS_WATCHED_MODULES)
+    #if !defined(SS_VERSION) || !defined(SS_DEFAULT_SOURCES) || !defined(SS_MANAGER)
     #error "told.py defines these"
     #endif
     #define SS_START_MAX 8
@@ -187,7 +187,9 @@ def start(str root not None, /):
         register_fork()
         _page.clear()
         level = "guarded" if guarded("posix.urandom") and guarded("posix.getrandom") else "unprotected"
-        _page["row"] = [("os", level, "", "0")]
+        _page["site"] = own_sites()
+        _page["row"] = [("os", level, "", "0", "0" if _page["site"] else "1")]
+        looked(False)
         _page["source"] = source_lines()
         if _sources:
             _page["setting"] = [("SNAPSAFE_SOURCES", _sources)]
@@ -227,8 +229,19 @@ _sources = ""
 cdef object import_guards():
     import sys
     __import__("snapsafe_rt.activation")  # which brings the rooms together
-    __import__("snapsafe_rt.guards.imports")
-    return sys.modules["snapsafe_rt.guards.imports"]
+    return sys.modules["snapsafe_rt.guards.table"]
+
+
+# Called by the guards of exec() and of _imp (loading.pxi), unobserved by what the program measures itself with.
+def executed(str name not None, dict names not None, /):
+    """A module was executed that the table calls `name`, whatever it was imported as; `names` are its globals."""
+    if not _listening:
+        return
+    try:
+        import_guards().executed(name, names)
+    except Exception as error:  # the package may not be read any more since the program dropped its privileges
+        why = f"imported while snapsafe_rt could not be ({type(error).__name__}: {error})"
+        page_put("row", [*page_lines("row"), (name, "unprotected", why, "0", "0")])
 
 
 cdef object package_spec():
@@ -243,39 +256,37 @@ cdef object package_spec():
 
 @cython.final
 cdef class Finder:
-    """At the head of sys.meta_path: passes the modules of the table to snapsafe_rt.guards.imports, and nothing else."""
+    """At the head of sys.meta_path: finds the package that the core is of, and nothing else."""
 
     def find_spec(self, name, path=None, target=None):
-        if name in _watched:
-            try:
-                imports = import_guards()
-            except Exception as error:  # the package may not be read any more since the program dropped its privileges
-                why = f"imported while snapsafe_rt could not be ({type(error).__name__}: {error})"
-                page_put("row", [*page_lines("row"), (name, "unprotected", why, "0")])
-                return None
-            return imports.find_spec(self, name, path, target)
         if name == "snapsafe_rt" and _root is not None:
             return package_spec()
         return None
 
 
 _finder = Finder()
+_listening = False
 
 
 def install_finder():
+    """Find the package; and learn of executed modules (executed())."""
+    global _listening
     import sys
+    _listening = True
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
 
 def remove_finder():
+    global _listening
     import sys
+    _listening = False
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
 
 
 def watched_modules():
-    """The names of modules that the finder passes on."""
+    """The names of the modules whose execution the table wants to be told of."""
     return _watched
 
 
@@ -283,6 +294,7 @@ def watch_modules(names, /):
     """The table has these now. Another set than the core was built with: a line was added since."""
     global _watched
     _watched = frozenset(names)
+    ss_watch_names(",".join(sorted(_watched)).encode())
 
 
 # ---- fork ----
@@ -336,7 +348,9 @@ def after_fork():
 # escapes tab, newline and itself. Each kind of line has one owner, who replaces it when it may have changed:
 #
 #     snapsafe  (here) version, Python, time of writing (s since 1970), active (0, 1), why not
-#     row       (guards/table.py) name, level, sentence, 1 if the restore event must run for it
+#     row       (guards/table.py) name, level, sentence, 1 if the restore event must run for it, 1 if only Python can
+#               tell whether it is in place
+#     site      (guards/table.py, here) row, what of it, words of memory that show whether that is in place (sites.pxi)
 #     library   (guards/table.py) name of a NAMED row that is loaded
 #     source    (source/probe.py, here) slot (-1: not usable), rank, name, why not, who opened it if not the process
 #               itself; from here also the word for why not, and errno

@@ -28,7 +28,7 @@ struct page {
     uint64_t hot, cold, fence_flag, fence, kept, sources;
     uint32_t source_size, source_count;
     ss_library_table libcryptos, libsqlites;
-    uint64_t watcher, connection, callbacks;
+    uint64_t watcher, connection, callbacks, looked;
 };
 
 _Static_assert(offsetof(struct page, hot) == 0x28 && offsetof(struct page, libcryptos) == 0x60 &&
@@ -39,12 +39,15 @@ _Static_assert(offsetof(struct page, hot) == 0x28 && offsetof(struct page, libcr
 _Static_assert(offsetof(ss_hot_state, epoch) == 24 && sizeof(ss_epoch_cold) == 48 &&
                    offsetof(ss_epoch_cold, attestor) == 44,
                "report/remote.py reads it");
+_Static_assert(offsetof(ss_looked_words, seen_ns) == 24, "report/remote.py reads it");
 _Static_assert(sizeof(ss_fence_state) == 56, "report/remote.py reads it");
 _Static_assert(offsetof(ss_source, kind) == 16 && offsetof(ss_source, device) == 24 &&
                    offsetof(ss_source, detached) == 25 && offsetof(ss_source, dev) == 32 &&
                    offsetof(ss_source, lost) == 48 && offsetof(ss_source, stuck) == 52 &&
                    offsetof(ss_source, rdev) == 56,
                "report/remote.py reads it");
+
+ss_looked_words ss_looked;
 
 static struct page *page; /* atomic; never unmapped */
 
@@ -73,6 +76,7 @@ static int make(const uint64_t *kept, const uint32_t *callbacks, const ss_random
     made->version = SS_STATUS_PAGE_VERSION;
     made->length = SS_STATUS_PAGE_LENGTH;
     made->pid = (uint64_t)getpid();
+    made->looked = (uintptr_t)&ss_looked;
     made->hot = (uintptr_t)&ss_hot;
     made->cold = (uintptr_t)&ss_cold;
     made->fence_flag = (uintptr_t)&ss_fence_flag;

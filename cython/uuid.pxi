@@ -1,5 +1,5 @@
 # The uuid room: what the functions of a `uuid` module do while it is patched (snapsafe_rt/guards/uuid.py exchanges
-# their code for a call of these methods).
+# them for these methods).
 #
 # The native paths make what the module would make, only faster, and only while everything that the module's own code
 # looks up is what it was: a program or a test that replaced os.urandom, time.time_ns or uuid.UUID gets the module's own
@@ -56,9 +56,13 @@ cdef int spread(uint64_t* counter, uint64_t epoch) noexcept:
 cdef class Uuid:
     """The functions of one `uuid` module; imported again it is another module, with a UUID class of its own."""
     cdef dict names, os_names, time_names
-    cdef object os, urandom, time, time_ns, safe, unknown, own_getnode
+    cdef object os, urandom, time, time_ns, safe, unknown, own_getnode, own_generate, node_seen
+    # What time_ns() is made of, and what that calls in stock Python: some replace it there. NULL: not known.
+    cdef PyMethodDef* clock
+    cdef void* clock_stock
     cdef type cls
     cdef str key_os, key_urandom, key_time, key_time_ns, key_cls, key_safe, key_last, key_counter
+    cdef str key_node, key_generate
     # What instances are made of, as it was when the module was patched: ((attribute, value), ...) of the class.
     cdef tuple members
     cdef unsigned int version       # of the class, when it was last seen to be made of them; 0 if unknown
@@ -89,6 +93,9 @@ cdef class Uuid:
         self.urandom = posix.urandom
         # A clock replaced before we came is not the one that the native path reads.
         self.time_ns = time.time_ns if getattr(time.time_ns, "__self__", None) is time else object()
+        self.clock, self.clock_stock = ss_definition(<PyObject*>self.time_ns), NULL
+        self.key_node, self.key_generate = "_node", "_generate_time_safe"
+        self.own_generate, self.node_seen = self.names.get(self.key_generate), self.names.get(self.key_node)
         self.time_looked_up = "time" in self.names
         self.cls, self.safe = module.UUID, module.SafeUUID
         self.unknown = self.safe.unknown
@@ -132,8 +139,8 @@ cdef class Uuid:
         return self.untouched() or (self.class_is_ours() and self.entropy_is_ours() and self.note_untouched())
 
     cdef inline bint ticks_natively(self) noexcept:
-        return self.untouched() or (
-            self.class_is_ours() and self.entropy_is_ours() and self.clock_is_ours() and self.note_untouched())
+        return self.clock_is_stock() and (self.untouched() or (
+            self.class_is_ours() and self.entropy_is_ours() and self.clock_is_ours() and self.note_untouched()))
 
     cdef bint note_untouched(self) noexcept:
         self.names_seen = 0
@@ -167,8 +174,14 @@ cdef class Uuid:
         return (stands_for(self.names, self.key_os, self.os)
                 and stands_for(self.os_names, self.key_urandom, self.urandom))
 
+    # Does time_ns(), the object, call what stock's does?
+    cdef inline bint clock_is_stock(self) noexcept:
+        if SS_UNLIKELY(self.clock_stock == NULL) and self.clock != NULL and ss_definition_is_stock(self.clock):
+            self.clock_stock = self.clock.ml_meth
+        return SS_LIKELY(self.clock_stock != NULL and self.clock.ml_meth == self.clock_stock)
+
     cdef inline bint clock_is_ours(self) noexcept:
-        return (stands_for(self.time_names, self.key_time_ns, self.time_ns)
+        return (self.clock_is_stock() and stands_for(self.time_names, self.key_time_ns, self.time_ns)
                 and (not self.time_looked_up or stands_for(self.names, self.key_time, self.time)))
 
     # A UUID without running __init__. New reference, or NULL with an exception set.
@@ -325,23 +338,41 @@ cdef class Uuid:
             if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                 return value
 
+    # As the module's own code, but for the node, and for a step of the timestamp that no thread can come between. What
+    # a program or a test has put in the place of the clock, or into the module, counts as it does there.
     cdef restored(self, uint64_t epoch, int lane, function, node, clock_seq):
         cdef ss_uuid_node* ours = node_of(epoch)
         cdef uint64_t timestamp, number, sequence, high, low
-        if node is None and not stands_for(self.names, "getnode", self.own_getnode):
-            node = self.names["getnode"]()
+        cdef bint by_library = False
+        if lane == SS_UUID_NODE_V1 and node is None and clock_seq is None:
+            generate = self.names.get(self.key_generate)
+            by_library = generate is not None and generate is self.own_generate
+            if generate is not None and not by_library:
+                value = function(None, None)
+                # One that passes on what libuuid gives is no other clock: the node would be that of every clone.
+                if self.own_generate is None or value.bytes[8:] != self.own_generate()[0][8:]:
+                    return value
+                by_library = True
+        if node is None and not by_library:
+            node = self.node_of_others()
         if node is not None and not (type(node) is int and 0 <= node < <uint64_t>1 << NODE_BITS) or (
                 clock_seq is not None and type(clock_seq) is not int):
             # Out of range, or of a kind that the module's own code is to judge.
             return function(ours.node if node is None else node, ours.clock_seq if clock_seq is None else clock_seq)
         number = ours.node if node is None else node
-        sequence = ours.clock_seq if clock_seq is None else clock_seq & SEQUENCE_MASK
-        if self.clock_is_ours():
-            timestamp = ss_unix_ns()
+        if by_library:      # libuuid's clock is the system's, and its state its own
+            sequence, timestamp = ours.clock_seq, ss_uuid_node_timestamp(ours, lane, ss_unix_ns())
         else:
-            import time
-            timestamp = self.names.get("time", time).time_ns()
-        timestamp = ss_uuid_node_timestamp(ours, lane, timestamp)
+            if clock_seq is None:
+                clock_seq = self.sequence_of_others()
+            sequence = ours.clock_seq if clock_seq is None else clock_seq & SEQUENCE_MASK
+            if self.clock_is_ours():
+                when = ss_uuid_node_timestamp(ours, lane, ss_unix_ns())
+            else:
+                import time
+                when = self.names.get("time", time).time_ns() // 100 + SS_UUID_NODE_UNIX_EPOCH
+            if not self.follow(lane, when, &timestamp):
+                return function(number, sequence)
         if lane == SS_UUID_NODE_V1:
             high = (timestamp << 32) | (timestamp >> 16 & 0xffff0000) | 0x1000 | (timestamp >> 48 & 0x0fff)
         else:
@@ -350,6 +381,37 @@ cdef class Uuid:
         if self.class_is_ours():
             return ss_owned(self.make(high, low))
         return self.names["UUID"](int=<object>high << 64 | low)
+
+    # The module's last timestamp, stepped as its own code steps it. False where that code is to say what is wrong.
+    cdef bint follow(self, int lane, when, uint64_t* ret) except -1:
+        key = "_last_timestamp" if lane == SS_UUID_NODE_V1 else "_last_timestamp_v6"
+        last = self.names.get(key)
+        if type(when) is not int or (last is not None and type(last) is not int):
+            return False
+        if last is not None and when <= last:
+            when = last + 1
+        if not 0 <= when < <uint64_t>1 << 60:
+            return False
+        self.names[key] = when
+        ret[0] = when
+        return True
+
+    # The node, where somebody else decides it: getnode() was replaced, or its cache was set since it was seen.
+    cdef node_of_others(self):
+        if not stands_for(self.names, "getnode", self.own_getnode):
+            return self.names["getnode"]()
+        cached = self.names.get(self.key_node)
+        return cached if cached is not self.node_seen else None
+
+    # The clock sequence that random.getrandbits() would give, where that or the clock is not stock's.
+    cdef sequence_of_others(self):
+        import sys
+        module = sys.modules.get("random")
+        getrandbits = getattr(module, "getrandbits", None)
+        if getrandbits is None or (ss_guard_is(SS_GUARD_GETRANDBITS, <PyObject*>getrandbits) and self.clock_is_ours()):
+            return None
+        drawn = getrandbits(14)
+        return drawn if type(drawn) is int else None
 
     def uuid1(self, node, clock_seq):
         return self.by_time(SS_UUID_NODE_V1, self.stock1, node, clock_seq)
@@ -362,7 +424,15 @@ cdef class Uuid:
         cdef int tries = 0
         while True:
             epoch = ss_epoch_begin()
-            value = self.stock_getnode() if epoch == 0 else node_of(epoch).node
+            if epoch == 0:
+                cached = self.names.get(self.key_node)
+                value = self.stock_getnode()
+                if cached is None:
+                    self.node_seen = self.names.get(self.key_node)
+            else:
+                value = self.names.get(self.key_node)
+                if value is None or value is self.node_seen:
+                    value = node_of(epoch).node
             tries += 1
             if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                 return value

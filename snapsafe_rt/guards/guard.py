@@ -7,10 +7,13 @@ sentence for docs/guards.md: how the state is protected. This module imports not
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Protocol
+    from typing import Any, Protocol
 
     Verdict = tuple[str, str]
     """A level of table.LEVELS, and a sentence about it."""
+
+    Site = tuple[str, str]
+    """What it is, or what comes before the names in the words; and words of memory (cython/sites.pxi)."""
 
     class RemoteProcess(Protocol):
         """Another process, as judge_remote() sees it. Nothing of it can be trusted but what the kernel says."""
@@ -86,6 +89,14 @@ class Guard:
         """Why what protects the state is not in place, as a sentence; "" where it is."""
         return ""
 
+    def sites(self) -> "list[Site] | None":
+        """By what another process sees that it is in place, where native_files do not say all of it.
+
+        None: only Python can tell, so it looks after each import, and from outside that is worth no more than its age.
+        May raise LookupError, which says the same of this moment.
+        """
+        return None
+
     def note(self) -> str:
         """The sentence that goes with `level`."""
         return ""
@@ -122,3 +133,20 @@ class Guard:
 def if_watched(verdict: "Verdict", watched: bool) -> "Verdict":
     """What the level of a row that the restore event renews is worth."""
     return verdict if watched else ("unprotected", f"{verdict[1]}; but no watcher runs: renewed by check() alone")
+
+
+def who(value: object) -> str:
+    """What somebody put in the place of something: its name, for people."""
+    name = getattr(value, "__qualname__", None) or type(value).__qualname__
+    module = getattr(value, "__module__", None) or type(value).__module__
+    return f"{module}.{name}"
+
+
+def is_own(names: "dict[str, Any]", value: "Any") -> bool:
+    """Is this a function that the module with these globals defines itself?"""
+    return getattr(value, "__globals__", None) is names
+
+
+def is_executing(module: object) -> bool:
+    """Is this module still being imported?"""
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))

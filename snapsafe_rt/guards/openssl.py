@@ -7,13 +7,14 @@ linked into it, or one that ignores hooks), cython/ssl.pxi feeds it before it dr
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard
+from snapsafe_rt.guards.guard import Guard, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
-    from snapsafe_rt.guards.guard import RemoteProcess, Verdict
+    from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
 
 # Why a library is not guarded: for words of native.words()["openssl"].
 REASONS = {
@@ -35,7 +36,7 @@ class OpenSSL(Guard):
 
     name = "openssl"
     covers = ("ssl.RAND_bytes", "TLS handshakes and records", "keys made by the same libcrypto", "session tickets")
-    triggers = ("_ssl", "_hashlib")
+    triggers = ("_ssl", "_hashlib", "ssl")
     files = ("_ssl.", "_hashlib.")
     unloaded = "guarded as soon as a libcrypto is loaded"
 
@@ -54,6 +55,9 @@ class OpenSSL(Guard):
     def _judge(self, libraries: "list[tuple[str, str, int]]", note: str) -> "Verdict":
         """`libraries`: of each its name, its state, and how often it could not be reseeded if the last time it could
         not."""
+        replaced = _replaced()
+        if replaced:
+            return "unprotected", replaced
         ssl = sys.modules.get("_ssl")
         hooked = ssl is None or native.ssl_hooked(ssl)
         for name, state, failures in libraries:
@@ -65,6 +69,15 @@ class OpenSSL(Guard):
         if not hooked:
             return _fed(ssl)
         return ("guarded", note) if libraries else ("not loaded", self.unloaded)
+
+    def sites(self) -> "list[Site]":
+        found = [
+            (f"{module}.", native.attribute_words(names, tuple(name for name in _NAMES if name in names)))
+            for module, names in _modules()
+        ]
+        for owner in ("RAND_bytes", "_SSLSocket") if native.ssl_feeds() is not None else ():
+            found.append((f"_ssl.{owner}", native.guard_words(f"_ssl.{owner}")))
+        return found
 
     def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
         known = process.native_table(self.name)
@@ -80,6 +93,25 @@ class OpenSSL(Guard):
         if fips is not None and noted[0] == "guarded":
             return "unprotected", f"{fips} is loaded, which draws past every hook"
         return noted
+
+
+_NAMES = ("RAND_bytes", "RAND_pseudo_bytes")
+
+
+def _modules() -> "Iterator[tuple[str, dict[str, object]]]":
+    for module in ("ssl", "_ssl"):
+        names = vars(sys.modules[module]) if module in sys.modules else {}
+        if "RAND_bytes" in names:  # else it is still being executed
+            yield module, names
+
+
+def _replaced() -> str:
+    for module, names in _modules():
+        for name in _NAMES:
+            own = names.get(name, len)
+            if type(own) is not type(len) or own.__module__ not in ("_ssl", "builtins"):
+                return f"{module}.{name} was replaced by {who(own)}"
+    return ""
 
 
 def _fed(ssl: "ModuleType | None") -> "Verdict":

@@ -1,12 +1,17 @@
 """random: every instance of _random.Random (cython/random.pxi guards the C methods), and gauss, which is Python."""
 
+import sys
+
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.exchange import Exchanged
-from snapsafe_rt.guards.guard import Guard
+from snapsafe_rt.guards.guard import Guard, is_own, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
+    from typing import Any
+
+    from snapsafe_rt.guards.guard import Site
 
     from snapsafe_rt.guards.guard import RemoteProcess, Verdict
 
@@ -39,18 +44,31 @@ class Random(Guard):
 
     def __init__(self) -> None:
         self._types: list[type] = []
-        self._functions: list[Exchanged] = []
+        self._functions: list[native.Exchanged] = []
 
     def install(self, module: "ModuleType") -> None:
-        """`module` is _random, or a `random` on top of it; each may be imported again, as another object."""
-        if module.__name__ == "_random":
-            if module.Random not in self._types:  # the core has hooked it
-                self._types.append(module.Random)
-        elif all(exchanged.function is not module.Random.gauss for exchanged in self._functions):
-            exchanged = Exchanged(module.Random.gauss)
-            exchanged.to(native.Gauss(exchanged.original, module.Random.__base__))
-            self._functions.append(exchanged)
-            native.random_global(getattr(module, "_inst", None))
+        """`module` is _random, or a `random` on top of it; each may be imported again, as another object, or by another
+        name. Another module of that name is left alone."""
+        cls = vars(module).get("Random")
+        if not isinstance(cls, type):
+            return
+        if cls.__base__ is object:
+            if cls not in self._types and native.guarded("_random.Random"):  # the core has hooked it
+                self._types.append(cls)
+            return
+        self._find()
+        if module.__name__ == "random":
+            native.random_global(vars(module).get("_inst"))
+
+    def _find(self) -> None:
+        """Exchange the `gauss` of each class on top of _random.Random that keeps a second value as stock's does."""
+        known = [exchanged.function for exchanged in self._functions]
+        for base, cls in _generators():
+            function: Any = vars(cls).get("gauss")
+            if function not in known and _is_stock(function):
+                exchanged = native.Exchanged(function)
+                exchanged.to(native.Gauss(exchanged.original, base))
+                self._functions.append(exchanged)
 
     def remove(self) -> None:
         for exchanged in self._functions:
@@ -68,11 +86,34 @@ class Random(Guard):
         return judge_seeds(noted, *process.seeds()) if noted[0] in ("guarded", "kept") else noted
 
     def displaced(self) -> str:
-        return (
-            ""
-            if native.guarded("_random.Random")
-            else "this build's _random.Random has an unknown layout or calling convention"
-        )
+        if not native.guarded("_random.Random"):
+            by = native.displaced_by("_random.Random")
+            return (
+                f"methods of _random.Random were made to call {by}"
+                if by
+                else "this build's _random.Random has an unknown layout or calling convention"
+            )
+        self._find()  # a copy that came by a door of its own
+        for exchanged in self._functions:
+            if not exchanged.in_place():
+                return f"{exchanged.function.__module__}.Random.gauss was exchanged by another library"
+        module = sys.modules.get("random")
+        for name, value in _replaced(vars(module)) if _is_whole(module) else ():
+            return f"random.{name} was replaced by {who(value)}"
+        return ""
+
+    def sites(self) -> "list[Site]":
+        found = [("_random.Random", native.guard_words("_random.Random"))]
+        found += [("_random.Random()", native.init_words(cls)) for cls in self._types]
+        found += [("random.gauss", exchanged.words()) for exchanged in self._functions]
+        module: Any = sys.modules.get("random")
+        if _is_whole(module):
+            names = vars(module)
+            drawn = _drawn(names)
+            found.append(("random.", native.attribute_words(names, ("_urandom", *drawn))))
+            own = tuple(name for name in drawn if name in vars(module.Random))
+            found.append(("random.Random.", native.attribute_words(module.Random, own)))
+        return found
 
     def note(self) -> str:
         renewed, older, kept, chosen = native.random_counters()
@@ -89,6 +130,61 @@ def judge_seeds(verdict: "Verdict", global_kept: bool, foreign: int) -> "Verdict
     if foreign:
         return "unprotected", FOREIGN.format(foreign)
     return ("kept", GLOBAL) if global_kept else ("guarded", verdict[1])
+
+
+def _generators() -> "Iterator[tuple[type, type]]":
+    """(base, class) of each class on top of a _random.Random, of every copy of that."""
+    bases = {id(cls): cls for cls in _bases()}
+    for base in bases.values():
+        left: list[type] = list(base.__subclasses__())
+        while left:
+            cls = left.pop()
+            left += cls.__subclasses__()
+            yield base, cls
+
+
+def _bases() -> "Iterator[type]":
+    for name in ("_random", "random"):
+        cls = getattr(sys.modules.get(name), "Random", None)
+        if isinstance(cls, type):
+            yield cls if name == "_random" else cls.__base__  # type: ignore[misc]
+    yield from GUARD._types
+
+
+def _is_stock(function: "Any") -> bool:
+    """Is it the gauss() of a copy of the standard library's module? `__code__` is not read: audit hooks see that."""
+    names = getattr(function, "__globals__", {})
+    cls = names.get("Random") if "SystemRandom" in names else None
+    return isinstance(cls, type) and vars(cls).get("gauss") is function
+
+
+def _is_whole(module: "Any") -> bool:
+    """Was it executed as far as that it has its instance?"""
+    return "_inst" in getattr(module, "__dict__", ())
+
+
+def _drawn(names: "dict[str, Any]") -> "list[str]":
+    """The functions of a `random` module that are methods of its one instance."""
+    cls = names["Random"]
+    return [name for name in (*vars(cls), *vars(cls.__base__)) if name[:1] != "_" and name in names]
+
+
+def _replaced(names: "dict[str, Any]") -> "Iterator[tuple[str, object]]":
+    """What is not stock's of a `random` module that draws, and what it is."""
+    cls, one = names.get("Random"), names.get("_inst")
+    if not isinstance(cls, type) or type(one) is not cls or not issubclass(cls, tuple(_bases())):
+        yield "Random", cls
+        return
+    for name in _drawn(names):
+        value, own = names[name], vars(cls).get(name)
+        if name in vars(one):
+            yield f"_inst.{name}", vars(one)[name]
+        if getattr(value, "__self__", None) is not one or getattr(value, "__func__", None) is not own:
+            yield name, value
+        elif not (native.guards(value) if own is None else is_own(names, own)):
+            yield name, value if own is None else own
+    if names.get("_urandom") is not sys.modules["posix"].urandom:
+        yield "_urandom", names.get("_urandom")
 
 
 GUARD = Random()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from snapsafe_rt.guards.guard import RemoteProcess, Verdict
+    from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
 
 # Why a library is not reset: for words of native.words()["sqlite"]. One loaded but not in use is in no danger.
 REASONS = {
@@ -69,12 +69,18 @@ class SQLite3(Guard):
         if others and not native.inspect_watcher().running:
             return _used_by_others(others, False)
         if not native.guarded("_sqlite3.Cursor"):
-            return "unprotected", "this build's sqlite3 has an unknown calling convention"
+            by = native.displaced_by("_sqlite3.Cursor")
+            return "unprotected", (by and f"methods of its cursors were made to call {by}") or (
+                "this build's sqlite3 has an unknown calling convention"
+            )
         if not resets(module, libraries):
             return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
         count = sum(library.resets for library in libraries)
         note = f"SQLite {module.sqlite_version}: checked before every statement; one that runs across a restore goes on"
         return "refreshed", f"{note} with the old generator; reset {count} times"
+
+    def sites(self) -> "list[Site]":
+        return [(name, native.guard_words(name)) for name in ("_sqlite3.Cursor", "_sqlite3.Connection")]
 
     def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
         known = process.native_table(self.name)

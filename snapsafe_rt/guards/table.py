@@ -14,17 +14,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+    from typing import Any
 
-    from snapsafe_rt.guards.guard import Guard, Verdict
+    from snapsafe_rt.guards.guard import Guard, Site, Verdict
 
 LEVELS = ("guarded", "refreshed", "kept", "unprotected", "unexamined", "not loaded")
 
 # Guards with a file of their own here. What needs C alone is guarded by the native core as soon as it is loaded.
 TABLE: dict[str, tuple[str, ...]] = {
-    "os": (),
+    "os": ("secrets",),
     "random": ("_random", "random"),
     "uuid": ("uuid",),
-    "openssl": ("_ssl", "_hashlib"),
+    "openssl": ("_ssl", "_hashlib", "ssl"),
     "sqlite3": ("_sqlite3",),
     "cryptography": ("cryptography.hazmat.bindings._rust",),
     "bson": ("bson.objectid",),
@@ -88,7 +89,11 @@ def install() -> None:
     """Patch every module of the table that is already imported."""
     for trigger in TRIGGERS:
         module = sys.modules.get(trigger)
-        if module is not None:
+        if module is None:
+            continue
+        from snapsafe_rt.guards.guard import is_executing
+
+        if not is_executing(module):  # else it is told of when it was
             imported(trigger, module)
             _renew(TRIGGERS[trigger])
 
@@ -102,12 +107,33 @@ def _renew(name: str) -> None:
         _failed[name] = f"could not be renewed: {type(error).__name__}: {error}"
 
 
+class _Executed:
+    """A module that sys.modules does not have: its names are the attributes."""
+
+    def __init__(self, names: "dict[str, Any]") -> None:
+        self.__dict__ = names
+
+
+def executed(trigger: str, names: "dict[str, Any]") -> None:
+    """A module was executed that is called `trigger`, or is a file of that name, and has these globals. "" for one that
+    is no row's: time to look at what only Python can tell."""
+    if not trigger:
+        look_again(cheaply=True)
+        return
+    module: Any = sys.modules.get(str(names.get("__name__")))
+    if getattr(module, "__dict__", None) is not names:
+        module = _Executed(names)
+    imported(trigger, module)
+    publish()
+
+
 def imported(trigger: str, module: "ModuleType") -> None:
     """A module of the table was executed. What goes wrong with it is told by status(), not to the importing program."""
     name = TRIGGERS[trigger]
     if name in NAMED:
         return
     _installed.add(name)
+    _site_lines.pop(name, None)
     try:
         load(name).install(module)
         _failed.pop(name, None)
@@ -126,12 +152,14 @@ def remove() -> None:
     for name in sorted(_installed):
         load(name).remove()
     _installed.clear()
+    _site_lines.clear()
     _failed.clear()
     _cached.clear()
     from snapsafe_rt.core import native
 
-    native.page_put("row", [])
-    native.page_put("library", [])
+    for kind in ("row", "site", "library"):
+        native.page_put(kind, [])
+    native.looked(False)
 
 
 def _look(name: str, *, cheaply: bool = False) -> "Verdict":
@@ -154,8 +182,29 @@ def _worth(name: str) -> "Verdict":
     return if_watched(_cached[name], watching())
 
 
+def look_again(*, cheaply: bool = False) -> None:
+    """Is all in place? For the restore event; cheaply: of what another process cannot test, and without trying it."""
+    from snapsafe_rt.core import native
+
+    before = dict(_cached)
+    native.put_back()
+    if not cheaply:
+        _site_lines.clear()
+    for name in sorted(_installed):
+        if not cheaply or name in _by_python:
+            _cached[name] = _look(name, cheaply=True)
+    if cheaply and before == _cached:
+        native.looked(True)
+    else:
+        publish()
+
+
 def report() -> list[tuple[str, str, str]]:
     """(name, level, sentence) of each row, as it is now."""
+    from snapsafe_rt.core import native
+
+    native.put_back()
+    _site_lines.clear()
     found = []
     for name in TABLE:
         _cached[name] = _look(name)
@@ -167,11 +216,11 @@ def cached_report() -> list[tuple[str, str, str]]:
     """report() as far as it is known without trying or importing anything; a level that needs the restore event is
     told as if the event were run. For the status page."""
     found = []
-    for name, triggers in TABLE.items():
+    for name in TABLE:
         level, note = "not loaded", ""
         if name in _cached:
             level, note = _cached[name]
-        elif not triggers:  # the native core's alone
+        elif name == "os":  # the native core's alone
             from snapsafe_rt.core import native
 
             good = native.guarded("posix.urandom") and native.guarded("posix.getrandom")
@@ -180,13 +229,40 @@ def cached_report() -> list[tuple[str, str, str]]:
     return found
 
 
+_by_python: set[str] = set()  # rows of which only Python can tell whether they are in place
+_site_lines: "dict[str, list[Site] | None]" = {}  # of each row, made when it was last looked at
+
+
 def publish() -> None:
-    """Have the status page say what is known of each row, and which libraries are loaded."""
+    """Have the status page say what is known of each row, by what another process can test it, and which libraries are
+    loaded."""
     from snapsafe_rt.core import native
 
-    rows = [(name, level, note, str(int(needs_event(name)))) for name, level, note in cached_report()]
-    native.page_put("row", rows)
-    native.page_put("library", [(name,) for name in named()])
+    _by_python.clear()
+    rows, lines = [], []
+    for name, level, note in cached_report():
+        sites = _sites(name) if level in ("guarded", "refreshed", "kept") else []
+        if sites is None:
+            _by_python.add(name)
+        lines += [(name, what, words) for what, words in sites or ()]
+        rows.append((name, level, note, str(int(needs_event(name))), str(int(sites is None))))
+    for kind, entries in ("row", rows), ("site", lines), ("library", [(name,) for name in named()]):
+        if entries != native.page_lines(kind):
+            native.page_put(kind, entries)
+    native.looked(bool(_by_python))
+
+
+def _sites(name: str) -> "list[Site] | None":
+    if name == "os" and name not in _cached:
+        from snapsafe_rt.core import native
+
+        return [(what, words) for _, what, words in native.own_sites()] or None
+    if name not in _site_lines:
+        try:
+            _site_lines[name] = load(name).sites()
+        except Exception:  # as if the guard had none
+            _site_lines[name] = None
+    return _site_lines[name]
 
 
 def named() -> list[str]:
@@ -219,6 +295,7 @@ def refresh() -> list[Exception]:
             load(name).refresh()
         except Exception as error:
             failed.append(error)
+    look_again()
     return failed
 
 

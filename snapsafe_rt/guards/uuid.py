@@ -3,12 +3,13 @@
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.exchange import Exchanged
-from snapsafe_rt.guards.guard import Guard
+from snapsafe_rt.guards.guard import Guard, is_executing, is_own, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType
+
+    from snapsafe_rt.guards.guard import Site
 
 _FUNCTIONS = ("uuid1", "uuid4", "uuid6", "uuid7", "uuid8", "getnode")
 
@@ -23,15 +24,17 @@ class Uuid(Guard):
 
     def __init__(self) -> None:
         # By module: a program may import uuid again, as another object, or reload it.
-        self._installed: list[tuple[ModuleType, dict[str, Exchanged], native.Uuid]] = []
+        self._installed: list[tuple[ModuleType, dict[str, native.Exchanged], native.Uuid]] = []
 
     def install(self, module: "ModuleType") -> None:
+        if "SafeUUID" not in vars(module) and module.__name__ != "uuid":
+            return  # another module whose file has that name
         own = _own_functions(module)
         known = [exchanged.function for _, functions, _ in self._installed for exchanged in functions.values()]
         own = {name: function for name, function in own.items() if function not in known}
         if not own:
             return
-        functions = {name: Exchanged(function) for name, function in own.items()}
+        functions = {name: native.Exchanged(function) for name, function in own.items()}
         methods = native.Uuid(module, {name: exchanged.original for name, exchanged in functions.items()})
         for name, exchanged in functions.items():
             # uuid8 is put together from several draws of `random`, each of them guarded.
@@ -47,12 +50,35 @@ class Uuid(Guard):
         native.discard_pool()
 
     def displaced(self) -> str:
+        self._find()
+        for module, functions, _ in self._installed:
+            for name, exchanged in functions.items():
+                if not exchanged.in_place():
+                    return f"{module.__name__}.{name} was exchanged by another library"
         module = sys.modules["uuid"]
-        patched = next((functions for known, functions, _ in reversed(self._installed) if known is module), {})
-        replaced = [
-            name for name in _FUNCTIONS if name in vars(module) and not _is_in_place(module, patched.get(name), name)
-        ]
-        return f"not the standard library's, or exchanged by another library: {', '.join(replaced)}" if replaced else ""
+        of_it = [functions for known, functions, _ in self._installed if vars(known) is vars(module)]
+        patched = of_it[-1] if of_it else {}  # reloaded, it has new functions
+        for name in _FUNCTIONS if patched or not is_executing(module) else ():
+            value = vars(module).get(name)
+            if name in vars(module) and not (name in patched and patched[name].function is value):
+                return f"uuid.{name} was replaced by {who(value)}"
+        return ""
+
+    def _find(self) -> None:
+        """A copy that came by a door of its own."""
+        for module in list(sys.modules.values()):
+            names = getattr(module, "__dict__", {})
+            known = any(vars(one) is names for one, *_ in self._installed)
+            if "SafeUUID" in names and not known and not is_executing(module):
+                self.install(module)
+
+    def sites(self) -> "list[Site]":
+        found = []
+        for module, functions, _ in self._installed:
+            found += [(f"{module.__name__}.{name}", one.words()) for name, one in functions.items()]
+        names = vars(sys.modules["uuid"])
+        found.append(("uuid.", native.attribute_words(names, tuple(name for name in _FUNCTIONS if name in names))))
+        return found
 
     def note(self) -> str:
         pool = native.inspect_epoch().synchronous
@@ -62,15 +88,7 @@ class Uuid(Guard):
 def _own_functions(module: "ModuleType") -> "dict[str, FunctionType]":
     """Those that the module itself defines: what another library put in their place is not ours to exchange."""
     names = vars(module)
-    return {
-        name: names[name]
-        for name in _FUNCTIONS
-        if type(names.get(name)) is type(_own_functions) and names[name].__globals__ is names
-    }
-
-
-def _is_in_place(module: "ModuleType", exchanged: "Exchanged | None", name: str) -> bool:
-    return exchanged is not None and exchanged.function is vars(module)[name] and exchanged.in_place()
+    return {name: names[name] for name in _FUNCTIONS if name in names and is_own(names, names[name])}
 
 
 GUARD = Uuid()

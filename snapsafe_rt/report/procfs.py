@@ -102,6 +102,20 @@ def mappings(pid: int) -> list[Mapping]:
     return list(found.values())
 
 
+def file_at(pid: int, address: int) -> str:
+    """The file that a process has mapped there; "" for none."""
+    try:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                fields = line.rstrip("\n").split(None, 5)
+                start, _, end = fields[0].partition("-")
+                if int(start, 16) <= address < int(end, 16):
+                    return fields[5] if len(fields) == 6 else ""
+    except OSError:
+        pass
+    return ""
+
+
 def _refusal(pid: int) -> str:
     try:
         owner = os.stat(f"/proc/{pid}").st_uid

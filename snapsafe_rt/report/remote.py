@@ -26,6 +26,7 @@ from snapsafe_rt.report.procfs import (
     Moved,
     NotPermitted,
     Process,
+    file_at,
     is_python,
     look,
     mappings,
@@ -35,7 +36,7 @@ from snapsafe_rt.report.procfs import (
 from snapsafe_rt.source import selection, vmclock_file
 
 MAPPING = "/memfd:snapsafe (deleted)"
-MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 2, 0x100
+MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 3, 0x100
 LENGTH_MOST = 1 << 20
 SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
 
@@ -56,7 +57,8 @@ _COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, las
 _FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
 _SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, detached, dev, ino, lost, stuck, rdev
 _SEEDS = struct.Struct("<QQ")  # is the module's own generator kept; how many have a foreign state
-_COUNTERS = struct.Struct("<3Q")  # addresses: how the watcher runs, how its connection stands, callbacks
+_LOOKED = struct.Struct("<QQQq")  # imports; at the last look: imports, epoch, time in ns
+_COUNTERS = struct.Struct("<4Q")  # addresses: how the watcher runs, how its connection stands, callbacks, ss_looked
 _PATH_MOST = 4096
 
 LOST = "this child was forked past os.fork, until it draws, imports or checks; or it may start no thread"
@@ -103,6 +105,7 @@ class Record:
         self.memory = memory
         self.start = start
         self.problems: list[str] = []
+        self.untested: set[str] = set()  # names of native tables with a library whose guard cannot be tested from here
         header = memory.unpack(_HEADER, start)
         self.magic, self.version, self.length = header[0], header[1], header[2]
         self.pid, self.seeds_at = header[5:7]
@@ -110,7 +113,7 @@ class Record:
         self.source_size, self.source_count = header[13:15]
         self.tables = [memory.unpack(_LIBRARIES, start + _HEADER.size + n * _LIBRARIES.size) for n in range(2)]
         counters = memory.unpack(_COUNTERS, start + _HEADER.size + 2 * _LIBRARIES.size)
-        self.watcher_at, self.connection_at, self.callbacks_at = counters
+        self.watcher_at, self.connection_at, self.callbacks_at, self.looked_at = counters
 
     @property
     def understood(self) -> bool:
@@ -156,7 +159,7 @@ class Record:
 
     def libraries(self, number: int) -> list[tuple[str, str, bool]]:
         """(path, state, failing) of each libcrypto (0) or SQLite (1) that the core knows."""
-        address, entry, count, state_at, failing_at, path_at, _ = self.tables[number]
+        address, entry, count, state_at, failing_at, path_at, seam_at = self.tables[number]
         words = (OPENSSL, SQLITE)[number]
         found = []
         for index in range(min(count, 64)):
@@ -165,8 +168,33 @@ class Record:
             if state:
                 path = self.memory.read(at + path_at, _PATH_MOST).partition(b"\0")[0].decode(errors="surrogateescape")
                 failing = failing_at < entry and bool(self.memory.number(at + failing_at, 4))
-                found.append((path, _word(words, state), failing))
+                word = _word(words, state)
+                if word == "guarded" and seam_at < entry:
+                    place, held = struct.unpack("<QQ", self.memory.read(at + seam_at, 16))
+                    if not place:
+                        self.untested.add(_NATIVE_TABLES[number])
+                    elif self.memory.number(place, 8) != held:
+                        word = "displaced"
+                found.append((path, word, failing))
         return found
+
+    def differing(self, words: str) -> tuple[int, str] | None:
+        """The first address of a `site` line that does not hold what the line says, and whose it is; None if all do.
+        Negative: what lies behind it cannot be found. Raises ValueError for a line that is not understood."""
+        for word in words.split():
+            place, _, held = word.partition("=")
+            held, _, name = held.partition(":")
+            if self.memory.number(abs(int(place, 16)), 8) != int(held, 16):
+                return int(place, 16), name
+        return None
+
+    def unseen(self, epoch: int) -> str:
+        """What has happened since Python last looked at the guards there, or ""; `age` says how long ago that was."""
+        imports, seen_imports, seen_epoch, _ = self.memory.unpack(_LOOKED, self.looked_at)
+        return "a restore" if epoch != seen_epoch else "an import" if imports != seen_imports else ""
+
+    def age(self) -> str:
+        return f"{max(0, time.time() - self.memory.unpack(_LOOKED, self.looked_at)[3] / 1e9):.0f} s ago"
 
 
 def _word(words: tuple[str, ...], number: int) -> str:
@@ -252,6 +280,8 @@ class Outside(status.Status):
         self.settings: dict[str, str] = {}
         self.last_event = None
         self._slots: dict[int, tuple[str, int]] = {}
+        self._sites: list[tuple[str, str, str]] = []
+        self._by_python: set[str] = set()
         self._via: dict[str, str] = {}
 
     def read(self, record: Record) -> None:
@@ -283,7 +313,7 @@ class Outside(status.Status):
             self._take_source(record, words)
         self._take_fence(record, words)
         if self.active:
-            judged = self._judged(record, rows)
+            judged = self._tested(record, words.epoch, self._judged(record, rows))
             self._take_rows(judged, self._of_files(record, {name for name, *_ in judged}))
             self.rows += [self._row("record", "unprotected", problem) for problem in record.problems]
             if self.settings.get("SNAPSAFE_WATCH") != "0":
@@ -307,6 +337,10 @@ class Outside(status.Status):
                 elif kind == "row":
                     level = fields[1] if fields[1] in table.LEVELS else "unprotected"
                     rows.append((fields[0], level, fields[2], fields[3] == "1"))
+                    if fields[4] != "0":
+                        self._by_python.add(fields[0])
+                elif kind == "site":
+                    self._sites.append((fields[0], fields[1], fields[2]))
                 elif kind == "library":
                     known = table.find(fields[0]) if fields[0] in table.NAMED else None
                     note = known.note() if known else "has random state of its own that is not reached"
@@ -465,6 +499,39 @@ class Outside(status.Status):
             if verdict is not None:
                 judged[name] = verdict
         return [(name, level, printable(note)) for name, (level, note) in judged.items()]
+
+    def _tested(self, record: Record, epoch: int, rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+        """The rows, as far as what they rest on is seen to be in place now."""
+        fails: dict[str, str] = {}
+        aged = self._by_python | record.untested
+        for name, what, words in self._sites:
+            try:
+                differs = record.differing(words)
+            except ValueError:
+                fails[name] = f"says of {what} what is not understood"
+                continue
+            if differs is not None and differs[0] < 0:
+                aged.add(name)
+            elif differs is not None:
+                holder = self._holder(record, differs[0])
+                fails.setdefault(name, f"{what}{differs[1]} is not what it was when it was guarded: {holder}")
+        unseen = record.unseen(epoch)
+        tested = []
+        for name, level, note in rows:
+            if level in ("guarded", "refreshed", "kept") and name in fails:
+                level, note = "unprotected", printable(fails[name])
+            elif level in ("guarded", "refreshed", "kept") and name in aged:
+                note = f"{note}; looked at in it {record.age()}"
+                if unseen:
+                    level, note = "unprotected", f"{note}, before {unseen}: ask it itself, by snapsafe_rt.status()"
+            tested.append((name, level, note))
+        return tested
+
+    def _holder(self, record: Record, place: int) -> str:
+        """Who is there, as far as the file that was loaded there tells."""
+        value = record.memory.number(place, 8) or 0
+        file = file_at(self.pid, value)
+        return f"{file} was put there" if file else "something of the program's was put there"
 
 
 class _Seen:

@@ -252,12 +252,27 @@ def activated(living, source_file):
     return one
 
 
-def test_a_module_that_came_past_the_import_hook(activated):
+def test_a_module_that_came_without_our_finder(activated):
     activated("import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'snapsafe' not in type(f).__module__]")
     activated("import sqlite3")
-    note = not_protected(activated, "sqlite3")
-    assert "the record does not know" in note
-    activated("import snapsafe_rt; snapsafe_rt.activate()")
+    found = remote.inspect(activated.pid)
+    assert found.protected
+    assert rows(found)["sqlite3"] == "refreshed"
+
+
+def test_a_module_that_came_past_every_door(activated):
+    activated(unseen(sqlite_module()))
+    assert "the record does not know" in not_protected(activated, "sqlite3")
+
+
+def sqlite_module():
+    """The file of `_sqlite3`."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("_sqlite3")
+    if spec is None or not spec.has_location:
+        pytest.skip("_sqlite3 is built in")
+    return spec.origin
 
 
 @pytest.mark.parametrize("library", ["crypto", "sqlite3"])

@@ -13,7 +13,7 @@ from tests.helpers.guards_document import filled, first_paragraph
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {**table.TABLE, **table.NAMED}
-SHARED = {"__init__", "examined", "exchange", "guard", "imports", "libraries", "loaded", "scan", "table", "unexamined"}
+SHARED = {"__init__", "examined", "guard", "libraries", "loaded", "scan", "table", "unexamined"}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -46,11 +46,11 @@ def test_the_docs_say_what_the_files_say():
 def test_a_start_imports_no_guard():
     script = """
 import sys
-from snapsafe_rt.guards import imports, table
+from snapsafe_rt.guards import table
 print(*(name for name in sys.modules if name.startswith("snapsafe_rt.guards.")))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"snapsafe_rt.guards.imports", "snapsafe_rt.guards.table"}
+    assert set(done.stdout.split()) == {"snapsafe_rt.guards.table"}
 
 
 def test_a_name_that_is_in_no_line():
@@ -152,12 +152,12 @@ def test_a_line_that_names_no_named_library(name):
 
 
 def test_a_row_of_a_later_version():
-    assert judged(("row", "later", "guarded", "", "0")) == {"later": "guarded"}
-    assert judged(("row", "later", "refreshed", "", "1")) == {"later": "unprotected"}  # no watcher runs
+    assert judged(("row", "later", "guarded", "", "0", "0")) == {"later": "guarded"}
+    assert judged(("row", "later", "refreshed", "", "1", "0")) == {"later": "unprotected"}  # no watcher runs
 
 
 def test_a_guard_that_cannot_be_loaded_here(monkeypatch):
     """What would have to be judged by it is not believed."""
-    assert judged(("row", "openssl", "guarded", "", "0")) == {"openssl": "guarded"}
+    assert judged(("row", "openssl", "guarded", "", "0", "0")) == {"openssl": "guarded"}
     monkeypatch.setattr(table, "find", lambda name: None)
-    assert judged(("row", "openssl", "guarded", "", "0"))["openssl"] == "unprotected"
+    assert judged(("row", "openssl", "guarded", "", "0", "0"))["openssl"] == "unprotected"

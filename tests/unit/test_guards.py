@@ -15,6 +15,7 @@ ROWS = re.findall(
 )
 NOT_ALWAYS = {  # methods by the versions that have them
     "unshare": sys.version_info >= (3, 12),
+    "setns": sys.version_info >= (3, 12),
     "RAND_pseudo_bytes": sys.version_info < (3, 12),
     "sendfile": sys.version_info >= (3, 15),
     "blobopen": sys.version_info >= (3, 11),

@@ -1,0 +1,163 @@
+# The sites room: words of memory by which another process sees that a guard is in place, for it can run nothing here
+# (snapsafe_rt/report/remote.py). As text, in parts that blanks separate: ADDRESS=what stands there while it is, and
+# perhaps :NAME of what it is. An address with a sign before it tells where to look; once it differs nothing can be
+# told. With the GIL.
+
+cdef extern from *:
+    """
+    #include <inttypes.h>
+    #include <stdio.h>
+    /* Where a dict keeps the values of these keys: "-AT=TABLE", where it keeps its table and which that is; then
+       "AT=VALUE:KEY" for each. How a table is laid out differs by version, but not that a value follows its key there;
+       so it is searched, within the size that the dict gives for itself. The values are added to the list `kept`. New
+       reference, or NULL with an exception set: LookupError where a key is not found. */
+    static PyObject *ss_dict_places(PyObject *dict, PyObject *keys, PyObject *kept)
+    {
+        PyObject *size = PyDict_CheckExact(dict) ? PyObject_CallMethod(dict, "__sizeof__", NULL) : NULL, *text = NULL;
+        const Py_ssize_t count = PyTuple_GET_SIZE(keys);
+        Py_ssize_t words = size ? PyLong_AsSsize_t(size) - (Py_ssize_t)sizeof(PyDictObject) : 0;
+        words /= (Py_ssize_t)sizeof(uintptr_t);
+        const uintptr_t *table = words > 0 ? (const uintptr_t *)((PyDictObject *)dict)->ma_keys : NULL;
+        char *buffer = PyMem_Malloc(64 + (size_t)count * 128);
+        int used = -1;
+        if (buffer && table)
+            used = sprintf(buffer, "-%" PRIxPTR "=%" PRIxPTR, (uintptr_t)&((PyDictObject *)dict)->ma_keys,
+                           (uintptr_t)table);
+        Py_XDECREF(size);
+        PyErr_Clear();
+        for (Py_ssize_t i = 0; used > 0 && i < count; i++) {
+            PyObject *key = PyTuple_GET_ITEM(keys, i), *value = PyDict_GetItemWithError(dict, key); /* borrowed */
+            const char *name = PyUnicode_AsUTF8(key);
+            Py_ssize_t at = 0;
+            while (value && at + 1 < words && !(table[at] == (uintptr_t)key && table[at + 1] == (uintptr_t)value))
+                at++;
+            if (!value || !name || strlen(name) > 64 || at + 1 >= words || PyList_Append(kept, value) != 0)
+                used = -1;
+            else
+                used += sprintf(buffer + used, " %" PRIxPTR "=%" PRIxPTR ":%s", (uintptr_t)&table[at + 1],
+                                (uintptr_t)value, name);
+        }
+        if (used > 0)
+            text = PyUnicode_FromStringAndSize(buffer, used);
+        else if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_LookupError, "the names cannot be found");
+        PyMem_Free(buffer);
+        return text;
+    }
+    static PyObject *ss_word_text(uint64_t at, uint64_t held)
+    {
+        char text[48];
+        return PyUnicode_FromStringAndSize(text, sprintf(text, "%" PRIx64 "=%" PRIx64, at, held));
+    }
+    static PyObject *ss_dict_of(PyObject *owner) /* borrowed */
+    {
+        return PyType_Check(owner) ? ((PyTypeObject *)owner)->tp_dict : owner;
+    }
+    static uint64_t ss_guard_word(int id, uint64_t *ret_held)
+    {
+        *ret_held = (uintptr_t)ss_guard_entries[id];
+        return (uintptr_t)&ss_guards[id].def->ml_meth;
+    }
+    static const char *ss_guard_row_module(int id) { return ss_guard_rows[id].module; }
+    static const char *ss_guard_row_type(int id) { return ss_guard_rows[id].type; }
+    static const char *ss_guard_row_method(int id) { return ss_guard_rows[id].method; }
+    /* Puts ours back where stock's own was put back past us: it gives no less. */
+    static void ss_guards_put_back(void)
+    {
+        for (int id = 0; id < SS_GUARD_COUNT; id++)
+            if (ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guards[id].original)
+                __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_guard_entries[id], __ATOMIC_RELEASE);
+    }
+    /* What seeds a new instance: its initialiser, or on 3.10 its constructor (random.pxi). */
+    static uint64_t ss_init_word(PyObject *cls, uint64_t init, uint64_t made, uint64_t *ret_held)
+    {
+        PyTypeObject *type = (PyTypeObject *)cls;
+        const bool inits = type->tp_init != PyBaseObject_Type.tp_init;
+        *ret_held = inits ? init : made;
+        return inits ? (uintptr_t)&type->tp_init : (uintptr_t)&type->tp_new;
+    }
+    """
+    object ss_dict_places(PyObject* dict_, PyObject* keys, PyObject* kept)
+    object ss_word_text(uint64_t at, uint64_t held)
+    PyObject* ss_dict_of(PyObject* owner) noexcept
+    uint64_t ss_guard_word(int id_, uint64_t* ret_held) noexcept
+    const char* ss_guard_row_module(int id_) noexcept
+    const char* ss_guard_row_type(int id_) noexcept
+    const char* ss_guard_row_method(int id_) noexcept
+    void ss_guards_put_back() noexcept
+    uint64_t ss_init_word(PyObject* cls, uint64_t init, uint64_t made, uint64_t* ret_held) noexcept
+
+
+_site_values = []   # kept: another object at the address of one would pass for it
+
+
+cdef bint is_row(int id, str name):
+    row_type = ss_guard_row_type(id).decode()
+    return name == f"{ss_guard_row_module(id).decode()}.{row_type or ss_guard_row_method(id).decode()}"
+
+
+def guard_words(str name not None, /):
+    """Of the guards of "module.method", or of "module.Type", that are in place."""
+    cdef uint64_t held, at
+    cdef int i
+    found = []
+    for i in range(SS_GUARD_COUNT):
+        if ss_guard_active(i) and is_row(i, name):
+            at = ss_guard_word(i, &held)
+            found.append(ss_word_text(at, held))
+    return " ".join(found)
+
+
+def attribute_words(owner not None, tuple names not None, /):
+    """Of what these names stand for in a dict, or in the dict of a type. Raises LookupError where that cannot be
+    told."""
+    return ss_dict_places(ss_dict_of(<PyObject*>owner), <PyObject*>names, <PyObject*>_site_values)
+
+
+def init_words(type cls not None, /):
+    """Of what seeds a new instance of a `_random.Random`, which the core has hooked."""
+    cdef uint64_t held, at = ss_init_word(<PyObject*>cls, <uint64_t><size_t>guard_init, <uint64_t><size_t>guard_new, &held)
+    return ss_word_text(at, held)
+
+
+def own_sites():
+    """As sites() of snapsafe_rt/guards/os.py, as far as it goes before Python of ours is loaded; [] where that cannot
+    be told."""
+    cdef uint64_t at, held, at_other, held_other
+    if not (ss_guard_active(SS_GUARD_URANDOM) and ss_guard_active(SS_GUARD_GETRANDOM)):
+        return []
+    import os
+    at = ss_guard_word(SS_GUARD_URANDOM, &held)
+    at_other = ss_guard_word(SS_GUARD_GETRANDOM, &held_other)
+    try:
+        names = attribute_words(os.__dict__, ("urandom", "getrandom"))
+    except LookupError:
+        return []
+    return [("os", "os.urandom", ss_word_text(at, held)), ("os", "os.getrandom", ss_word_text(at_other, held_other)),
+            ("os", "os.", names)]
+
+
+def displaced_by(str name not None, /):
+    """The file of what a method of "module.method" or "module.Type" calls, where it was guarded and is not; else ""."""
+    cdef const char* file
+    cdef int i
+    for i in range(SS_GUARD_COUNT):
+        file = ss_guard_displaced_by(i) if is_row(i, name) else NULL
+        if file != NULL:
+            return PyUnicode_DecodeFSDefault(file)
+    return ""
+
+
+def put_back():
+    """Put guards back where the method that they stand in for was put in their place. No others: who exchanged one for
+    something else may call ours from there."""
+    if ss_main_active:
+        ss_guards_put_back()
+
+
+def looked(bint each, /):
+    """Python has looked at all guards now; `each`: it wants to after each import (executed() with "")."""
+    ss_store_u64(&ss_looked.seen_imports, ss_load_u64(&ss_looked.imports))
+    ss_store_u64(&ss_looked.seen_epoch, ss_epoch_begin())
+    ss_looked.seen_ns = ss_start_now_us() * 1000
+    ss_store_u32(&ss_looked.each, each)

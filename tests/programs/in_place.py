@@ -1,0 +1,104 @@
+"""PATH WAY [inside]: a program puts something of its own in the place of a guard; prints the row and what is said.
+
+`inside`: status() is asked before, as a program may that looks once at its start.
+"""
+
+import ctypes
+import importlib.util
+import json
+import os
+import random
+import secrets
+import sqlite3
+import ssl
+import subprocess
+import sys
+import uuid
+
+import snapsafe_rt
+
+mine = random.Random(5)
+
+
+def of_file(module, name):
+    """The module of that file again, under another name, and not in sys.modules."""
+    spec = importlib.util.spec_from_file_location(name, module.__file__)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+class Method(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("call", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    ]
+
+
+def definition(builtin):
+    """The PyMethodDef of a builtin or a method descriptor, after the head of the object or of the descriptor."""
+    word = ctypes.sizeof(ctypes.c_void_p)
+    head = 2 * word if type(builtin) is type(len) else 5 * word
+    return Method.from_address(ctypes.c_void_p.from_address(id(builtin) + head).value)
+
+
+def exchanged(builtin, other):
+    """As time-machine does it: the object stays, what it calls does not."""
+    definition(builtin).call = definition(other).call
+
+
+def own_method():
+    import own_method
+
+    own_method.take()
+
+
+def code():
+    uuid.uuid4.__code__ = (lambda: uuid.UUID(int=4)).__code__
+
+
+WAYS = {
+    "nothing": (lambda: None, ""),
+    "os.urandom": (lambda: setattr(os, "urandom", mine.randbytes), "os"),
+    "os.getrandom": (lambda: setattr(os, "getrandom", mine.randbytes), "os"),
+    "posix.urandom, what it calls": (lambda: exchanged(sys.modules["posix"].urandom, os.strerror), "os"),
+    "secrets.token_bytes": (lambda: setattr(secrets, "token_bytes", mine.randbytes), "os"),
+    "uuid.uuid1": (lambda: setattr(uuid, "uuid1", lambda: uuid.UUID(int=1)), "uuid"),
+    "uuid.uuid4": (lambda: setattr(uuid, "uuid4", lambda: uuid.UUID(int=1)), "uuid"),
+    "uuid.uuid4, its code": (code, "uuid"),
+    "uuid.getnode": (lambda: setattr(uuid, "getnode", lambda: 1), "uuid"),
+    "random.random": (lambda: setattr(random, "random", mine.random), "random"),
+    "random.gauss": (lambda: setattr(random, "gauss", mine.gauss), "random"),
+    "random.Random.gauss": (lambda: setattr(random.Random, "gauss", lambda *_: 0.5), "random"),
+    "random.Random.shuffle": (lambda: setattr(random.Random, "shuffle", lambda *_: None), "random"),
+    "random._urandom": (lambda: setattr(random, "_urandom", mine.randbytes), "random"),
+    "_random.Random.random, what it calls": (
+        lambda: exchanged(sys.modules["_random"].Random.random, dict.keys),
+        "random",
+    ),
+    "ssl.RAND_bytes": (lambda: setattr(ssl, "RAND_bytes", mine.randbytes), "openssl"),
+    "libcrypto's method": (own_method, "openssl"),
+    "sqlite3.Cursor.execute, what it calls": (lambda: exchanged(sqlite3.Cursor.fetchone, dict.keys), "sqlite3"),
+}
+
+if __name__ == "__main__":
+    path, way, *asked = sys.argv[1:]
+    take, row = WAYS[way]
+    if asked:
+        snapsafe_rt.status()
+    take()
+    told = subprocess.run(
+        [sys.executable, "-I", "-m", "snapsafe_rt", "status", "--json", "--pid", str(os.getpid())],
+        env={name: value for name, value in os.environ.items() if not name.startswith("SNAPSAFE")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    outside = json.loads(told.stdout)
+    inside = snapsafe_rt.status().as_dict()
+    for said in (outside, inside):
+        bad = {one["name"]: one["note"] for one in said["subsystems"] if one["protection"] == "unprotected"}
+        print(json.dumps({"row": row, "protected": said["protected"], "unprotected": bad}))
+    os._exit(0)  # what was exchanged is not fit for an orderly end
