@@ -22,21 +22,38 @@ void ss_provenance_prepare(void)
         __atomic_store_n(&ss_provenance_keys[0], fresh[0] | 1, __ATOMIC_RELAXED);
 }
 
-static bool find(uint64_t print, uint64_t *ret_epoch)
+static bool find_in(const ss_provenance_entry *entry, uint64_t print, uint64_t *ret_epoch)
 {
-    const ss_provenance_entry *entry = &ss_provenance_draws[print >> (64 - SS_PROVENANCE_BITS)];
     if (__atomic_load_n(&entry->print, __ATOMIC_RELAXED) != print || !print)
         return false;
     *ret_epoch = __atomic_load_n(&entry->epoch, __ATOMIC_RELAXED);
     return true;
 }
 
+static bool find(uint64_t print, uint64_t *ret_epoch)
+{
+    return find_in(&ss_provenance_draws[print >> (64 - SS_PROVENANCE_BITS)], print, ret_epoch);
+}
+
 /* ---- draws of 2 to 8 bytes: by the numbers that they are ---- */
 
-/* What is noted of a number: itself, and what is left of it when the last byte is cut off. */
-enum { WHOLE = 1, CUT = 2 };
+/* What is noted of a draw: the number that it is read from either end, and what is left when the last byte is cut off. Each
+   has a table of its own, or the three of one draw would take each other's place now and then. */
+enum { BIG, LITTLE, CUT, KINDS };
+static ss_provenance_entry numbers[KINDS][1 << 8];
 
-static uint64_t print_of_number(uint64_t number, int what) { return ss_provenance_print(number, (uint64_t)what << 32); }
+static void note_number(int kind, uint64_t number, uint64_t epoch)
+{
+    const uint64_t print = ss_provenance_print(number, 0);
+    __atomic_store_n(&numbers[kind][print >> 56].print, print, __ATOMIC_RELAXED);
+    __atomic_store_n(&numbers[kind][print >> 56].epoch, epoch, __ATOMIC_RELAXED);
+}
+
+static bool find_kind(int kind, uint64_t number, uint64_t *ret_epoch)
+{
+    const uint64_t print = ss_provenance_print(number, 0);
+    return find_in(&numbers[kind][print >> 56], print, ret_epoch);
+}
 
 /* Draws of 2 and 3 bytes: few numbers, so many a chosen seed equals one. Only the last few count. */
 #define TINY 8
@@ -61,9 +78,9 @@ static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
         __atomic_store_n(&tiny[place].epoch, epoch, __ATOMIC_RELAXED);
         return;
     }
-    ss_provenance_note_print(print_of_number(big, WHOLE), epoch);
-    ss_provenance_note_print(print_of_number(little, WHOLE), epoch);
-    ss_provenance_note_print(print_of_number(big >> 8, CUT), epoch);
+    note_number(BIG, big, epoch);
+    note_number(LITTLE, little, epoch);
+    note_number(CUT, big >> 8, epoch);
 }
 
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
@@ -97,7 +114,7 @@ static bool find_number(uint64_t number, uint64_t *ret_epoch)
             return true;
         }
     }
-    return find(print_of_number(number, WHOLE), ret_epoch);
+    return find_kind(BIG, number, ret_epoch) || find_kind(LITTLE, number, ret_epoch);
 }
 
 /* ---- longer ones ---- */
@@ -146,9 +163,11 @@ static uint64_t number_of(const unsigned char *bytes, size_t size)
     return number;
 }
 
-/* The first `size` bytes of a number, which may be a UUID's or a draw's. */
-static bool find_uuid(const unsigned char *bytes, uint64_t *ret_epoch)
+/* The `size` bytes of a number, which has lost its leading zeros. */
+static bool find_uuid(const unsigned char *number, size_t size, uint64_t *ret_epoch)
 {
+    unsigned char bytes[16] = {0};
+    memcpy(bytes + sizeof bytes - size, number, size);
     if (bytes[6] >> 4 != 4 || bytes[8] >> 6 != 2)
         return false;
     const uint64_t print = ss_provenance_print_uuid(number_of(bytes, 8));
@@ -161,7 +180,7 @@ static bool find_whole(const unsigned char *bytes, size_t size, uint64_t *ret_ep
         bytes++, size--;
     if (size <= 8)
         return find_number(number_of(bytes, size), ret_epoch);
-    return find_bytes(bytes, size, ret_epoch) || (size == 16 && find_uuid(bytes, ret_epoch));
+    return find_bytes(bytes, size, ret_epoch) || (size <= 16 && find_uuid(bytes, size, ret_epoch));
 }
 
 /* A text of hexadecimal digits, perhaps with the dashes of a UUID. `size` is its length where that is known, else more. */
@@ -220,7 +239,7 @@ bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch)
                 big[i] = (unsigned char)(number >> (56 - 8 * i));
             return find_shifted(big, sizeof big, ret_epoch);
         }
-        if (!find(print_of_number(number >> (8 - shift), CUT), ret_epoch))
+        if (!find_kind(CUT, number >> (8 - shift), ret_epoch))
             continue;
         for (uint64_t lost = 0; lost < 1u << shift; lost++)
             if (find_number(number << shift | lost, ret_epoch))
