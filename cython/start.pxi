@@ -407,6 +407,14 @@ cdef str escaped(str field):
     return field.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
 
+# No comprehension: where there is no memory to append, Cython 3 takes a reference too many away there.
+cdef str line_of(tuple fields):
+    cdef list shown = []
+    for field in fields:
+        shown.append(escaped(field))
+    return "\t".join(shown)
+
+
 cdef void page_write() noexcept:
     global _page_problem
     cdef Py_ssize_t end
@@ -417,10 +425,10 @@ cdef void page_write() noexcept:
         python = Py_GetVersion().split()[0].decode()
         head = ("snapsafe", SS_VERSION.decode(), f"cpython {python}", f"{now // 1000000}.{now % 1000000:06}",
                 _page_active, _page_why_not)
-        lines = ["\t".join([escaped(field) for field in head])]
+        lines = [line_of(head)]
         for kind, entries in _page.items():
             for entry in entries:
-                lines.append("\t".join([kind, *[escaped(field) for field in entry]]))
+                lines.append(line_of((kind, *entry)))
         lines.append("")
         text = "\n".join(lines).encode("utf-8", "backslashreplace")
         if len(text) > SS_STATUS_PAGE_CAPACITY:

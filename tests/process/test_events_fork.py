@@ -182,6 +182,7 @@ def test_callbacks_without_a_thread_are_told(run_python, source_file):
     """No thread may be started: the program's callbacks are called by check() alone, and that is no protection."""
     script = """
     import resource
+    snapsafe_rt.status()  # what it imports may not be readable afterwards
     if os.geteuid() == 0:
         os.setresuid(65534, 65534, 65534)
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
