@@ -161,8 +161,8 @@ cdef void scan_libraries() noexcept:
     ss_sqlite_look()
 
 
-# For reports, check() and the restore event, which also come after deactivation. What C code loads by itself passes none
-# of the doors below. It is hooked without the GIL, for the loader may be at work in a thread that waits for that.
+# For reports, check() and the restore event, which also come after deactivation. What C code loads by itself passes
+# none of the doors below. It is hooked without the GIL, for the loader may be at work in a thread that waits for that.
 cdef void scan_while_active() noexcept:
     if ss_guard_active(SS_GUARD_EXEC_DYNAMIC):
         if ss_libraries_changed():

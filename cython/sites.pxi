@@ -116,7 +116,8 @@ def attribute_words(owner not None, tuple names not None, /):
 
 def init_words(type cls not None, /):
     """Of what seeds a new instance of a `_random.Random`, which the core has hooked."""
-    cdef uint64_t held, at = ss_init_word(<PyObject*>cls, <uint64_t><size_t>guard_init, <uint64_t><size_t>guard_new, &held)
+    cdef uint64_t held, at
+    at = ss_init_word(<PyObject*>cls, <uint64_t><size_t>guard_init, <uint64_t><size_t>guard_new, &held)
     return ss_word_text(at, held)
 
 
