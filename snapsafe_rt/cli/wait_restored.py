@@ -79,5 +79,6 @@ def _watched() -> selection.Candidate:
 def shown(candidate: selection.Candidate) -> "int | None":
     """The generation at the candidate's path now; None where there is no source."""
     probe.probe(now=True)
-    info = native.describe_source(candidate.slot) if candidate.rank is not None else None
+    there = candidate.rank is not None and not candidate.gone
+    info = native.describe_source(candidate.slot) if there else None
     return None if info is None or info.lost else info.value
