@@ -257,7 +257,7 @@ class Manager:
             )
         if self._file.problem:
             found.append(f"restores are not published: {self._file.problem}")
-        if self._file.locked_out:
+        elif self._file.locked_out:
             found.append(f"programs take this manager for absent: {self._file.locked_out}")
         untold = self._snapshots.problem()
         if untold:

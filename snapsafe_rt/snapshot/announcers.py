@@ -69,7 +69,7 @@ class Manager(Announcer):
     def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if phase != RUNNING or self._refused() or self._has_no_state():
             return None
-        return self.path, self._greeting, True
+        return _address(self.path), self._greeting, True
 
     def paths(self, phase: str) -> "list[Item]":
         """The files whose change the watcher has to wake us for."""
@@ -167,6 +167,12 @@ class Manager(Announcer):
             ENDED: f"the manager at {self.path} has ended the connection; it is asked again",
             ASKED: f"the manager at {self.path} has not answered yet",
         }.get(state, "it is being asked for")
+
+
+def _address(path: str) -> str:
+    """Root's programs, and those of the manager's own user, come by the socket that others cannot crowd."""
+    there = look(path + settings.TRUSTED)
+    return path + settings.TRUSTED if there is not None and there.st_uid == os.geteuid() else path
 
 
 def who() -> str:
