@@ -10,6 +10,7 @@ from snapsafe_rt import settings, varlink
 from snapsafe_rt.errors import BUSY, FAILED, NO_MANAGER, NOT_PERMITTED, Failure
 
 NAMED_MOST = 16
+SLICE_SECONDS = 1.0
 ANSWER_SECONDS = 10.0  # for what is answered at once
 
 
@@ -71,7 +72,7 @@ class Manager:
         self.peer.settimeout(answer_seconds)
         try:
             self.peer.sendall(varlink.call(method, given))
-            name, answer = varlink.reply(self._receive())
+            name, answer = varlink.reply(self._receive(answer_seconds))
         except TimeoutError:
             raise Failure(
                 f"the manager at {self.path} does not answer within {answer_seconds:g} s: restart it", BUSY
@@ -91,10 +92,19 @@ class Manager:
             )
         raise Refused(name, answer)
 
-    def _receive(self) -> bytes:
+    def _receive(self, seconds: float) -> bytes:
+        """In slices: a restore in between, over which the clock jumps, takes one of them and no more."""
         message, self._received = varlink.split(self._received)
         while message is None:
-            part = self.peer.recv(65536)
+            piece = min(seconds, SLICE_SECONDS)
+            self.peer.settimeout(piece)
+            try:
+                part = self.peer.recv(65536)
+            except TimeoutError:
+                seconds -= piece
+                if seconds <= 0:
+                    raise
+                continue
             if not part:
                 raise ConnectionResetError(0, "it ended the connection")
             message, self._received = varlink.split(self._received + part)

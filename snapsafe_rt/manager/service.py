@@ -138,6 +138,7 @@ class Manager:
             self._publish(known=True)
             return
         same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a detector late with what Thaw told
+        self._thawed = -SAME_RESTORE_SECONDS  # one alone: the clock may stand still from one restore to the next
         if self._freezer is not None and not self.frozen and not same:
             self._unfrozen_restores += 1
             self._file.synchronous = False  # snapshots are taken of running programs as well
@@ -207,7 +208,7 @@ class Manager:
         return self._file.generation
 
     def announced(self) -> None:
-        self._detectors.forget_told()
+        self._detectors.announced()
 
     def look(self) -> None:
         self._detectors.look()
