@@ -161,8 +161,8 @@ def plan_watching(list items not None, bint wanted, function, link=None, int eve
 
 
 def call_apart(function, /):
-    """Call it in a thread that has descriptors of its own: for what only imports, where the program has none left. Drops
-    what it raises. Main interpreter only."""
+    """Call it in a thread that has descriptors of its own: for what only imports, where the program has none left.
+    Drops what it raises. Main interpreter only."""
     cdef PyObject* called = <PyObject*>function
     with nogil:
         ss_call_apart(called)

@@ -57,7 +57,9 @@ class Manager:
         if isinstance(error, BlockingIOError | TimeoutError):  # the first of a backlog that is full
             return Failure(f"the manager at {self.path} is busy: others wait for it; try again, or as root", BUSY)
         reason = error.strerror or error
-        return Failure(f"no manager at {self.path} ({reason}): start `snapsafe manager`, see docs/manager.md", NO_MANAGER)
+        return Failure(
+            f"no manager at {self.path} ({reason}): start `snapsafe manager`, see docs/manager.md", NO_MANAGER
+        )
 
     def __enter__(self) -> "Manager":
         return self

@@ -106,7 +106,7 @@ class Link:
 
     @classmethod
     async def open(cls, path: str, *, trusted: bool = False) -> "Link":
-        """Raises Gone. `trusted`: by the socket for root and the manager's own user, where there is one that takes us."""
+        """Raises Gone. `trusted`: by the socket for root and the manager's own user, where one takes us."""
         why: object = ""
         for way in (path + settings.TRUSTED, path) if trusted else (path,):
             try:

@@ -66,8 +66,8 @@ class Loop:
         return Timer(self._times, seconds, function)
 
     def monotonic(self) -> float:
-        """Seconds as the timers count them. In a clone CLOCK_MONOTONIC may have jumped by the time that the snapshot lay:
-        that is no time that anybody was given. So no step counts for more than a slice."""
+        """Seconds as the timers count them. In a clone CLOCK_MONOTONIC may have jumped by the time that the snapshot
+        lay: that is no time that anybody was given. So no step counts for more than a slice."""
         now = time.monotonic()
         self._waited += min(max(now - self._looked, 0.0), SLICE_SECONDS)
         self._looked = now

@@ -50,8 +50,8 @@ class Publisher:
             self.problem = _sentence(self.path, error)
 
     def lock(self) -> bool:
-        """Hold the writer lock, by which programs see that a manager runs, if the file is there. False where it is to be
-        tried again after a while."""
+        """Hold the writer lock, by which programs see that a manager runs, if the file is there. False where it is to
+        be tried again after a while."""
         self.locked_out = ""
         if self._writer_lock is None or not self._writer_lock.is_of(self.path):
             self.unlock()

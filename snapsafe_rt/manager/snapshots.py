@@ -223,8 +223,9 @@ class Snapshots:
         self._phases.overdue()
 
     def _tell_state(self, seconds: float) -> None:
-        """Write the state file, and how long that holds at the most. Raises OSError where a snapshot must not be taken then: programs would not see that it
-        begins, or would go on before it is over. Where the machine runs, the file is removed instead."""
+        """Write the state file, and how long that holds at the most. Raises OSError where a snapshot must not be taken
+        then: programs would not see that it begins, or would go on before it is over. Where the machine runs, the file
+        is removed instead."""
         self._problem = ""
         try:
             self._write_state(seconds)

@@ -118,8 +118,8 @@ def file_at(pid: int, address: int) -> str:
 
 
 class Backing(NamedTuple):
-    """The file of which a page of a process is, by the kernel's word. `ids`: its (device, inode), of which stat(2) shows
-    one; `named`: has it a name; `path`: that name."""
+    """The file of which a page of a process is, by the kernel's word. `ids`: its (device, inode), of which stat(2)
+    shows one; `named`: has it a name; `path`: that name."""
 
     ids: "tuple[tuple[int, int], ...]"
     named: bool

@@ -48,14 +48,15 @@ CAUSES = ("", "generation", "disruption", "notified", "source")
 CONNECTION = ("none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard")
 OPENSSL = ("none", "guarded", "displaced", "ineffective", "fips", "symbols", "full", "released")
 SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
-FENCE_SECONDS = 300
+FENCE_SECONDS, FENCE_STEP_SECONDS = 300, 60
 
 # struct record and the structs that it leads to; status_page.c asserts their sizes and offsets.
 _HEADER = struct.Struct("<8sIIIIQ7QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
 _COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause, attestor
-_FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
+# started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held; looked_ns
+_FENCE = struct.Struct("<qQQQQIIIIq")
 _SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, detached, dev, ino, lost, stuck, rdev
 _SEEDS = struct.Struct("<QQ")  # is the module's own generator kept; how many have a foreign state
 _LOOKED = struct.Struct("<QQQq")  # imports; at the last look: imports, epoch, time in ns
@@ -382,7 +383,7 @@ class Outside(status.Status):
         source = record.source(words.watched)
         if source is None:
             return
-        page, _, kind, _, device, detached, dev, ino, lost, stuck, _ = source
+        page, _, kind, _, device, detached, _, _, lost, stuck, _ = source
         if detached:
             self.problems.append(status.DETACHED)
             return
@@ -468,10 +469,11 @@ class Outside(status.Status):
 
     def _take_fence(self, record: Record, words: Words) -> None:
         words_of_fence = record.memory.unpack(_FENCE, record.fence)
-        started, failures, host_epoch, size, used, reseeded, cpu, has_hash, held = words_of_fence
+        started, failures, host_epoch, size, used, reseeded, cpu, has_hash, held, looked = words_of_fence
         left = 0.0
         if any(record.memory.read(record.flag, 4)):
-            left = FENCE_SECONDS - (time.monotonic_ns() - started) / 1e9
+            since = min(max((time.monotonic_ns() - looked) / 1e9, 0.0), FENCE_STEP_SECONDS)
+            left = FENCE_SECONDS - (looked - started) / 1e9 - since
             if not self._same_clock():
                 left = float(FENCE_SECONDS)
             if _attested(record, words):
@@ -595,8 +597,8 @@ def _even(record: Record, page: int) -> bool | None:
 
 
 def _look_at(path: str, file: "procfs.Backing | None") -> tuple[int, bool | None]:
-    """(a descriptor by which nothing is opened yet, is it `file`): -1 where it is not, or no regular file; None where that
-    cannot be seen."""
+    """(a descriptor by which nothing is opened yet, is it `file`): -1 where it is not, or no regular file; None where
+    that cannot be seen."""
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:

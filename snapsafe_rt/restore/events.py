@@ -153,7 +153,8 @@ def run_here(first: "Callable[[], object] | None" = None) -> bool:
 
 
 def _wait_for_other(turn: int, limit: "Limit | None") -> bool:
-    """Wait for the event that runs elsewhere, or for a step of the limit. False where waiting would never end: the event waits for this thread."""
+    """Wait for the event that runs elsewhere, or for a step of the limit. False where waiting would never end: the
+    event waits for this thread."""
     event: Event | None = delivery.event
     if event is not None and dispatch.event_around().get() == event.epoch:
         return False

@@ -6,8 +6,8 @@ import time
 class Limit:
     """Counts down `seconds`, for one who asks at least once in `step`.
 
-    CLOCK_MONOTONIC may jump over a restore by the time that the snapshot lay. That is no time that anybody was given, so
-    what passes between two questions counts for `step` at the most.
+    CLOCK_MONOTONIC may jump over a restore by the time that the snapshot lay. That is no time that anybody was given,
+    so what passes between two questions counts for `step` at the most.
     """
 
     __slots__ = ("_left", "_looked", "_step")

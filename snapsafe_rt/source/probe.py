@@ -41,8 +41,8 @@ def _choose_attestor() -> None:
 def probe(now: bool = False) -> None:
     """Look for a source again: for a better one, for one that came late, for a file that was replaced.
 
-    At most once in PROBE_SECONDS unless `now`. What is mapped stays watched until something better is. What is gained or
-    lost on the way counts as a restore: nobody watched.
+    At most once in PROBE_SECONDS unless `now`. What is mapped stays watched until something better is. What is gained
+    or lost on the way counts as a restore: nobody watched.
     """
     if not state.active:
         return

@@ -180,8 +180,8 @@ class Candidate:
         return self.rank == FILE and native.describe_source(self.slot).signaller >= NO_DEVICE
 
     def replaced(self) -> bool:
-        """Does the path lead to another file than the mapped one, or nowhere? Then nobody bumps the mapped one any more.
-        False where that cannot be told."""
+        """Does the path lead to another file than the mapped one, or nowhere? Then nobody bumps the mapped one any
+        more. False where that cannot be told."""
         if self.via:
             return False  # its path leads nowhere for this process
         now = self.leads_to()

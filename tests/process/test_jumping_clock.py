@@ -1,4 +1,4 @@
-"""A restore over which CLOCK_MONOTONIC jumps by an hour, as the snapshot lay so long, and one over which it stands still.
+"""A restore over which CLOCK_MONOTONIC jumps by an hour, for which the snapshot lay, or over which it stands still.
 
 What is decided goes by epoch and state. A time bounds only what somebody was waiting for, and an hour that nobody lived
 through is no waiting. Each has its twin: the same time, when it really passes or no restore was in between.
@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from snapsafe_rt.restore.limit import Limit
 from snapsafe_rt.snapshot import announcers
 
-from ..conftest import PACKAGE, SourceFile
+from ..conftest import PACKAGE
 from ..helpers.managed import Container, Manager
 
 pytestmark = pytest.mark.any_python
@@ -137,7 +138,9 @@ def test_a_program_waits_for_the_end_of_the_snapshot(tmp_path, monkeypatch, hour
     assert not last
 
 
-@pytest.mark.parametrize(("steps", "left"), [([1] * 5, 5), ([HOUR], 9), ([-HOUR, 1], 9), ([0] * 20, 10), ([1] * 11, -1)])
+@pytest.mark.parametrize(
+    ("steps", "left"), [([1] * 5, 5), ([HOUR], 9), ([-HOUR, 1], 9), ([0] * 20, 10), ([1] * 11, -1)]
+)
 def test_a_limit(monkeypatch, steps, left):
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
@@ -162,7 +165,7 @@ def test_wait_restored(shm_path, source_file, jumping, way):
     if way == "jumps":
         time.sleep(1.5)  # for real: it is under way
         jumping.show(HOUR)
-        time.sleep(1.5)
+        time.sleep(1.5)  # for real: it has looked at the clock
         assert one.poll() is None
         source_file.bump()
     assert one.wait(30) == (0 if way == "jumps" else 1)
@@ -202,7 +205,13 @@ def test_check_with_a_limit(run_python, source_file, jumping):
     except TimeoutError:
         go.set()
     """
-    moving = f"""
+    env = {**source_file.env, **jumping.env}
+    run_python(moving(jumping, source_file) + textwrap.dedent(script), env=env)
+
+
+def moving(jumping, source_file):
+    """The module "moving", for scripts."""
+    text = f"""
 import os, struct
 def show(plus):
     with open({str(jumping.path)!r} + ".new", "wb") as file:
@@ -213,5 +222,34 @@ def bump():
         old = struct.unpack("<Q", os.pread(file.fileno(), 8, 0x68))[0]
         os.pwrite(file.fileno(), struct.pack("<Q", old + 1), 0x68)
 """
-    header = f"import sys; sys.modules['moving'] = type(sys)('moving'); exec({moving!r}, vars(sys.modules['moving']))\n"
-    run_python(header + __import__("textwrap").dedent(script), env={**source_file.env, **jumping.env}, timeout=60)
+    return f"import sys; sys.modules['moving'] = type(sys)('moving'); exec({text!r}, vars(sys.modules['moving']))\n"
+
+
+def test_the_fence(run_python, source_file, jumping):
+    """An hour of a snapshot reseeds no kernel. The twin: five minutes, as the process sees them pass."""
+    script = """
+    import os, sys
+    import snapsafe_rt
+    from snapsafe_rt.core import native
+    from snapsafe_rt.report import remote
+    from moving import show
+    native.disable_cpu_for_testing(False)
+
+    def fence():
+        here, there = snapsafe_rt.status().fence, remote.inspect(os.getpid()).fence
+        assert here["state"] == there["state"] and abs(here["seconds_left"] - there["seconds_left"]) < 2, (here, there)
+        return here["seconds_left"]
+
+    assert fence() > 290
+    show(3600)
+    assert 200 < fence() <= 240
+    show(0)
+    assert 200 < fence() <= 240
+    for look in range(1, 5):
+        show(50 * look)
+        assert fence() > 0
+    show(250)
+    assert fence() == 0
+    """
+    env = {**source_file.env, **jumping.env}
+    run_python(moving(jumping, source_file) + textwrap.dedent(script), env=env)

@@ -68,9 +68,10 @@ def test_a_managers_file_whose_manager_cannot_be_seen(run_python, source_file, s
     script = """
     import json, subprocess
     assert snapsafe_rt.status().protected
-    reader = subprocess.Popen([sys.executable, "-c", "import sys, subprocess; sys.stdin.read(); subprocess.run(sys.argv[1:])",
-        sys.executable, "-m", "snapsafe_rt", "status", "--json", "--pid", str(os.getpid())],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    waits = "import sys, subprocess; sys.stdin.read(); subprocess.run(sys.argv[1:])"
+    command = [sys.executable, "-m", "snapsafe_rt", "status", "--json", "--pid", str(os.getpid())]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    reader = subprocess.Popen([sys.executable, "-c", waits, *command], **pipes)
     os.chroot(jail)
     os.chdir("/")
     status = snapsafe_rt.status()
@@ -126,7 +127,7 @@ def test_any_number_of_activations(run_python, source_file):
 
 
 def test_a_slot_that_is_used_again_is_another_source(run_python, source_file):
-    """Deactivated, the file is replaced by one that shows the same number, and takes its slot: that gap is a restore."""
+    """While deactivated the file is replaced by one that shows the same number, and takes its slot: a restore."""
     script = """
     def gap(between):
         before = snapsafe_rt.epoch()
@@ -268,4 +269,6 @@ def test_the_first_barrier_without_a_watcher(run_python, source_file, barrier):
         getattr(snapsafe_rt, sys.argv[2])()
     assert (drawn() != before) == bool(sys.argv[2])  # else the twin
     """
-    run_python(script, source_file.path, barrier, env={**source_file.env, "SNAPSAFE_WATCH": "0"}, options=["-W", "ignore"])
+    run_python(
+        script, source_file.path, barrier, env={**source_file.env, "SNAPSAFE_WATCH": "0"}, options=["-W", "ignore"]
+    )

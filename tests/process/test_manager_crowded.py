@@ -185,7 +185,9 @@ def test_a_lock_of_a_readers_own_is_no_managers(start):
 
 def test_a_second_manager_is_refused_the_file(start, shm_path, outer):
     one = start()
-    other = Manager(shm_path, outer.uri, options=["--socket", shm_path / "other", "--file", one.file], at="x", wait=True)
+    other = Manager(
+        shm_path, outer.uri, options=["--socket", shm_path / "other", "--file", one.file], at="x", wait=True
+    )
     try:
         other.socket = shm_path / "other"
         assert "another manager" in other.describe()["problems"][0]
