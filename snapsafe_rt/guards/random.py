@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from snapsafe_rt.guards.guard import Site
-
-    from snapsafe_rt.guards.guard import RemoteProcess, Verdict
+    from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
 
 GLOBAL = (
     "the program seeded the module's global generator, which is kept: Message-IDs, MIME boundaries, trace ids and all "

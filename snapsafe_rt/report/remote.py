@@ -9,7 +9,6 @@ moment (cython/start.pxi); where anything else shows that more was loaded since,
 
 import os
 import re
-import stat
 import struct
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from snapsafe_rt.core import native
 from snapsafe_rt.guards import table, unexamined
 from snapsafe_rt.guards.guard import Guard
 from snapsafe_rt.report import procfs, status
+from snapsafe_rt.report.attended import attended
 from snapsafe_rt.report.procfs import (
     Gone,
     Mapping,
@@ -395,7 +395,8 @@ class Outside(status.Status):
         if value is None and not device:
             self.problems.append(f"{name} was truncated: nothing is watched")
             return
-        gone, distrust = self._attended(record, name, device, page)
+        via = self._via.get(name)  # then its path leads nowhere for that process
+        gone, distrust = ("", "") if via else attended(self.pid, record.memory, name, device, page)
         if gone:
             self.problems.append(f"{name} {gone}")
             return
@@ -416,43 +417,6 @@ class Outside(status.Status):
         self._report_desertion()
         if stuck:
             self.problems.append(f"{name}: its writer died half-way, the sequence count is odd")
-
-    def _attended(self, record: Record, name: str, device: bool, page: int) -> tuple[str, str | None]:
-        """(why nobody writes what is mapped, or "", why that cannot be told: "" where it can, None without a manager).
-
-        The path is that process's word. Nothing is opened there but the very file of which the page is, which that
-        process could open.
-        """
-        if self._via.get(name):  # its path leads nowhere for that process
-            return "", ""
-        file = procfs.backing(self.pid, page)
-        if file is None:
-            return "is not what its record says that it has mapped", ""
-        path = name.partition(":")[2]
-        at = f"/proc/{self.pid}/root{path}"
-        fd, there = _look_at(at, file)
-        if not there and file.path == path:  # it sees another root, or may not look there any more
-            at = path
-            fd, there = _look_at(at, file)
-        try:
-            if not file.named or there is False:
-                return "was replaced or removed: what is watched is not what is written", ""
-            managed = not device and record.memory.number(page + vmclock_file.OFF_MANAGED, 4) == 1
-            if device or not managed:
-                return "", "" if there else "cannot be looked at from here"
-            lock, _ = _look_at(at + selection.LOCK, None)
-            try:
-                known = fd >= 0 and native is not None
-                deserted = native.writer_gone(f"/proc/self/fd/{fd}", f"/proc/self/fd/{lock}") if known else None
-            finally:
-                if lock >= 0:
-                    os.close(lock)
-            if deserted is None:
-                return "", "may have lost its manager, which cannot be seen from here"
-            return "", None if deserted else ""
-        finally:
-            if fd >= 0:
-                os.close(fd)
 
     def _take_connection(self, connection: str) -> None:
         """What the watcher itself says of the connection, newer than the text."""
@@ -594,21 +558,6 @@ class _Seen:
 def _even(record: Record, page: int) -> bool | None:
     """None while a source is being written."""
     return True if not (record.memory.number(page + vmclock_file.OFF_SEQ, 4) or 0) & 1 else None
-
-
-def _look_at(path: str, file: "procfs.Backing | None") -> tuple[int, bool | None]:
-    """(a descriptor by which nothing is opened yet, is it `file`): -1 where it is not, or no regular file; None where
-    that cannot be seen."""
-    try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        return -1, False if isinstance(error, FileNotFoundError | NotADirectoryError) else None
-    found = os.fstat(fd)
-    same = file is None or (found.st_dev, found.st_ino) in file.ids
-    if not same or not stat.S_ISREG(found.st_mode):
-        os.close(fd)
-        fd = -1
-    return fd, same
 
 
 def _attested(record: Record, words: Words) -> bool:
