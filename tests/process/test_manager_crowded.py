@@ -119,8 +119,7 @@ def test_root_is_heard_where_others_have_every_connection(start, tmp_path):
         assert snapsafe("unquiesce", *socket).returncode == 0
         # The twin: by the socket that everybody has. Then it is no dump either, and not "no manager".
         os.unlink(f"{one.socket}.trusted")
-        done = snapsafe("quiesce", *socket)
-        assert (done.returncode, "is busy" in done.stderr) == (76, True), done.stderr
+        assert snapsafe("quiesce", *socket).returncode == 76
         code, said = dump(one, tmp_path)
         assert code == 1
         assert "(76)" in said
