@@ -121,11 +121,22 @@ def detach(int index, /):
     return ss_source_detach(source_at(index))
 
 
-def identify_source(int index, /):
-    """(device, inode) of the file that a mapped slot is of now, looked up anew. Raises IndexError."""
+def identify_source(int index, bint adopt, /):
+    """(device, inode, has it a name) of the file that a mapped slot is of now; the last is None where that cannot be
+    told. `adopt`: it is known as that file from here on. Raises IndexError."""
     cdef ss_source* source = source_at(index)
-    ss_source_identify(source)
-    return source.dev, source.ino
+    cdef int named = ss_source_identify(source, adopt)
+    return source.dev, source.ino, None if named < 0 else bool(named)
+
+
+def release_sources():
+    """What is not watched was mapped for an activation that has ended: its slots may be used for others."""
+    ss_source_release()
+
+
+def root_moved():
+    """Is "/" another folder than when the first source was mapped? See source.h."""
+    return bool(ss_source_root_moved())
 
 
 def trusts(uint32_t user, /):
@@ -149,14 +160,15 @@ def describe_source(int index, /):
     return ss_show_SourceState(globals(), source, value)
 
 
-def writer_gone(path, /):
-    """Was the file kept by a manager that does not any more? See source.h."""
-    cdef bytes name = path.encode("utf-8", "surrogateescape")
+def writer_gone(path, lock, /):
+    """Was the file kept by a manager that does not any more? None where that cannot be told; see source.h."""
+    cdef bytes name = path.encode("utf-8", "surrogateescape"), beside = lock.encode("utf-8", "surrogateescape")
     cdef const char* text = name
-    cdef bint found
+    cdef const char* text_of_lock = beside
+    cdef int found
     with nogil:
-        found = ss_source_writer_gone(text)
-    return bool(found)
+        found = ss_source_writer_gone(text, text_of_lock)
+    return None if found < 0 else bool(found)
 
 
 def watch(int index, bint certain, /):

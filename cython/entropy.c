@@ -428,7 +428,9 @@ void ss_entropy_raise(void)
     static uint32_t raises;
     uint32_t number = __atomic_add_fetch(&raises, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&ss_fence.cpu, cpu_kind() != CPU_NONE, __ATOMIC_RELEASE);
-    __atomic_store_n(&ss_fence.started_ns, monotonic_ns(CLOCK_MONOTONIC), __ATOMIC_RELEASE);
+    const int64_t now = monotonic_ns(CLOCK_MONOTONIC);
+    __atomic_store_n(&ss_fence.looked_ns, now, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_fence.started_ns, now, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_fence_flag, number ? number : 1, __ATOMIC_RELEASE);
 }
 
@@ -486,11 +488,26 @@ void ss_entropy_renew_kernel(void)
     (void)pthread_mutex_unlock(&kernel_mutex);
 }
 
+#define SECOND INT64_C(1000000000)
+
+/* The last look is longer ago than a second, or ahead of now. What the clock has moved by beyond what a look counts for is taken
+   out of the fence's age. */
+static __attribute__((noinline)) void fence_looked(int64_t looked, int64_t now)
+{
+    const int64_t passed = now - looked;
+    const int64_t counts = passed < 0 ? 0 : passed < SS_FENCE_STEP_SECONDS * SECOND ? passed : SS_FENCE_STEP_SECONDS * SECOND;
+    if (__atomic_compare_exchange_n(&ss_fence.looked_ns, &looked, now, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        (void)__atomic_add_fetch(&ss_fence.started_ns, passed - counts, __ATOMIC_ACQ_REL);
+}
+
 static int64_t fence_ns_left(void)
 {
-    /* The coarse clock: this is on every draw while the fence is up. */
-    const int64_t age = monotonic_ns(CLOCK_MONOTONIC_COARSE) - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE);
-    return SS_FENCE_SECONDS * INT64_C(1000000000) - age;
+    /* The coarse clock: this is on every draw while the fence is up. It may be a tick behind. */
+    const int64_t now = monotonic_ns(CLOCK_MONOTONIC_COARSE);
+    const int64_t looked = __atomic_load_n(&ss_fence.looked_ns, __ATOMIC_ACQUIRE);
+    if (SS_UNLIKELY((uint64_t)(now - looked + SECOND) > 2 * (uint64_t)SECOND))
+        fence_looked(looked, now);
+    return SS_FENCE_SECONDS * SECOND - (now - __atomic_load_n(&ss_fence.started_ns, __ATOMIC_ACQUIRE));
 }
 
 static double fence_seconds_left(void)

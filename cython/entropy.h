@@ -14,6 +14,9 @@
 
 /* The slowest kernel (no VMGenID) reseeds by the clock once in CRNG_RESEED_INTERVAL, 60 s, at times 5 minutes. */
 #define SS_FENCE_SECONDS 300
+/* What passes between two looks at the fence counts for no more: CLOCK_MONOTONIC may jump over a restore by the time that the
+   snapshot lay, and no kernel was reseeded by that. */
+#define SS_FENCE_STEP_SECONDS 60
 
 enum ss_fence {
     SS_FENCE_DOWN = 0,
@@ -89,6 +92,7 @@ typedef struct {
     uint32_t cpu;            /* a CPU stream is there; as of the last raise */
     uint32_t hash;           /* degraded entropy has a hash */
     uint32_t held;           /* it does not fall: any moment may be the first one in a clone */
+    int64_t looked_ns;       /* when it was judged last */
 } __attribute__((aligned(8))) ss_fence_state;
 
 extern ss_fence_state ss_fence;

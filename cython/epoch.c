@@ -105,11 +105,16 @@ static void tell(uint64_t epoch)
    they differ it comes to the mutex and looks again; if they are equal, the source that it read had not moved. */
 static void watch(ss_source *source, int index, uint64_t value)
 {
+    ss_source *old = ss_source_at(ss_cold.watched);
+    if (source)
+        ss_source_pin(source, SS_PIN_WATCHED, true);
     __atomic_store_n(&ss_cold.watched, index, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_epoch_source, source, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.mask, source ? ss_source_mask(source) : UINT64_MAX, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.word, source ? ss_source_address(source) : &ss_nothing, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
+    if (old && old != source)
+        ss_source_pin(old, SS_PIN_WATCHED, false);
 }
 
 /* With the mutex held, before anything is compared or remembered. */
@@ -208,7 +213,12 @@ void ss_epoch_watch_since(int index, uint64_t value, int file)
 
 void ss_epoch_set_attestor(int index)
 {
-    __atomic_store_n(&ss_cold.attestor, index, __ATOMIC_RELEASE);
+    ss_source *source = ss_source_at(index);
+    if (source)
+        ss_source_pin(source, SS_PIN_ATTESTS, true);
+    ss_source *old = ss_source_at(__atomic_exchange_n(&ss_cold.attestor, index, __ATOMIC_ACQ_REL));
+    if (old && old != source)
+        ss_source_pin(old, SS_PIN_ATTESTS, false);
 }
 
 void ss_epoch_inspect(ss_epoch_info *ret_info)

@@ -59,9 +59,11 @@ cdef extern from "source.h" nogil:
     int ss_source_map_fd(int kind, int fd, int* ret_index, int* ret_errno) noexcept
     int ss_source_detach(ss_source* source) noexcept
     ss_source* ss_source_at(int index) noexcept
-    void ss_source_identify(ss_source* source) noexcept
+    int ss_source_identify(ss_source* source, bint adopt) noexcept
+    void ss_source_release() noexcept
+    bint ss_source_root_moved() noexcept
     int ss_source_read(ss_source* source, uint64_t* ret_value) noexcept
-    bint ss_source_writer_gone(const char* path) noexcept
+    int ss_source_writer_gone(const char* path, const char* lock) noexcept
     ctypedef struct ss_file_words:
         uint64_t signaller, seen, reseeded, generation
     bint ss_file_attests(const ss_file_words* file, bint own, uint64_t device, uint64_t shown) noexcept

@@ -64,7 +64,8 @@ SS_WORDS(source, enum ss_source_status,
     SS_IS(SS_SOURCE_SYSTEM, "system") SS_IS(SS_SOURCE_NOT_A_FILE, "not a file")
     SS_IS(SS_SOURCE_FILESYSTEM, "filesystem") SS_IS(SS_SOURCE_WRITABLE, "writable") SS_IS(SS_SOURCE_OWNER, "owner")
     SS_IS(SS_SOURCE_SHORT, "short") SS_IS(SS_SOURCE_MAGIC, "magic") SS_IS(SS_SOURCE_VERSION, "version")
-    SS_IS(SS_SOURCE_NO_GENERATION, "no generation") SS_IS(SS_SOURCE_FULL, "full") SS_IS(SS_SOURCE_LOST, "lost"))
+    SS_IS(SS_SOURCE_NO_GENERATION, "no generation") SS_IS(SS_SOURCE_FULL, "full") SS_IS(SS_SOURCE_LOST, "lost")
+    SS_IS(SS_SOURCE_OTHER_DEVICE, "other device"))
 /* clang-format on */
 
 /* -1, with no exception set, for no kind. */
@@ -95,10 +96,12 @@ static inline int ss_kind_of(const char *word)
     X(dev, SS_COUNT, info->dev)                                                                                        \
     X(ino, SS_COUNT, info->ino)                                                                                        \
     X(rdev, SS_COUNT, info->rdev)                                                                                      \
+    X(serial, SS_COUNT, info->serial)                                                                                  \
     X(value, SS_COUNT, value)                                                                                          \
     X(synchronous, SS_BOOL, ss_source_synchronous(info))                                                               \
     X(reseeded, SS_COUNT, ss_source_reseeded(info))                                                                    \
-    X(signaller, SS_COUNT, ss_source_signaller(info))
+    X(signaller, SS_COUNT, ss_source_signaller(info))                                                                  \
+    X(managed, SS_BOOL, ss_source_managed(info))
 
 #define SS_EPOCH_FIELDS(X)                                                                                             \
     X(epoch, SS_COUNT, info->epoch)                                                                                    \

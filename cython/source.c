@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/major.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 static ss_source sources[SS_SOURCE_MAX];
 static int source_count; /* atomic: the SIGBUS handler reads it */
 static uint64_t last_read[SS_SOURCE_MAX]; /* atomic; by slot: what its word was, for the SIGBUS handler */
+static struct stat first_root;            /* what "/" was when the first source was mapped */
 
 static struct sigaction previous_sigbus;
 static int sigbus_installed;
@@ -215,10 +217,32 @@ static int reattach(ss_source *source, int fd)
     return error;
 }
 
-/* Maps the open descriptor into a slot; the slot of the same inode is used again. */
-static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kind, int *ret_index, int *ret_errno)
+/* The slot for a file that has none: one that an earlier file of the same path had, else a new one, else one of an activation
+   that has ended. -1 if all are in use. */
+static int free_slot(enum ss_source_kind kind, const char *path)
 {
-    int count = source_count, status;
+    int idle = -1;
+    for (int i = 0; i < source_count; i++) {
+        const ss_source *one = &sources[i];
+        if (__atomic_load_n(&one->pins, __ATOMIC_ACQUIRE))
+            continue;
+        if (one->kind == kind && (path && one->path ? strcmp(path, one->path) == 0 : path == one->path))
+            return i;
+        if (one->idle && idle < 0)
+            idle = i;
+    }
+    return source_count < SS_SOURCE_MAX ? source_count : idle;
+}
+
+/* Maps the open descriptor into a slot. A slot that is used again keeps its address, and the new page takes the place of the old
+   one in one step. So a thread that was stopped on its way to the old word reads a word of the new page, and sees at its next
+   step that the epoch has moved (ss_epoch_unchanged): the source was another one before the slot became free. */
+static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kind, const char *path, int *ret_index,
+                          int *ret_errno)
+{
+    static uint64_t serials;
+    const int count = source_count;
+    int status;
     for (int i = 0; i < count; i++) {
         ss_source *known = &sources[i];
         if (known->dev == st->st_dev && known->ino == st->st_ino && known->kind == kind &&
@@ -228,43 +252,92 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
                 if (*ret_errno)
                     return status_of_errno(*ret_errno);
             }
+            known->idle = false;
             known->word = judge(known, &status);
             *ret_index = i;
             return status;
         }
     }
-    if (count == SS_SOURCE_MAX)
+    const int index = free_slot(kind, path);
+    if (index < 0)
         return SS_SOURCE_FULL;
+    if (S_ISCHR(st->st_mode) && major(st->st_rdev) == MEM_MAJOR)
+        return SS_SOURCE_OTHER_DEVICE;
     /* VMClock's driver maps exactly one page, read-only, at offset 0. */
-    size_t length = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+    const size_t length = (size_t)sysconf(_SC_PAGESIZE);
+    char *name = path ? strdup(path) : NULL;
+    void *page = path && !name ? MAP_FAILED : mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED) {
         *ret_errno = errno;
-        return status_of_errno(errno);
+        free(name);
+        return S_ISCHR(st->st_mode) && *ret_errno == ENODEV ? SS_SOURCE_OTHER_DEVICE : status_of_errno(*ret_errno);
     }
-    ss_source *source = &sources[count];
-    memset(source, 0, sizeof *source);
-    source->page = page;
-    source->length = length;
+    ss_source *source = &sources[index];
+    if (!S_ISCHR(st->st_mode))
+        hold_sigbus(); /* before the first load from it */
+    if (index < count) {
+        __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE);
+        *ret_errno = put_in_place(page, source);
+        if (*ret_errno) {
+            free(name);
+            return SS_SOURCE_SYSTEM;
+        }
+    } else {
+        memset(source, 0, sizeof *source);
+        source->page = page;
+        source->length = length;
+    }
+    free(source->path);
+    source->path = name;
     source->kind = kind;
     source->device = S_ISCHR(st->st_mode);
     source->dev = st->st_dev;
     source->ino = st->st_ino;
     source->rdev = st->st_rdev;
-    __atomic_store_n(&source_count, count + 1, __ATOMIC_RELEASE);
-    if (!source->device)
-        hold_sigbus(); /* before the first load from it */
+    source->idle = false;
+    source->serial = ++serials;
+    __atomic_store_n(&source->stuck, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&source->detached, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&source->lost, 0, __ATOMIC_RELEASE);
+    if (index == count)
+        __atomic_store_n(&source_count, count + 1, __ATOMIC_RELEASE);
     source->word = judge(source, &status);
     if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE))
         status = SS_SOURCE_SHORT;
-    *ret_index = count;
-    if (status != SS_SOURCE_OK && !source->lost) {
+    *ret_index = index;
+    if (status == SS_SOURCE_OK && !first_root.st_ino)
+        (void)stat("/", &first_root);
+    if (status != SS_SOURCE_OK && index < count) {
+        __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE); /* the slot stays the path's */
+    } else if (status != SS_SOURCE_OK && !source->lost) {
         /* Nobody watches it yet: it may be unmapped. */
         __atomic_store_n(&source_count, count, __ATOMIC_RELEASE);
         (void)munmap(page, length);
         source->page = NULL;
+        free(source->path);
+        source->path = NULL;
     }
     return status;
+}
+
+void ss_source_pin(ss_source *source, uint32_t pin, bool pinned)
+{
+    if (pinned)
+        (void)__atomic_or_fetch(&source->pins, pin, __ATOMIC_ACQ_REL);
+    else
+        (void)__atomic_and_fetch(&source->pins, ~pin, __ATOMIC_ACQ_REL);
+}
+
+void ss_source_release(void)
+{
+    for (int i = 0; i < source_count; i++)
+        sources[i].idle = true;
+}
+
+bool ss_source_root_moved(void)
+{
+    struct stat now;
+    return first_root.st_ino && (stat("/", &now) != 0 || now.st_dev != first_root.st_dev || now.st_ino != first_root.st_ino);
 }
 
 int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, int *ret_errno)
@@ -289,13 +362,13 @@ int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, in
         *ret_errno = errno;
         status = SS_SOURCE_SYSTEM;
     } else if (S_ISCHR(st.st_mode)) {
-        status = map_descriptor(fd, &st, kind, ret_index, ret_errno);
+        status = map_descriptor(fd, &st, kind, path, ret_index, ret_errno);
     } else if (!S_ISREG(st.st_mode)) {
         status = SS_SOURCE_NOT_A_FILE;
     } else {
         status = check_file(fd, &st, kind);
         if (status == SS_SOURCE_OK)
-            status = map_descriptor(fd, &st, kind, ret_index, ret_errno);
+            status = map_descriptor(fd, &st, kind, path, ret_index, ret_errno);
     }
     close(fd); /* the mapping holds the file */
     return status;
@@ -311,7 +384,7 @@ int ss_source_map_fd(enum ss_source_kind kind, int fd, int *ret_index, int *ret_
         return SS_SOURCE_SYSTEM;
     }
     /* A file is refused: nobody could tell whether its path leads to another file by now. */
-    return S_ISCHR(st.st_mode) ? map_descriptor(fd, &st, kind, ret_index, ret_errno) : SS_SOURCE_NOT_A_FILE;
+    return S_ISCHR(st.st_mode) ? map_descriptor(fd, &st, kind, NULL, ret_index, ret_errno) : SS_SOURCE_NOT_A_FILE;
 }
 
 ss_source *ss_source_at(int index)
@@ -319,25 +392,32 @@ ss_source *ss_source_at(int index)
     return index >= 0 && index < __atomic_load_n(&source_count, __ATOMIC_ACQUIRE) ? &sources[index] : NULL;
 }
 
-void ss_source_identify(ss_source *source)
+int ss_source_identify(ss_source *source, bool adopt)
 {
+    static const char gone[] = " (deleted)\n";
     const uint64_t page = (uint64_t)(uintptr_t)source->page;
     uint64_t start, end, inode;
     unsigned major_number, minor_number;
     char *line = NULL;
     size_t size = 0;
+    ssize_t length;
+    int named = -1;
     FILE *maps = fopen("/proc/self/maps", "re");
-    while (maps && getline(&line, &size, maps) > 0) {
+    while (maps && (length = getline(&line, &size, maps)) > 0) {
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64, &start, &end, &major_number, &minor_number,
                    &inode) == 5 &&
             start <= page && page < end && inode != 0) { /* 0: the hole that on_sigbus() filled */
-            source->dev = makedev(major_number, minor_number);
-            source->ino = inode;
+            if (adopt) {
+                source->dev = makedev(major_number, minor_number);
+                source->ino = inode;
+            }
+            named = length < (ssize_t)sizeof gone || strcmp(line + length - (sizeof gone - 1), gone) != 0;
         }
     }
     free(line);
     if (maps)
         (void)fclose(maps);
+    return named;
 }
 
 const ss_source *ss_source_table(void)
@@ -423,15 +503,35 @@ void ss_source_read_words(const ss_source *file, ss_file_words *ret_words)
     ret_words->generation = load64(file, SS_VMCLOCK_OFF_GENERATION);
 }
 
-bool ss_source_writer_gone(const char *path)
+bool ss_source_managed(const ss_source *source)
+{
+    return !source->device && source->kind == SS_KIND_VMCLOCK && !__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) &&
+           load32(source, SS_FILE_OFF_MANAGED) == 1;
+}
+
+/* A read lock of anybody's is none. */
+static bool write_locked(int fd)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SS_FILE_OFF_MANAGED, .l_len = 4};
+    return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+}
+
+int ss_source_writer_gone(const char *path, const char *lock)
 {
     uint32_t managed = 0;
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SS_FILE_OFF_MANAGED, .l_len = 4};
+    struct stat st, other;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
-        return false;
-    bool deserted = pread(fd, &managed, sizeof managed, SS_FILE_OFF_MANAGED) == (ssize_t)sizeof managed && managed == 1 &&
-                    fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+        return -1;
+    bool gone = pread(fd, &managed, sizeof managed, SS_FILE_OFF_MANAGED) == (ssize_t)sizeof managed && managed == 1 &&
+                !write_locked(fd) && fstat(fd, &st) == 0;
     close(fd);
-    return deserted;
+    if (!gone || stat(lock, &other) != 0 || !S_ISREG(other.st_mode) || other.st_uid != st.st_uid)
+        return gone;
+    fd = open(lock, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -1;
+    gone = !write_locked(fd);
+    close(fd);
+    return gone;
 }

@@ -30,13 +30,14 @@ enum ss_source_status {
     SS_SOURCE_MAGIC,          /* not "VCLK" */
     SS_SOURCE_VERSION,        /* a layout version other than 1 */
     SS_SOURCE_NO_GENERATION,  /* a file whose flag bit 8 is clear */
-    SS_SOURCE_FULL,           /* SS_SOURCE_MAX pages are mapped already */
-    SS_SOURCE_LOST            /* was a source; truncated or overwritten since */
+    SS_SOURCE_FULL,           /* SS_SOURCE_MAX pages are in use already */
+    SS_SOURCE_LOST,           /* was a source; truncated or overwritten since */
+    SS_SOURCE_OTHER_DEVICE    /* a device that is none of this kind: it cannot be mapped, or is one of the kernel's own */
 };
 
 enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 
-#define SS_SOURCE_MAX 16          /* pages that one process ever maps; an inode mapped before is reused */
+#define SS_SOURCE_MAX 16          /* pages that one process has mapped at a time */
 #define SS_SEQLOCK_TRIES 1024     /* as AWS-LC: a hypervisor that stopped mid-update must not hang us */
 
 /* VMClock's layout, little-endian: magic u32, version u16, counter's kind u8, sequence u32, disruption marker u64, flags u64,
@@ -56,7 +57,7 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
    manager and for `snapsafe trigger`.
    RESEEDED  u64: the kernel was reseeded for this generation.
    FROZEN    u32: 1 if the writer keeps the processes frozen until it has written.
-   MANAGED   u32: 1 if a manager keeps the file; it holds an OFD lock on this word while it does.
+   MANAGED   u32: 1 if a manager keeps the file; it holds OFD locks while it does (ss_source_writer_gone).
    SIGNALLER    u64: st_rdev of the device that the manager saw; without a device a pseudo-id of SS_FILE_NO_DEVICE or more.
    SEEN      u64: what that device showed when the manager wrote the generation. */
 #define SS_FILE_SIZE 4096
@@ -85,7 +86,7 @@ enum ss_read { SS_READ_OK = 0, SS_READ_STUCK, SS_READ_LOST };
 extern const char *const ss_unreliable_file_systems[];
 
 typedef struct {
-    unsigned char *page;      /* never unmapped once mapped: a thread without the GIL may be reading it */
+    unsigned char *page;      /* the address is mapped for good: a thread without the GIL may be reading there */
     size_t length;
     enum ss_source_kind kind;
     enum ss_source_word word;
@@ -96,11 +97,28 @@ typedef struct {
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
     int stuck;                /* atomic; the last read met SS_SEQLOCK_TRIES odd or moving sequence counts */
     dev_t rdev;               /* of a device: the same in every container, whatever its path */
+    uint32_t pins;            /* atomic; SS_PIN_ bits: the slot is not used for another file while there is one */
+    bool idle;                /* it was mapped for an activation that has ended */
+    uint64_t serial;          /* of this mapping, among all that this process has made */
+    char *path;               /* by which it was mapped; NULL: by a descriptor */
 } ss_source;
+
+#define SS_PIN_WATCHED 1u
+#define SS_PIN_ATTESTS 2u
 
 /* Opens, checks and maps `path`. Returns an enum ss_source_status; on SS_SOURCE_OK *ret_index is its slot, else
    *ret_errno holds errno or 0. Blocks no longer than open(2) of a device does (FIFOs are never waited for). */
 int ss_source_map(enum ss_source_kind kind, const char *path, int *ret_index, int *ret_errno);
+
+/* Before an index is watched or asked for its attestation, and after it no longer is. Any thread; takes no lock. */
+void ss_source_pin(ss_source *source, uint32_t pin, bool pinned);
+
+/* From here on every slot that is not pinned may be used for other files. Serialised as mapping is. */
+void ss_source_release(void);
+
+/* True where "/" is another folder than when the first source was mapped: after chroot(2), or in another mount namespace. A
+   path that leads nowhere then says nothing of what is mapped. */
+bool ss_source_root_moved(void);
 
 /* Checks and maps a device that somebody else opened. `fd` stays open, and the caller's. SS_SOURCE_NOT_A_FILE if it is no
    character device. Else as ss_source_map(). */
@@ -114,10 +132,11 @@ int ss_source_detach(ss_source *source);
 /* The slot, or NULL where `index` was never mapped. */
 ss_source *ss_source_at(int index);
 
-/* Looks up which file the slot's page is of now, and writes source->dev and ->ino: CRIU maps by path, so a process restored on
-   another host has another file mapped. Without /proc they stay. On btrfs they become numbers that stat(2) never shows, so
-   the file counts as replaced. With the GIL, as mapping writes them too. */
-void ss_source_identify(ss_source *source);
+/* Looks up which file the slot's page is of now, and if `adopt` writes source->dev and ->ino: CRIU maps by path, so a process
+   restored on another host has another file mapped. Without /proc they stay. On btrfs they become numbers that stat(2) never
+   shows, so the file counts as replaced. Returns 1 if the file still has a name somewhere, 0 if not, -1 where that cannot be
+   told. With the GIL, as mapping writes them too. */
+int ss_source_identify(ss_source *source, bool adopt);
 
 /* The first of the SS_SOURCE_MAX slots, for status_page.c. */
 const ss_source *ss_source_table(void);
@@ -171,9 +190,14 @@ void ss_source_read_words(const ss_source *file, ss_file_words *ret_words);
 /* True where a manager wrote `file` for the restore in which `device` changed to `value`. */
 bool ss_source_written_for(const ss_source *file, const ss_source *device, uint64_t value);
 
-/* True where a manager kept the file at `path` and is gone: no restore will be written into it. False for a file that no
-   manager ever kept, and where it cannot be looked at. Takes no lock; needs a descriptor for a moment. */
-bool ss_source_writer_gone(const char *path);
+/* Does the file say that a manager keeps it? False for devices and SysGenID. */
+bool ss_source_managed(const ss_source *source);
+
+/* 1 where a manager kept the file at `path` and is gone: no restore will be written into it. 0 where one keeps it, and for a file
+   that no manager ever kept; -1 where it cannot be looked at. The manager holds a write lock on the word at SS_FILE_OFF_MANAGED,
+   and on the file at `lock`: whoever may read the first can keep a lock from being taken there, but the second is made anew by
+   each manager, and locked before it has its name. Takes no lock; needs a descriptor for a moment. */
+int ss_source_writer_gone(const char *path, const char *lock);
 
 /* Puts the process's SIGBUS handler back if ours is still installed. */
 void ss_source_release_sigbus(void);

@@ -40,7 +40,7 @@ _Static_assert(offsetof(ss_hot_state, epoch) == 24 && sizeof(ss_epoch_cold) == 4
                    offsetof(ss_epoch_cold, attestor) == 44,
                "report/remote.py reads it");
 _Static_assert(offsetof(ss_looked_words, seen_ns) == 24, "report/remote.py reads it");
-_Static_assert(sizeof(ss_fence_state) == 56, "report/remote.py reads it");
+_Static_assert(sizeof(ss_fence_state) == 64, "report/remote.py reads it");
 _Static_assert(offsetof(ss_source, kind) == 16 && offsetof(ss_source, device) == 24 &&
                    offsetof(ss_source, detached) == 25 && offsetof(ss_source, dev) == 32 &&
                    offsetof(ss_source, lost) == 48 && offsetof(ss_source, stuck) == 52 &&

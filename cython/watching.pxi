@@ -5,6 +5,10 @@ from cpython.exc cimport PyErr_CheckSignals
 
 cdef extern from *:
     """
+    #include "isolate.h"
+    #include <sys/syscall.h>
+    #include <unistd.h>
+
     /* What the runner calls; owned, set with the GIL and by the main interpreter alone. */
     static PyObject *ss_event_function;
 
@@ -50,6 +54,34 @@ cdef extern from *:
         Py_XDECREF(old);
     }
 
+    /* A thread with an empty descriptor table of its own: calls a Python function. What that raises is dropped. */
+    static void *ss_apart_main(void *function)
+    {
+        ss_private_table table;
+        if (syscall(SYS_gettid) != getpid() && ss_isolate_descriptors(&table)) {
+            (void)close(table.mark);
+            PyGILState_STATE state = PyGILState_Ensure();
+            PyObject *result = PyObject_CallObject(function, NULL);
+            if (!result)
+                PyErr_Clear();
+            Py_XDECREF(result);
+            PyGILState_Release(state);
+        }
+        return NULL;
+    }
+
+    /* Without the GIL; the caller owns `function` meanwhile. Returns when it was called, if a thread was to be had. */
+    static void ss_call_apart(PyObject *function)
+    {
+        pthread_t thread;
+        sigset_t before;
+        ss_isolate_signals(&before);
+        const int error = pthread_create(&thread, NULL, ss_apart_main, function);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (!error)
+            (void)pthread_join(thread, NULL);
+    }
+
     static uint64_t ss_thread_id(void) { return (uint64_t)pthread_self(); }
 
     /* Which kind of child the running guard makes: 0 none, 1 one that goes on, 2 one that will execute something else.
@@ -74,6 +106,7 @@ cdef extern from *:
     void ss_set_event_function(PyObject* function) noexcept
     void ss_keep_thread_state() noexcept
     uint64_t ss_thread_id() noexcept
+    void ss_call_apart(PyObject* function) noexcept nogil
     void PyErr_SetObject(object, object)
     void PyErr_WriteUnraisable(object)
     char* strdup(const char*) nogil
@@ -125,6 +158,14 @@ def plan_watching(list items not None, bint wanted, function, link=None, int eve
         error = ss_watcher_plan(plan, count, wanted, ss_run_event, every_ms, &link_plan, last, last_size)
     if error:
         raise OSError(error, "no thread could be started to watch for restores")
+
+
+def call_apart(function, /):
+    """Call it in a thread that has descriptors of its own: for what only imports, where the program has none left.
+    Drops what it raises. Main interpreter only."""
+    cdef PyObject* called = <PyObject*>function
+    with nogil:
+        ss_call_apart(called)
 
 
 def resume_watching():

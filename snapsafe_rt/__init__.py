@@ -10,6 +10,7 @@ Nothing is patched by importing it: activate() does that, or the folder that `sn
 import sys
 
 from snapsafe_rt.activation import activate, deactivate
+from snapsafe_rt.core import importing
 from snapsafe_rt.restore.generation import entropy, epoch, notify_restored, per_generation
 from snapsafe_rt.settings import VERSION as __version__
 
@@ -56,14 +57,21 @@ def __getattr__(name: str) -> object:
     """What only programs with callbacks pay for is imported when it is first asked for (PEP 562)."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from snapsafe_rt import errors  # noqa: F401
-    from snapsafe_rt.restore import registration  # noqa: F401 - all at once: privileges may fall, and the files be barred
-
+    importing(_load_all)
     module = f"{__name__}.{_LATER[name]}"
-    __import__(module)
+    importing(lambda: __import__(module))
     value: object = getattr(sys.modules[module], name)
     globals()[name] = value
     return value
+
+
+def _load_all() -> "type[Status]":
+    """All at once: privileges may fall, and the files be barred."""
+    from snapsafe_rt import errors  # noqa: F401
+    from snapsafe_rt.report.status import Status
+    from snapsafe_rt.restore import registration  # noqa: F401
+
+    return Status
 
 
 def __dir__() -> list[str]:
@@ -77,6 +85,4 @@ def status() -> "Status":
     better source first, and draws one byte from each libcrypto to see its guard run. Any thread; raises nothing of its
     own.
     """
-    from snapsafe_rt.report.status import Status
-
-    return Status.now()
+    return importing(_load_all).now()

@@ -119,10 +119,12 @@ def _take_away(why_not: str) -> None:
         native.epoch()
         info = native.inspect_epoch()
         if info.source >= 0:
-            state.left = info.source, info.generation
+            state.left = native.describe_source(info.source).serial, info.generation
         elif state.left is None:
             state.left = -1, 0
         native.watch(-1, True)
+        native.set_attestor(-1)
+        native.release_sources()
         native.remove()
         native.hold_fence(False)  # the process' own, like the guards
     state.active = state.quiesced = False
@@ -151,7 +153,7 @@ def _check_strict() -> None:
     if state.watched is None and not native.owned_elsewhere():
         reasons = "; ".join(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)
         settings.die(f"no usable source: {reasons}")
-    if state.watched is not None and state.watched.rank == selection.FILE and native.writer_gone(state.watched.path):
+    if state.watched is not None and state.watched.deserted:
         settings.die(f"{state.watched.name} is kept by a manager that does not run")
     if not native.inspect_entropy().cpu:
         settings.die("this CPU has no random instruction to fence the kernel's entropy with")
@@ -177,9 +179,12 @@ def from_site() -> None:
 
 
 def _load_watcher() -> None:
-    from snapsafe_rt.restore import watcher
+    try:
+        from snapsafe_rt.restore import watcher
 
-    watcher.update()
+        watcher.update()
+    except Exception as error:  # say, no descriptor is left to read it by: the program only imported something
+        state.problems.append(f"nobody runs the restore event ({type(error).__name__}: {error})")
 
 
 def _snapstart() -> "Guard":

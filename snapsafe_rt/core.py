@@ -12,9 +12,11 @@ from snapsafe_rt.settings import PYTHON
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
-__all__ = ["MISSING", "CachedOnce", "native"]
+    T = TypeVar("T")
+
+__all__ = ["MISSING", "CachedOnce", "importing", "native"]
 
 MISSING = ""
 """Why there is no native core; empty where there is one."""
@@ -37,6 +39,17 @@ else:
     except Exception as error:  # an ImportError, or whatever a half-built or half-readable installation raises
         native = None
         MISSING = f"no native core for {PYTHON} on {sys.platform}: {error}"
+
+
+def importing(function: "Callable[[], T]") -> "T":
+    """What a function of import statements returns, also where the program has no descriptor left to read a file by."""
+    try:
+        return function()
+    except OSError as error:
+        if error.errno not in (23, 24) or native is None or not native.in_main_interpreter():  # ENFILE, EMFILE
+            raise
+    native.call_apart(function)
+    return function()
 
 
 class CachedOnce:

@@ -8,7 +8,7 @@ import sys
 
 # Exit codes of the public contract (docs/command.md); 126, 127 and 130 are the shells'.
 OK, FAILED, USAGE, NOT_PERMITTED, CONFIGURATION = 0, 1, 2, 77, 78
-BEFORE_FAILED, NO_MANAGER, LATE, BLOCKED = 64, 69, 75, 79
+BEFORE_FAILED, NO_MANAGER, LATE, BUSY, BLOCKED = 64, 69, 75, 76, 79
 
 
 class Failure(Exception):

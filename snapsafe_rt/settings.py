@@ -8,6 +8,7 @@ PYTHON = f"{sys.implementation.name} {sys.version.split()[0]}"
 
 FILE = "/run/snapsafe/vmclock0"  # the file source that the manager writes
 MANAGER = "/run/snapsafe/org.snapsafe.Manager"  # where it speaks Varlink
+TRUSTED = ".trusted"  # and with this at the end, to root and its own user alone: others cannot crowd them out there
 DEFAULT_SOURCES = f"vmclock:/dev/vmclock0,sysgenid:/dev/sysgenid,vmclock:{FILE}"
 
 # Variable: its values, the default first.

@@ -26,7 +26,7 @@ class State:
         self.watched: Candidate | None = None
         self.probed = 0.0
         self.probed_epoch = 0
-        self.left: tuple[int, int] | None = None  # slot and generation at deactivation
+        self.left: tuple[int, int] | None = None  # the mapping's serial, and generation, at deactivation
         self.quiesced = False  # between detach() and reattach()
         self.detached: tuple[int, int] | None = None  # slot of the watched device, and what it showed
         self.lock = RLock()

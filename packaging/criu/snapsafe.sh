@@ -57,7 +57,8 @@ case ${CRTOOLS_SCRIPT_ACTION-} in
   pre-dump)
     outcome=dumped
     ask quiesce --dump # CRIU dumps no program that maps a device
-    case $code in 0 | 69 | 75) exit 0 ;; esac # 69: nobody listens there any more; 75: somebody was late
+    # 69: nobody listens there any more; 75: somebody was late. Not 76: a manager is there, and too busy to hear us.
+    case $code in 0 | 69 | 75) exit 0 ;; esac
     fail "quiesce has failed ($code)"
     ;;
   post-dump)

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Then take the snapshot, and call `snapsafe unquiesce` in the original and in each clone. Exit code 0 all are\n"
         "ready; 75 quiesced, but somebody was late, who is named; 64 a callback failed or 79 a block lock is held,\n"
-        "and nothing is quiesced; 69 no manager; 77 not permitted."
+        "and nothing is quiesced; 69 no manager; 76 there is one, and it is busy; 77 not permitted."
     )
 
 

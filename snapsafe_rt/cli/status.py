@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import json
 import os
+import pwd
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,8 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
                 f"snapsafe {data['version']} in {data['python']}. What its modules are like, it noted "
                 f"{_ago(status.written)}; the rest is of this moment."
             )
+        if status.recorded and status.user not in (0, os.geteuid()):
+            output.say(f"All of it is the word of user {_name(status.user)}, whose process it is.", "warn")
     else:
         output.say(f"snapsafe {data['version']} in {data['python']}: what a program started here, by this user, gets.")
     output.say()
@@ -185,6 +188,8 @@ def _show_verdict(status: "Status") -> None:
         output.say("  snapsafe trigger --create")
     elif status.source is not None and status.source["deserted"]:
         output.say("NOT protected: the manager that writes the source does not run.", "bad")
+    elif status.source is not None and status.source["distrust"]:
+        output.say(f"NOT surely protected: the source {status.source['distrust']}.", "bad")
     elif status.unprotected:
         output.say(f"NOT protected: {', '.join(status.unprotected + status.unexamined)}.", "bad")
     elif status.unexamined:
@@ -306,6 +311,7 @@ def _show_table(found: list[Outside]) -> None:
         rows.append(
             [
                 str(one.pid),
+                _cut(_name(one.user), 12),
                 _cut(one.program, 32),
                 str(source["source"]) if source else ("none", "bad"),
                 "" if source is None else "synchronous" if source["synchronous"] else "asynchronous",
@@ -315,8 +321,10 @@ def _show_table(found: list[Outside]) -> None:
                 (_missing(one), "good" if one.protected else "bad"),
             ]
         )
-    columns = ["pid", "program", "source", "when", "epoch", "fence", "last event", "unprotected"]
-    output.table(columns, rows, right=[0, 4])
+    columns = ["pid", "user", "program", "source", "when", "epoch", "fence", "last event", "unprotected"]
+    output.table(columns, rows, right=[0, 5])
+    if any(one.recorded and one.user not in (0, os.geteuid()) for one in found):
+        output.say("What is said of a process is its user's word.", "warn")
 
 
 def _missing(one: Outside) -> str:
@@ -328,7 +336,16 @@ def _missing(one: Outside) -> str:
         return "all: no source"
     if one.source["deserted"]:
         return "all: its manager does not run"
+    if one.source["distrust"]:
+        return "perhaps all: see --pid"
     return ", ".join([*one.unprotected, *one.unexamined, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except (KeyError, OverflowError):
+        return str(user)
 
 
 def _cut(text: str, length: int) -> str:

@@ -6,12 +6,12 @@ The watcher of every program watches (cython/watcher.h); where nothing can wake 
 import argparse
 import os
 import threading
-import time
 
 from snapsafe_rt import activation
 from snapsafe_rt.cli.output import seconds
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import CONFIGURATION, FAILED, OK, Failure
+from snapsafe_rt.restore.limit import Limit
 from snapsafe_rt.restore.registration import register_after_restore
 from snapsafe_rt.source import probe, selection
 from snapsafe_rt.state import state
@@ -43,7 +43,7 @@ def generation(text: str) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
-    until = None if options.timeout is None else time.monotonic() + options.timeout
+    limit = None if options.timeout is None else Limit(options.timeout, BACKSTOP_SECONDS)
     candidate = _watched()
     moved = threading.Event()
     register_after_restore(moved.set)
@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
             print(f"{known} -> {now}", flush=True)
             return OK
         pause = BACKSTOP_SECONDS if native.inspect_watcher().how in ("poll", "inotify") else NO_POLL_SECONDS
-        left = pause if until is None else until - time.monotonic()
+        left = pause if limit is None else limit.left()
         if left <= 0:
             what = f"still shows {now}" if now is not None else f"cannot be read: it {candidate.why_not}"
             raise Failure(f"nothing was restored within {options.timeout:g} s: {candidate.name} {what}", FAILED)
@@ -79,5 +79,6 @@ def _watched() -> selection.Candidate:
 def shown(candidate: selection.Candidate) -> "int | None":
     """The generation at the candidate's path now; None where there is no source."""
     probe.probe(now=True)
-    info = native.describe_source(candidate.slot) if candidate.rank is not None else None
+    there = candidate.rank is not None and not candidate.gone
+    info = native.describe_source(candidate.slot) if there else None
     return None if info is None or info.lost else info.value

@@ -8,6 +8,7 @@ compares it with the file, and docs/guards.md with both.
 import sys
 
 from snapsafe_rt import hooks, settings
+from snapsafe_rt.core import importing
 from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
@@ -72,7 +73,7 @@ def load(name: str) -> "Guard":
     if name not in TABLE:
         raise KeyError(name)
     file = f"{__package__}.{name}"
-    __import__(file)
+    importing(lambda: __import__(file))
     guard: Guard = sys.modules[file].GUARD
     return guard
 
@@ -169,6 +170,9 @@ def _look(name: str, *, cheaply: bool = False) -> "Verdict":
         guard = load(name)
         level, note = guard.cheap_protection() if cheaply else guard.protection()
     except Exception as error:  # say, the package may not be read any more since the program dropped its privileges
+        triggers = {**TABLE, **NAMED}[name]
+        if triggers and not any(trigger in sys.modules for trigger in triggers):
+            return "not loaded", ""
         return "unprotected", f"cannot be examined: {type(error).__name__}: {error}"
     return level, note
 

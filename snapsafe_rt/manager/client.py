@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from snapsafe_rt import settings, varlink
-from snapsafe_rt.errors import FAILED, NO_MANAGER, NOT_PERMITTED, Failure
+from snapsafe_rt.errors import BUSY, FAILED, NO_MANAGER, NOT_PERMITTED, Failure
 
 NAMED_MOST = 16
+SLICE_SECONDS = 1.0
 ANSWER_SECONDS = 10.0  # for what is answered at once
 
 
@@ -31,23 +32,34 @@ class Manager:
         self.connect()
 
     def connect(self) -> None:
-        """Anew."""
-        path = self.path
+        """Anew: by the socket for root and the manager's own user, where there is one that takes us."""
         self._received = b""
+        try:
+            self._connect(self.path + settings.TRUSTED)
+        except OSError:
+            try:
+                self._connect(self.path)
+            except OSError as error:
+                raise self._failure(error) from None
+
+    def _connect(self, path: str) -> None:
         self.peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self.peer.settimeout(self._answer_seconds)
             self.peer.connect(path)
-        except OSError as error:
+        except OSError:
             self.peer.close()
-            if isinstance(error, PermissionError):
-                raise Failure(
-                    f"{path}: not permitted to user {os.geteuid()}; run this as root", NOT_PERMITTED
-                ) from None
-            raise Failure(
-                f"no manager at {path} ({error.strerror or error}): start `snapsafe manager`, see docs/manager.md",
-                NO_MANAGER,
-            ) from None
+            raise
+
+    def _failure(self, error: OSError) -> Failure:
+        if isinstance(error, PermissionError):
+            return Failure(f"{self.path}: not permitted to user {os.geteuid()}; run this as root", NOT_PERMITTED)
+        if isinstance(error, BlockingIOError | TimeoutError):  # the first of a backlog that is full
+            return Failure(f"the manager at {self.path} is busy: others wait for it; try again, or as root", BUSY)
+        reason = error.strerror or error
+        return Failure(
+            f"no manager at {self.path} ({reason}): start `snapsafe manager`, see docs/manager.md", NO_MANAGER
+        )
 
     def __enter__(self) -> "Manager":
         return self
@@ -62,10 +74,10 @@ class Manager:
         self.peer.settimeout(answer_seconds)
         try:
             self.peer.sendall(varlink.call(method, given))
-            name, answer = varlink.reply(self._receive())
+            name, answer = varlink.reply(self._receive(answer_seconds))
         except TimeoutError:
             raise Failure(
-                f"the manager at {self.path} does not answer within {answer_seconds:g} s: restart it", NO_MANAGER
+                f"the manager at {self.path} does not answer within {answer_seconds:g} s: restart it", BUSY
             ) from None
         except varlink.Malformed as error:
             raise Failure(f"what answers at {self.path} is no manager ({error})", NO_MANAGER) from None
@@ -82,10 +94,19 @@ class Manager:
             )
         raise Refused(name, answer)
 
-    def _receive(self) -> bytes:
+    def _receive(self, seconds: float) -> bytes:
+        """In slices: a restore in between, over which the clock jumps, takes one of them and no more."""
         message, self._received = varlink.split(self._received)
         while message is None:
-            part = self.peer.recv(65536)
+            piece = min(seconds, SLICE_SECONDS)
+            self.peer.settimeout(piece)
+            try:
+                part = self.peer.recv(65536)
+            except TimeoutError:
+                seconds -= piece
+                if seconds <= 0:
+                    raise
+                continue
             if not part:
                 raise ConnectionResetError(0, "it ended the connection")
             message, self._received = varlink.split(self._received + part)

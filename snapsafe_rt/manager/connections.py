@@ -1,4 +1,7 @@
-"""The manager's socket and its clients, bounded in number and in memory.
+"""The manager's sockets and its clients, bounded in number and in memory.
+
+There are two: one for everybody, and one that only root and the manager's own user may connect to. Whoever fills the
+first with connections keeps nobody from the second: neither its backlog nor the descriptors that are spared for it.
 
 One thread, one epoll(7). A client that waits for an answer, or does not read one, is not read from. The connection of
 one that sends no valid message, or too long a one, is closed.
@@ -6,20 +9,21 @@ one that sends no valid message, or too long a one, is closed.
 
 import contextlib
 import errno
+import functools
 import os
 import socket
 from array import array
 from collections import Counter
 from collections.abc import Callable
 
-from snapsafe_rt import varlink
+from snapsafe_rt import settings, varlink
 from snapsafe_rt.manager import interface
 from snapsafe_rt.manager.interface import Error, Reply
 from snapsafe_rt.manager.loop import READ, WRITE, Loop
 from snapsafe_rt.varlink import Malformed, trusted
 
-CONNECTIONS_MOST = 4096
-CONNECTIONS_OF_ONE_USER = 2048  # root and the manager's own user may have them all
+CONNECTIONS_MOST = 4096  # by the socket for everybody, and no more than three of four descriptors
+CONNECTIONS_OF_ONE_USER = 2048  # root and the manager's own user may have more
 BUFFERED_MOST = 4 << 20  # bytes of unfinished requests, all connections together
 UNSENT_MOST = 8 << 20  # bytes of answers that nobody reads, likewise; root and the manager's own user may have more
 SMALL = 8192  # bytes that each connection may have in both, however full they are: nobody keeps others out
@@ -33,58 +37,37 @@ class Connections:
     def __init__(
         self, path: str, service: interface.Service, loop: Loop, ended: "Callable[[interface.Client], None]"
     ) -> None:
-        self.path = path
         self.buffered = self.unsent = 0
         self._ended = ended
         self._service = service
         self._loop = loop
         self._of_user: Counter[int] = Counter()
         self._all: set[Connection] = set()
-        self._most = min(CONNECTIONS_MOST, _descriptors() - DESCRIPTORS_SPARED)
-        self._listener = self._listen()
-        self._identity = _identity(path)
-        self._accepting = False
+        self._room = room = _descriptors() - DESCRIPTORS_SPARED
+        # In this order: a program that is told of the second finds the first.
+        trusted_door = Door(path + settings.TRUSTED, 0o600, room)
+        self._doors = trusted_door, Door(path, 0o666, min(CONNECTIONS_MOST, room * 3 // 4))
         self._update()
-
-    def _listen(self) -> socket.socket:
-        """Bound beside the path and renamed to it, so that the socket of a manager that was killed is replaced in one
-        step."""
-        temporary = f"{self.path}.{os.getpid()}"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            listener.bind(temporary)
-            try:
-                os.chmod(temporary, 0o666)
-                listener.listen(1024)
-                os.rename(temporary, self.path)
-            except OSError:
-                os.unlink(temporary)
-                raise
-        except OSError:
-            listener.close()
-            raise
-        return listener
 
     def __len__(self) -> int:
         return len(self._all)
 
     def _update(self) -> None:
         """Stop listening while no more clients are admitted: those that wait would wake us without pause."""
-        wanted = len(self._all) < self._most
-        if wanted and not self._accepting:
-            self._loop.watch(self._listener, READ, self._accept)
-        elif self._accepting and not wanted:
-            self._loop.forget(self._listener)
-        self._accepting = wanted
+        for door in self._doors:
+            wanted = door.count < door.most and len(self._all) < self._room and not door.paused
+            if wanted and not door.accepting:
+                self._loop.watch(door.listener, READ, functools.partial(self._accept, door))
+            elif door.accepting and not wanted:
+                self._loop.forget(door.listener)
+            door.accepting = wanted
 
-    def _accept(self, _: int) -> None:
+    def _accept(self, door: "Door", _: int) -> None:
         try:
-            peer, _address = self._listener.accept()
+            peer, _address = door.listener.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._pause()
+                self._pause(door)
             return  # the client went away again
         peer.setblocking(False)
         try:
@@ -95,16 +78,17 @@ class Connections:
             peer.close()
             return
         self._of_user[uid] += 1
-        self._all.add(Connection(peer, uid, pid, self, self._service, self._loop))
+        door.count += 1
+        self._all.add(Connection(peer, uid, pid, door, self, self._service, self._loop))
         self._update()
 
-    def _pause(self) -> None:
+    def _pause(self, door: "Door") -> None:
         """No descriptor or memory is left: stop listening for a moment, or each client that waits would wake us."""
-        most, self._most = self._most, 0
+        door.paused = True
         self._update()
 
         def resume() -> None:
-            self._most = most
+            door.paused = False
             self._update()
 
         self._loop.later(PAUSE_SECONDS, resume)
@@ -112,19 +96,57 @@ class Connections:
     def gone(self, connection: "Connection") -> None:
         self._all.discard(connection)
         self._of_user[connection.uid] -= 1
+        connection.door.count -= 1
         self._update()
         self._ended(connection)
 
     def close(self) -> None:
-        """Close all connections, and remove the path unless another manager has it by now."""
+        """Close all connections, and remove the paths unless another manager has them by now."""
         for connection in list(self._all):
             connection.close()
-        self._most = 0
+        self._room = 0
         self._update()
-        self._listener.close()
-        if _identity(self.path) == self._identity:
+        for door in self._doors:
+            door.close()
+
+
+class Door:
+    """A socket, and how many clients may come by it. Raises OSError where it cannot be made."""
+
+    def __init__(self, path: str, mode: int, most: int) -> None:
+        self.most = most
+        self.count = 0
+        self.accepting = self.paused = False
+        self._path = path
+        self.listener = self._listen(mode)
+        self._identity = _identity(path)
+
+    def _listen(self, mode: int) -> socket.socket:
+        """Bound beside the path and renamed to it, so that the socket of a manager that was killed is replaced in one
+        step."""
+        temporary = f"{self._path}.{os.getpid()}"
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            listener.bind(temporary)
+            try:
+                os.chmod(temporary, mode)
+                listener.listen(1024)
+                os.rename(temporary, self._path)
+            except OSError:
+                os.unlink(temporary)
+                raise
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    def close(self) -> None:
+        self.listener.close()
+        if _identity(self._path) == self._identity:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                os.unlink(self._path)
 
 
 class Connection:
@@ -142,6 +164,7 @@ class Connection:
         "_service",
         "_stale",
         "_too_much",
+        "door",
         "pid",
         "uid",
     )
@@ -151,12 +174,14 @@ class Connection:
         peer: socket.socket,
         uid: int,
         pid: int,
+        door: Door,
         owner: Connections,
         service: interface.Service,
         loop: Loop,
     ) -> None:
         self.uid = uid
         self.pid = pid
+        self.door = door
         self._peer = peer
         self._owner = owner
         self._service = service
@@ -282,7 +307,7 @@ def _descriptors() -> int:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS_MOST + DESCRIPTORS_SPARED
+    wanted = 2 * CONNECTIONS_MOST
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft < wanted:

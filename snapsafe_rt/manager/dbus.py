@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ from jeepney import (  # type: ignore  # untyped
 )
 from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ignore
 
-from snapsafe_rt import varlink
+from snapsafe_rt import settings, varlink
 from snapsafe_rt.errors import NOT_PERMITTED, OK, Failure
 
 NAME = "org.snapsafe.Manager1"
@@ -104,12 +105,15 @@ class Link:
         self._writer = writer
 
     @classmethod
-    async def open(cls, path: str) -> "Link":
-        """Raises Gone."""
-        try:
-            return cls(*await asyncio.open_unix_connection(path, limit=ANSWER_MOST))
-        except OSError as error:
-            raise Gone(f"no manager at {path} ({error.strerror or error})") from None
+    async def open(cls, path: str, *, trusted: bool = False) -> "Link":
+        """Raises Gone. `trusted`: by the socket for root and the manager's own user, where one takes us."""
+        why: object = ""
+        for way in (path + settings.TRUSTED, path) if trusted else (path,):
+            try:
+                return cls(*await asyncio.open_unix_connection(way, limit=ANSWER_MOST))
+            except OSError as error:
+                why = error.strerror or error
+        raise Gone(f"no manager at {path} ({why})")
 
     def close(self) -> None:
         self._writer.close()
@@ -219,6 +223,7 @@ class Facade:
         self.bus = Bus(connection, self._called)
         self._path = path
         self._locks: dict[int, tuple[dict[str, Any], Link]] = {}  # by the pipe's end: what was asked for, and where
+        self._of_user: Counter[int] = Counter()  # locks that are held, or being asked for
         self._tasks: set[asyncio.Task[None]] = set()
         self._state = UNKNOWN
         self._preparing = False
@@ -317,13 +322,21 @@ class Facade:
     async def Inhibit(self, message: Message) -> "tuple[Any, ...]":
         """Returns the descriptor that is the lock."""
         uid, pid = await self._caller(message.header.fields.get(HeaderFields.sender, ""))
-        mine = sum(asked["uid"] == uid for asked, _ in self._locks.values())
-        if len(self._locks) >= LOCKS_MOST or (uid != 0 and mine >= LOCKS_OF_ONE_USER):
+        mine = self._of_user[uid]
+        if self._of_user.total() >= LOCKS_MOST or (uid != 0 and mine >= LOCKS_OF_ONE_USER):
             raise Refused(f"{_FAILED}LimitsExceeded", f"{mine} locks are held by user {uid}")
-        what, who, why, mode = message.body
+        self._of_user[uid] += 1  # before anything is waited for
+        try:
+            return await self._take_lock(message.body, uid, pid)
+        except BaseException:
+            self._of_user[uid] -= 1
+            raise
+
+    async def _take_lock(self, body: "tuple[Any, ...]", uid: int, pid: int) -> "tuple[int]":
+        what, who, why, mode = body
         parameters = {"what": what, "who": who, "why": why, "mode": mode, "uid": uid, "pid": pid}
         try:
-            link = await Link.open(self._path)
+            link = await Link.open(self._path, trusted=uid == 0)
             try:
                 await link.call("Inhibit", **parameters)
             except BaseException:
@@ -359,7 +372,8 @@ class Facade:
     def _release(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
         os.close(fd)
-        _, link = self._locks.pop(fd)
+        asked, link = self._locks.pop(fd)
+        self._of_user[asked["uid"]] -= 1
         link.close()
 
     def close(self) -> None:
@@ -371,7 +385,7 @@ class Facade:
         for fd, (asked, old) in list(self._locks.items()):
             if old.alive:
                 continue
-            link = await Link.open(self._path)
+            link = await Link.open(self._path, trusted=asked["uid"] == 0)
             held = False
             try:
                 with contextlib.suppress(Refused):
@@ -389,7 +403,7 @@ class Facade:
         """Until it is cancelled."""
         while True:
             with contextlib.suppress(Gone):
-                link = await Link.open(self._path)
+                link = await Link.open(self._path, trusted=True)
                 with contextlib.closing(link):
                     self._delay_max = (await link.call("Describe"))["inhibitDelayMax"]
                     link.send("Monitor", more=True)

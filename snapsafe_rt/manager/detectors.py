@@ -124,6 +124,7 @@ class Detectors:
         self.checkpoints = Checkpoints(gvisor)
         self.vmgenid = vmgenid()
         self._expected = 0.0  # until then a message of the kernel belongs to a restore that the source has shown
+        self._heard_of_it = False  # was there a message of the restore that is published now?
         self._told = 0.0  # until then what a detector reports belongs to a restore that an agent told of
         self._has_list = bool(names)
         if names:
@@ -147,9 +148,11 @@ class Detectors:
     def _heard(self) -> None:
         """The kernel or gVisor reports a restore."""
         before = native.inspect_epoch().epoch
-        same = native.epoch() != before or time.monotonic() < self._expected
+        moved = native.epoch() != before
+        echo = not moved and time.monotonic() < self._expected
         self._expected = 0.0
-        if not self.late() and (self.source is None or not same):
+        self._heard_of_it |= not echo
+        if not self.late() and (self.source is None or not (moved or echo)):
             native.advance()  # the source has not moved, and they know better
 
     def look(self) -> None:
@@ -160,8 +163,11 @@ class Detectors:
             self._heard()
 
     def counted(self) -> None:
-        """A restore was published."""
-        self._expected = time.monotonic() + SAME_RESTORE_SECONDS if self.source is not None else 0.0
+        """A restore was published. One message of it may still come; where that has come, the next is of another one,
+        however little time the clock shows: it may have stood still meanwhile."""
+        due = self.source is not None and not self._heard_of_it
+        self._expected = time.monotonic() + SAME_RESTORE_SECONDS if due else 0.0
+        self._heard_of_it = False
 
     def told(self) -> None:
         """A restore is published that an agent told of, and that no detector has noticed."""
@@ -177,6 +183,10 @@ class Detectors:
 
     def forget_told(self) -> None:
         self._told = 0.0
+
+    def announced(self) -> None:
+        """A snapshot begins: what is noticed from here on is of no restore before."""
+        self._told = self._expected = 0.0
 
     @property
     def source(self) -> "selection.Candidate | None":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+SLICE_SECONDS = 1.0  # while a timer runs the clock is looked at as often as that
 
 
 class HasFileno(Protocol):
@@ -34,7 +35,8 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, tuple[int, Callable[[int], None]]] = {}
-        self._times = sched.scheduler(time.monotonic)
+        self._waited, self._looked = 0.0, time.monotonic()
+        self._times = sched.scheduler(self.monotonic)
         self._stopped = False
         self._woken: Callable[[], None] = lambda: None
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -63,6 +65,14 @@ class Loop:
         """Call it once, after that time. Each is a wakeup: not for what could be waited for."""
         return Timer(self._times, seconds, function)
 
+    def monotonic(self) -> float:
+        """Seconds as the timers count them. In a clone CLOCK_MONOTONIC may have jumped by the time that the snapshot
+        lay: that is no time that anybody was given. So no step counts for more than a slice."""
+        now = time.monotonic()
+        self._waited += min(max(now - self._looked, 0.0), SLICE_SECONDS)
+        self._looked = now
+        return self._waited
+
     def on_wake(self, function: Callable[[], None]) -> None:
         self._woken = function
 
@@ -81,6 +91,6 @@ class Loop:
         """Until SIGTERM or SIGINT."""
         while not self._stopped:
             pause = self._times.run(blocking=False)
-            for fd, mask in self._epoll.poll(pause):
+            for fd, mask in self._epoll.poll(None if pause is None else min(pause, SLICE_SECONDS)):
                 if fd in self._watched:  # else forgotten by what was called before it
                     self._watched[fd][1](mask)

@@ -5,7 +5,7 @@ import errno
 import os
 
 from snapsafe_rt.core import native
-from snapsafe_rt.source import vmclock_file
+from snapsafe_rt.source import selection, vmclock_file
 
 
 class Publisher:
@@ -16,6 +16,8 @@ class Publisher:
         self.synchronous = False
         """Are the programs stopped over a snapshot until the file is written?"""
         self.problem = ""
+        self.locked_out = ""
+        """Why programs take this manager for absent, or ""."""
         self.reseeded = False
         self.generation: int | None = None
         self._writer_lock: vmclock_file.WriterLock | None = None
@@ -47,19 +49,25 @@ class Publisher:
         except OSError as error:
             self.problem = _sentence(self.path, error)
 
-    def lock(self) -> None:
-        """Hold the writer lock, by which programs see that a manager runs, if the file is there."""
-        if self._writer_lock is not None and self._writer_lock.is_of(self.path):
-            return
-        self.unlock()
-        try:
-            self._writer_lock = vmclock_file.WriterLock(self.path, synchronous=self.synchronous)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            taken = error.errno in (errno.EAGAIN, errno.EACCES)
-            reason = "is locked by another process: is another manager keeping it?" if taken else None
-            self.problem = self.problem or (f"{self.path} {reason}" if reason else _sentence(self.path, error))
+    def lock(self) -> bool:
+        """Hold the writer lock, by which programs see that a manager runs, if the file is there. False where it is to
+        be tried again after a while."""
+        self.locked_out = ""
+        if self._writer_lock is None or not self._writer_lock.is_of(self.path):
+            self.unlock()
+            try:
+                self._writer_lock = vmclock_file.WriterLock(
+                    self.path, self.path + selection.LOCK, synchronous=self.synchronous
+                )
+            except FileNotFoundError:
+                return True
+            except OSError as error:
+                taken = error.errno in (errno.EAGAIN, errno.EACCES)
+                reason = "is locked by another process: is another manager keeping it?" if taken else None
+                self.locked_out = f"{self.path} {reason}" if reason else _sentence(self.path, error)
+                return False
+        self._writer_lock.take()
+        return self._writer_lock.alone
 
     def unlock(self) -> None:
         if self._writer_lock is not None:

@@ -62,6 +62,7 @@ class Manager:
         self._last: float | None = None
         self._done = native.epoch()
         self._retrying = False
+        self._locking = False
         self._bumped = False  # an agent has told of a restore, so it will tell of others
         self._told = ""
         self._catch_up()
@@ -115,10 +116,16 @@ class Manager:
 
     def _lock_file(self) -> None:
         """Programs rely on the file while we hold its writer lock, so only while we would notice a restore."""
-        if self._detectors.any or self._bumped:
-            self._file.lock()
-        else:
+        if not self._detectors.any and not self._bumped:
             self._file.unlock()
+        elif not self._file.lock() and not self._locking:
+            self._locking = True
+            self._loop.later(RETRY_SECONDS, self._lock_again)
+
+    def _lock_again(self) -> None:
+        self._locking = False
+        self._lock_file()
+        self._tell()
 
     def _look(self) -> None:
         if native.epoch() != self._done:
@@ -131,6 +138,7 @@ class Manager:
             self._publish(known=True)
             return
         same = time.monotonic() - self._thawed < SAME_RESTORE_SECONDS  # a detector late with what Thaw told
+        self._thawed = -SAME_RESTORE_SECONDS  # one alone: the clock may stand still from one restore to the next
         if self._freezer is not None and not self.frozen and not same:
             self._unfrozen_restores += 1
             self._file.synchronous = False  # snapshots are taken of running programs as well
@@ -200,7 +208,7 @@ class Manager:
         return self._file.generation
 
     def announced(self) -> None:
-        self._detectors.forget_told()
+        self._detectors.announced()
 
     def look(self) -> None:
         self._detectors.look()
@@ -250,6 +258,8 @@ class Manager:
             )
         if self._file.problem:
             found.append(f"restores are not published: {self._file.problem}")
+        elif self._file.locked_out:
+            found.append(f"programs take this manager for absent: {self._file.locked_out}")
         untold = self._snapshots.problem()
         if untold:
             found.append(f"no snapshot can be announced: {untold}")

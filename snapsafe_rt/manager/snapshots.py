@@ -67,8 +67,8 @@ class Snapshots:
         self._monitors: set[Client] = set()
         self._timer: Timer | None = None
         self._timeout = delay_max
-        self._until = 0.0  # monotonic: when the timer goes off
-        self._since = 0.0  # monotonic: of the state
+        self._until = 0.0  # by the loop's clock: when the timer goes off
+        self._since = 0.0  # by it, too: of the state
         self._published = 0  # when the machine was quiesced
         self._last: dict[str, Any] | None = None
         self._problem = ""  # why the state cannot be told
@@ -115,8 +115,11 @@ class Snapshots:
         self._phases.gone(client)
 
     def restored(self) -> None:
-        """One was published."""
+        """One was published. Where Unquiesce is still to come (hold), the time for that begins in the clone."""
         self._phases.restored()
+        if self.state == phases.QUIESCED:
+            with contextlib.suppress(OSError):  # then programs go by the limit that they know
+                self._limit(self.state)
         self.tell()
 
     def tell(self) -> None:
@@ -133,23 +136,28 @@ class Snapshots:
     # ---- what the machine of states wants done ----
 
     def changed(self) -> None:
-        now = time.monotonic()
+        now = self._loop.monotonic()
         state, took = self._phases.state, now - self._since
+        self._limit(state)
+        self._since = now
+        if state == phases.QUIESCING:
+            self._restores.announced()
+        elif state == phases.QUIESCED:
+            self._published = self._restores.published
+        self._note(state, took)
+        self.tell()
+
+    def _limit(self, state: str) -> None:
+        """How long the state may last, from now on. Raises OSError as _tell_state()."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         stays = {phases.QUIESCING: self._timeout, phases.QUIESCED: self._quiesced_max}.get(state, 0.0)
-        self._until = now + stays
-        self._tell_state(time.time() + stays if stays else 0)
-        self._since = now
-        if state == phases.QUIESCING:
-            self._restores.announced()
-            self._timer = self._loop.later(stays, self._phases.expire)
-        elif state == phases.QUIESCED:
-            self._timer = self._loop.later(stays, self._overdue)
-            self._published = self._restores.published
-        self._note(state, took)
-        self.tell()
+        self._until = self._loop.monotonic() + stays
+        self._tell_state(stays)
+        over = {phases.QUIESCING: self._phases.expire, phases.QUIESCED: self._overdue}.get(state)
+        if over is not None:
+            self._timer = self._loop.later(stays, over)
 
     def _note(self, state: str, took: float) -> None:
         if state == phases.QUIESCING:
@@ -181,7 +189,7 @@ class Snapshots:
         client.finish(self._announcement())
 
     def _announcement(self) -> Reply:
-        left = max(0.0, self._until - time.monotonic()) if self._phases.state == phases.QUIESCING else 0.0
+        left = max(0.0, self._until - self._loop.monotonic()) if self._phases.state == phases.QUIESCING else 0.0
         told = {"snapshot": self._phases.snapshot, "seconds": left, "state": self._phases.state}
         return Reply({**told, "dump": self._phases.dump})
 
@@ -214,12 +222,13 @@ class Snapshots:
         self._restores.unknown()
         self._phases.overdue()
 
-    def _tell_state(self, until: float) -> None:
-        """Write the state file. Raises OSError where a snapshot must not be taken then: programs would not see that it
-        begins, or would go on before it is over. Where the machine runs, the file is removed instead."""
+    def _tell_state(self, seconds: float) -> None:
+        """Write the state file, and how long that holds at the most. Raises OSError where a snapshot must not be taken
+        then: programs would not see that it begins, or would go on before it is over. Where the machine runs, the file
+        is removed instead."""
         self._problem = ""
         try:
-            self._write_state(until)
+            self._write_state(seconds)
         except OSError as error:
             self._problem = f"{self._path}: {error.strerror}"
             if self.state in (phases.QUIESCING, phases.QUIESCED):
@@ -227,9 +236,11 @@ class Snapshots:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)  # programs go on where there is none
 
-    def _write_state(self, until: float) -> None:
+    def _write_state(self, seconds: float) -> None:
         """By a rename, for programs read it at any moment. Raises OSError."""
-        told = {"state": self._phases.state, "snapshot": self._phases.snapshot, "until": until}
+        told: dict[str, Any] = {"state": self._phases.state, "snapshot": self._phases.snapshot, "until": 0}
+        if seconds:
+            told |= {"until": time.time() + seconds, "seconds": seconds}
         temporary = self._path + ".new"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:

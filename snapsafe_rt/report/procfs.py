@@ -1,5 +1,6 @@
 """What /proc says of other processes, and their memory: no attach, no signal, no stop."""
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -114,6 +115,46 @@ def file_at(pid: int, address: int) -> str:
     except OSError:
         pass
     return ""
+
+
+class Backing(NamedTuple):
+    """The file of which a page of a process is, by the kernel's word. `ids`: its (device, inode), of which stat(2)
+    shows one; `named`: has it a name; `path`: that name."""
+
+    ids: "tuple[tuple[int, int], ...]"
+    named: bool
+    path: str
+
+
+def backing(pid: int, address: int) -> "Backing | None":
+    """None for memory that is of no file, and where that may not be seen."""
+    try:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                where, _, _, device, inode, *path = line.rstrip("\n").split(None, 5)
+                start, end = (int(text, 16) for text in where.split("-"))
+                if not start <= address < end:
+                    continue
+                if inode == "0" or not path:
+                    return None
+                major, minor = (int(text, 16) for text in device.split(":"))
+                ids = [(os.makedev(major, minor), int(inode))]
+                with contextlib.suppress(OSError):  # takes CAP_SYS_ADMIN; some file systems have a number more
+                    found = os.stat(f"/proc/{pid}/map_files/{start:x}-{end:x}")
+                    ids.append((found.st_dev, found.st_ino))
+                return Backing(tuple(ids), not path[0].endswith(" (deleted)"), path[0])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def user(pid: int) -> int:
+    """Whose process it is; -1 where that cannot be seen."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return -1
 
 
 def _refusal(pid: int) -> str:

@@ -18,7 +18,8 @@ from snapsafe_rt import settings
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table, unexamined
 from snapsafe_rt.guards.guard import Guard
-from snapsafe_rt.report import status
+from snapsafe_rt.report import procfs, status
+from snapsafe_rt.report.attended import attended
 from snapsafe_rt.report.procfs import (
     Gone,
     Mapping,
@@ -47,14 +48,15 @@ CAUSES = ("", "generation", "disruption", "notified", "source")
 CONNECTION = ("none", "absent", "untrusted", "failed", "ended", "asked", "held", "heard")
 OPENSSL = ("none", "guarded", "displaced", "ineffective", "fips", "symbols", "full", "released")
 SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
-FENCE_SECONDS = 300
+FENCE_SECONDS, FENCE_STEP_SECONDS = 300, 60
 
 # struct record and the structs that it leads to; status_page.c asserts their sizes and offsets.
 _HEADER = struct.Struct("<8sIIIIQ7QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
 _COLD = struct.Struct("<IiQQqQIi")  # sequence, watched, outlived, restores, last_ns, last_certain, last_cause, attestor
-_FENCE = struct.Struct("<qQQQQIIII")  # started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held
+# started_ns, failures, host's epoch, size, used; kernel_reseeded, cpu, hash, held; looked_ns
+_FENCE = struct.Struct("<qQQQQIIIIq")
 _SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, detached, dev, ino, lost, stuck, rdev
 _SEEDS = struct.Struct("<QQ")  # is the module's own generator kept; how many have a foreign state
 _LOOKED = struct.Struct("<QQQq")  # imports; at the last look: imports, epoch, time in ns
@@ -265,7 +267,7 @@ class Outside(status.Status):
         super().__init__()
         self._mapped = mapped
         self.version, self.python = "", ""
-        self.pid, self.program = process.pid, process.program
+        self.pid, self.program, self.user = process.pid, process.program, procfs.user(process.pid)
         self.is_python = not process.kernel and is_python(process.pid, mapped)
         self.recorded = False
         self.active = False
@@ -381,7 +383,7 @@ class Outside(status.Status):
         source = record.source(words.watched)
         if source is None:
             return
-        page, _, kind, _, device, detached, dev, ino, lost, stuck, _ = source
+        page, _, kind, _, device, detached, _, _, lost, stuck, _ = source
         if detached:
             self.problems.append(status.DETACHED)
             return
@@ -393,19 +395,13 @@ class Outside(status.Status):
         if value is None and not device:
             self.problems.append(f"{name} was truncated: nothing is watched")
             return
-        path = f"/proc/{self.pid}/root{name.partition(':')[2]}"
-        replaced = False
-        if not self._via.get(name):  # else its path leads nowhere for that process
-            try:
-                there = os.stat(path)
-                replaced = (there.st_dev, there.st_ino) != (dev, ino)
-            except PermissionError:
-                pass
-            except OSError:
-                replaced = True
-        if replaced:
-            self.problems.append(f"{name} was replaced or removed: what is watched is not what is written")
+        via = self._via.get(name)  # then its path leads nowhere for that process
+        gone, distrust = ("", "") if via else attended(self.pid, record.memory, name, device, page)
+        if gone:
+            self.problems.append(f"{name} {gone}")
             return
+        if kind == 0 and (sequence := record.memory.number(page + vmclock_file.OFF_SEQ, 4)) is not None:
+            stuck = sequence & 1 and _settled(lambda: _even(record, page)) is None
         frozen = record.memory.number(page + vmclock_file.OFF_SYNCHRONOUS, 4) if kind == 0 and not device else 0
         self.source = {
             "source": name,
@@ -414,7 +410,8 @@ class Outside(status.Status):
             "value": words.remembered if value is None else value & (words.mask or -1),
             "stuck": bool(stuck),
             "via": self._via.get(name, ""),
-            "deserted": not device and native is not None and native.writer_gone(path),
+            "deserted": distrust is None,
+            "distrust": distrust or "",
             "check_ns": None,
         }
         self._report_desertion()
@@ -436,10 +433,11 @@ class Outside(status.Status):
 
     def _take_fence(self, record: Record, words: Words) -> None:
         words_of_fence = record.memory.unpack(_FENCE, record.fence)
-        started, failures, host_epoch, size, used, reseeded, cpu, has_hash, held = words_of_fence
+        started, failures, host_epoch, size, used, reseeded, cpu, has_hash, held, looked = words_of_fence
         left = 0.0
         if any(record.memory.read(record.flag, 4)):
-            left = FENCE_SECONDS - (time.monotonic_ns() - started) / 1e9
+            since = min(max((time.monotonic_ns() - looked) / 1e9, 0.0), FENCE_STEP_SECONDS)
+            left = FENCE_SECONDS - (looked - started) / 1e9 - since
             if not self._same_clock():
                 left = float(FENCE_SECONDS)
             if _attested(record, words):
@@ -468,6 +466,7 @@ class Outside(status.Status):
         return {
             **super().as_dict(),
             "program": self.program,
+            "user": self.user,
             "recorded": self.recorded,
             "written": self.written,
             "kept": self.kept,
@@ -554,6 +553,11 @@ class _Seen:
         beginnings = tuple(pattern for pattern in patterns if "/" not in pattern)
         ends = tuple(pattern for pattern in patterns if "/" in pattern)
         return next((f for f in self._files if os.path.basename(f).startswith(beginnings) or f.endswith(ends)), None)
+
+
+def _even(record: Record, page: int) -> bool | None:
+    """None while a source is being written."""
+    return True if not (record.memory.number(page + vmclock_file.OFF_SEQ, 4) or 0) & 1 else None
 
 
 def _attested(record: Record, words: Words) -> bool:

@@ -23,6 +23,7 @@ LIMITS = (
 
 
 NO_SOURCE = "no source: a restore is seen only if notify_restored() is called"
+SETTLE_LOOKS = 20  # a millisecond apart
 
 DETACHED = (
     "the device is let go of for a snapshot, and there is no file to watch instead: a restore is noticed when that is "
@@ -62,6 +63,17 @@ def snapshot_as_dict(fields: "Sequence[str]") -> "dict[str, Any]":
 def _fact(kind: str, read: "Callable[[Sequence[str]], dict[str, Any]]") -> "dict[str, Any] | None":
     lines = native.page_lines(kind) if native is not None else []
     return read(lines[0]) if lines else None
+
+
+def _settled(slot: int) -> "Any":
+    """What a source shows. While its sequence count is odd somebody writes it, or has died at that: a moment tells."""
+    word = native.FutexWord()
+    for _ in range(SETTLE_LOOKS):
+        info = native.describe_source(slot)
+        if not info.stuck:
+            break
+        word.wait(0, 0.001)
+    return info
 
 
 class Row:
@@ -168,9 +180,13 @@ class Status:
             if state.detached is not None:
                 self.problems.append(DETACHED)
             return
-        info = native.describe_source(watched.slot)
+        info = _settled(watched.slot)
         if info.lost:
             return
+        if watched.gone:
+            self.problems.append(f"{watched.name} {watched.doubt}")
+            return
+        deserted = watched.deserted
         self.source = {
             "source": watched.name,
             "what": selection.RANKS[watched.rank],
@@ -178,7 +194,8 @@ class Status:
             "value": info.value,
             "stuck": info.stuck,
             "via": watched.via,
-            "deserted": watched.rank == selection.FILE and native.writer_gone(watched.path),
+            "deserted": deserted is True,
+            "distrust": watched.distrust(deserted),
             "check_ns": round(native.read_cost(), 1),
         }
         self._report_desertion()
@@ -190,6 +207,8 @@ class Status:
             )
 
     def _report_desertion(self) -> None:
+        if self.source is not None and self.source["distrust"]:
+            self.problems.append(f"{self.source['source']} {self.source['distrust']}")
         if self.source is not None and self.source["deserted"]:
             self.problems.append(
                 f"{self.source['source']} is kept by a manager that does not run, or that nothing tells of a restore: "
@@ -241,6 +260,8 @@ class Status:
             found.append(NO_SOURCE)
         elif self.source["deserted"]:
             found.append("the manager that writes the source does not run")
+        elif self.source["distrust"]:
+            found.append(f"the source {self.source['distrust']}")
         found += [
             f"{row.name} is {row.protection}: {row.note}"
             for row in self.rows

@@ -10,6 +10,7 @@ import time
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import loaded, table
 from snapsafe_rt.restore import affinity, callbacks, dispatch, generation
+from snapsafe_rt.restore.limit import Limit
 from snapsafe_rt.source import probe
 from snapsafe_rt.state import state
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.restore.callbacks import Registration
 
+STEP_SECONDS = 1.0  # how often a check() that has a limit looks at the clock
 PASSES = 16  # events in one turn; only a source that is rewritten without pause brings so many
 
 
@@ -117,16 +119,16 @@ def check(timeout: "float | None" = None) -> int:
     epoch = native.epoch()
     if epoch == delivery.delivered:
         return epoch
-    return _check(epoch, None if timeout is None else time.monotonic() + timeout)
+    return _check(epoch, None if timeout is None else Limit(timeout, STEP_SECONDS))
 
 
-def _check(epoch: int, until: "float | None") -> int:
+def _check(epoch: int, limit: "Limit | None") -> int:
     """Returns no epoch whose event is still to come: whoever compares it later would take that one for done."""
     while delivery.delivered < epoch:
         turn = delivery.value
         if run_here():
             break  # also in a child that a callback forked
-        if not _wait_for_other(turn, until):
+        if not _wait_for_other(turn, limit):
             return epoch
         raise_of_last(epoch)
     return delivery.delivered
@@ -150,8 +152,9 @@ def run_here(first: "Callable[[], object] | None" = None) -> bool:
             delivery.release()
 
 
-def _wait_for_other(turn: int, until: "float | None") -> bool:
-    """Wait for the event that runs elsewhere. False where waiting would never end: the event waits for this thread."""
+def _wait_for_other(turn: int, limit: "Limit | None") -> bool:
+    """Wait for the event that runs elsewhere, or for a step of the limit. False where waiting would never end: the
+    event waits for this thread."""
     event: Event | None = delivery.event
     if event is not None and dispatch.event_around().get() == event.epoch:
         return False
@@ -160,7 +163,7 @@ def _wait_for_other(turn: int, until: "float | None") -> bool:
         if delivery.loop is not None and affinity.running_loop() is not delivery.loop:
             raise TimeoutError(late_at_rest(event))
         return False
-    left = None if until is None else until - time.monotonic()
+    left = None if limit is None else min(limit.left(), STEP_SECONDS)
     if left is not None and left <= 0:
         raise TimeoutError(late(event))
     hub = affinity.hub_here()

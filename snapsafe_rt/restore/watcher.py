@@ -4,7 +4,7 @@ import os
 import stat
 
 from snapsafe_rt import hooks
-from snapsafe_rt.core import native
+from snapsafe_rt.core import importing, native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import callbacks
 from snapsafe_rt.source import probe, selection
@@ -63,7 +63,11 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
     status(): check() still works.
     """
     global _planned
-    if native is None or _ended or not native.in_main_interpreter():
+    if native is None or _ended:
+        return
+    if state.active and (callbacks.after or table.refreshers()):
+        importing(_load_events)
+    if not native.in_main_interpreter():
         return  # other interpreters run their callbacks in check(): a thread could outlive them
     with state.lock:
         asked = phases is not None and phases.wanted()
@@ -79,7 +83,6 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
             return
         if wanted:
             _hook_exit()
-            from snapsafe_rt.restore import events  # noqa: F401 - the epoch that is now is no restore to tell of
         try:  # noqa: SIM105 - contextlib is not imported at start-up
             native.plan_watching(plan[1], wanted, woken, plan[2], plan[3], farewell)
         except OSError:
@@ -87,20 +90,26 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
         _planned = plan  # not before: a child that is forked in between has the old one
 
 
+def _load_events() -> None:
+    from snapsafe_rt.restore import events  # noqa: F401 - the epoch that is now is no restore to tell of
+
+
 def _items() -> "list[Item]":
     """The watched source itself, and for each candidate the entry by which it, or a better one, would appear."""
     watched = state.watched
     items: list[Item] = []
-    if watched is not None:
+    if watched is not None and not watched.gone:  # else nobody writes it
         device = watched.rank != selection.FILE
         mask = 0 if device else MODIFY | ATTRIB | DELETE_SELF | MOVE_SELF
-        # A device that was replaced stays mapped, and is not news each time.
+        # What stays mapped though its path leads elsewhere is not news each time.
         leads_to = (watched.leads_to() or (0, 0)) if device else watched.identity
+        if watched.doubt and not device:
+            leads_to = (watched.found.st_dev, watched.found.st_ino) if watched.found else (0, 0)
         items.append((watched.path, None, mask, device, watched.kind == "sysgenid", False, *leads_to))
     for candidate in state.candidates:
         if watched is not None and watched.rank == selection.BEST:
             break  # nothing is better
-        item = entry(candidate.path, candidate.found, candidate is not watched)
+        item = entry(candidate.path, candidate.found, candidate is not watched or candidate.doubt != "")
         if item is not None and item not in items:
             items.append(item)
     return items[:WATCH_ITEMS]  # check() looks at the rest

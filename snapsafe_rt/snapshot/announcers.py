@@ -12,6 +12,7 @@ import time
 
 from snapsafe_rt import settings, varlink
 from snapsafe_rt.core import native
+from snapsafe_rt.restore.limit import Limit
 from snapsafe_rt.restore.watcher import entry
 from snapsafe_rt.snapshot.machine import QUIESCED, RUNNING
 
@@ -25,6 +26,7 @@ ASKED, HELD, HEARD = "asked", "held", "heard"
 LOOK_MS = 50  # how often a quiesced program looks whether the snapshot is over
 GRACE_SECONDS = 5.0  # how long after its own deadline a manager is still waited for
 QUIESCING_SECONDS = 60.0  # how long "quiescing" is believed where no deadline is told; logind's own is 5 seconds
+LOOKED_SECONDS = 2.0  # how often still_on() is asked at the least: the watcher's tick, and some more
 STATE_MOST = 4096  # bytes of the state file that are read
 ERRORS_KEPT, ERROR_LENGTH = 7, 300  # the manager takes eight
 
@@ -59,7 +61,7 @@ class Manager(Announcer):
         self.state_file = self.path + ".state"
         asked = {"what": "snapshot", "who": who(), "why": why, "mode": "delay"}
         self._greeting = varlink.call("Inhibit", asked) + varlink.call("Prepare")
-        self._limit: tuple[tuple[str, int], float] | None = None  # (state, snapshot) as read, and until when it counts
+        self._limit: tuple[tuple[str, int, float], Limit] | None = None  # what was read last, and how long that counts
         self._looked = False  # for the end of this snapshot
         self._state: os.stat_result | None = None  # of the state file, taken before it was read
         self.dump = False
@@ -69,7 +71,7 @@ class Manager(Announcer):
     def connection(self, phase: str) -> "tuple[str, bytes, bool] | None":
         if phase != RUNNING or self._refused() or self._has_no_state():
             return None
-        return self.path, self._greeting, True
+        return _address(self.path), self._greeting, True
 
     def paths(self, phase: str) -> "list[Item]":
         """The files whose change the watcher has to wake us for."""
@@ -130,18 +132,19 @@ class Manager(Announcer):
             with open(self.state_file, "rb") as file:
                 found = json.loads(file.read(STATE_MOST))
             state, number, until = str(found["state"]), int(found["snapshot"]), float(found["until"])
+            # A manager of before says by the time of day alone when it is over, and that jumps in a clone.
+            seconds = float(found["seconds"] if "seconds" in found else until - time.time()) if until else None
         except FileNotFoundError:
             return False
         except (OSError, *_NOT_UNDERSTOOD):
-            state, number, until = "quiescing", -1, 0.0
+            state, number, until, seconds = "quiescing", -1, 0.0, None
         if state not in ("quiescing", "quiesced"):
             return False
-        key, limit = (state, number), self._limit  # once: over() may clear it in another thread
+        key, limit = (state, number, until), self._limit  # once: over() may clear it in another thread
         if limit is None or limit[0] != key:
-            # From here on by the monotonic clock: the time of day jumps in a clone.
-            left = until - time.time() if until else QUIESCING_SECONDS
-            self._limit = limit = key, time.monotonic() + min(max(left, 0.0), 86400.0) + GRACE_SECONDS
-        return time.monotonic() < limit[1]
+            seconds = QUIESCING_SECONDS if seconds is None else min(max(seconds, 0.0), 86400.0)
+            self._limit = limit = key, Limit(seconds + GRACE_SECONDS, LOOKED_SECONDS)
+        return limit[1].left() > 0
 
     def over(self) -> None:
         self._limit = None
@@ -167,6 +170,12 @@ class Manager(Announcer):
             ENDED: f"the manager at {self.path} has ended the connection; it is asked again",
             ASKED: f"the manager at {self.path} has not answered yet",
         }.get(state, "it is being asked for")
+
+
+def _address(path: str) -> str:
+    """Root's programs, and those of the manager's own user, come by the socket that others cannot crowd."""
+    there = look(path + settings.TRUSTED)
+    return path + settings.TRUSTED if there is not None and there.st_uid == os.geteuid() else path
 
 
 def who() -> str:

@@ -50,7 +50,8 @@ def from_manager(again: bool) -> "tuple[str, int] | None":
         problem = ""
         return None
     identity = there.st_dev, there.st_ino, there.st_ctime_ns
-    if identity == _asked and time.monotonic() < _again_at and not again:
+    left = _again_at - time.monotonic()
+    if identity == _asked and 0 < left <= AGAIN_SECONDS and not again:  # that clock may be set back
         return None
     pause = AGAIN_SECONDS
     received: list[int] = []

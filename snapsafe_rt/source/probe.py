@@ -23,7 +23,8 @@ def watch_first() -> None:
     if native.owned_elsewhere():
         return
     _choose_attestor()
-    seen = (slot, native.describe_source(slot).value) if state.watched else (-1, 0)
+    shown = native.describe_source(slot) if state.watched else None
+    seen = (shown.serial, shown.value) if shown else (-1, 0)
     if state.watched and state.left == seen:
         native.watch_since(slot, seen[1], -1)  # what moves between this look and the watch is a restore
     else:
@@ -33,21 +34,22 @@ def watch_first() -> None:
 
 def _choose_attestor() -> None:
     """While a device is watched, the manager's word in its file says when the kernel was reseeded."""
-    files = [candidate.slot for candidate in state.candidates if candidate.rank == selection.FILE]
-    native.set_attestor(files[0] if files else -1)
+    files = [candidate for candidate in state.candidates if candidate.rank == selection.FILE]
+    native.set_attestor(min(files, key=lambda file: file.gone).slot if files else -1)
 
 
 def probe(now: bool = False) -> None:
     """Look for a source again: for a better one, for one that came late, for a file that was replaced.
 
-    At most once in PROBE_SECONDS unless `now`. What is gained or lost on the way counts as a restore: nobody watched.
+    At most once in PROBE_SECONDS unless `now`. What is mapped stays watched until something better is. What is gained
+    or lost on the way counts as a restore: nobody watched.
     """
     if not state.active:
         return
     native.notice_fork()
     if state.quiesced or native.owned_elsewhere():
         return
-    if not now and time.monotonic() - state.probed < PROBE_SECONDS:
+    if not now and 0 <= time.monotonic() - state.probed < PROBE_SECONDS:  # a restore may set that clock back
         return
     with state.lock:
         if not state.active or state.quiesced:
@@ -58,18 +60,18 @@ def probe(now: bool = False) -> None:
         known = old.identity if old else None
         if old and old.rank == selection.BEST and not native.describe_source(old.slot).lost:
             return
-        gone = old is not None and (native.describe_source(old.slot).lost or old.replaced())
+        lost = old is not None and native.describe_source(old.slot).lost
+        if old is not None and not lost:
+            old.replaced()  # which looks up anew what is mapped
         # Another file at the same place of our memory: CRIU restored us elsewhere; its generation told, or should have.
         moved = old is not None and old.identity != known and epoch == state.probed_epoch
         old_slot = native.inspect_epoch().source
         state.watched = selection.best(state.candidates)
         slot = state.watched.slot if state.watched else -1
         _choose_attestor()
-        changed = slot != old_slot or moved
-        if changed or (gone and slot >= 0):  # a loss that was noticed is counted
+        if slot != old_slot or moved or (lost and slot >= 0):  # a loss that was noticed is counted
             native.watch(slot, False)
-        if changed or gone:
-            publish()
+        publish()
         state.probed_epoch = native.epoch()
     hooks.source_changed()
 
@@ -98,7 +100,7 @@ def detach(devices: bool) -> str:
 
 
 def _kept_by_somebody(file: "selection.Candidate") -> bool:
-    return not file.replaced() and not native.writer_gone(file.path)
+    return not file.replaced() and file.deserted is not True
 
 
 def _detach(candidate: "selection.Candidate") -> str:
@@ -138,13 +140,12 @@ def reattach() -> None:
 
 def publish() -> None:
     """Have the status page say which sources there are. As source_lines() of cython/start.pxi."""
-    native.page_put(
-        "source",
-        [
-            (str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.why_not, one.via)
-            for one in state.candidates
-        ],
-    )
+    lines = [
+        (str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.why_not, one.via)
+        for one in state.candidates
+    ]
+    if lines != native.page_lines("source"):
+        native.page_put("source", lines)
 
 
 def _go_on() -> None:

@@ -25,10 +25,15 @@ _REASONS = {
     "no generation": "has the generation flag (bit 8) clear",
     "full": "is one too many: this process has mapped its limit of pages",
     "lost": "was a source and is none any more: it was truncated or overwritten",
+    "other device": "is a device of another kind",
 }
+_STAYS = "what was mapped before is watched until there is something better"
 
 NO_DEVICE = 1 << 62
 """The manager's file tells where its signs come from; from here on it is no device (st_rdev is a 32-bit number)."""
+
+LOCK = ".lock"
+"""What the name of the file ends with that the manager of a source locks: ss_source_writer_gone in cython/source.h."""
 
 borrowing = True
 """Devices that cannot be opened may be had by descriptor; the manager itself switches that off."""
@@ -41,7 +46,22 @@ _RANK_OF = {"generation": BEST, "disruption": MARKER}  # of a device, by the wor
 class Candidate:
     """One entry of the list. `rank` indexes RANKS, lower is better; None while it is not usable, with `reason`."""
 
-    __slots__ = ("found", "identity", "kind", "lent", "path", "rank", "reason", "refused", "slot", "via")
+    __slots__ = (
+        "doubt",
+        "found",
+        "gone",
+        "identity",
+        "kind",
+        "lent",
+        "path",
+        "rank",
+        "reason",
+        "refused",
+        "slot",
+        "unseen",
+        "untold",
+        "via",
+    )
 
     def __init__(self, kind: str, path: str) -> None:
         self.kind = kind
@@ -54,23 +74,46 @@ class Candidate:
         self.via = ""  # who opened it for us: "systemd", "the manager"; "" if we did
         self.lent: tuple[str, int] | None = None  # that one, and the slot
         self.refused = ""  # why nobody else opened it
+        self.unseen = False  # can it not be told from here what is at the path?
+        self.doubt = ""  # why what is mapped may not be what is written, though it is watched
+        self.gone = False  # is it not? Then nobody writes what is mapped, and any other source is better
+        self.untold = False  # can it not be told?
 
     @property
     def name(self) -> str:
         return f"{self.kind}:{self.path}"
 
     def examine(self) -> None:
-        """Look at the path as it is now; maps it where it can be used."""
-        self.rank = None
-        self.via = ""
+        """Look at the path as it is now; maps it where it can be used. What is mapped stays in use where it cannot."""
+        kept = self.rank is not None and not native.describe_source(self.slot).lost
         self.found = self._look()
-        status, error, self.slot = native.map_source(self.kind, self.path)
+        status, error, slot = native.map_source(self.kind, self.path)
+        self.via = ""
         if self.lent and native.describe_source(self.lent[1]).detached:
             self.lent = None  # whoever passed it is asked again
         if status and self.lent:
-            self.via, self.slot = self.lent
+            self.via, slot = self.lent
             status = ""
-        self._judge(status, error)
+        if status and kept:
+            self._keep(status, error)
+        else:
+            self.slot = slot
+            self._judge(status, error)
+
+    def _keep(self, status: str, error: int) -> None:
+        """What is at the path cannot be used. What follows for what is mapped already?"""
+        there = self.found
+        same = there is not None and (there.st_dev, there.st_ino) == self.identity
+        why = sentence(status, error)
+        self.gone = self.untold = False
+        if self.unseen:
+            named = native.identify_source(self.slot, False)[2]
+            self.gone, self.untold = named is False, named is None
+            why = f"has no name any more, and {why}" if self.gone else why
+        elif not (same and error):  # else it is there, and may not be opened now
+            self.gone = True
+            why = f"{why} any more" if there is None else why if same else f"is another file by now, which {why}"
+        self.doubt = f"{why}; {_STAYS}"
 
     def take(self, slot: int, status: str, error: int) -> None:
         """What the core's start found of it."""
@@ -99,6 +142,8 @@ class Candidate:
         return ""
 
     def _judge(self, status: str, error: int) -> None:
+        self.rank = None
+        self.doubt, self.gone, self.untold = "", False, False
         if status:
             self.reason = sentence(status, error)
             return
@@ -111,6 +156,21 @@ class Candidate:
         self.reason = ""
 
     @property
+    def deserted(self) -> "bool | None":
+        """Was it a manager's file, who does not keep it any more? None where that cannot be told."""
+        if self.rank != FILE or not native.describe_source(self.slot).managed:
+            return False
+        return native.writer_gone(self.path, self.path + LOCK)
+
+    def distrust(self, deserted: "bool | None") -> str:
+        """Why nobody may write what is watched; "" where that was tested just now."""
+        if self.untold:
+            return self.doubt
+        if deserted is None:
+            return f"may have lost its manager, which cannot be seen from here: {self.doubt or 'it cannot be opened'}"
+        return ""
+
+    @property
     def barred(self) -> bool:
         """Is it a device that cannot be opened here, so that somebody else could?"""
         return self.rank is None and self.path.startswith("/dev/") and not self.path.startswith("/dev/shm/")
@@ -120,12 +180,15 @@ class Candidate:
         return self.rank == FILE and native.describe_source(self.slot).signaller >= NO_DEVICE
 
     def replaced(self) -> bool:
-        """Does the path lead to another file than the mapped one? Then nobody bumps the mapped one any more."""
+        """Does the path lead to another file than the mapped one, or nowhere? Then nobody bumps the mapped one any
+        more. False where that cannot be told."""
         if self.via:
             return False  # its path leads nowhere for this process
         now = self.leads_to()
+        if now is None:
+            return not self.unseen
         if now != self.identity and self.slot >= 0:
-            self.identity = native.identify_source(self.slot)
+            self.identity = native.identify_source(self.slot, True)[:2]
         return now != self.identity
 
     def leads_to(self) -> "tuple[int, int] | None":
@@ -134,18 +197,20 @@ class Candidate:
         return (now.st_dev, now.st_ino) if now else None
 
     def _look(self) -> "os.stat_result | None":
+        self.unseen = False
         try:
             return os.stat(self.path)
-        except OSError:
+        except OSError as error:
+            self.unseen = not isinstance(error, FileNotFoundError | NotADirectoryError) or native.root_moved()
             return None
 
     def as_dict(self) -> dict[str, object]:
-        return {"source": self.name, "usable": self.rank is not None, "reason": self.why_not}
+        return {"source": self.name, "usable": not self.why_not, "reason": self.why_not}
 
     @property
     def why_not(self) -> str:
-        """A sentence while it is not usable, else empty."""
-        return "; ".join(filter(None, (self.reason, self.refused))) if self.rank is None else ""
+        """A sentence while what is at the path is not usable, else empty."""
+        return "; ".join(filter(None, (self.reason, self.refused))) if self.rank is None else self.doubt
 
 
 def parse(text: "str | list[str] | tuple[str, ...]") -> tuple[list[Candidate], list[str]]:
@@ -185,7 +250,7 @@ def best(candidates: list[Candidate], ask_again: bool = False) -> "Candidate | N
     if borrowing and barred and not any(candidate.rank == BEST for candidate in candidates):
         _borrow(barred, any(candidate.of_a_manager_without_device for candidate in candidates), ask_again)
     usable = [candidate for candidate in candidates if candidate.rank is not None]
-    return min(usable, key=lambda candidate: candidate.rank or 0, default=None)
+    return min(usable, key=lambda candidate: (candidate.gone, candidate.rank or 0), default=None)
 
 
 _passed = False
@@ -195,7 +260,7 @@ def _borrow(barred: list[Candidate], none_to_pass: bool, ask_again: bool) -> Non
     """Have systemd (OpenFile=) or the manager opened one of these? `none_to_pass`: its file says no."""
     global _passed
     if not _passed and "LISTEN_FDNAMES" in os.environ:
-        from snapsafe_rt.source import passed
+        from snapsafe_rt.source import passed  # at activation: later on nothing is looked for here
 
         for candidate in barred:
             fd = passed.from_systemd(candidate.kind)
@@ -204,8 +269,11 @@ def _borrow(barred: list[Candidate], none_to_pass: bool, ask_again: bool) -> Non
     _passed = True  # later on the number may be another file's
     barred = [candidate for candidate in barred if candidate.rank is None]
     if barred and not none_to_pass and os.path.exists(settings.MANAGER):
-        from snapsafe_rt.source import passed
-
+        try:
+            from snapsafe_rt.source import passed
+        except Exception as error:  # say, no descriptor is left to read it by
+            barred[0].refused = f"the manager could not be asked ({type(error).__name__}: {error})"
+            return
         found = passed.from_manager(ask_again)
         for candidate in barred:
             candidate.refused = passed.problem or candidate.refused

@@ -4,6 +4,7 @@ Readers are other processes, at any moment: a file appears whole (temporary file
 the seqlock, and each change ends with write(2), for inotify reports no stores to a mapping.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -144,23 +145,61 @@ def publish(
 
 
 class WriterLock:
-    """A lock by which programs see whether the manager of a file runs (ss_source_writer_gone): it goes with its
-    process, however that ends.
+    """Locks by which programs see whether the manager of a file runs (ss_source_writer_gone): they go with its process,
+    however that ends. OFD locks (fcntl(2)), for others of this process open and close the file.
 
-    An OFD lock (fcntl(2)) on the word OFF_MANAGED, for others of this process open and close the file.
-    `synchronous`: that claim is made for as long. Raises OSError: EAGAIN where somebody holds it.
+    One is on the word OFF_MANAGED. Whoever may read the file can keep that from being had, with a read lock. So there
+    is one on a file of its own, `lock`, which nobody else has open yet. `synchronous`: that claim is made for as long.
+    Raises OSError: EAGAIN where another manager keeps the file.
     """
 
-    def __init__(self, path: str, *, synchronous: bool = False) -> None:
+    def __init__(self, path: str, lock: str, *, synchronous: bool = False) -> None:
+        self.alone = False
+        """Does no reader stand in the way of the first lock?"""
+        self._path = lock
+        self._lock = -1
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             _check(self._fd, path)
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, OFF_MANAGED, 4, 0))
+            self._refuse_second()
+            with contextlib.suppress(PermissionError, FileNotFoundError):  # the folder is not ours: the first has to do
+                self._lock = self._locked_file()
+            self.take()
+            if not self.alone and self._lock < 0:
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
             _write(self._fd, OFF_MANAGED, 4, 1)
             _write(self._fd, OFF_SYNCHRONOUS, 4, synchronous)
         except OSError:
-            os.close(self._fd)
+            self._release()
             raise
+
+    def _refuse_second(self) -> None:
+        """Raises OSError where somebody has a lock that takes the right to write."""
+        with contextlib.suppress(FileNotFoundError), open(self._path, "rb") as file:
+            _refuse_locked(file.fileno(), self._path)
+        _refuse_locked(self._fd, self._path)
+
+    def _locked_file(self) -> int:
+        """Made anew, and locked before it has its name."""
+        temporary = f"{self._path}.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            _set_lock(fd)
+            os.fchmod(fd, 0o644)  # whatever the umask: who reads it can see that it is locked
+            os.rename(temporary, self._path)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def take(self) -> None:
+        """The first lock, if no reader stands in its way any more."""
+        if not self.alone:
+            with contextlib.suppress(BlockingIOError, PermissionError):
+                _set_lock(self._fd)
+                self.alone = True
 
     def is_of(self, path: str) -> bool:
         """Is it still this file that the path leads to?"""
@@ -175,7 +214,22 @@ class WriterLock:
         try:
             _write(self._fd, OFF_SYNCHRONOUS, 4, 0)
         finally:
-            os.close(self._fd)
+            self._release()
+
+    def _release(self) -> None:
+        os.close(self._fd)
+        if self._lock >= 0:
+            os.close(self._lock)
+
+
+def _set_lock(fd: int) -> None:
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, OFF_MANAGED, 4, 0))
+
+
+def _refuse_locked(fd: int, path: str) -> None:
+    asked = _FLOCK.pack(fcntl.F_RDLCK, 0, OFF_MANAGED, 4, 0)  # what a read lock would meet: write locks alone
+    if _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
 
 
 def last_seen(path: str) -> "Seen | None":

@@ -2,7 +2,8 @@
 #include "shown.h"
 
 #define NUMBERS(X) \
-    X(WATCH_ITEMS) X(FENCE_SECONDS) X(STATUS_PAGE_VERSION) X(STATUS_PAGE_TEXT) X(VMCLOCK_MAGIC) X(VMCLOCK_SIZE) \
+    X(WATCH_ITEMS) X(FENCE_SECONDS) X(FENCE_STEP_SECONDS) X(STATUS_PAGE_VERSION) X(STATUS_PAGE_TEXT) X(VMCLOCK_MAGIC) \
+    X(VMCLOCK_SIZE) \
     X(VMCLOCK_OFF_SEQ) X(VMCLOCK_OFF_FLAGS) X(VMCLOCK_OFF_GENERATION) X(VMCLOCK_FLAG_GENERATION) X(FILE_OFF_RESEEDED) \
     X(FILE_OFF_FROZEN) X(FILE_OFF_MANAGED) X(FILE_OFF_SIGNALLER) X(FILE_OFF_SEEN)
 
@@ -13,7 +14,8 @@
     X(ss_epoch_cold, last_ns) X(ss_epoch_cold, last_certain) X(ss_epoch_cold, last_cause) X(ss_epoch_cold, attestor) \
     X(ss_fence_state, started_ns) X(ss_fence_state, failures) X(ss_fence_state, host_epoch) \
     X(ss_fence_state, host_size) X(ss_fence_state, host_used) X(ss_fence_state, kernel_reseeded) \
-    X(ss_fence_state, cpu) X(ss_fence_state, hash) X(ss_fence_state, held) X(ss_source, page) X(ss_source, length) \
+    X(ss_fence_state, cpu) X(ss_fence_state, hash) X(ss_fence_state, held) X(ss_fence_state, looked_ns) \
+    X(ss_source, page) X(ss_source, length) \
     X(ss_source, kind) X(ss_source, word) X(ss_source, device) X(ss_source, detached) X(ss_source, dev) \
     X(ss_source, ino) X(ss_source, lost) X(ss_source, stuck) X(ss_source, rdev) \
     X(ss_library_table, address) X(ss_library_table, entry) X(ss_library_table, count) X(ss_library_table, state) \

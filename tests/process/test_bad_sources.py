@@ -88,6 +88,10 @@ def a_character_device_that_is_none(path):
     path.symlink_to("/dev/null")
 
 
+def one_that_can_be_mapped(path):
+    path.symlink_to("/dev/zero")
+
+
 NEEDS_ROOT = (writable_by_group, of_another_user)
 CASES = {
     missing: "does not exist",
@@ -103,7 +107,8 @@ CASES = {
     writable_by_all: "can be written by other users",
     writable_by_group: "can be written by other users",
     of_another_user: "belongs to another user",
-    a_character_device_that_is_none: "does not exist",  # /dev/null cannot be mapped: ENODEV
+    a_character_device_that_is_none: "is a device of another kind",  # which cannot be mapped
+    one_that_can_be_mapped: "is a device of another kind",  # and would read as a generation that never moves
 }
 
 
@@ -306,11 +311,18 @@ def test_replaced(run_python, source_file):
 
 
 def test_removed(run_python, source_file):
+    """Nobody writes it any more, so it protects nothing. It is watched all the same until there is another."""
     script = """
-    os.unlink(path)
+    os.rename(path, path + ".kept")
     status = snapsafe_rt.status()
-    assert status.source is None and status.candidates[0]["reason"] == "does not exist"
-    assert renewed()
+    assert status.source is None and "does not exist" in status.candidates[0]["reason"], status.as_dict()
+    assert not status.protected and "random" in status.unprotected
+    assert not renewed() and snapsafe_rt.epoch() == 0
+    fd = os.open(path + ".kept", os.O_WRONLY)
+    os.pwrite(fd, bytes([9]), 0x68)
+    assert renewed() and snapsafe_rt.epoch() == 1
+    os.rename(path + ".kept", path)
+    assert snapsafe_rt.status().protected and snapsafe_rt.epoch() == 1
     """
     run_python(WATCHED + script, source_file.path, env=source_file.env)
 

@@ -133,9 +133,9 @@ def test_a_log_that_ends(machine, shm_path):
     os.close(writer)
     found = one.until(lambda now: now["how"] == "off")
     assert any("cannot be read any more" in told for told in found["problems"])
-    assert native.writer_gone(str(one.file))
+    assert native.writer_gone(str(one.file), f"{one.file}.lock")
     one.call("Bump")  # an agent does
-    assert not native.writer_gone(str(one.file))
+    assert False is native.writer_gone(str(one.file), f"{one.file}.lock")
 
 
 def test_device_and_message_are_one_restore(machine, shm_path, compile_native):

@@ -1,5 +1,7 @@
 """snapsafe status --pid and --all: as a user meets them, and that nothing stale or strange is ever called protected."""
 
+import contextlib
+import ctypes
 import json
 import os
 import re
@@ -383,6 +385,50 @@ def test_a_source_that_is_not_what_is_written_any_more(activated, source_file, h
     assert not found.protected
     assert found.source is None
     assert str(source_file.path) in found.problems[0]
+
+
+def test_a_writer_that_was_caught_half_way_and_has_finished(activated, source_file):
+    """What the process saw while the sequence count was odd is of that moment. The twin: it still is."""
+    with source_file.path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), bytes([3]), 0x0C)
+        source_file.bump()
+        activated("import os; os.urandom(1)")
+        assert any("half-way" in problem for problem in remote.inspect(activated.pid).problems)
+        os.pwrite(file.fileno(), bytes([4]), 0x0C)
+        found = remote.inspect(activated.pid)
+        assert not found.problems
+        assert not found.source["stuck"]
+
+
+def test_what_another_process_names_is_not_opened(activated, source_file):
+    """It is opened only if it is what that process has mapped: else a record could have root open anything."""
+    secret = source_file.path.with_name("secret")
+    shutil.copy(source_file.path, secret)
+    libc = ctypes.CDLL(None)
+    fd = libc.inotify_init1(os.O_NONBLOCK)
+    try:
+        for path in (secret, source_file.path):
+            with path.open("r+b", buffering=0) as file:
+                os.pwrite(file.fileno(), b"\1", 0x80C)  # kept by a manager, so that its lock is looked at
+            watch = libc.inotify_add_watch(fd, os.fsencode(path), 0x20)  # IN_OPEN
+            activated(f"""
+from snapsafe_rt.core import native
+native.page_put("source", [("0", "2", "vmclock:{path}", "", "")])
+""")
+            found = remote.inspect(activated.pid)
+            assert not found.protected
+            if path == secret:
+                assert "replaced or removed" in found.problems[0]
+                with pytest.raises(BlockingIOError):
+                    os.read(fd, 4096)
+            else:  # the twin
+                assert found.source["deserted"]
+                assert os.read(fd, 4096)
+            libc.inotify_rm_watch(fd, watch)
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 def test_a_synchronous_source_is_judged_now(living, synchronous_source):

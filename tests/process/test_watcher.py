@@ -207,7 +207,7 @@ def test_a_source_that_is_replaced(run_python, source_file, shm_path, change):
     def write(at):
         with open(at, "wb") as file:
             file.write(LAYOUT)
-    def seen(): return until(lambda: calls)
+    def seen(): return until(lambda: snapsafe_rt.state.state.watched.gone) and not calls
     register(lambda: calls.append(snapsafe_rt.cause()))
     asleep("inotify")
     {change}

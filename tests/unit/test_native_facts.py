@@ -148,6 +148,7 @@ def test_numbers_without_a_core(facts):
     numbers = facts.numbers
     assert numbers["WATCH_ITEMS"] == watcher.WATCH_ITEMS
     assert numbers["FENCE_SECONDS"] == remote.FENCE_SECONDS
+    assert numbers["FENCE_STEP_SECONDS"] == remote.FENCE_STEP_SECONDS
     assert (numbers["STATUS_PAGE_VERSION"], numbers["STATUS_PAGE_TEXT"]) == (remote.VERSION, remote.TEXT_AT)
     assert numbers["VMCLOCK_MAGIC"] == vmclock_file.MAGIC
     assert numbers["VMCLOCK_SIZE"] == vmclock_file.LAYOUT

@@ -316,6 +316,8 @@ class Machine(stateful.RuleBasedStateMachine):
         if before == "quiesced":
             assert self.state() == ("quiesced" if self.hold else "running")
             self.held_restore = self.hold
+            if self.hold:
+                self.since = self.clock.now  # the time for Unquiesce begins in the clone
 
     @stateful.rule(client=clients)
     def monitor(self, client):
