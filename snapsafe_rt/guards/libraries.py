@@ -13,18 +13,29 @@ if TYPE_CHECKING:
 
 
 class Named(Guard):
-    """Not reached: named while it is loaded, with what a program can do about it."""
+    """Not reached: named while it is loaded, with what a program can do about it.
+
+    `recipe`: statements for a callback of register_after_restore(). They take their bytes from snapsafe_rt.entropy():
+    after a restore the kernel may still repeat itself.
+    """
 
     level = "unprotected"
 
     def __init__(
-        self, name: str, triggers: tuple[str, ...], covers: tuple[str, ...], files: tuple[str, ...], advice: str
+        self,
+        name: str,
+        triggers: tuple[str, ...],
+        covers: tuple[str, ...],
+        files: tuple[str, ...],
+        advice: str,
+        recipe: str = "",
     ) -> None:
         self.name = name
         self.triggers = triggers
         self.covers = covers
         self.files = files
-        self.advice = advice
+        self.recipe = recipe
+        self.advice = f"{advice}; after a restore: {recipe}" if recipe else advice
 
     def is_loaded(self) -> bool:
         return any(trigger in sys.modules for trigger in self.triggers)
@@ -45,21 +56,24 @@ GUARDS = (
         ("numpy.random.mtrand",),
         ("numpy.random", "Generator and RandomState objects"),
         ("mtrand.", "_mt19937.", "bit_generator."),
-        "repeats itself; register_after_restore(numpy.random.seed), and make new Generators there",
+        "repeats itself, and so do Generators that were made before: make new ones, of such a seed",
+        "numpy.random.seed(numpy.frombuffer(snapsafe_rt.entropy(64), numpy.uint32))",
     ),
     Named(
         "torch",
         ("torch",),
         ("torch.rand", "initial weights", "dropout"),
         ("libtorch_cpu.", "libtorch_python."),
-        "repeats itself; register_after_restore(torch.seed), which reaches CUDA's generators too",
+        "repeats itself; this reaches CUDA's generators too, but only 32 bits of it the CPU's",
+        "torch.manual_seed(int.from_bytes(snapsafe_rt.entropy(8), 'little'))",
     ),
     Named(
         "tensorflow",
         ("tensorflow.python",),
         ("tf.random", "initial weights"),
         ("libtensorflow_framework.", "_pywrap_tensorflow_internal."),
-        "repeats itself (read in its source); after a restore call tf.random.set_seed with a fresh number",
+        "repeats itself (read in its source)",
+        "tensorflow.random.set_seed(int.from_bytes(snapsafe_rt.entropy(7), 'little'))",
     ),
     Named(
         "grpcio",
@@ -73,49 +87,59 @@ GUARDS = (
         ("uuid_utils",),
         ("uuid_utils.uuid4", "uuid7"),
         ("_uuid_utils.",),
-        "repeats itself; uuid_utils.reseed_rng() renews the calling thread only, so call it in each thread",
+        "repeats itself; uuid_utils.reseed_rng() asks the kernel, which may repeat itself for seconds after a restore, "
+        "and renews the calling thread only; uuid.uuid4() is guarded",
     ),
     Named(
         "ddtrace",
         ("ddtrace.internal.native", "ddtrace.internal._rand"),
         ("trace and span ids", "runtime id"),
         ("/ddtrace/internal/_rand.",),
-        "repeats itself; ddtrace.internal.native.seed(), of 2 ddtrace.internal._rand.seed(), renews one thread only",
+        "repeats itself; ddtrace.internal.native.seed(), of 2 ddtrace.internal._rand.seed(), asks the kernel, "
+        "which may repeat itself for seconds after a restore, and renews one thread only",
     ),
     Named(
         "kombu",
         ("kombu.common",),
         ("node ids of Celery workers",),
         (),
-        "keeps the node id that it made once; register_after_restore what sets kombu.common._node_id to None",
+        "keeps the node id that it made once, and a Celery app and its backend keep the oid that they made of it",
+        "kombu.common._node_id = None; [vars(one).pop('oid', None) "
+        "for app in celery._state._get_active_apps() for one in (app, app._local, app.backend)]",
     ),
     Named(
         "apsw",
         ("apsw",),
         ("randomblob()", "random()"),
         (),
-        "has an SQLite of its own; after a restore call apsw.randomness(0), which makes it seed itself anew",
+        "has an SQLite of its own, which asks the kernel unless another VFS is the default: before the first "
+        "connection `class Fenced(apsw.VFS): xRandomness = lambda self, n: snapsafe_rt.entropy(n)`, "
+        "`Fenced('fenced', 'unix', makedefault=True)`",
+        "apsw.randomness(0)",
     ),
     Named(
         "polars",
         ("polars",),
         ("Series.sample", "DataFrame.sample", "shuffle"),
         (),
-        "repeats itself; after a restore call polars.set_random_seed with a fresh number",
+        "repeats itself",
+        "polars.set_random_seed(int.from_bytes(snapsafe_rt.entropy(8), 'little'))",
     ),
     Named(
         "nats",
         ("nats.nuid",),
         ("inbox names and ids (NUID)",),
         (),
-        "goes on with the same prefix and number; make a new NUID, or a new client, after a restore",
+        "goes on with the same prefix and number, as each client's own does: make new clients, or with each NUID `ids`",
+        "ids.__init__()",
     ),
     Named(
         "numba",
         ("numba",),
         ("random and numpy.random in compiled functions",),
         ("/numba/_dispatcher.",),
-        "repeats itself; seed anew in a compiled function, in each thread",
+        "repeats itself, in each thread; with `seed = numba.njit(lambda n: numpy.random.seed(n))`, in each thread",
+        "seed(int.from_bytes(snapsafe_rt.entropy(4), 'little'))",
     ),
     Named(
         "opentelemetry",
@@ -136,6 +160,7 @@ GUARDS = (
         ("sentencepiece",),
         ("SentencePieceProcessor.encode with sampling",),
         (),
-        "repeats itself; after a restore call sentencepiece.set_random_generator_seed with a fresh number",
+        "repeats itself",
+        "sentencepiece.set_random_generator_seed(int.from_bytes(snapsafe_rt.entropy(4), 'little'))",
     ),
 )
