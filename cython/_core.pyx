@@ -397,6 +397,11 @@ def guards(function, /):
     return bool(ss_guard_guards(<PyObject*>function))
 
 
+def is_hooked(type cls not None, /):
+    """Is this a _random.Random that the core has hooked, and no other class of that name?"""
+    return bool(ss_random_is_hooked(<PyObject*>cls, guard_init, guard_new))
+
+
 def unhook_init(type cls not None, /):
     """Put back what seeds a new instance in `cls`, which is _random.Random, and in the subclasses that inherited it."""
     ss_random_hook(<PyObject*>cls, False, guard_init, guard_new)

@@ -63,6 +63,12 @@ cdef extern from *:
                                hooked ? guard_new : ss_random_new);
         }
     }
+    static int ss_random_is_hooked(PyObject *cls, initproc guard_init, newfunc guard_new)
+    {
+        const PyTypeObject *type = (PyTypeObject *)cls;
+        return type->tp_base == &PyBaseObject_Type && type->tp_basicsize == (Py_ssize_t)SS_RANDOM_BASICSIZE &&
+               (type->tp_init == guard_init || type->tp_new == guard_new);
+    }
     static inline PyObject *ss_call_three(PyObject *function, PyObject *a, PyObject *b, PyObject *c)
     {
         PyObject *with_room[] = {NULL, a, b, c};
@@ -76,6 +82,7 @@ cdef extern from *:
     PyObject* ss_random_global
     ctypedef int (*initproc)(PyObject*, PyObject*, PyObject*) noexcept
     ctypedef PyObject* (*newfunc)(PyTypeObject*, PyObject*, PyObject*) noexcept
+    bint ss_random_is_hooked(PyObject* cls, initproc guard_init, newfunc guard_new) noexcept
     initproc ss_random_init
     newfunc ss_random_new
     void ss_random_hook(PyObject* cls, bint hooked, initproc guard_init_, newfunc guard_new_) noexcept
@@ -324,6 +331,8 @@ cdef class Gauss:
     cdef Py_ssize_t inside      # calls of the function that did not end yet, of all threads
 
     def __init__(self, function, type base not None):
+        if not is_hooked(base):     # its instances have no room for a tag
+            raise TypeError(f"{base!r} is no _random.Random")
         self.function = function
         self.base = base
 

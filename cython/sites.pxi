@@ -9,8 +9,16 @@ cdef extern from *:
     #include <stdio.h>
     /* Where a dict keeps the values of these keys: "-AT=TABLE", where it keeps its table and which that is; then
        "AT=VALUE:KEY" for each. How a table is laid out differs by version, but not that a value follows its key there;
-       so it is searched, within the size that the dict gives for itself. The values are added to the list `kept`. New
-       reference, or NULL with an exception set: LookupError where a key is not found. */
+       so it is searched, within the size that the dict gives for itself. The values are kept in the dict `kept`, by
+       address, so that who asks often keeps no more. New reference, or NULL with an exception set: LookupError where a
+       key is not found. */
+    static int ss_keep(PyObject *kept, PyObject *value)
+    {
+        PyObject *address = PyLong_FromVoidPtr(value);
+        const int error = address ? PyDict_SetItem(kept, address, value) : -1;
+        Py_XDECREF(address);
+        return error;
+    }
     static PyObject *ss_dict_places(PyObject *dict, PyObject *keys, PyObject *kept)
     {
         PyObject *size = PyDict_CheckExact(dict) ? PyObject_CallMethod(dict, "__sizeof__", NULL) : NULL, *text = NULL;
@@ -31,7 +39,7 @@ cdef extern from *:
             Py_ssize_t at = 0;
             while (value && at + 1 < words && !(table[at] == (uintptr_t)key && table[at + 1] == (uintptr_t)value))
                 at++;
-            if (!value || !name || strlen(name) > 64 || at + 1 >= words || PyList_Append(kept, value) != 0)
+            if (!value || !name || strlen(name) > 64 || at + 1 >= words || ss_keep(kept, value) != 0)
                 used = -1;
             else
                 used += sprintf(buffer + used, " %" PRIxPTR "=%" PRIxPTR ":%s", (uintptr_t)&table[at + 1],
@@ -88,7 +96,7 @@ cdef extern from *:
     uint64_t ss_init_word(PyObject* cls, uint64_t init, uint64_t made, uint64_t* ret_held) noexcept
 
 
-_site_values = []   # kept: another object at the address of one would pass for it
+_site_values = {}   # kept: another object at the address of one would pass for it
 
 
 cdef bint is_row(int id, str name):

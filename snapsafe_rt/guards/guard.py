@@ -1,8 +1,10 @@
 """What every guard offers: the base class of the rows that table.py lists, with defaults for all but the name.
 
 A guard stands in one file, `guards/NAME.py`, which ends with `GUARD = ...()`. Its class docstring begins with one
-sentence for docs/guards.md: how the state is protected. This module imports nothing.
+sentence for docs/guards.md: how the state is protected. This module imports nothing of ours.
 """
+
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +68,6 @@ class Guard:
         """Undo install() exactly. The native core undoes its own part."""
 
     def is_loaded(self) -> bool:
-        import sys
-
         return not self.triggers or self.triggers[0] in sys.modules
 
     def protection(self) -> "Verdict":
@@ -147,6 +147,16 @@ def is_own(names: "dict[str, Any]", value: "Any") -> bool:
     return getattr(value, "__globals__", None) is names
 
 
+_names = vars(type(sys))["__dict__"].__get__
+
+
+def names_of(module: object) -> "dict[str, Any]":
+    """The globals of a module; {} for whatever else stands in sys.modules. Nothing of the module's own runs, as it would
+    by an attribute of what importlib.util.LazyLoader made."""
+    names: dict[str, Any] = _names(module) if issubclass(type(module), type(sys)) else {}
+    return names
+
+
 def is_executing(module: object) -> bool:
     """Is this module still being imported?"""
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+    return bool(getattr(names_of(module).get("__spec__"), "_initializing", False))

@@ -3,7 +3,7 @@
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_own, who
+from snapsafe_rt.guards.guard import Guard, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Random(Guard):
         if not isinstance(cls, type):
             return
         if cls.__base__ is object:
-            if cls not in self._types and native.guarded("_random.Random"):  # the core has hooked it
+            if cls not in self._types and native.is_hooked(cls):
                 self._types.append(cls)
             return
         self._find()
@@ -143,9 +143,10 @@ def _generators() -> "Iterator[tuple[type, type]]":
 
 def _bases() -> "Iterator[type]":
     for name in ("_random", "random"):
-        cls = getattr(sys.modules.get(name), "Random", None)
-        if isinstance(cls, type):
-            yield cls if name == "_random" else cls.__base__  # type: ignore[misc]
+        cls = names_of(sys.modules.get(name)).get("Random")
+        base = cls if name == "_random" else getattr(cls, "__base__", None)
+        if isinstance(base, type) and native.is_hooked(base):
+            yield base
     yield from GUARD._types
 
 
@@ -158,7 +159,7 @@ def _is_stock(function: "Any") -> bool:
 
 def _is_whole(module: "Any") -> bool:
     """Was it executed as far as that it has its instance?"""
-    return "_inst" in getattr(module, "__dict__", ())
+    return "_inst" in names_of(module)
 
 
 def _drawn(names: "dict[str, Any]") -> "list[str]":

@@ -6,7 +6,7 @@ Added here: iterating over a cursor steps a statement too, through a slot of its
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, if_watched
+from snapsafe_rt.guards.guard import Guard, if_watched, names_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SQLite3(Guard):
         used = [library.path for library in libraries if library.state == "ready"]
         if module is None:
             return _used_by_others(used, native.inspect_watcher().running) if used else ("not loaded", self.unloaded)
-        file = getattr(module, "__file__", None)
+        file = names_of(module).get("__file__")
         own = file and native.provider(file, "sqlite3_randomness")
         others = [path for path in used if path != own] if own else used[1:]
         if others and not native.inspect_watcher().running:

@@ -3,7 +3,7 @@
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_executing, is_own, who
+from snapsafe_rt.guards.guard import Guard, is_executing, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Uuid(Guard):
     def _find(self) -> None:
         """A copy that came by a door of its own."""
         for module in list(sys.modules.values()):
-            names = getattr(module, "__dict__", {})
+            names = names_of(module)
             known = any(vars(one) is names for one, *_ in self._installed)
             if "SafeUUID" in names and not known and not is_executing(module):
                 self.install(module)
