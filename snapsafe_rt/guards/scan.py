@@ -223,6 +223,8 @@ def _pieces(read: "Callable[[int, int], bytes]", at: int, length: int) -> "Itera
 
 def _in_memory(one: Mapped, pid: "int | str") -> "Found | None":
     """Of a file whose name leads nowhere any more, or elsewhere, or may not be read: what is mapped of it."""
+    if "/snapsafe_rt/_core." in one.path:
+        return NOTHING  # it has the names by which it looks for others
     place = (one.path, one.inode, one.code)
     if pid == "self" and place in _own:
         return _own[place]

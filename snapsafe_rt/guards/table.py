@@ -9,6 +9,7 @@ import sys
 
 from snapsafe_rt import hooks, settings
 from snapsafe_rt.core import importing
+from snapsafe_rt.guards.guard import is_executing
 from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
@@ -92,8 +93,6 @@ def install() -> None:
         module = sys.modules.get(trigger)
         if module is None:
             continue
-        from snapsafe_rt.guards.guard import is_executing
-
         if not is_executing(module):  # else it is told of when it was
             imported(trigger, module)
             _renew(TRIGGERS[trigger])

@@ -144,7 +144,8 @@ def test_unreadable(run_python, source_file):
     source_file.path.chmod(0o600)
     become = """
     import json, os, random, ssl, sys, uuid
-    import snapsafe_rt, snapsafe_rt.report.status
+    import snapsafe_rt
+    snapsafe_rt.status()
     os.setresuid(65534, 65534, 65534)    # after the imports: this Python may lie where nobody reads
     snapsafe_rt.activate()
     """

@@ -571,7 +571,7 @@ def test_a_thousand_inhibitors(start, connect):
     manager = start("--inhibit-delay-max", 60)
     holders = [Holder(connect(manager), f"holder {number}") for number in range(1000)]
     assert manager.describe()["inhibitors"] == 1000
-    assert rss(manager.pid) <= 20 * 1024
+    assert rss(manager.pid) <= (20 if sys.version_info < (3, 15) else 21) * 1024
     before = ticks(manager.pid)
     time.sleep(0.5)  # for real: so little does it cost
     assert ticks(manager.pid) - before <= 1

@@ -100,5 +100,5 @@ if __name__ == "__main__":
     inside = snapsafe_rt.status().as_dict()
     for said in (outside, inside):
         bad = {one["name"]: one["note"] for one in said["subsystems"] if one["protection"] == "unprotected"}
-        print(json.dumps({"row": row, "protected": said["protected"], "unprotected": bad}))
+        print(json.dumps({"row": row, "protected": said["protected"], "unprotected": bad}), flush=True)
     os._exit(0)  # what was exchanged is not fit for an orderly end
