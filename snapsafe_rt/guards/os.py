@@ -49,11 +49,11 @@ class Os(Guard):
                 value = vars(sys.modules[module]).get(name)
                 if not native.guards(value):
                     return f"{module}.{name} was replaced by {who(value)}"
-        module = sys.modules.get("secrets")
-        names = vars(module) if module is not None else {}
+        loaded = sys.modules.get("secrets")
+        names = vars(loaded) if loaded is not None else {}
         if "_sysrand" not in names and not self._codes:
             return ""  # the program's own, of that name
-        if module is None or (is_executing(module) and _SECRETS[-1] not in names):
+        if loaded is None or (is_executing(loaded) and _SECRETS[-1] not in names):
             return ""
         for name, value in self._secrets_replaced(names):
             return f"secrets.{name} was replaced by {who(value)}"

@@ -132,17 +132,17 @@ class Random(Guard):
 
     def _methods_replaced(self, names: "dict[str, Any]") -> "Iterator[tuple[str, object]]":
         """Which methods of the two classes of a `random` module are not stock's any more, as each class has them."""
-        cls = names["Random"]
-        base = cls.__base__
+        cls: type = names["Random"]
+        base: Any = cls.__base__
         if cls not in self._methods:
-            system = names.get("SystemRandom")
-            if not isinstance(system, type) or not issubclass(system, cls):
-                yield "SystemRandom", system
+            beside = names.get("SystemRandom")
+            if not isinstance(beside, type) or not issubclass(beside, cls):
+                yield "SystemRandom", beside
                 return
-            found = {one: [name for name, value in vars(one).items() if is_own(names, value)] for one in (cls, system)}
-            drawn = tuple(name for name in dict.fromkeys((*found[cls], *vars(base))) if name[:2] != "__")
-            of_system = tuple(name for name in found[system] if name not in drawn and name[:2] != "__")
-            self._methods[cls] = system, (*drawn, *_SPECIAL), of_system
+            found = {one: [name for name, value in vars(one).items() if is_own(names, value)] for one in (cls, beside)}
+            of_both = tuple(name for name in dict.fromkeys((*found[cls], *vars(base))) if name[:2] != "__")
+            rest = tuple(name for name in found[beside] if name not in of_both and name[:2] != "__")
+            self._methods[cls] = beside, (*of_both, *_SPECIAL), rest
         system, drawn, of_system = self._methods[cls]
         if names.get("SystemRandom") is not system:
             yield "SystemRandom", names.get("SystemRandom")
@@ -150,7 +150,7 @@ class Random(Guard):
         for one, methods in (cls, drawn), (system, drawn + of_system):
             for name in methods:
                 owner = next((held for held in one.__mro__ if name in vars(held)), None)
-                value = vars(owner).get(name) if owner else None
+                value: Any = vars(owner).get(name) if owner else None
                 value = getattr(value, "__func__", value)
                 if is_own(names, value):
                     code: Any = native.code_of(value)

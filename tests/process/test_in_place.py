@@ -24,7 +24,7 @@ def test_what_a_program_puts_in_the_place_of_a_guard(run_python, source_file, wa
 
 @pytest.mark.parametrize("way", [*INSIDE, *HARMLESS])
 def test_what_a_program_puts_in_the_place_of_stocks_own(run_python, source_file, way):
-    """What the native core does not guard, but what is guarded is reached by; and the twins, which change none of it."""
+    """What the native core does not guard, but what is guarded is reached by; the twins change none of it."""
     out = run_python(PROGRAMS / "in_place.py", source_file.path, way, env=source_file.env, dev=False)
     row = INSIDE[way][1] if way in INSIDE else ""
     outside, inside = map(json.loads, out.splitlines())
