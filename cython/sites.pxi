@@ -61,6 +61,15 @@ cdef extern from *:
     {
         return PyType_Check(owner) ? ((PyTypeObject *)owner)->tp_dict : owner;
     }
+    static uint64_t ss_used_word(PyObject *dict, uint64_t *ret_held)
+    {
+        *ret_held = (uint64_t)((PyDictObject *)dict)->ma_used;
+        return (uintptr_t)&((PyDictObject *)dict)->ma_used;
+    }
+    static PyObject **ss_code_place(PyObject *function) /* NULL: not a Python function */
+    {
+        return PyFunction_Check(function) ? &((PyFunctionObject *)function)->func_code : NULL;
+    }
     static uint64_t ss_guard_word(int id, uint64_t *ret_held)
     {
         *ret_held = (uintptr_t)ss_guard_entries[id];
@@ -88,6 +97,8 @@ cdef extern from *:
     object ss_dict_places(PyObject* dict_, PyObject* keys, PyObject* kept)
     object ss_word_text(uint64_t at, uint64_t held)
     PyObject* ss_dict_of(PyObject* owner) noexcept
+    PyObject** ss_code_place(PyObject* function) noexcept
+    uint64_t ss_used_word(PyObject* dict_, uint64_t* ret_held) noexcept
     uint64_t ss_guard_word(int id_, uint64_t* ret_held) noexcept
     const char* ss_guard_row_module(int id_) noexcept
     const char* ss_guard_row_type(int id_) noexcept
@@ -120,6 +131,28 @@ def attribute_words(owner not None, tuple names not None, /):
     """Of what these names stand for in a dict, or in the dict of a type. Raises LookupError where that cannot be
     told."""
     return ss_dict_places(ss_dict_of(<PyObject*>owner), <PyObject*>names, <PyObject*>_site_values)
+
+
+def used_words(owner not None, /):
+    """Of how many names there are in a dict, or in the dict of a type: a new one may hide what was found elsewhere."""
+    cdef uint64_t held, at
+    at = ss_used_word(ss_dict_of(<PyObject*>owner), &held)
+    return ss_word_text(at, held) + ":__dict__"
+
+
+def code_of(function, /):
+    """The code of a Python function, past the audit event of `__code__`; None for what is no such function."""
+    cdef PyObject** at = ss_code_place(<PyObject*>function)
+    return <object>at[0] if at != NULL else None
+
+
+def code_words(dict codes not None, /):
+    """Of Python functions and the code that each had: the caller keeps both."""
+    found = []
+    for function, code in codes.items():
+        found.append(ss_word_text(<uint64_t><size_t>ss_code_place(<PyObject*>function),
+                                  <uint64_t><size_t><PyObject*>code))
+    return " ".join(found)
 
 
 def init_words(type cls not None, /):

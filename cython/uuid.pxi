@@ -170,6 +170,20 @@ cdef class Uuid:
                 return False
         return True
 
+    def replaced(self):
+        """What the module's own code would draw by that is not what it was, as (name, what it is); None for nothing.
+
+        A clock and os.urandom are not: what uuid7 adds to the one is unique, and the other has a row of its own.
+        """
+        if not stands_for(self.names, self.key_os, self.os):
+            return "os", self.names.get(self.key_os)
+        if not stands_for(self.names, self.key_cls, self.cls):
+            return "UUID", self.names.get(self.key_cls)
+        for name, value in self.members:
+            if self.cls.__dict__.get(name) is not value:
+                return f"UUID.{name}", self.cls.__dict__.get(name)
+        return None
+
     cdef inline bint entropy_is_ours(self) noexcept:
         return (stands_for(self.names, self.key_os, self.os)
                 and stands_for(self.os_names, self.key_urandom, self.urandom))

@@ -3,12 +3,12 @@
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_own, names_of, who
+from snapsafe_rt.guards.guard import Guard, is_executing, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
+    from types import CodeType, FunctionType, ModuleType
     from typing import Any
 
     from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
@@ -21,6 +21,9 @@ FOREIGN = (
     "{} generators have a state that was made elsewhere, as by a pickle, so nobody knows whether it was chosen: they "
     "are kept and repeat in clones; seed() them here, or set SNAPSAFE_SEEDED=reseed"
 )
+# What decides of a class how an instance is made, or which method is found.
+_SPECIAL = ("__init__", "__new__", "__init_subclass__", "__getattribute__", "__getattr__")
+_BUILT_IN = (type(object.__init__), type(len), type(None))
 
 
 class Random(Guard):
@@ -43,6 +46,10 @@ class Random(Guard):
     def __init__(self) -> None:
         self._types: list[type] = []
         self._functions: list[native.Exchanged] = []
+        # Of each Random of a `random` that was seen: the SystemRandom beside it, the names of the methods of both, and
+        # those of the latter alone.
+        self._methods: dict[type, tuple[type, tuple[str, ...], tuple[str, ...]]] = {}
+        self._codes: dict[FunctionType, CodeType] = {}  # of those methods, when they were first seen
 
     def install(self, module: "ModuleType") -> None:
         """`module` is _random, or a `random` on top of it; each may be imported again, as another object, or by another
@@ -74,6 +81,8 @@ class Random(Guard):
         for cls in self._types:
             native.unhook_init(cls)
         self._functions.clear()
+        self._methods.clear()
+        self._codes.clear()
         self._types.clear()
         native.random_global(None)
 
@@ -96,9 +105,59 @@ class Random(Guard):
             if not exchanged.in_place():
                 return f"{exchanged.function.__module__}.Random.gauss was exchanged by another library"
         module = sys.modules.get("random")
-        for name, value in _replaced(vars(module)) if _is_whole(module) else ():
+        if not _is_whole(module):
+            if self._methods and module is not None and not is_executing(module):
+                return f"the module random was replaced by {who(module)}"
+            return ""
+        names = vars(module)
+        for name, value in (*_replaced(names), *self._methods_replaced(names)):
             return f"random.{name} was replaced by {who(value)}"
-        return ""
+        name, value = self._of_tempfile() or ("", None)
+        return f"tempfile.{name} was replaced by {who(value)}" if name else ""
+
+    def _of_tempfile(self) -> "tuple[str, object] | None":
+        """What is not stock's of that which `tempfile` draws its names by."""
+        names = getattr(sys.modules.get("tempfile"), "__dict__", {})
+        cls = names.get("_RandomNameSequence")
+        if cls is None or "_get_candidate_names" not in names:
+            return None  # it is being executed, or is the program's own
+        if not isinstance(cls, type):
+            return "_RandomNameSequence", cls
+        for name in ("__next__", "rng"):
+            value = vars(cls).get(name)
+            if not is_own(names, getattr(value, "fget", value)):
+                return f"_RandomNameSequence.{name}", value
+        one = names.get("_name_sequence")
+        return ("_name_sequence", one) if one is not None and type(one) is not cls else None
+
+    def _methods_replaced(self, names: "dict[str, Any]") -> "Iterator[tuple[str, object]]":
+        """Which methods of the two classes of a `random` module are not stock's any more, as each class has them."""
+        cls: type = names["Random"]
+        base: Any = cls.__base__
+        if cls not in self._methods:
+            beside = names.get("SystemRandom")
+            if not isinstance(beside, type) or not issubclass(beside, cls):
+                yield "SystemRandom", beside
+                return
+            found = {one: [name for name, value in vars(one).items() if is_own(names, value)] for one in (cls, beside)}
+            of_both = tuple(name for name in dict.fromkeys((*found[cls], *vars(base))) if name[:2] != "__")
+            rest = tuple(name for name in found[beside] if name not in of_both and name[:2] != "__")
+            self._methods[cls] = beside, (*of_both, *_SPECIAL), rest
+        system, drawn, of_system = self._methods[cls]
+        if names.get("SystemRandom") is not system:
+            yield "SystemRandom", names.get("SystemRandom")
+        exchanged = {id(one.function) for one in self._functions}
+        for one, methods in (cls, drawn), (system, drawn + of_system):
+            for name in methods:
+                owner = next((held for held in one.__mro__ if name in vars(held)), None)
+                value: Any = vars(owner).get(name) if owner else None
+                value = getattr(value, "__func__", value)
+                if is_own(names, value):
+                    code: Any = native.code_of(value)
+                    if id(value) not in exchanged and self._codes.setdefault(value, code) is not code:
+                        yield f"{one.__name__}.{name}", code
+                elif not (native.guards(value) if name not in _SPECIAL else isinstance(value, _BUILT_IN)):
+                    yield f"{one.__name__}.{name}", value
 
     def sites(self) -> "list[Site]":
         found = [("_random.Random", native.guard_words("_random.Random"))]
@@ -108,9 +167,15 @@ class Random(Guard):
         if _is_whole(module):
             names = vars(module)
             drawn = _drawn(names)
-            found.append(("random.", native.attribute_words(names, ("_urandom", *drawn))))
-            own = tuple(name for name in drawn if name in vars(module.Random))
-            found.append(("random.Random.", native.attribute_words(module.Random, own)))
+            found.append(("random.", native.attribute_words(names, ("_urandom", "SystemRandom", *drawn))))
+            found.append(("random._inst.", native.used_words(vars(names["_inst"]))))
+            found.append(("a method of random.Random", native.code_words(self._codes)))
+            cls = names["Random"]
+            system, methods, of_system = self._methods[cls]
+            for of, one in ("_random.Random.", cls.__base__), ("random.Random.", cls), ("random.SystemRandom.", system):
+                own = tuple(name for name in (*methods, *of_system) if name in vars(one))
+                found.append((of, native.used_words(one)))
+                found.append((of, native.attribute_words(one, own)))
         return found
 
     def note(self) -> str:

@@ -62,7 +62,15 @@ class Uuid(Guard):
             value = vars(module).get(name)
             if name in vars(module) and not (name in patched and patched[name].function is value):
                 return f"uuid.{name} was replaced by {who(value)}"
-        return ""
+        return "" if is_executing(module) else self._replaced(module)
+
+    def _replaced(self, module: "ModuleType") -> str:
+        """What it is that the module's own functions would draw by, or the module itself, where it is not stock's."""
+        of_it = [methods for known, _, methods in self._installed if vars(known) is vars(module)]
+        if self._installed and not of_it:
+            return f"the module uuid was replaced by {who(module)}"
+        name, value = (of_it[-1].replaced() if of_it else None) or ("", None)
+        return f"uuid.{name} was replaced by {who(value)}" if name else ""
 
     def _find(self) -> None:
         """A copy that came by a door of its own."""
@@ -77,7 +85,9 @@ class Uuid(Guard):
         for module, functions, _ in self._installed:
             found += [(f"{module.__name__}.{name}", one.words()) for name, one in functions.items()]
         names = vars(sys.modules["uuid"])
-        found.append(("uuid.", native.attribute_words(names, tuple(name for name in _FUNCTIONS if name in names))))
+        drawn = (*_FUNCTIONS, "os", "UUID")
+        found.append(("uuid.", native.attribute_words(names, tuple(name for name in drawn if name in names))))
+        found.append(("uuid.UUID.", native.attribute_words(names["UUID"], ("__init__", "int", "is_safe"))))
         return found
 
     def note(self) -> str:

@@ -13,7 +13,10 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import tempfile
+import types
 import uuid
+from unittest import mock
 
 import snapsafe_rt
 
@@ -59,6 +62,45 @@ def code():
     uuid.uuid4.__code__ = (lambda: uuid.UUID(int=4)).__code__
 
 
+def constant(*_):
+    return 5
+
+
+def taken(owner, **names):
+    """The program puts something of its own there."""
+    return lambda: [setattr(owner, name, value) for name, value in names.items()]
+
+
+def recoded(function):
+    """The object stays, its code does not."""
+    code = function.__code__.replace(co_name="another") if function.__closure__ else (lambda *_: 5).__code__
+    return lambda: setattr(function, "__code__", code)
+
+
+def fake(name, **names):
+    made = types.ModuleType(name)
+    vars(made).update(names)
+    return lambda: sys.modules.update({name: made})
+
+
+def undone_mocks():
+    for owner, name in (
+        (random, "random"),
+        (random.Random, "random"),
+        (random.SystemRandom, "getrandbits"),
+        (secrets, "token_hex"),
+        (secrets, "_sysrand"),
+        (uuid, "UUID"),
+        (uuid, "os"),
+        (uuid.UUID, "__init__"),
+    ):
+        with mock.patch.object(owner, name, constant):
+            said = snapsafe_rt.status()
+        assert not said.protected, (owner, name)
+    with mock.patch.dict(sys.modules, random=types.ModuleType("random")):
+        assert not snapsafe_rt.status().protected
+
+
 WAYS = {
     "nothing": (lambda: None, ""),
     "os.urandom": (lambda: setattr(os, "urandom", mine.randbytes), "os"),
@@ -83,10 +125,54 @@ WAYS = {
     "sqlite3.Cursor.execute, what it calls": (lambda: exchanged(sqlite3.Cursor.fetchone, dict.keys), "sqlite3"),
 }
 
+base = random.Random.__base__
+# Seen by the process itself; from outside as soon as it has looked.
+INSIDE = {
+    "_random.Random.getrandbits": (taken(base, getrandbits=constant), "random"),
+    "random.Random.getrandbits": (taken(random.Random, getrandbits=constant), "random"),
+    "random.Random.__init__": (taken(random.Random, __init__=constant), "random"),
+    "random.Random.__getattribute__": (taken(random.Random, __getattribute__=constant), "random"),
+    "random.Random._randbelow": (taken(random.Random, _randbelow=constant), "random"),
+    **{
+        f"random.SystemRandom.{name}": (taken(random.SystemRandom, **{name: constant}), "random")
+        for name in ("random", "getrandbits", "randbytes", "choice", "_randbelow")
+    },
+    "random.SystemRandom": (taken(random, SystemRandom=random.Random), "random"),
+    **{
+        f"random.Random.{name}, its code": (recoded(getattr(random.Random, name)), "random")
+        for name in ("_randbelow", "__init__", "randbytes", "seed", "choice")
+    },
+    "random.SystemRandom.getrandbits, its code": (recoded(random.SystemRandom.getrandbits), "random"),
+    "the module random": (fake("random", random=mine.random), "random"),
+    "secrets._sysrand": (taken(secrets, _sysrand=mine), "os"),
+    "secrets.SystemRandom": (taken(secrets, SystemRandom=random.Random), "os"),
+    "secrets.choice": (taken(secrets, choice=mine.choice), "os"),
+    "secrets.randbits": (taken(secrets, randbits=mine.getrandbits), "os"),
+    "secrets.randbelow": (taken(secrets, randbelow=constant), "os"),
+    "secrets._sysrand.getrandbits": (taken(secrets._sysrand, getrandbits=constant), "os"),
+    "secrets.token_hex, its code": (recoded(secrets.token_hex), "os"),
+    "the module secrets": (fake("secrets", token_hex=constant), "os"),
+    "tempfile, by its class": (taken(tempfile._RandomNameSequence, __next__=constant), "random"),
+    "tempfile, by its sequence": (taken(tempfile, _name_sequence=iter("abc")), "random"),
+    "uuid.os": (taken(uuid, os=types.SimpleNamespace(urandom=bytes)), "uuid"),
+    "uuid.UUID": (taken(uuid, UUID=constant), "uuid"),
+    "uuid.UUID.__init__": (taken(uuid.UUID, __init__=constant), "uuid"),
+    "the module uuid": (fake("uuid", **{**vars(uuid), "uuid4": constant}), "uuid"),
+    "another module uuid": (fake("uuid", __getattr__=constant), "uuid"),
+}
+# What ordinary programs do, and undo.
+HARMLESS = {
+    "a method of the program's own": taken(random.Random, coin=constant),
+    "a subclass": lambda: type("Own", (random.Random,), {"random": constant, "getrandbits": constant})(),
+    "mocks, undone": undone_mocks,
+    "a clock": taken(__import__("time"), time_ns=constant),
+    "uuid.UUID's attributes": taken(uuid.UUID, __json__=constant),
+}
+
 if __name__ == "__main__":
     path, way, *asked = sys.argv[1:]
-    take, row = WAYS[way]
-    if asked:
+    take, row = {**WAYS, **INSIDE, **{name: (done, "") for name, done in HARMLESS.items()}}[way]
+    if "inside" in asked:
         snapsafe_rt.status()
     take()
     told = subprocess.run(
