@@ -8,9 +8,10 @@ cdef extern from *:
     #include <inttypes.h>
     #include <stdio.h>
     /* Where a dict keeps the values of these keys: "-AT=TABLE", where it keeps its table and which that is; then
-       "AT=VALUE:KEY" for each, and the same for how a builtin function is called. How a table is laid out differs by version, but not that a value follows its key there;
-       so it is searched, within the size that the dict gives for itself. The values are added to the list `kept`. New
-       reference, or NULL with an exception set: LookupError where a key is not found. */
+       "AT=VALUE:KEY" for each, and the same for how a builtin function is called. How a table is laid out differs by
+       version, but not that a value follows its key there; so it is searched, within the size that the dict gives for
+       itself. The values are added to the list `kept`. New reference, or NULL with an exception set: LookupError where a
+       key is not found. */
     static PyObject *ss_dict_places(PyObject *dict, PyObject *keys, PyObject *kept)
     {
         PyObject *size = PyDict_CheckExact(dict) ? PyObject_CallMethod(dict, "__sizeof__", NULL) : NULL, *text = NULL;
