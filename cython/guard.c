@@ -2,9 +2,12 @@
 #include "guard.h"
 
 #include <dlfcn.h>
+#include <link.h>
+#include <stdlib.h>
 #include <string.h>
 
 ss_guard ss_guards[SS_GUARD_COUNT];
+char *ss_guard_refused[SS_GUARD_COUNT];
 
 PyMethodDef *ss_definition(PyObject *callable)
 {
@@ -15,6 +18,52 @@ PyMethodDef *ss_definition(PyObject *callable)
     return NULL;
 }
 
+struct search {
+    uintptr_t first, second;
+    bool same;
+};
+
+/* Of dl_iterate_phdr(3): 1 at the object that has the first address. */
+static int find_both(struct dl_phdr_info *info, size_t size, void *context)
+{
+    struct search *search = context;
+    bool has_first = false, has_second = false;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD)
+            continue;
+        has_first |= search->first - (info->dlpi_addr + part->p_vaddr) < part->p_memsz;
+        has_second |= search->second - (info->dlpi_addr + part->p_vaddr) < part->p_memsz;
+    }
+    search->same = has_first && has_second;
+    return has_first;
+}
+
+bool ss_same_object(const void *first, const void *second)
+{
+    struct search search = {(uintptr_t)first, (uintptr_t)second, false};
+    (void)dl_iterate_phdr(find_both, &search);
+    return search.same;
+}
+
+int ss_guard_group(enum ss_guard_id id)
+{
+    const ss_guard_row *row = &ss_guard_rows[id];
+    for (int other = 0; row->type[0] && other < (int)id; other++)
+        if (strcmp(ss_guard_rows[other].module, row->module) == 0 && strcmp(ss_guard_rows[other].type, row->type) == 0)
+            return other;
+    return (int)id;
+}
+
+/* Remembers which file has another definition of a method. Needs the GIL. */
+static void refuse(enum ss_guard_id id, const PyMethodDef *def)
+{
+    Dl_info own;
+    char **place = &ss_guard_refused[ss_guard_group(id)];
+    if (!*place)
+        __atomic_store_n(place, strdup(dladdr((const void *)def, &own) ? own.dli_fname : SS_GUARD_NO_FILE), __ATOMIC_RELEASE);
+}
+
 /* Needs the GIL. 0, or -1 with no exception set. */
 static int exchange(enum ss_guard_id id, PyObject *callable)
 {
@@ -22,13 +71,18 @@ static int exchange(enum ss_guard_id id, PyObject *callable)
     ss_guard *guard = &ss_guards[id];
     PyMethodDef *def = ss_definition(callable);
     const int conventions = METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD;
-    if (!def || (def->ml_flags & conventions) != ss_guard_rows[id].flags)
+    if (!def || (def->ml_flags & conventions) != ss_guard_rows[id].flags ||
+        strcmp(def->ml_name, ss_guard_rows[id].method) != 0)
         return -1;
     void *now = (void *)__atomic_load_n(&def->ml_meth, __ATOMIC_ACQUIRE);
     if (now != entry) {
-        if (guard->def && guard->def != def && ss_guard_active(id))
-            return -1; /* another copy of the extension; its original may be another function */
+        if (guard->def && guard->def != def) {
+            refuse(id, def); /* another copy of the extension; its original may be another function */
+            return -1;
+        }
         guard->def = def;
+        if (!ss_same_object(def, now))
+            return -1; /* exchanged before us, by whom nobody knows: no original to go on with */
         __atomic_store_n(&guard->original, now, __ATOMIC_RELEASE);
         __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
     }
@@ -88,7 +142,7 @@ int ss_guarded(const char *name)
         const size_t length = strlen(row->module);
         if (strncmp(name, row->module, length) == 0 && name[length] == '.' &&
             strcmp(name + length + 1, row->type[0] ? row->type : row->method) == 0) {
-            const int active = ss_guard_active(id);
+            const int active = ss_guard_active(id) && !ss_guard_refused[ss_guard_group(id)];
             /* A function has a row for each convention that it ever had; of a type's methods none may be missing. */
             outcome = outcome < 0 ? active : row->type[0] ? outcome && active : outcome || active;
         }
@@ -101,9 +155,23 @@ bool ss_guard_is(enum ss_guard_id id, PyObject *callable)
     return ss_guard_active(id) && ss_definition(callable) == ss_guards[id].def;
 }
 
+vectorcallfunc ss_own_call(PyObject *function)
+{
+    PyObject *made = PyCFunction_Check(function) && !(((PyCFunctionObject *)function)->m_ml->ml_flags & METH_METHOD)
+                         ? PyCFunction_New(((PyCFunctionObject *)function)->m_ml, NULL)
+                         : NULL;
+    vectorcallfunc call = made ? ((PyCFunctionObject *)made)->vectorcall : NULL;
+    if (!made)
+        PyErr_Clear();
+    Py_XDECREF(made);
+    return call;
+}
+
 bool ss_guard_guards(PyObject *callable)
 {
     const PyMethodDef *def = ss_definition(callable);
+    if (PyCFunction_Check(callable) && ((PyCFunctionObject *)callable)->vectorcall != ss_own_call(callable))
+        return false;
     for (int id = 0; def && id < SS_GUARD_COUNT; id++)
         if (ss_guards[id].def == def)
             return ss_guard_active(id);
@@ -112,15 +180,19 @@ bool ss_guard_guards(PyObject *callable)
 
 bool ss_definition_is_stock(const PyMethodDef *def)
 {
-    Dl_info own, called;
-    return dladdr((const void *)def, &own) && dladdr((void *)def->ml_meth, &called) && own.dli_fbase == called.dli_fbase;
+    return ss_same_object(def, (void *)def->ml_meth);
 }
 
 const char *ss_guard_displaced_by(enum ss_guard_id id)
 {
     Dl_info called;
     const PyMethodDef *def = ss_guards[id].def;
-    if (!def || ss_guard_active(id) || !dladdr((void *)def->ml_meth, &called))
+    if (!def || ss_guard_active(id))
         return NULL;
-    return called.dli_fname;
+    return dladdr((void *)def->ml_meth, &called) ? called.dli_fname : SS_GUARD_NO_FILE;
+}
+
+const char *ss_guard_refused_file(enum ss_guard_id id)
+{
+    return ss_guard_refused[ss_guard_group(id)];
 }

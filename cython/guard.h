@@ -85,11 +85,23 @@ typedef struct {
 extern const ss_guard_row ss_guard_rows[SS_GUARD_COUNT];
 extern void *const ss_guard_entries[SS_GUARD_COUNT];
 
+/* `def` may be set where nothing was exchanged: what was found there was not the extension's own. */
 typedef struct {
     PyMethodDef *def;
     void *original; /* once set, never cleared: a thread may be inside the replacement while it is undone */
 } ss_guard;
 extern ss_guard ss_guards[SS_GUARD_COUNT];
+
+/* For the group of a row, the rows of its type: the file of another definition of the same method, which is not guarded. Set
+   once under the GIL, never freed; another process reads whether it is set (sites.pxi). */
+extern char *ss_guard_refused[SS_GUARD_COUNT];
+#define SS_GUARD_NO_FILE "code that is in no file"
+
+/* The first row of the same type; the row itself where that has none. */
+int ss_guard_group(enum ss_guard_id id);
+
+/* The file of which ss_guard_refused tells, for any row of the group; else NULL. */
+const char *ss_guard_refused_file(enum ss_guard_id id);
 
 /* The original, by its calling convention: METH_NOARGS, METH_O and METH_VARARGS; METH_FASTCALL; METH_FASTCALL with
    METH_KEYWORDS. POSIX lets a void pointer hold any of them. As entries.h says. */
@@ -126,7 +138,7 @@ static inline int ss_guard_active(enum ss_guard_id id)
     return ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guard_entries[id];
 }
 
-/* Is this a builtin or a method descriptor that is guarded now? Needs the GIL. */
+/* Is this a builtin or a method descriptor that is guarded now, and is it called as CPython calls it? Needs the GIL. */
 bool ss_guard_guards(PyObject *callable);
 
 /* The same by the row. */
@@ -135,13 +147,20 @@ bool ss_guard_is(enum ss_guard_id id, PyObject *callable);
 /* The definition behind a builtin function or a method descriptor; NULL for anything else. Borrowed, static. */
 PyMethodDef *ss_definition(PyObject *callable);
 
+/* How CPython calls this builtin function: what a new one of the same definition has in `vectorcall`. NULL for anything else.
+   Needs the GIL; leaves no exception set. */
+vectorcallfunc ss_own_call(PyObject *function);
+
+/* Are both addresses of one loaded object? Takes the loader's lock for a moment, never while it runs constructors. */
+bool ss_same_object(const void *first, const void *second);
+
 /* Is what it calls of the library that it is of itself? Then nobody has exchanged it, or we have. */
 bool ss_definition_is_stock(const PyMethodDef *def);
 
-/* The library whose function a method calls that was guarded and is not any more; else NULL. The loader's text. */
+/* The library whose function a method calls that is not guarded, or not any more; else NULL. The loader's text. */
 const char *ss_guard_displaced_by(enum ss_guard_id id);
 
-/* Is the guard of "module.method" in place, or are all of "module.Type"? -1: no row has that name. */
+/* Is the guard of "module.method" in place, or are all of "module.Type", and is there no other copy? -1: no row has that name. */
 int ss_guarded(const char *name);
 
 #endif

@@ -59,7 +59,8 @@ cdef extern from *:
                 name = last + 1;
             }
             if (name && file) {
-                if (size < 4 || strcmp(name + size - 3, ".py") != 0)
+                /* One that begins with _ is an extension module: Python code in such a file is the program's own. */
+                if (size < 4 || strcmp(name + size - 3, ".py") != 0 || name[0] == '_')
                     return NULL;
                 size -= 3;
             }
@@ -207,7 +208,8 @@ cdef void loaded(PyObject* module) noexcept:
     cdef const char* name = NULL
     if ss_watcher_lost():
         ss_lost()
-    if module != NULL and raw_module_check(module):
+    # Without a definition it is Python code that has the name of an extension module: nothing of it is a reference.
+    if module != NULL and raw_module_check(module) and raw_module_def(module) != NULL:
         name = raw_module_name(module)
         if name == NULL:
             raw_error_clear()

@@ -31,6 +31,7 @@ cdef extern from "compat.h":
     Py_ssize_t raw_refcount "Py_REFCNT"(PyObject*) noexcept
     bint raw_long_check "PyLong_Check"(PyObject*) noexcept
     bint raw_module_check "PyModule_Check"(PyObject*) noexcept
+    const void* raw_module_def "PyModule_GetDef"(PyObject*) noexcept
     const char* raw_module_name "PyModule_GetName"(PyObject*) noexcept
     PyObject* raw_module_filename "PyModule_GetFilenameObject"(PyObject*) noexcept
     const char* raw_utf8 "PyUnicode_AsUTF8"(PyObject*) noexcept
@@ -220,7 +221,7 @@ cdef extern from "guard.h":
         pass
     # Only those that the code names; the list itself is SS_FOR_EACH_GUARD.
     enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM, SS_GUARD_SEED, SS_GUARD_GETRANDBITS, SS_GUARD_SSL_RAND_ADD
-    enum: SS_GUARD_SSL_RAND_BYTES, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_COUNT
+    enum: SS_GUARD_SSL_RAND_BYTES, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_CURSOR_EXECUTE, SS_GUARD_COUNT
     ss_guard* ss_guards
     PyObject* ss_call(ss_guard*, PyObject*, PyObject*) noexcept
     PyObject* ss_call_fast(ss_guard*, PyObject*, PyObject**, Py_ssize_t) noexcept
@@ -237,6 +238,10 @@ cdef extern from "guard.h":
     PyMethodDef* ss_definition(PyObject* callable) noexcept
     bint ss_definition_is_stock(const PyMethodDef* def_) noexcept
     const char* ss_guard_displaced_by(int id_) noexcept
+    const char* ss_guard_refused_file(int id_) noexcept
+    int ss_guard_group(int id_) noexcept
+    char** ss_guard_refused
+    bint ss_same_object(const void* first, const void* second) noexcept
 
 
 cdef extern from "exchange.h":

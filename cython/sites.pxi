@@ -8,10 +8,10 @@ cdef extern from *:
     #include <inttypes.h>
     #include <stdio.h>
     /* Where a dict keeps the values of these keys: "-AT=TABLE", where it keeps its table and which that is; then
-       "AT=VALUE:KEY" for each. How a table is laid out differs by version, but not that a value follows its key there;
-       so it is searched, within the size that the dict gives for itself. The values are kept in the dict `kept`, by
-       address, so that who asks often keeps no more. New reference, or NULL with an exception set: LookupError where a
-       key is not found. */
+       "AT=VALUE:KEY" for each, and the same for how a builtin function is called. How a table is laid out differs by
+       version, but not that a value follows its key there; so it is searched, within the size that the dict gives for
+       itself. The values are kept in the dict `kept`, by address, so that who asks often keeps no more. New reference, or
+       NULL with an exception set: LookupError where a key is not found. */
     static int ss_keep(PyObject *kept, PyObject *value)
     {
         PyObject *address = PyLong_FromVoidPtr(value);
@@ -26,7 +26,7 @@ cdef extern from *:
         Py_ssize_t words = size ? PyLong_AsSsize_t(size) - (Py_ssize_t)sizeof(PyDictObject) : 0;
         words /= (Py_ssize_t)sizeof(uintptr_t);
         const uintptr_t *table = words > 0 ? (const uintptr_t *)((PyDictObject *)dict)->ma_keys : NULL;
-        char *buffer = PyMem_Malloc(64 + (size_t)count * 128);
+        char *buffer = PyMem_Malloc(64 + (size_t)count * 256);
         int used = -1;
         if (buffer && table)
             used = sprintf(buffer, "-%" PRIxPTR "=%" PRIxPTR, (uintptr_t)&((PyDictObject *)dict)->ma_keys,
@@ -44,6 +44,10 @@ cdef extern from *:
             else
                 used += sprintf(buffer + used, " %" PRIxPTR "=%" PRIxPTR ":%s", (uintptr_t)&table[at + 1],
                                 (uintptr_t)value, name);
+            vectorcallfunc call = used > 0 ? ss_own_call(value) : NULL;
+            if (call)
+                used += sprintf(buffer + used, " %" PRIxPTR "=%" PRIxPTR ":%s",
+                                (uintptr_t) & ((PyCFunctionObject *)value)->vectorcall, (uintptr_t)call, name);
         }
         if (used > 0)
             text = PyUnicode_FromStringAndSize(buffer, used);
@@ -124,6 +128,8 @@ def guard_words(str name not None, /):
         if ss_guard_active(i) and is_row(i, name):
             at = ss_guard_word(i, &held)
             found.append(ss_word_text(at, held))
+            if ss_guard_group(i) == i:  # no other copy came
+                found.append(ss_word_text(<uint64_t><size_t>&ss_guard_refused[i], 0))
     return " ".join(found)
 
 
@@ -180,11 +186,17 @@ def own_sites():
 
 
 def displaced_by(str name not None, /):
-    """The file of what a method of "module.method" or "module.Type" calls, where it was guarded and is not; else ""."""
+    """What a method of "module.method" or "module.Type" calls, where it is not guarded: a file, and whether that is
+    another copy of the extension; else ""."""
     cdef const char* file
     cdef int i
     for i in range(SS_GUARD_COUNT):
-        file = ss_guard_displaced_by(i) if is_row(i, name) else NULL
+        if not is_row(i, name):
+            continue
+        file = ss_guard_refused_file(i)
+        if file != NULL:
+            return f"nothing of ours in {PyUnicode_DecodeFSDefault(file)}, another copy of the extension"
+        file = ss_guard_displaced_by(i)
         if file != NULL:
             return PyUnicode_DecodeFSDefault(file)
     return ""

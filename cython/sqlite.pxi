@@ -27,6 +27,18 @@ cdef extern from *:
     static int ss_sqlite_reached;           /* the functions of the last _sqlite3's SQLite were found */
     static iternextfunc ss_cursor_next;     /* _sqlite3.Cursor's own; the same for every copy of the type */
     static iternextfunc ss_next_of(PyObject *type) { return ((PyTypeObject *)type)->tp_iternext; }
+    /* Is this the extension's own type, whose execute() is guarded, and whose iteration is of the same library? */
+    static int ss_is_cursor(PyObject *type)
+    {
+        PyObject *execute = PyObject_GetAttrString(type, "execute");
+        const int is = execute && Py_IS_TYPE(execute, &PyMethodDescr_Type) && (PyObject *)PyDescr_TYPE(execute) == type &&
+                       ss_guard_is(SS_GUARD_CURSOR_EXECUTE, execute) &&
+                       ss_same_object(ss_definition(execute), (void *)ss_next_of(type));
+        if (!execute)
+            PyErr_Clear();
+        Py_XDECREF(execute);
+        return is;
+    }
     static void ss_exchange_next(PyObject *type, iternextfunc from, iternextfunc to)
     {
         PyObject *wrapper;
@@ -48,6 +60,7 @@ cdef extern from *:
     bint ss_sqlite_reached
     iternextfunc ss_cursor_next
     iternextfunc ss_next_of(PyObject* type_) noexcept
+    bint ss_is_cursor(PyObject* type_) noexcept
     void ss_exchange_next(PyObject* type_, iternextfunc from_, iternextfunc to) noexcept
 
 

@@ -6,6 +6,9 @@ drew. The name is that of its folder in site-packages, in lower case, with _ for
 
 Levels: *safe*: it keeps no random state, each draw asks the kernel or something that has a row of its own; *kept*: the
 same in each run by design (a fixed seed); *guarded*, *refreshed*: a row of ours sees to it; *unprotected*: it repeats.
+
+`signs`: what scan.py found in which of its files when it was measured; (beginning of the file's name, signs). What else
+it finds, or in another file of that folder, nobody has measured.
 """
 
 TYPE_CHECKING = False
@@ -22,9 +25,12 @@ if TYPE_CHECKING:
         level: str
         what: str
         also: tuple[str, ...] = ()
+        signs: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 else:
-    Examined = namedtuple("Examined", "name version level what also", defaults=((),))
+    Examined = namedtuple("Examined", "name version level what also signs", defaults=((), ()))
+
+_GEOS = (("libgeos-", ("std::random_device",)),)
 
 LEVELS = ("safe", "kept", "guarded", "refreshed", "unprotected")
 
@@ -35,29 +41,62 @@ EXAMINED = (
     Examined("bcrypt", "5.0.0", "safe", "salts are the kernel's"),
     Examined("bson", "4.20.1", "refreshed", "the five random bytes of ObjectId", ("pymongo",)),
     Examined("celery", "5.7.0", "safe", "task ids are of uuid4; node ids are of kombu, which has a row"),
-    Examined("cryptography", "50.0.2", "refreshed", "EC keys, AESGCM.generate_key; Fernet's keys are of os.urandom"),
+    Examined(
+        "cryptography",
+        "50.0.2",
+        "refreshed",
+        "EC keys, AESGCM.generate_key; Fernet's keys are of os.urandom",
+        (),
+        (("_rust.", ()),),
+    ),
     Examined("crypto", "4.4.0", "safe", "pycryptodome: bytes, ECC keys and numbers are the kernel's"),
     Examined("cuid2", "2.1.0", "safe", "ids are of random.SystemRandom"),
     Examined(
-        "curl_cffi", "0.17.0", "safe", "BoringSSL mixes the CPU's random numbers into each draw: ClientHello differs"
+        "curl_cffi",
+        "0.17.0",
+        "safe",
+        "BoringSSL mixes the CPU's random numbers into each draw: ClientHello differs",
+        (),
+        (("_wrapper.", ("BoringSSL or AWS-LC",)),),
     ),
     Examined("dask", "2026.8.0", "safe", "draws from numpy, which has a row"),
     Examined("ddtrace", "4.16.0", "unprotected", "ids of spans and traces repeat, and the runtime id"),
     Examined("duckdb", "2.0.1", "safe", "random(), uuid(), uuidv7(), samples differ"),
     Examined("faker", "40.63.0", "guarded", "draws from random"),
-    Examined("fastuuid", "0.14.0", "safe", "uuid4 and uuid7 ask the kernel"),
+    Examined(
+        "fastuuid",
+        "0.14.0",
+        "safe",
+        "uuid4 and uuid7 ask the kernel",
+        (),
+        (("fastuuid.", ("Rust's ThreadRng",)),),
+    ),
     Examined(
         "fiona",
         "1.10.1",
         "kept",
         "GEOS shuffles with std::random_device what it computes; the results are the same in each run",
+        (),
+        _GEOS,
     ),
     Examined("grpcio", "1.85.3", "unprotected", "has a BoringSSL of its own", ("grpc", "cygrpc")),
     Examined("hypothesis", "6.170.17", "guarded", "draws from random"),
     Examined("kombu", "5.7.0", "unprotected", "the node id that it made once"),
-    Examined("lightgbm", "4.7.0", "kept", "trains with fixed seeds"),
     Examined(
-        "llvmlite", "0.50.0", "safe", "LLVM names its temporary files by it, and makes them anew where one exists"
+        "lightgbm",
+        "4.7.0",
+        "kept",
+        "trains with fixed seeds",
+        (),
+        (("lib_lightgbm.", ("std::random_device",)),),
+    ),
+    Examined(
+        "llvmlite",
+        "0.50.0",
+        "safe",
+        "LLVM names its temporary files by it, and makes them anew where one exists",
+        (),
+        (("libllvmlite.", ("std::random_device",)),),
     ),
     Examined("mimesis", "22.2.0", "guarded", "draws from random"),
     Examined("nacl", "1.6.2", "safe", "PyNaCl: libsodium asks the kernel"),
@@ -77,7 +116,7 @@ EXAMINED = (
     Examined("psycopg_binary", "3.3.9", "guarded", "its libcrypto is hooked"),
     Examined("psycopg2_binary", "2.9.13", "guarded", "its libcrypto is hooked", ("psycopg2",)),
     Examined("pyarrow", "26.0.1", "unprotected", "compute.random() repeats"),
-    Examined("rasterio", "1.4.4", "kept", "GEOS, as fiona"),
+    Examined("rasterio", "1.4.4", "kept", "GEOS, as fiona", (), _GEOS),
     Examined("redis", "8.1.0", "guarded", "jitter of retries is of random"),
     Examined("scipy", "1.18.1", "safe", "scipy.stats draws from numpy, which has a row; qmc differs"),
     Examined("sentencepiece", "0.2.3", "unprotected", "sampling repeats"),
@@ -87,11 +126,20 @@ EXAMINED = (
         "2.2.0",
         "kept",
         "GEOS, as fiona: unions, triangulations, coverages and circles are the same in each run",
+        (),
+        _GEOS,
     ),
     Examined("shortuuid", "1.0.13", "guarded", "draws from uuid4"),
     Examined("sklearn", "1.9.1", "safe", "draws from numpy, which has a row"),
     Examined("snowflake", "1.0.2", "unprotected", "snowflake-id: ids are of the time; 2 of 8 clones gave the same"),
-    Examined("tantivy", "0.27.0", "safe", "ids of segments differ"),
+    Examined(
+        "tantivy",
+        "0.27.0",
+        "safe",
+        "ids of segments differ",
+        (),
+        (("tantivy.", ("Rust's ThreadRng", "Rust's rand_chacha")),),
+    ),
     Examined("tokenizers", "0.23.3", "unprotected", "BPE's dropout repeats"),
     Examined("torch", "2.14.1", "unprotected", "the default generator, and those seeded by the system"),
     Examined("typeid", "0.3.11", "safe", "draws from uuid_utils, which has a row"),
@@ -102,6 +150,11 @@ EXAMINED = (
 )
 
 _BY_NAME = {name: one for one in EXAMINED for name in (one.name, *one.also)}
+
+
+def measured(entry: Examined, file: str) -> "tuple[str, ...] | None":
+    """The signs that the file of this name had when the library was measured; None for a file that had none."""
+    return next((signs for beginning, signs in entry.signs if file.startswith(beginning)), None)
 
 
 def find(name: str) -> "Examined | None":

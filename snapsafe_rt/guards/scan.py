@@ -37,7 +37,15 @@ NOTHING = Found((), (), ())
 
 # By a symbol that the file defines for others: the rows that hook it, and other libraries that draw.
 EXPORTS = {b"RAND_bytes": "openssl", b"sqlite3_randomness": "sqlite3"}
-DRAWING = {b"gnutls_rnd": "GnuTLS", b"mbedtls_ctr_drbg_random": "Mbed TLS", b"wc_RNG_GenerateBlock": "wolfSSL"}
+DRAWING = {
+    b"gnutls_rnd": "GnuTLS",
+    b"mbedtls_ctr_drbg_random": "Mbed TLS",
+    b"wc_RNG_GenerateBlock": "wolfSSL",
+    b"gcry_randomize": "Libgcrypt",
+    b"gcry_create_nonce": "Libgcrypt",
+    b"RNG_GenerateGlobalRandomBytes": "NSS",
+    b"PK11_GenerateRandom": "NSS",
+}
 
 # By text. Cargo's paths are in the panic messages of stripped files too; so are OpenSSL's in its errors.
 TEXTS = {

@@ -22,6 +22,8 @@ REASONS = {
     "held": "was drawn from by another thread when this process was forked: what draws from it here waits for ever",
 }
 
+_TYPES = ("_sqlite3.Cursor", "_sqlite3.Connection")
+
 
 class SQLite3(Guard):
     """SQLite's generator is reset before a statement runs; a statement that runs across a restore keeps the old one."""
@@ -36,9 +38,10 @@ class SQLite3(Guard):
         self._types: list[type] = []
 
     def install(self, module: "ModuleType") -> None:
-        if module.Cursor not in self._types:
-            native.hook_next(module.Cursor, True)
-            self._types.append(module.Cursor)
+        """`module` may be Python code that only has the name: its class is left alone."""
+        cls = vars(module).get("Cursor")
+        if isinstance(cls, type) and cls not in self._types and native.hook_next(cls, True):
+            self._types.append(cls)
 
     def remove(self) -> None:
         for cls in self._types:
@@ -68,11 +71,14 @@ class SQLite3(Guard):
         others = [path for path in used if path != own] if own else used[1:]
         if others and not native.inspect_watcher().running:
             return _used_by_others(others, False)
-        if not native.guarded("_sqlite3.Cursor"):
-            by = native.displaced_by("_sqlite3.Cursor")
-            return "unprotected", (by and f"methods of its cursors were made to call {by}") or (
-                "this build's sqlite3 has an unknown calling convention"
-            )
+        for name in _TYPES:
+            if not native.guarded(name):
+                by = native.displaced_by(name)
+                return "unprotected", (by and f"methods of {name} were made to call {by}") or (
+                    "this build's sqlite3 has an unknown calling convention"
+                )
+        if vars(module).get("Cursor") not in self._types:
+            return "unprotected", "iteration over its cursors is not guarded: Cursor is not the extension's own type"
         if not resets(module, libraries):
             return "unprotected", "its SQLite cannot be reached: linked into it without symbols"
         count = sum(library.resets for library in libraries)
@@ -80,7 +86,7 @@ class SQLite3(Guard):
         return "refreshed", f"{note} with the old generator; reset {count} times"
 
     def sites(self) -> "list[Site]":
-        return [(name, native.guard_words(name)) for name in ("_sqlite3.Cursor", "_sqlite3.Connection")]
+        return [(name, native.guard_words(name)) for name in _TYPES]
 
     def corrected(self, noted: "Verdict", process: "RemoteProcess") -> "Verdict":
         known = process.native_table(self.name)

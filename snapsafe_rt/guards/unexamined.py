@@ -89,11 +89,14 @@ def judge(
 def _verdict(name: str, path: str, seen: "scan.Found | None", trusted: "frozenset[str]") -> "Row | None":
     """None where there is nothing to say."""
     entry = examined.find(name)
-    if entry is not None:
-        if entry.level != "unprotected":
-            return None
+    if entry is not None and entry.level == "unprotected":
         guard = table.find(entry.name) if entry.name in table.NAMED else None
         return entry.name, "unprotected", guard.note() if guard else f"{entry.what} (measured with {entry.version})"
+    if entry is not None and seen is not None:
+        signs = examined.measured(entry, path.rpartition("/")[2])
+        told = entry.level == "refreshed" or not seen.copies  # a row of ours tells of a copy in its own file
+        if signs is not None and told and set(seen.signs).issubset(signs):
+            return None
     title = f"{name} (library)" if name in table.TABLE else name
     if seen is not None and seen.copies:
         what = " and ".join(seen.copies)
@@ -102,8 +105,7 @@ def _verdict(name: str, path: str, seen: "scan.Found | None", trusted: "frozense
         return None
     if seen is None:
         return title, "unexamined", f"{path} cannot be read; SNAPSAFE_TRUST={name} accepts it"
-    signs = ", ".join(seen.signs)
-    note = f"may have a generator of its own ({signs} in {path}), and was not measured"
+    note = f"may have a generator of its own ({', '.join(seen.signs)} in {path}), and was not measured"
     return title, "unexamined", f"{note}; SNAPSAFE_TRUST={name} accepts it"
 
 

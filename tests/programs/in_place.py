@@ -4,11 +4,13 @@
 """
 
 import ctypes
+import importlib.machinery
 import importlib.util
 import json
 import os
 import random
 import secrets
+import shutil
 import sqlite3
 import ssl
 import subprocess
@@ -50,6 +52,31 @@ def definition(builtin):
 def exchanged(builtin, other):
     """As time-machine does it: the object stays, what it calls does not."""
     definition(builtin).call = definition(other).call
+
+
+def called(builtin):
+    """Where CPython looks for how to call this builtin function: the last word of it."""
+    return ctypes.c_void_p.from_address(id(builtin) + type(builtin).__basicsize__ - ctypes.sizeof(ctypes.c_void_p))
+
+
+@ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+def same_bytes(function, arguments, count, names):
+    return bytes(8)
+
+
+def called_as_mine(builtin):
+    called(builtin).value = ctypes.cast(same_bytes, ctypes.c_void_p).value
+
+
+def copy_of(name):
+    """The extension once more, from a file of its own, as a package that ships it does."""
+    module = sys.modules[name]
+    path = shutil.copy(module.__file__, tempfile.mkdtemp())
+    spec = importlib.util.spec_from_file_location(
+        f"vendored.{name}", path, loader=importlib.machinery.ExtensionFileLoader(f"vendored.{name}", path)
+    )
+    made = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
 
 
 def own_method():
@@ -106,6 +133,10 @@ WAYS = {
     "os.urandom": (lambda: setattr(os, "urandom", mine.randbytes), "os"),
     "os.getrandom": (lambda: setattr(os, "getrandom", mine.randbytes), "os"),
     "posix.urandom, what it calls": (lambda: exchanged(sys.modules["posix"].urandom, os.strerror), "os"),
+    "os.urandom, how it is called": (lambda: called_as_mine(os.urandom), "os"),
+    "random.random, how it is called": (lambda: called_as_mine(random.random), "random"),
+    "a copy of _random": (lambda: copy_of("_random"), "random"),
+    "a copy of _sqlite3": (lambda: copy_of("_sqlite3"), "sqlite3"),
     "secrets.token_bytes": (lambda: setattr(secrets, "token_bytes", mine.randbytes), "os"),
     "uuid.uuid1": (lambda: setattr(uuid, "uuid1", lambda: uuid.UUID(int=1)), "uuid"),
     "uuid.uuid4": (lambda: setattr(uuid, "uuid4", lambda: uuid.UUID(int=1)), "uuid"),

@@ -106,6 +106,13 @@ def test_who_defines_a_symbol_and_who_calls_it(built, symbol, row, flags):
     assert found(built(code=f"void my_{symbol}(void) {{}}", flags=flags)) == scan.NOTHING
 
 
+@pytest.mark.parametrize(("symbol", "sign"), [(name.decode(), sign) for name, sign in scan.DRAWING.items()])
+def test_signs_by_symbol(built, symbol, sign):
+    """Who defines it; the twin only calls it."""
+    assert found(built(code=f"void {symbol}(void) {{}}")).signs == (sign,)
+    assert found(built(code=f"void {symbol}(void); void f(void) {{ {symbol}(); }}")) == scan.NOTHING
+
+
 def test_a_text_over_the_end_of_a_piece(built, monkeypatch):
     monkeypatch.setattr(scan, "_PIECE", 300)
     text = next(iter(SIGNS))
@@ -217,9 +224,33 @@ def test_three_answers(monkeypatch):
     assert "SNAPSAFE_TRUST=new_one" in note
     assert judged(monkeypatch, f"{SITE}/new_one/x.so", SIGN, trusted=["new_one"]) == {}
     assert judged(monkeypatch, f"{SITE}/new_one/x.so", None)["new_one"][0] == "unexamined"
-    assert judged(monkeypatch, f"{SITE}/duckdb/x.so", SIGN) == {}  # measured: it repeats nothing
+    assert judged(monkeypatch, f"{SITE}/fastuuid/fastuuid.so", SIGN) == {}  # measured: it repeats nothing
     assert judged(monkeypatch, f"{SITE}/pyarrow/libarrow.so", SIGN)["pyarrow"][0] == "unprotected"
     assert judged(monkeypatch, f"{SITE}/polars/polars.so", SIGN, named=["polars"]) == {}  # has its row
+
+
+MORE = scan.Found((), (), ("Rust's ThreadRng", "Mbed TLS"))
+BOTH = scan.Found((), ("OpenSSL 3.0.15",), SIGN.signs)
+
+
+@pytest.mark.parametrize(
+    ("path", "seen", "level"),
+    [
+        ("redis/_uuid_utils.abi3.so", SIGN, "unexamined"),  # measured, and no file of it had a sign
+        ("redis/x.so", COPY, "unprotected"),
+        ("redis/x.so", None, "unexamined"),
+        ("fastuuid/x.so", SIGN, "unexamined"),
+        ("fastuuid/fastuuid.so", MORE, "unexamined"),
+        ("fastuuid/fastuuid.so", BOTH, "unprotected"),
+        ("fastuuid/fastuuid.so", SIGN, None),
+        ("shapely.libs/libgeos-d1e818bb.so.3.14.1", scan.Found((), (), ("std::random_device",)), None),
+        ("cryptography/hazmat/bindings/_rust.abi3.so", COPY, None),  # its row tells
+        ("cryptography/hazmat/bindings/other.so", COPY, "unprotected"),
+    ],
+)
+def test_the_name_of_a_measured_library_silences_what_was_measured_and_no_more(monkeypatch, path, seen, level):
+    said = judged(monkeypatch, f"{SITE}/{path}", seen)
+    assert [one for one, _ in said.values()] == ([level] if level else [])
 
 
 @pytest.mark.parametrize("name", ["new_one", "pyarrow"])
