@@ -151,8 +151,8 @@ _names = vars(type(sys))["__dict__"].__get__
 
 
 def names_of(module: object) -> "dict[str, Any]":
-    """The globals of a module; {} for whatever else stands in sys.modules. Nothing of the module's own runs, as it would
-    by an attribute of what importlib.util.LazyLoader made."""
+    """The globals of a module; {} for whatever else stands in sys.modules. Nothing of the module's own runs, as it
+    would by an attribute of what importlib.util.LazyLoader made."""
     names: dict[str, Any] = _names(module) if issubclass(type(module), type(sys)) else {}
     return names
 

@@ -36,7 +36,6 @@ def test_what_a_program_puts_in_the_place_of_stocks_own(run_python, source_file,
         assert outside["protected"] == inside["protected"], outside
 
 
-
 TAKEN = """
     import random, sys
     sys.path.append(sys.argv[1])

@@ -12,11 +12,13 @@ import sys
 
 NUMBERS = {
     "x86_64": {
-        "write": 1, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigreturn": 15, "mremap": 25, "madvise": 28, "getpid": 39,
+        "write": 1, "mmap": 9, "mprotect": 10, "munmap": 11,
+        "brk": 12, "rt_sigreturn": 15, "mremap": 25, "madvise": 28, "getpid": 39,
         "fcntl": 72, "gettid": 186, "futex": 202, "clock_gettime": 228, "exit_group": 231, "getrandom": 318,
     },
     "aarch64": {
-        "write": 64, "mmap": 222, "mprotect": 226, "munmap": 215, "brk": 214, "rt_sigreturn": 139, "mremap": 216, "madvise": 233,
+        "write": 64, "mmap": 222, "mprotect": 226, "munmap": 215,
+        "brk": 214, "rt_sigreturn": 139, "mremap": 216, "madvise": 233,
         "getpid": 172, "fcntl": 25, "gettid": 178, "futex": 98, "clock_gettime": 113, "exit_group": 94,
         "getrandom": 278,
     },
