@@ -58,5 +58,7 @@ OPERATIONS = ("random", "gauss", "urandom", "uuid4", "uuid1", "RAND_bytes", "see
 def test_a_process_outlives_a_lack_of_memory(run_python, source_file, operation, span):
     """In whatever runs the restore and its event. PyGILState_Ensure() ends a process that has none for that."""
     pytest.importorskip("_testcapi")
+    if operation == "check" and (3, 12) <= sys.version_info < (3, 14):
+        pytest.skip("these CPythons do not outlive it themselves, in any code that is Python")
     script = PROGRAMS / "no_memory.py"
     run_python(script, source_file.path, operation, span, env=source_file.env, dev=False)
