@@ -50,8 +50,9 @@ class Lab:
         return self.call("ListInhibitors")["parameters"]["inhibitors"]
 
     def until_locks(self, count):
+        """Of that many processes: one that has just let go of a lock and taken another may be listed twice."""
         end = time.monotonic() + 20
-        while len(self.inhibitors()) != count:
+        while len(held := [one["pid"] for one in self.inhibitors()]) != count or len(set(held)) != count:
             assert time.monotonic() < end, self.inhibitors()
             time.sleep(0.01)
 
