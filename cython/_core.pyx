@@ -502,8 +502,8 @@ def reset_sqlite():
 
 
 def hook_next(type cls not None, bint hooked, /):
-    """Exchange tp_iternext of `_sqlite3.Cursor` and of the subclasses that inherited it, or put it back. Returns whether
-    it is exchanged then: never in a type that only has the name."""
+    """Exchange tp_iternext of `_sqlite3.Cursor` and of the subclasses that inherited it, or put it back. Returns
+    whether it is exchanged then: never in a type that only has the name."""
     if not hooked or ss_next_of(<PyObject*>cls) == guard_cursor_next or ss_is_cursor(<PyObject*>cls):
         exchange_next(cls, hooked)
     return ss_next_of(<PyObject*>cls) == guard_cursor_next

@@ -10,8 +10,8 @@ cdef extern from *:
     /* Where a dict keeps the values of these keys: "-AT=TABLE", where it keeps its table and which that is; then
        "AT=VALUE:KEY" for each, and the same for how a builtin function is called. How a table is laid out differs by
        version, but not that a value follows its key there; so it is searched, within the size that the dict gives for
-       itself. The values are kept in the dict `kept`, by address, so that who asks often keeps no more. New reference, or
-       NULL with an exception set: LookupError where a key is not found. */
+       itself. The values are kept in the dict `kept`, by address, so that who asks often keeps no more. New reference,
+       or NULL with an exception set: LookupError where a key is not found. */
     static int ss_keep(PyObject *kept, PyObject *value)
     {
         PyObject *address = PyLong_FromVoidPtr(value);

@@ -31,7 +31,8 @@ cdef extern from *:
     static int ss_is_cursor(PyObject *type)
     {
         PyObject *execute = PyObject_GetAttrString(type, "execute");
-        const int is = execute && Py_IS_TYPE(execute, &PyMethodDescr_Type) && (PyObject *)PyDescr_TYPE(execute) == type &&
+        const int is = execute && Py_IS_TYPE(execute, &PyMethodDescr_Type) &&
+                       (PyObject *)PyDescr_TYPE(execute) == type &&
                        ss_guard_is(SS_GUARD_CURSOR_EXECUTE, execute) &&
                        ss_same_object(ss_definition(execute), (void *)ss_next_of(type));
         if (!execute)

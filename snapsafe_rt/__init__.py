@@ -10,7 +10,7 @@ Nothing is patched by importing it: activate() does that, or the folder that `sn
 import sys
 
 from snapsafe_rt.activation import activate, deactivate
-from snapsafe_rt.core import importing
+from snapsafe_rt.core import importing, native
 from snapsafe_rt.restore.generation import entropy, epoch, notify_restored, per_generation
 from snapsafe_rt.settings import VERSION as __version__
 
@@ -68,9 +68,12 @@ def __getattr__(name: str) -> object:
 def _load_all() -> "type[Status]":
     """All at once: privileges may fall, and the files be barred."""
     from snapsafe_rt import errors  # noqa: F401
+    from snapsafe_rt.guards import table
     from snapsafe_rt.report.status import Status
     from snapsafe_rt.restore import registration  # noqa: F401
 
+    if native is not None:
+        table.preload()
     return Status
 
 

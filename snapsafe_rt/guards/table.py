@@ -87,6 +87,13 @@ def find(name: str) -> "Guard | None":
         return None
 
 
+def preload() -> None:
+    """Import the files of the rows that count here: later they may not be readable."""
+    for name, triggers in TABLE.items():
+        if not triggers or any(trigger in sys.modules for trigger in triggers):
+            find(name)
+
+
 def install() -> None:
     """Patch every module of the table that is already imported."""
     for trigger in TRIGGERS:

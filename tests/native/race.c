@@ -1,7 +1,7 @@
 /* Moves the generation while a guarded C method draws, and tells whether a stale value got out.
 
-   Loaded with ctypes.PyDLL before activation: exchange() puts an instrumented function under the method, which the guard
-   then takes for the original. It notes the generation at the draw's begin, lets other threads run, and notes the time at
+   Loaded with ctypes.PyDLL before activation: exchange() gives the type or module a method of the same name that is defined
+   here, which the guard then takes for the original. It notes the generation at the draw's begin, lets other threads run, and notes the time at
    the draw's end. Sound, without a window: a value is stale if a change was complete before its draw ended (so before the
    guard's check) and the draw began under an older generation. moving.h has the clock. */
 #define PY_SSIZE_T_CLEAN
@@ -11,6 +11,7 @@
 static pthread_t bumper;
 static __thread uint64_t drawn_generation, drawn_time;
 static PyCFunction original;
+static PyMethodDef ours;
 
 /* The draw: begin, a gap in which others run and the generation may move, end. The GIL is held at both ends. */
 static PyObject *instrumented(PyObject *self, PyObject *argument)
@@ -25,16 +26,28 @@ static PyObject *instrumented(PyObject *self, PyObject *argument)
     return value;
 }
 
-/* Exchanges the C function of a method descriptor or a builtin of one or no argument. */
-PyObject *race_exchange(PyObject *callable)
+/* Exchanges a method of a heap type, or a builtin of a module, of one or no argument. A definition whose function lies in
+   another library would not be guarded. */
+PyObject *race_exchange(PyObject *owner, PyObject *name)
 {
+    PyObject *dict = PyType_Check(owner) ? ((PyTypeObject *)owner)->tp_dict : PyModule_GetDict(owner);
+    PyObject *callable = PyDict_GetItemWithError(dict, name), *made;
+    if (!callable)
+        return PyErr_Format(PyExc_LookupError, "%R", name);
     PyMethodDef *def = PyCFunction_Check(callable) ? ((PyCFunctionObject *)callable)->m_ml
                                                    : ((PyMethodDescrObject *)callable)->d_method;
     if (def->ml_flags != METH_NOARGS && def->ml_flags != METH_O)
         return PyErr_Format(PyExc_TypeError, "unexpected calling convention %d", def->ml_flags);
     original = def->ml_meth;
-    def->ml_meth = instrumented;
-    Py_RETURN_NONE;
+    ours = *def;
+    ours.ml_meth = instrumented;
+    made = PyType_Check(owner) ? PyDescr_NewMethod((PyTypeObject *)owner, &ours)
+                               : PyCFunction_New(&ours, ((PyCFunctionObject *)callable)->m_self);
+    if (!made || PyDict_SetItem(dict, name, made) != 0)
+        return NULL;
+    if (PyType_Check(owner))
+        PyType_Modified((PyTypeObject *)owner);
+    return made;
 }
 
 PyObject *race_start(PyObject *address, PyObject *pause)

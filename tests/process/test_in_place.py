@@ -45,7 +45,7 @@ TAKEN = """
     import snapsafe_rt
     snapsafe_rt.activate()
     status = snapsafe_rt.status()
-    print(status.unprotected, *status.reasons)
+    print(status.unprotected, *status.reasons, flush=True)
     import os
     os._exit(0)
 """
@@ -77,9 +77,11 @@ DRIVER = """
     else:
         raise AssertionError
     endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select hex(randomblob(8)) from n"
-    rows = sqlite3.connect(":memory:").execute(endless)
+    connection = sqlite3.connect(":memory:")
+    rows = connection.execute(endless)
     draw = lambda: [next(rows)[0].encode() for _ in range(3)][2]  # _sqlite3 may be a row ahead
     print(distinct(draw, draw, 8), snapsafe_rt.status().protected)
+    connection.close()
 """
 
 

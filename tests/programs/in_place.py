@@ -71,6 +71,9 @@ def called_as_mine(builtin):
 def copy_of(name):
     """The extension once more, from a file of its own, as a package that ships it does."""
     module = sys.modules[name]
+    if not hasattr(module, "__file__"):
+        print(f"{name} is built into this Python")
+        sys.exit(77)
     path = shutil.copy(module.__file__, tempfile.mkdtemp())
     spec = importlib.util.spec_from_file_location(
         f"vendored.{name}", path, loader=importlib.machinery.ExtensionFileLoader(f"vendored.{name}", path)
@@ -95,7 +98,16 @@ def constant(*_):
 
 def taken(owner, **names):
     """The program puts something of its own there."""
-    return lambda: [setattr(owner, name, value) for name, value in names.items()]
+
+    def take():
+        try:
+            for name, value in names.items():
+                setattr(owner, name, value)
+        except TypeError as immutable:
+            print(immutable)
+            sys.exit(77)
+
+    return take
 
 
 def recoded(function):

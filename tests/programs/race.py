@@ -14,20 +14,18 @@ library, path, activated, draws, module, name, arguments = sys.argv[1:]
 race = ctypes.PyDLL(library)
 for function in (race.race_exchange, race.race_start, race.race_stop, race.race_hammer):
     function.restype = ctypes.py_object
-race.race_exchange.argtypes = [ctypes.py_object]
-race.race_start.argtypes = [ctypes.py_object] * 2
+race.race_exchange.argtypes = race.race_start.argtypes = [ctypes.py_object] * 2
 race.race_hammer.argtypes = [ctypes.py_object] * 3
 with open(path, "r+b") as file:
     page = mmap.mmap(file.fileno(), 4096)
 address = ctypes.addressof(ctypes.c_char.from_buffer(page))
 owner = importlib.import_module(module)
-method = vars(owner.Random)[name] if module == "_random" else getattr(owner, name)
-race.race_exchange(method)
+race.race_exchange(owner.Random if module == "_random" else owner, name)
 import snapsafe_rt  # noqa: E402 - the method is exchanged before
 
 if activated == "True":
     snapsafe_rt.activate(["vmclock:" + path])
-draw = getattr(random, name) if module == "_random" else method
+draw = getattr(random._inst if module == "_random" else owner, name)
 arguments = tuple(map(int, arguments.split()))
 race.race_start(address, 20000)
 stale = []
