@@ -90,7 +90,7 @@ def find(name: str) -> "Guard | None":
 def preload() -> None:
     """Import the files of the rows that count here: later they may not be readable."""
     for name, triggers in TABLE.items():
-        if not triggers or any(trigger in sys.modules for trigger in triggers):
+        if name == "os" or any(trigger in sys.modules for trigger in triggers):
             find(name)
 
 
@@ -177,7 +177,7 @@ def _look(name: str, *, cheaply: bool = False) -> "Verdict":
         level, note = guard.cheap_protection() if cheaply else guard.protection()
     except Exception as error:  # say, the package may not be read any more since the program dropped its privileges
         triggers = {**TABLE, **NAMED}[name]
-        if triggers and not any(trigger in sys.modules for trigger in triggers):
+        if name != "os" and not any(trigger in sys.modules for trigger in triggers):
             return "not loaded", ""
         return "unprotected", f"cannot be examined: {type(error).__name__}: {error}"
     return level, note
