@@ -1,5 +1,6 @@
 """A level is what is looked at, not what was once put there: from inside and from outside, whoever asks first."""
 
+import _random
 import json
 
 import pytest
@@ -54,6 +55,8 @@ TAKEN = """
 @pytest.mark.parametrize("way", ["taken", "twin"])
 def test_what_was_there_before_us_is_no_original(run_python, source_file, way):
     """A method that calls what is not of its library, as it was found: it is told, and not made the original."""
+    if way == "taken" and not hasattr(_random, "__file__"):
+        pytest.skip("_random is built into this Python, as is what the method calls: by the file nobody can tell")
     out = run_python(TAKEN, PROGRAMS, way, activated=False, env=source_file.env, dev=False)
     assert out.startswith("['random'] " if way == "taken" else "[]"), out
     assert ("methods of _random.Random were made to call" in out) == (way == "taken")
