@@ -158,5 +158,6 @@ def names_of(module: object) -> "dict[str, Any]":
 
 
 def is_executing(module: object) -> bool:
-    """Is this module still being imported?"""
-    return bool(getattr(names_of(module).get("__spec__"), "_initializing", False))
+    """Is this module still being imported, or was its execution put off by importlib.util.LazyLoader?"""
+    put_off = names_of(sys.modules.get("importlib.util")).get("_LazyModule")
+    return type(module) is put_off or bool(getattr(names_of(module).get("__spec__"), "_initializing", False))

@@ -7,7 +7,7 @@ linked into it, or one that ignores hooks), cython/ssl.pxi feeds it before it dr
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, who
+from snapsafe_rt.guards.guard import Guard, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ _NAMES = ("RAND_bytes", "RAND_pseudo_bytes")
 
 def _modules() -> "Iterator[tuple[str, dict[str, object]]]":
     for module in ("ssl", "_ssl"):
-        names = vars(sys.modules[module]) if module in sys.modules else {}
+        names = names_of(sys.modules.get(module))
         if "RAND_bytes" in names:  # else it is still being executed
             yield module, names
 

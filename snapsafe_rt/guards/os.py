@@ -6,7 +6,7 @@ What `secrets` makes of them is Python code, and looked at too.
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_executing, is_own, who
+from snapsafe_rt.guards.guard import Guard, is_executing, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Os(Guard):
                 if not native.guards(value):
                     return f"{module}.{name} was replaced by {who(value)}"
         loaded = sys.modules.get("secrets")
-        names = vars(loaded) if loaded is not None else {}
+        names = names_of(loaded)
         if "_sysrand" not in names and not self._codes:
             return ""  # the program's own, of that name
         if loaded is None or (is_executing(loaded) and _SECRETS[-1] not in names):
@@ -84,7 +84,7 @@ class Os(Guard):
             raise LookupError("os")
         found.append(("posix.", native.attribute_words(vars(sys.modules["posix"]), _NAMES)))
         if "secrets" in sys.modules:
-            names = vars(sys.modules["secrets"])
+            names = names_of(sys.modules["secrets"])
             drawn = (*_SECRETS, *_METHODS, "_sysrand", "SystemRandom")
             found.append(("secrets.", native.attribute_words(names, tuple(name for name in drawn if name in names))))
             found.append(("a function of secrets", native.code_words(self._codes)))

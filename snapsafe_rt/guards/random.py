@@ -117,7 +117,7 @@ class Random(Guard):
 
     def _of_tempfile(self) -> "tuple[str, object] | None":
         """What is not stock's of that which `tempfile` draws its names by."""
-        names = getattr(sys.modules.get("tempfile"), "__dict__", {})
+        names = names_of(sys.modules.get("tempfile"))
         cls = names.get("_RandomNameSequence")
         if cls is None or "_get_candidate_names" not in names:
             return None  # it is being executed, or is the program's own

@@ -77,7 +77,7 @@ class SQLite3(Guard):
                 return "unprotected", (by and f"methods of {name} were made to call {by}") or (
                     "this build's sqlite3 has an unknown calling convention"
                 )
-        if vars(module).get("Cursor") not in self._types:
+        if names_of(module).get("Cursor") not in self._types:
             return "unprotected", "iteration over its cursors is not guarded: Cursor is not the extension's own type"
         if not resets(module, libraries):
             return "unprotected", "its SQLite cannot be reached: linked into it without symbols"

@@ -9,7 +9,7 @@ import sys
 
 from snapsafe_rt import hooks, settings
 from snapsafe_rt.core import importing
-from snapsafe_rt.guards.guard import is_executing
+from snapsafe_rt.guards.guard import is_executing, names_of
 from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
@@ -128,7 +128,7 @@ def executed(trigger: str, names: "dict[str, Any]") -> None:
         look_again(cheaply=True)
         return
     module: Any = sys.modules.get(str(names.get("__name__")))
-    if getattr(module, "__dict__", None) is not names:
+    if names_of(module) is not names:
         module = _Executed(names)
     imported(trigger, module)
     publish()

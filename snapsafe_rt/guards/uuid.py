@@ -56,17 +56,18 @@ class Uuid(Guard):
                 if not exchanged.in_place():
                     return f"{module.__name__}.{name} was exchanged by another library"
         module = sys.modules["uuid"]
-        of_it = [functions for known, functions, _ in self._installed if vars(known) is vars(module)]
+        names = names_of(module)
+        of_it = [functions for known, functions, _ in self._installed if vars(known) is names]
         patched = of_it[-1] if of_it else {}  # reloaded, it has new functions
         for name in _FUNCTIONS if patched or not is_executing(module) else ():
-            value = vars(module).get(name)
-            if name in vars(module) and not (name in patched and patched[name].function is value):
+            value = names.get(name)
+            if name in names and not (name in patched and patched[name].function is value):
                 return f"uuid.{name} was replaced by {who(value)}"
         return "" if is_executing(module) else self._replaced(module)
 
     def _replaced(self, module: "ModuleType") -> str:
         """What it is that the module's own functions would draw by, or the module itself, where it is not stock's."""
-        of_it = [methods for known, _, methods in self._installed if vars(known) is vars(module)]
+        of_it = [methods for known, _, methods in self._installed if vars(known) is names_of(module)]
         if self._installed and not of_it:
             return f"the module uuid was replaced by {who(module)}"
         name, value = (of_it[-1].replaced() if of_it else None) or ("", None)
@@ -84,7 +85,7 @@ class Uuid(Guard):
         found = []
         for module, functions, _ in self._installed:
             found += [(f"{module.__name__}.{name}", one.words()) for name, one in functions.items()]
-        names = vars(sys.modules["uuid"])
+        names = names_of(sys.modules["uuid"])
         drawn = (*_FUNCTIONS, "os", "UUID")
         found.append(("uuid.", native.attribute_words(names, tuple(name for name in drawn if name in names))))
         found.append(("uuid.UUID.", native.attribute_words(names["UUID"], ("__init__", "int", "is_safe"))))

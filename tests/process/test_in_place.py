@@ -98,3 +98,38 @@ def test_a_programs_own_module_of_an_extensions_name(run_python, source_file, tm
     arguments = (source_file.path, tmp_path, order)
     said = run_python(DRIVER, *arguments, activated=activated, env=source_file.env if activated else None)
     assert said.split() == (["8", "True"] if activated else ["1", "False"])
+
+
+LAZY = """
+    import importlib.util, pathlib, sys
+    folder = pathlib.Path(sys.argv[2])
+    (folder / "quits.py").write_text("import sys; sys.exit(9)")
+    sys.path.insert(0, str(folder))
+    waiting = ["tempfile", "secrets", "uuid", "quits"]
+    for name in waiting:
+        sys.modules.pop(name, None)
+        spec = importlib.util.find_spec(name)
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    def pending():
+        return [name for name in waiting if type(sys.modules[name]).__name__ == "_LazyModule"]
+    if sys.argv[3] == "looked at":
+        import ssl, random, snapsafe_rt
+        from snapsafe_rt.source.vmclock_file import publish
+        assert snapsafe_rt.status().active
+        publish(sys.argv[1])
+        snapsafe_rt.check()
+        snapsafe_rt.status()
+    else:
+        vars(sys.modules["uuid"])
+    print(*pending())
+"""
+
+
+@pytest.mark.parametrize("how", ["looked at", "twin"])
+def test_no_look_runs_what_a_lazy_loader_put_off(run_python, source_file, tmp_path, how):
+    """importlib.util.LazyLoader executes a module at its first attribute; vars() is one."""
+    said = run_python(LAZY, source_file.path, tmp_path, how, env=source_file.env).split()
+    assert ("uuid" in said) == (how == "looked at")
+    assert how == "twin" or said == ["tempfile", "secrets", "uuid", "quits"]

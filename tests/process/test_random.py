@@ -341,6 +341,39 @@ def test_gauss_of_what_only_says_that_it_is_a_random(run_python, source_file):
     run_python(HEAD + script, source_file.path, env=source_file.env)
 
 
+def test_gauss_of_a_copy_over_a_random_written_in_python(run_python, source_file, tmp_path):
+    """A library may ship the standard library's module over a _random of its own, whose instances have no room for a
+    tag: nothing is written into them."""
+    script = """
+    import importlib.util, pathlib, random as stock
+    package = pathlib.Path(sys.argv[2]) / "pure"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "_random.py").write_text(
+        "class Random:\\n"
+        "    def __init__(self, *a): pass\\n"
+        "    def seed(self, *a): pass\\n"
+        "    def random(self): return 0.25\\n"
+        "    def getrandbits(self, k): return 1\\n"
+        "    def getstate(self): return ()\\n"
+        "    def setstate(self, s): pass\\n"
+    )
+    text = pathlib.Path(stock.__file__).read_text().replace("import _random", "from pure import _random")
+    (package / "random.py").write_text(text)
+    sys.path.insert(0, sys.argv[2])
+    from pure import random as pure
+    beside = [bytearray(b"x" * 64) for _ in range(1000)]
+    drawn = set()
+    for _ in range(50):
+        bump()
+        one = pure.Random()
+        drawn.add((one.gauss(0, 1), one.gauss(0, 1)))
+    assert len(drawn) == 1, drawn
+    assert set(map(bytes, beside)) == {b"x" * 64}
+    """
+    run_python(HEAD + script, source_file.path, tmp_path, env=source_file.env)
+
+
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "stock"])
 @pytest.mark.parametrize("how", ["ends", "raises", "goes on"])
 def test_gauss_in_the_middle_of_which_another_thread_draws(run_python, source_file, guarded, how):

@@ -16,7 +16,7 @@ from snapsafe_rt.guards import examined, scan, table, unexamined
 SOURCE_ID = "2024-08-13 09:16:08 c9c2ab54ba1f5f46360f1b4f35d849cd3f080e6fc2b6c60e91b16c63f69a1e33"
 OPENSSL = "OpenSSL 3.0.15 3 Sep 2024"
 SIGNS = {
-    "/root/.cargo/registry/src/index.crates.io-1/rand-0.9.1/src/rngs/thread.rs": "Rust's ThreadRng",
+    "/cargo/registry/src/index.crates.io-1/rand-0.9.1/src/rngs/thread.rs": "Rust's ThreadRng",
     "/cargo/registry/src/x/fastrand-2.3.0/src/global_rng.rs": "Rust's fastrand",
     "/cargo/registry/src/x/rand_chacha-0.3.1/src/guts.rs": "Rust's rand_chacha",
     "OpenSSL 1.1.1 (compatible; BoringSSL)": "BoringSSL",
