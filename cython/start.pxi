@@ -373,8 +373,8 @@ def page_put(str kind not None, lines not None, /):
     A subinterpreter of an activated process writes nothing: the page is the process's.
     """
     lines = list(lines)
-    if owned_elsewhere() or (kind != "row" and _page.get(kind, []) == lines):
-        return  # rows are written again, for the page's time says how old they are
+    if owned_elsewhere() or _page.get(kind, []) == lines:
+        return  # how old they are is told by looked()
     if lines:
         _page[kind] = lines
     else:

@@ -89,9 +89,14 @@ def find(name: str) -> "Guard | None":
 
 def preload() -> None:
     """Import the files of the rows that count here: later they may not be readable."""
-    for name, triggers in TABLE.items():
-        if name == "os" or any(trigger in sys.modules for trigger in triggers):
-            find(name)
+    for name in filter(_counts, TABLE):
+        find(name)
+
+
+def _counts(name: str) -> bool:
+    """Is what the row stands for in use here? os is in every program."""
+    triggers = TABLE.get(name) or NAMED[name]
+    return name == "os" or any(trigger in sys.modules for trigger in triggers)
 
 
 def install() -> None:
@@ -176,8 +181,7 @@ def _look(name: str, *, cheaply: bool = False) -> "Verdict":
         guard = load(name)
         level, note = guard.cheap_protection() if cheaply else guard.protection()
     except Exception as error:  # say, the package may not be read any more since the program dropped its privileges
-        triggers = {**TABLE, **NAMED}[name]
-        if name != "os" and not any(trigger in sys.modules for trigger in triggers):
+        if not _counts(name):
             return "not loaded", ""
         return "unprotected", f"cannot be examined: {type(error).__name__}: {error}"
     return level, note
@@ -257,8 +261,7 @@ def publish() -> None:
         lines += [(name, what, words) for what, words in sites or ()]
         rows.append((name, level, note, str(int(needs_event(name))), str(int(sites is None))))
     for kind, entries in ("row", rows), ("site", lines), ("library", [(name,) for name in named()]):
-        if entries != native.page_lines(kind):
-            native.page_put(kind, entries)
+        native.page_put(kind, entries)
     native.looked(bool(_by_python))
 
 
@@ -277,7 +280,7 @@ def _sites(name: str) -> "list[Site] | None":
 
 def named() -> list[str]:
     """Names of the loaded libraries that nothing reaches."""
-    return [name for name, triggers in NAMED.items() if any(trigger in sys.modules for trigger in triggers)]
+    return list(filter(_counts, NAMED))
 
 
 def named_report() -> list[tuple[str, str, str]]:

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,15 @@ def machine(compile_native):
 def clock(compile_native):
     """One that the script moves: tests/helpers/moving_clock.py."""
     return {"LD_PRELOAD": str(compile_native("clock.c"))}
+
+
+@pytest.fixture
+def real_copy(run_python, tmp_path):
+    """Copies of the libcrypto that `ssl` uses."""
+    path = run_python("import ssl, libcrypto; print(libcrypto.path_of() or '')", activated=False).strip()
+    if not path:
+        pytest.skip("_ssl has its OpenSSL inside")
+    return lambda name: shutil.copy(Path(path).resolve(), tmp_path / name)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ test_openssl.py proves that a hooked one repeats nothing."""
 import shutil
 import subprocess
 import sysconfig
-from pathlib import Path
 
 import pytest
 
@@ -36,15 +35,6 @@ def fake(compile_native, tmp_path):
     """Copies of a libcrypto that is nothing but RAND_METHOD."""
     built = compile_native("libcrypto_fake.c")
     return lambda name="libcrypto-fake.so": shutil.copy(built, tmp_path / name)
-
-
-@pytest.fixture
-def real_copy(run_python, tmp_path):
-    """Copies of the libcrypto that `ssl` uses."""
-    path = run_python("import ssl, libcrypto; print(libcrypto.path_of() or '')", activated=False).strip()
-    if not path:
-        pytest.skip("_ssl has its OpenSSL inside")
-    return lambda name: shutil.copy(Path(path).resolve(), tmp_path / name)
 
 
 def compiled(path, text, *flags):

@@ -3,10 +3,8 @@
 import ctypes
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,15 +14,6 @@ from snapsafe_rt.report import remote
 CLONES = 20
 OPENSSL = "OpenSSL 3.0.15 3 Sep 2024"
 SIGN = "/cargo/registry/src/x/rand-0.9.1/src/rngs/thread.rs"
-
-
-@pytest.fixture
-def real_copy(run_python, tmp_path):
-    """Copies of the libcrypto that `ssl` uses."""
-    path = run_python("import ssl, libcrypto; print(libcrypto.path_of() or '')", activated=False).strip()
-    if not path:
-        pytest.skip("_ssl has its OpenSSL inside")
-    return lambda name: shutil.copy(Path(path).resolve(), tmp_path / name)
 
 
 @pytest.fixture
