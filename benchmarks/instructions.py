@@ -29,6 +29,7 @@ BOUNDS = Path(__file__).parent / "instructions.json"
 SLACK = {"own": 1.0, "out": 0.1}  # what differs, through what is done once in many calls
 STARTS = {"start: pass": "pass", "start: import random, uuid, ssl": "import random, uuid, ssl"}
 START_SLACK = 0.03  # of the bound
+PATIENCE = 1500  # seconds: counting takes a minute alone, and many times that on a slow machine beside others
 
 Counts = dict[str, dict[str, float]]
 
@@ -109,8 +110,8 @@ def count_starts() -> Counts:
 
         def instructions(env: dict[str, str], script: str) -> int:
             subprocess.run([python, "-c", script], env=env, check=True)  # writes the bytecode
-            tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-            done = subprocess.run([*tool, python, "-c", script], env=env, capture_output=True, text=True, timeout=300)
+            command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", python, "-c", script]
+            done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
             found = re.search(r"Collected : (\d+)", done.stderr)
             if done.returncode or not found:
                 sys.exit(f"instructions: {done.stderr}")
@@ -132,7 +133,7 @@ def count(cases: list[Case], source: str, expected: bool, marks: str) -> Counts:
             env=both[expected],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )
         if done.returncode:
             sys.exit(f"instructions: {done.stderr}")

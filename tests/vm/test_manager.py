@@ -99,6 +99,13 @@ def in_short(status):
     return found, status["protected"]
 
 
+def until_shown(guest, name, source, status=None):
+    """A manager that was silent for 0.2 s, on a busy machine, is asked again after 3 s."""
+    expected = source, source is not None
+    if status is None or in_short(status) != expected:
+        guest.until(lambda: in_short(asked(guest, name)["status"]) == expected)
+
+
 def test_each_way_to_a_source(lab, managed, results):
     """Idle programs, one for each way; what each draws first after the restore."""
     with managed("ways") as guest:
@@ -106,7 +113,7 @@ def test_each_way_to_a_source(lab, managed, results):
             drop_ins = [guest.do(SNAPSAFE, "manager", "--print", file) for file in files]
             begun = guest.start(name, "idle", *lines, drop_ins=drop_ins, protected=name != "stock")
             if name != "stock":
-                assert in_short(begun["status"]) == (source, source is not None), name
+                until_shown(guest, name, source, begun["status"])
                 assert seen_from_outside(guest, name) == (source, source is not None), name
         snapshot = guest.snapshot("ways-0", resume=False)
 
@@ -217,10 +224,10 @@ def test_a_manager_that_is_not_there(managed):
         guest.until(lambda: state(guest, what="NRestarts") == "1" and state(guest) == "active")
         assert described(guest)["published"] == 0  # the file tells the next one what was published
         for name in ("reading", "asking"):
-            assert in_short(asked(guest, name)["status"]) == (WAYS[name][2], True)
+            until_shown(guest, name, WAYS[name][2])
 
         guest.do("systemctl", "stop", "snapsafe-manager")
-        assert in_short(asked(guest, "asking")["status"]) == (WAYS["asking"][2], True)
+        assert in_short(asked(guest, "asking")["status"]) == (WAYS["asking"][2], True)  # what is mapped stays
         report = asked(guest, "reading")["status"]
         assert (report["source"]["deserted"], report["protected"]) == (True, False)
         guest.do("sh", "-c", "rm -r /run/snapsafe/*")
@@ -228,7 +235,7 @@ def test_a_manager_that_is_not_there(managed):
         assert in_short(begun["status"]) == (None, False)
         guest.do("systemctl", "start", "snapsafe-manager")
         described(guest)
-        assert in_short(asked(guest, "late")["status"]) == (WAYS["asking"][2], True)
+        until_shown(guest, "late", WAYS["asking"][2])
         found = asked(guest, "reading")["status"]
         assert in_short(found) == (WAYS["reading"][2], True)
         assert found["epoch"] in (1, 2), found  # its file went, and another one came: unknown counts as a restore

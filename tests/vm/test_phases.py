@@ -1,5 +1,6 @@
 """Programs are asked before a snapshot and told after it: through QEMU's guest agent, and by systemd-logind."""
 
+import contextlib
 import pathlib
 
 import jeepney
@@ -176,39 +177,63 @@ def test_a_lock(hooked):
         assert guest.agent("guest-fsfreeze-status") == "thawed"
 
 
+def lines(guest):
+    """What the service has told on the console: a callback, the epoch and a draw each time."""
+    console = (guest.folder / "console").read_text(errors="replace").splitlines()
+    return [line.split(":")[1:] for line in console if line.startswith("phases:")]
+
+
 def told(guest, last):
-    """What the service has told on the console, up to that: the callbacks, the epochs and the draws."""
+    """Up to that: the callbacks, the epochs and the draws."""
 
     def look():
-        lines = (guest.folder / "console").read_text(errors="replace").splitlines()
-        found = [line.split(":")[1:] for line in lines if line.startswith("phases:")]
+        found = lines(guest)
         return found if found and found[-1][0] == last else None
 
     return list(zip(*guest.until(look), strict=True))
 
 
+def is_suspended(guest):
+    return guest.qmp.command("query-status")["status"] == "suspended"
+
+
 def suspend(guest):
-    """After which no virtio serial port works here any more (QEMU 11.1): the console remains."""
+    """Returns the epoch. After it no virtio serial port works here any more (QEMU 11.1): the console remains."""
     package = pathlib.Path(jeepney.__file__).parent
     for file in package.rglob("*.py"):
         guest.put(f"{SITE}/jeepney/{file.relative_to(package)}", file.read_text())
+    # A guest that shares its CPUs may need more than the 5 s that logind waits, and the kernel's messages break lines.
+    guest.put("/etc/systemd/logind.conf.d/patient.conf", "[Login]\nInhibitDelayMaxSec=100\n")
+    guest.do("systemctl", "restart", "systemd-logind")
+    guest.do("dmesg", "--console-off")
     guest.start("service", "phases", SNAPSAFE_LIFECYCLE="logind", CONSOLE="/dev/ttyS0")
     guest.until(lambda: "phases.py" in guest.do("systemd-inhibit", "--list"))
     epoch = str(request(guest, "service")["epoch"])
     guest.do("systemctl", "suspend", "--no-block")
-    guest.until(lambda: guest.qmp.command("query-status")["status"] == "suspended")
-    assert told(guest, BEFORE[-1])[:2] == [tuple(BEFORE), (epoch, epoch)]
+    guest.until(lambda: is_suspended(guest) or len(lines(guest)) > len(BEFORE))
+    guest.until(lambda: len(lines(guest)) >= len(BEFORE))
     return epoch
+
+
+@contextlib.contextmanager
+def suspended(system, name):
+    """A guest, and the epoch in it. One that wakes by itself (seen twice, why is not known) is replaced by another."""
+    for number in range(3):
+        with system(f"{name}-{number}") as guest:
+            epoch = suspend(guest)
+            if is_suspended(guest) and len(lines(guest)) == len(BEFORE):
+                assert told(guest, BEFORE[-1])[:2] == [tuple(BEFORE), (epoch, epoch)]
+                yield guest, epoch
+                return
+    raise Trouble("no guest stays suspended")
 
 
 def test_of_logind(lab, system, results):
     """The host suspends the machine to snapshot it."""
-    with system("asleep") as guest:
-        epoch = suspend(guest)
+    with suspended(system, "asleep") as (guest, epoch):
         guest.qmp.command("system_wakeup")
         assert told(guest, IN_ORIGINAL[-1])[:2] == [tuple(BEFORE + IN_ORIGINAL), (epoch,) * 4]
-    with system("asleep-again") as guest:
-        epoch = suspend(guest)
+    with suspended(system, "asleep-again") as (guest, epoch):
         snapshot = guest.snapshot("suspended", resume=False)
 
     def body(clone):
