@@ -32,7 +32,7 @@ extensions = []
 if supported and platform.python_implementation() == "CPython" and build != "none":
     from Cython.Build import cythonize
 
-    told = runpy.run_path("cython/told.py")["macros"]()
+    facts = runpy.run_path("cython/build_facts.py")["macros"]()
     extensions = cythonize(  # type: ignore[no-untyped-call]
         Extension(
             "snapsafe_rt._core",
@@ -47,7 +47,7 @@ if supported and platform.python_implementation() == "CPython" and build != "non
                 # To unpack 2 KB of names takes each start longer than to map them.
                 ("CYTHON_COMPRESS_STRINGS", "0"),
                 ("PyInit__core", "ss_init_core"),  # life.c calls it
-                *((name, f'"{value}"') for name, value in told.items()),
+                *((name, f'"{value}"') for name, value in facts.items()),
             ],
             extra_compile_args=flags,
             extra_link_args=link,

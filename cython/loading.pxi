@@ -8,7 +8,7 @@
 cdef extern from *:
     """
     #ifndef SS_WATCHED_MODULES
-    #error "told.py defines it"
+    #error "build_facts.py defines it"
     #endif
     /* The modules of the table, parted by commas; atomic, for every interpreter reads it. Never freed. */
     static const char *ss_watched_names = SS_WATCHED_MODULES;

@@ -10,9 +10,9 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
     extern char **environ;
-    /* told.py takes them from settings.py and guards/table.py, which own them. */
+    /* build_facts.py takes them from settings.py and guards/table.py, which own them. */
     #if !defined(SS_VERSION) || !defined(SS_DEFAULT_SOURCES) || !defined(SS_MANAGER)
-    #error "told.py defines these"
+    #error "build_facts.py defines these"
     #endif
     #define SS_START_MAX 8
 
@@ -107,7 +107,7 @@ cdef int rank_of(int index) noexcept:
     return (source.word - 1) if source.device else 2
 
 
-cdef str kind_word(int kind):
+cdef str ss_kind_word(int kind):
     return "vmclock" if kind == SS_KIND_VMCLOCK else "sysgenid"
 
 
@@ -214,7 +214,7 @@ def started():
     as it was or ""); None if Python activated this process, or nobody did."""
     if ss_started_count < 0:
         return None
-    found = [(kind_word(ss_started[i].kind), PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
+    found = [(ss_kind_word(ss_started[i].kind), PyUnicode_DecodeFSDefault(ss_started[i].path), ss_started[i].slot,
               ss_source_word(ss_started[i].status), ss_started[i].error) for i in range(ss_started_count)]
     return found, list(_failed), _sources
 
@@ -241,7 +241,7 @@ def executed(str name not None, dict names not None, /):
         import_guards().executed(name, names)
     except Exception as error:  # the package may not be read any more since the program dropped its privileges
         why = f"imported while snapsafe_rt could not be ({type(error).__name__}: {error})"
-        page_put("row", [*page_lines("row"), (name, "unprotected", why, "0", "0")])
+        page_put({"row": [*page_lines("row"), (name, "unprotected", why, "0", "0")]})
 
 
 cdef object package_spec():
@@ -332,7 +332,8 @@ def after_fork():
                 import_guards()
                 __import__("snapsafe_rt.source.probe", fromlist=["probe"]).probe(True)
             except Exception as error:
-                page_put("problem", [(f"no source was looked for after a fork ({type(error).__name__}: {error})",)])
+                why = f"no source was looked for after a fork ({type(error).__name__}: {error})"
+                page_put({"problem": [(why,)]})
         elif slot >= 0:
             with nogil:
                 ss_epoch_watch(slot, False)
@@ -367,19 +368,25 @@ _page_active, _page_why_not = "0", ""
 _page_problem = ""
 
 
-def page_put(str kind not None, lines not None, /):
-    """Replace the lines of one kind: each a tuple of str. Never raises; page_problem() says why nothing is shown.
+def page_put(dict kinds not None, /):
+    """Replace the lines of each of these kinds, {kind: [tuple of str]}. Never raises; page_problem() says why there are
+    none to be seen.
 
     A subinterpreter of an activated process writes nothing: the page is the process's.
     """
-    lines = list(lines)
-    if owned_elsewhere() or _page.get(kind, []) == lines:
-        return  # how old they are is told by looked()
-    if lines:
-        _page[kind] = lines
-    else:
-        _page.pop(kind, None)
-    page_write()
+    cdef bint changed = False
+    if owned_elsewhere():
+        return
+    for kind, lines in kinds.items():
+        if _page.get(kind, []) == lines:
+            continue  # how old they are is told by looked()
+        changed = True
+        if lines:
+            _page[kind] = lines
+        else:
+            _page.pop(kind, None)
+    if changed:
+        page_write()
 
 
 def page_header(bint active, str why_not not None, /):
@@ -449,7 +456,7 @@ cdef list source_lines():
     for i in range(ss_started_count):
         one = ss_started[i]
         usable = one.status == 0
-        name = f"{kind_word(one.kind)}:{PyUnicode_DecodeFSDefault(one.path)}"
+        name = f"{ss_kind_word(one.kind)}:{PyUnicode_DecodeFSDefault(one.path)}"
         lines.append((str(one.slot if usable else -1), str(rank_of(one.slot) if usable else 0), name, "", "",
                       ss_source_word(one.status), str(one.error)))
     return lines

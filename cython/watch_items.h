@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Why the runner calls. */
-#define SS_WOKE_LOOK 1u  /* the epoch is another than the delivered one */
+#define SS_WOKE_EPOCH 1u  /* the epoch is another than the delivered one */
 #define SS_WOKE_PATHS 2u /* a path of the plan leads somewhere else: a source came, went or was replaced */
 #define SS_WOKE_HEARD 4u /* the announcer of snapshots said something, came or went; also once in SS_WATCH_TICK_MS by a plan
                             that looks every few milliseconds */

@@ -79,7 +79,7 @@ static void post(unsigned why)
 void ss_watcher_poke(void)
 {
     if (__atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE) != SS_WATCH_OFF)
-        post(SS_WOKE_LOOK);
+        post(SS_WOKE_EPOCH);
 }
 
 /* clone(2) calls no fork handler, so a restore is the first that a child of it may hear. */
@@ -111,7 +111,7 @@ static void *runner_main(void *argument)
         busy++;
         (void)pthread_mutex_unlock(&mutex);
         if (ss_epoch_begin() == __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
-            why &= ~SS_WOKE_LOOK;
+            why &= ~SS_WOKE_EPOCH;
         else
             ss_entropy_renew_kernel();
         if (why && run) {
@@ -278,7 +278,7 @@ static void look_often(uint64_t mine)
     for (int slept = 0; is_current(mine); slept += every_ms) {
         post(ss_watch_items_compare(plan, plan_count));
         if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
-            post(SS_WOKE_LOOK);
+            post(SS_WOKE_EPOCH);
         if (slept >= SS_WATCH_TICK_MS) {
             post(SS_WOKE_HEARD);
             slept = 0;
@@ -373,7 +373,7 @@ static void *watcher_main(void *argument)
         open_all(&h);
     while (is_current(mine)) {
         if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
-            post(SS_WOKE_LOOK);
+            post(SS_WOKE_EPOCH);
         if (!wait) {
             wait_for_change(&h);
             take_plan(&h);
@@ -434,7 +434,7 @@ static void start(void)
     (void)pthread_mutex_lock(&mutex);
     const uint64_t mine = __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
     /* The new watcher looks at the epoch itself. The other reasons stay, for nobody would find those changes a second time. */
-    pending &= ~SS_WOKE_LOOK;
+    pending &= ~SS_WOKE_EPOCH;
     runner_busy = false;
     (void)pthread_mutex_unlock(&mutex);
     ss_isolate_signals(&before);

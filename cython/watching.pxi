@@ -315,7 +315,7 @@ cdef class DeliveryLock(FutexWord):
         """Does this thread hold it?"""
         return bool(self.thread == ss_thread_id() and self.process == ss_process_token())
 
-    def deliver(self, uint64_t epoch):
+    def note_delivered(self, uint64_t epoch):
         """The event of this epoch was run."""
         self.delivered = epoch
         if ss_in_main_interpreter():

@@ -137,8 +137,8 @@ def _take_away(why_not: str) -> None:
 def _publish() -> None:
     """Have the status page say all that this room and the guards know."""
     native.page_header(state.active, state.why_not)
-    native.page_put("setting", state.settings.changed())
-    native.page_put("problem", [(sentence,) for sentence in state.problems])
+    problems = [(sentence,) for sentence in state.problems]
+    native.page_put({"setting": state.settings.changed(), "problem": problems})
     probe.publish()
     if state.active:
         table.publish()

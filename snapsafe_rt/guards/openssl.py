@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
 
-# Why a library is not guarded: for words of native.words()["openssl"].
+# Why a library is not guarded: for words of enum ss_openssl_state (cython/shown.h).
 REASONS = {
     "displaced": "draws by the program's own RAND_METHOD or ENGINE, which is left alone",
     "ineffective": "ignores RAND_METHOD: AWS-LC and BoringSSL do",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
 
-# Why a library is not reset: for words of native.words()["sqlite"]. One loaded but not in use is in no danger.
+# Why a library is not reset: for words of enum ss_sqlite_state (cython/shown.h). One not in use is in no danger.
 REASONS = {
     "symbols": "lacks a function that is needed to reset it",
     "full": "is one too many: no place is left",

@@ -169,8 +169,7 @@ def remove() -> None:
     _cached.clear()
     from snapsafe_rt.core import native
 
-    for kind in ("row", "site", "library"):
-        native.page_put(kind, [])
+    native.page_put({"row": [], "site": [], "library": []})
     native.looked(False)
 
 
@@ -260,8 +259,7 @@ def publish() -> None:
             _by_python.add(name)
         lines += [(name, what, words) for what, words in sites or ()]
         rows.append((name, level, note, str(int(needs_event(name))), str(int(sites is None))))
-    for kind, entries in ("row", rows), ("site", lines), ("library", [(name,) for name in named()]):
-        native.page_put(kind, entries)
+    native.page_put({"row": rows, "site": lines, "library": [(name,) for name in named()]})
     native.looked(bool(_by_python))
 
 

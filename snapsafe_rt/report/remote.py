@@ -50,7 +50,7 @@ OPENSSL = ("none", "guarded", "displaced", "ineffective", "fips", "symbols", "fu
 SQLITE = ("none", "seen", "ready", "symbols", "full", "released", "held")
 FENCE_SECONDS, FENCE_STEP_SECONDS = 300, 60
 
-# struct record and the structs that it leads to; status_page.c asserts their sizes and offsets.
+# struct page of status_page.c and the structs that it leads to; status_page.c asserts their sizes and offsets.
 _HEADER = struct.Struct("<8sIIIIQ7QII")
 _LIBRARIES = struct.Struct("<QIIIIII")
 _HOT = struct.Struct("<4Q")  # address of the watched word, mask, remembered, epoch
@@ -575,5 +575,5 @@ def _attested(record: Record, words: Words) -> bool:
         vmclock_file.OFF_RESEEDED,
         vmclock_file.OFF_GENERATION,
     )  # in the order in which the core reads them
-    origin, seen, reseeded, generation = (record.memory.number(file[0] + at, 8) or 0 for at in places)
-    return native.attests((origin, seen, reseeded, generation), not device, rdev, words.remembered)
+    signaller, seen, reseeded, generation = (record.memory.number(file[0] + at, 8) or 0 for at in places)
+    return native.attests((signaller, seen, reseeded, generation), not device, rdev, words.remembered)

@@ -163,9 +163,9 @@ class Status:
     def _read_events(self) -> None:
         self.callbacks = len(callbacks.after)
         self.watching = watcher.describe()
-        if watcher.phases is not None:
-            self.lifecycle |= watcher.phases.describe()
-            watcher.phases.publish()
+        if watcher.lifecycle is not None:
+            self.lifecycle |= watcher.lifecycle.describe()
+            watcher.lifecycle.publish()
         self._take_snapshot(next(iter(native.page_lines("snapshot")), None))
 
     def _take_snapshot(self, fields: "Sequence[str] | None") -> None:

@@ -71,14 +71,14 @@ def note(epoch: int, cause: str, began: float, ended: float, ran: int, errors: "
     kept = [text[:ERROR_LENGTH] for text in errors[:ERRORS_KEPT]]
     if len(errors) > ERRORS_KEPT:
         kept.append(f"{len(errors) - ERRORS_KEPT} more")
-    native.page_put("event", [(str(epoch), cause, repr(began), repr(ended), str(ran), *kept)])
+    native.page_put({"event": [(str(epoch), cause, repr(began), repr(ended), str(ran), *kept)]})
 
 
 last: Event | None = None
 
 if native is not None:
     delivery = native.DeliveryLock()
-    delivery.deliver(native.epoch())  # imported by the first registration: what was before is no event
+    delivery.note_delivered(native.epoch())  # imported by the first registration: what was before is no event
     native.renew_kernel()
     native.prepare()
 
@@ -240,7 +240,7 @@ def steps(failed: "list[tuple[object, BaseException]]") -> "Iterator[tuple[Event
                 return  # a callback forked, and this is the child: there the whole event is pending
         event.finish()
         last = event
-        delivery.deliver(event.epoch)
+        delivery.note_delivered(event.epoch)
         failed += event.failed
 
 

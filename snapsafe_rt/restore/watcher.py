@@ -46,7 +46,7 @@ WATCH_ITEMS = 12  # SS_WATCH_ITEMS in cython/watcher.h
 
 NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
 
-phases: "Phases | None" = None
+lifecycle: "Phases | None" = None
 """The program's side of snapshots that are announced; snapsafe_rt.snapshot.lifecycle puts it here when it is loaded."""
 
 _NOTHING: "Plan" = (False, [], None, 0)
@@ -70,14 +70,14 @@ def update(again: bool = False, farewell: "bytes | None" = None) -> None:
     if not native.in_main_interpreter():
         return  # other interpreters run their callbacks in check(): a thread could outlive them
     with state.lock:
-        asked = phases is not None and phases.wanted()
+        asked = lifecycle is not None and lifecycle.wanted()
         plan = _NOTHING
         if state.active and state.settings.watch and (callbacks.after or table.refreshers() or asked):
-            contact, paths, look_ms = phases.plan() if phases is not None and asked else (None, [], 0)
+            contact, paths, look_ms = lifecycle.plan() if lifecycle is not None and asked else (None, [], 0)
             items = paths if look_ms else [*_items()[: WATCH_ITEMS - len(paths)], *paths]
             plan = (True, items, contact, look_ms)
-        elif phases is not None:
-            phases.forget()
+        elif lifecycle is not None:
+            lifecycle.forget()
         wanted = plan[0]
         if plan == _planned and not (wanted and (again or not native.inspect_watcher().running)):
             return
@@ -202,8 +202,8 @@ def woken(paths: bool, heard: bool) -> None:
     """
     from snapsafe_rt.restore import events
 
-    if phases is not None:
-        phases.woken(heard)
+    if lifecycle is not None:
+        lifecycle.woken(heard)
     if paths and not state.quiesced:
         probe.probe(now=True)
         update(again=True)

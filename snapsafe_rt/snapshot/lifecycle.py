@@ -347,8 +347,8 @@ class Lifecycle:
     def publish(self) -> None:
         """Have the status page say it."""
         told = self.describe()
-        native.page_put("lifecycle", [(told["kind"], told["phase"], told["reason"])])
-        native.page_put("snapshot", [self.last.fields()] if self.last is not None else [])
+        last = [self.last.fields()] if self.last is not None else []
+        native.page_put({"lifecycle": [(told["kind"], told["phase"], told["reason"])], "snapshot": last})
 
 
 program = Lifecycle()
@@ -356,7 +356,7 @@ program = Lifecycle()
 
 def attach() -> None:
     """From here on the watcher and the status page ask this room, if somebody may announce snapshots. Idempotent."""
-    if watcher.phases is None and native is not None and state.settings.lifecycle != "off":
-        watcher.phases = program
+    if watcher.lifecycle is None and native is not None and state.settings.lifecycle != "off":
+        watcher.lifecycle = program
         hooks.forked.add(program.after_fork_in_child)
         program.publish()

@@ -144,8 +144,7 @@ def publish() -> None:
         (str(one.slot if one.rank is not None else -1), str(one.rank or 0), one.name, one.why_not, one.via)
         for one in state.candidates
     ]
-    if lines != native.page_lines("source"):
-        native.page_put("source", lines)
+    native.page_put({"source": lines})
 
 
 def _go_on() -> None:

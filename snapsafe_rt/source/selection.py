@@ -7,7 +7,7 @@ from snapsafe_rt.core import native
 
 _KINDS = ("vmclock", "sysgenid")
 
-# Why a path is no source: for each word of native.words()["source"].
+# Why a path is no source: for each word of enum ss_source_status (cython/shown.h).
 _REASONS = {
     "missing": "does not exist",
     "forbidden": "may not be opened by this user ({error})",

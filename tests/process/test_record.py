@@ -270,7 +270,7 @@ def test_more_than_fits_is_no_protection(living, source_file):
     one = living(env=source_file.env)
     one("""
 from snapsafe_rt.core import native
-native.page_put("problem", [("x" * 1000,)] * 40)
+native.page_put({"problem": [("x" * 1000,)] * 40})
 answer = native.page_problem()
 """)
     status = remote.inspect(one.pid)
@@ -286,7 +286,7 @@ def test_no_mapping_no_harm(run_python, source_file):
     from snapsafe_rt.core import native
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-    native.page_put("problem", [("one",)])
+    native.page_put({"problem": [("one",)]})
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert "memfd_create" in native.page_problem(), native.page_problem()
     snapsafe_rt.activate(sys.argv[1])

@@ -413,7 +413,7 @@ def test_what_another_process_names_is_not_opened(activated, source_file):
             watch = libc.inotify_add_watch(fd, os.fsencode(path), 0x20)  # IN_OPEN
             activated(f"""
 from snapsafe_rt.core import native
-native.page_put("source", [("0", "2", "vmclock:{path}", "", "")])
+native.page_put({{"source": [("0", "2", "vmclock:{path}", "", "")]}})
 """)
             found = remote.inspect(activated.pid)
             assert not found.protected
