@@ -70,7 +70,9 @@ bool ss_connection_wanted(void)
 bool ss_connection_stands(const ss_connection_plan *given)
 {
     const uint32_t now = __atomic_load_n(&ss_connection_now, __ATOMIC_ACQUIRE);
-    if ((now != SS_CONNECTION_ASKED && now != SS_CONNECTION_HELD && now != SS_CONNECTION_HEARD) || !plan.path || !given->path ||
+    /* SS_CONNECTION_NONE: the watcher is about to open it. */
+    if ((now != SS_CONNECTION_NONE && now != SS_CONNECTION_ASKED && now != SS_CONNECTION_HELD && now != SS_CONNECTION_HEARD) ||
+        !plan.path || !given->path ||
         strcmp(plan.path, given->path) != 0 || plan.varlink != given->varlink ||
         plan.greeting_size != given->greeting_size || memcmp(plan.greeting, given->greeting, plan.greeting_size) != 0)
         return false;

@@ -43,8 +43,8 @@ void ss_connection_set_farewell(const unsigned char *bytes, size_t size);
 
 bool ss_connection_wanted(void);
 
-/* Is there a connection already as this plan wants it? If so the plan's memory is freed, for nobody needs it. With the
-   watcher's control lock held. */
+/* Is there a connection as this plan wants it, or is the watcher about to open one? If so the plan's memory is freed, for
+   nobody needs it. With the watcher's control lock held. */
 bool ss_connection_stands(const ss_connection_plan *given);
 
 /* Is another attempt to be made after a while? */
