@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -46,32 +47,49 @@ static int put_in_place(void *page, ss_source *source)
     return error;
 }
 
+/* Fills the hole where a source's file was, with words that differ from the one last read in every bit. The memory is filled
+   elsewhere and then moved, for several threads may fault at once. Async-signal-safe. Returns whether it is filled. */
+static bool fill_hole(int slot)
+{
+    ss_source *source = &sources[slot];
+    uint64_t *hole = mmap(NULL, source->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (hole == MAP_FAILED)
+        return false;
+    for (size_t word = 0; word < source->length / sizeof *hole; word++)
+        hole[word] = ~__atomic_load_n(&last_read[slot], __ATOMIC_ACQUIRE);
+    (void)mprotect(hole, source->length, PROT_READ);
+    __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE); /* before anybody can take the hole for a generation */
+    return put_in_place(hole, source) == 0;
+}
+
+/* Does a load from that page fault? Asked of the kernel; async-signal-safe. */
+static bool is_hole(const ss_source *source)
+{
+    char byte;
+    const struct iovec to = {.iov_base = &byte, .iov_len = 1}, from = {.iov_base = source->page, .iov_len = 1};
+    return source->page && process_vm_readv(getpid(), &to, 1, &from, 1, 0) < 0 && errno == EFAULT;
+}
+
 /* A load from a file that was truncated under its mapping raises SIGBUS. As systemd's src/basic/sigbus.c does, this fills the
-   hole with memory: here with words that differ from the one last read in every bit. So the load goes on, the guards see a
-   change, and the slow path finds the source lost. The memory is filled elsewhere and then moved, for several threads may
-   fault at once. Any other SIGBUS goes where it went before. Async-signal-safe; runs with whatever locks the faulting thread
-   holds, and takes none. */
+   hole with memory: so the load goes on, the guards see a change, and the slow path finds the source lost. A handler above
+   ours may have taken the fault and raised the signal again for us, as faulthandler's does; then the load is repeated as well
+   when both have returned, but which one it was is not said any more. Any other SIGBUS goes where it went before.
+   Async-signal-safe; runs with whatever locks the faulting thread holds, and takes none. */
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     const unsigned char *fault = info->si_addr;
+    const bool passed_on = info->si_code == SI_TKILL && info->si_pid == getpid();
     int saved_errno = errno;
+    bool filled = false;
     for (int i = 0; i < __atomic_load_n(&source_count, __ATOMIC_ACQUIRE); i++) {
-        ss_source *source = &sources[i];
-        if (info->si_code <= 0 || fault < source->page || fault >= source->page + source->length)
-            continue;
-        uint64_t *hole = mmap(NULL, source->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (hole == MAP_FAILED)
-            break;
-        for (size_t word = 0; word < source->length / sizeof *hole; word++)
-            hole[word] = ~__atomic_load_n(&last_read[i], __ATOMIC_ACQUIRE);
-        (void)mprotect(hole, source->length, PROT_READ);
-        __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE); /* before anybody can take the hole for a generation */
-        if (put_in_place(hole, source))
-            break;
-        errno = saved_errno;
-        return;
+        const ss_source *source = &sources[i];
+        if (passed_on ? is_hole(source)
+                      : info->si_code > 0 && fault >= source->page && fault < source->page + source->length)
+            filled = fill_hole(i) || filled;
     }
     errno = saved_errno;
+    if (filled)
+        return;
     if (previous_sigbus.sa_flags & SA_SIGINFO) {
         previous_sigbus.sa_sigaction(number, info, context);
     } else if (previous_sigbus.sa_handler != SIG_DFL && previous_sigbus.sa_handler != SIG_IGN) {

@@ -203,7 +203,8 @@ class Status:
             self.problems.append(f"{watched.name}: its writer died half-way, the sequence count is odd")
         if native.sigbus_state() == -1:
             self.problems.append(
-                "the program replaced our SIGBUS handler: if the source's file is truncated the process is killed"
+                "the program put a SIGBUS handler above ours: if the source's file is truncated the process is killed, "
+                "unless that one passes the signal on, as faulthandler's does"
             )
 
     def _report_desertion(self) -> None:

@@ -268,6 +268,21 @@ def test_sigbus_of_others_still_kills(run_python, source_file, order):
     assert "Fatal Python error: Bus error" in trace
 
 
+def test_faulthandler_above_ours_passes_the_loss_on(run_python, source_file):
+    """It tells of the fault, as it would of any other, and raises the signal again: for us."""
+    script = """
+    import faulthandler, signal
+    faulthandler.enable()
+    os.truncate(path, 0)
+    assert renewed() and snapsafe_rt.epoch() == 1
+    assert not any("SIGBUS" in problem for problem in snapsafe_rt.status().problems)
+    signal.raise_signal(signal.SIGBUS)  # nobody's fault: it still kills
+    """
+    path, env = source_file.path, source_file.env
+    trace = run_python(WATCHED + script, path, env=env, status=-7, stream="stderr", dev=False)
+    assert trace.count("Fatal Python error: Bus error") == 1
+
+
 def test_a_loss_is_one_restore(run_python, source_file):
     """Which a draw notices; who looks for another source and finds none has nothing to add."""
     script = """
