@@ -24,9 +24,7 @@ LINES = {
     "`sys.meta_path`": "print(len([one for one in sys.meta_path if 'snapsafe' in type(one).__module__]))",
     "`sys.modules`": "print('_snapsafe_start' in sys.modules, 'snapsafe_rt' in sys.modules)",
     "threads": """
-        import types
-        module = sys.modules["bson.objectid"] = types.ModuleType("bson.objectid")
-        exec(compile("class ObjectId:\\n  _ObjectId__random = bytes(5)", "bson/objectid.py", "exec"), vars(module))
+        import refreshed_library
         print(len(os.listdir("/proc/self/task")))
     """,
     "SIGBUS": """

@@ -1,0 +1,75 @@
+"""For guards of libraries that only renew themselves, in the thread that asks for it: builtins that look at the epoch."""
+
+import sys
+
+from snapsafe_rt.core import native
+from snapsafe_rt.guards.guard import Guard, names_of, who
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+    from snapsafe_rt.guards.guard import Site
+
+
+class Calls(Guard):
+    """Before each call of a builtin the library's generator is renewed where it is of another epoch (cython/calls.h)."""
+
+    def __init__(self) -> None:
+        self._calls: native.Calls | None = None
+        self._module: ModuleType | None = None
+        self._builtins: dict[str, Any] = {}
+        self._wrong = ""  # what was wrong when it was put in place, or when the generator was renewed
+
+    def guard(self, module: "ModuleType", names: "list[str]", renew: "Callable[[], object]", *, each_thread: bool) -> None:
+        """Guards these builtins of an extension module. Raises LookupError with the reason where one cannot be."""
+        calls = native.Calls(self.name, renew, each_thread)
+        self._calls, self._module = calls, module
+        self._builtins = {name: vars(module)[name] for name in names}
+        for name, builtin in self._builtins.items():
+            why = calls.guard(name, builtin, str(module.__file__))
+            if why:
+                calls.undo()
+                raise LookupError(why)
+
+    def remove(self) -> None:
+        if self._calls is not None:
+            self._calls.undo()
+        self._calls = self._module = None
+        self._builtins = {}
+        self._wrong = ""
+
+    def displaced(self) -> str:
+        if self._calls is None or self._module is None:
+            return self._wrong or "it came in a way that was not seen"
+        names = vars(self._module)
+        for name, builtin in self._builtins.items():
+            if names.get(name) is not builtin:
+                return f"{name}() was replaced by {who(names.get(name))}"
+        return self._wrong or self._calls.displaced()
+
+    def sites(self) -> "list[Site]":
+        assert self._calls is not None and self._module is not None
+        names = native.attribute_words(vars(self._module), tuple(self._builtins))
+        return [(f"functions of {self.name}", self._calls.words()), (f"{self._module.__name__}.", names)]
+
+
+class Reseeded(Calls):
+    """A library with a function that seeds the calling thread's generator. That asks the kernel, which may repeat itself
+    after a restore; so the library is given fenced entropy in its place."""
+
+    def reseed_by(self, module: "ModuleType", names: "list[str]", seed: "Callable[[], object]") -> None:
+        def renew() -> None:
+            before = native.calls_fed()
+            seed()
+            if native.calls_fed() == before:
+                self._wrong = "its seed comes from the kernel by a way that is not known, and that may repeat itself"
+
+        self._wrong = ""
+        self.guard(module, names, renew, each_thread=True)
+        assert self._calls is not None
+        seed()  # it has found its way to the kernel by now
+        self._calls.feed(next(iter(self._builtins.values())))
+        renew()

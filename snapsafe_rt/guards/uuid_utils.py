@@ -1,0 +1,34 @@
+"""uuid_utils: UUIDs by a generator of Rust's that each thread has, and a node and clock sequence for the process."""
+
+import re
+
+from snapsafe_rt.guards.calls import Reseeded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_DRAWS = re.compile(r"_?uuid[^35](_int)?|getnode")
+_TIMED = "(node=None, clock_seq=None)"
+
+
+class UuidUtils(Reseeded):
+    """Its generator is seeded anew before it draws, in each thread; uuid1 and uuid6 take a random node after a restore."""
+
+    name = "uuid_utils"
+    covers = ("uuid_utils.uuid4", "uuid7", "uuid8", "uuid1", "uuid6", "getnode", "uuid_utils.compat")
+    triggers = ("uuid_utils._uuid_utils",)
+    files = ("_uuid_utils.",)
+
+    def install(self, module: "ModuleType") -> None:
+        names = [name for name in vars(module) if _DRAWS.fullmatch(name)]
+        for name in ("uuid1", "uuid6"):
+            if getattr(vars(module)[name], "__text_signature__", None) != _TIMED:
+                raise LookupError(f"{name}() of this version takes its clock sequence in another way")
+        self.reseed_by(module, names, vars(module)["reseed"])
+
+    def note(self) -> str:
+        return "seeded anew in each thread before it draws; uuid1 and uuid6 have a random node after a restore"
+
+
+GUARD = UuidUtils()
