@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from snapsafe_rt.guards.guard import Site
 
 _OWN = "unix"
+_NEEDED = ("randomness", "vfs_names", "connections", "SQLITE_FCNTL_VFS_POINTER")
 
 
 class Apsw(Guard):
@@ -31,9 +32,9 @@ class Apsw(Guard):
 
     def displaced(self) -> str:
         module = sys.modules["apsw"]
-        if not all(hasattr(module, name) for name in ("randomness", "vfs_names", "SQLITE_FCNTL_VFS_POINTER")):
+        if not all(hasattr(module, name) for name in _NEEDED):
             return "this version gives out no address of its VFS"
-        if not (self._words or getattr(module, "connections", list)()):
+        if not self._words and not module.connections():
             return ""  # nobody may have used it yet, and who opens a connection can configure it no more
         return self._fence(module)
 
@@ -42,14 +43,12 @@ class Apsw(Guard):
         default = module.vfs_names()[0]
         if not default.startswith(_OWN):
             return f"its default VFS is {default}, of the program's own, which alone knows where its seed comes from"
-        connection = module.Connection(":memory:", vfs=default)
-        try:
-            self._words = native.fence_vfs(
-                lambda place: connection.file_control("main", module.SQLITE_FCNTL_VFS_POINTER, place)
-            )
-        finally:
-            connection.close()
-        return "" if self._words else "the address of its VFS leads to something else"
+        if not self._words:
+            self._words = native.fence_vfs(lambda place: _tell(module, default, place))
+        at, _, held = self._words.partition("=")
+        if not at or int.from_bytes(native.own_memory(int(at, 16), 8), sys.byteorder) != int(held, 16):
+            return "its VFS draws its seeds from something else"
+        return ""
 
     def sites(self) -> "list[Site] | None":
         return [("its VFS", self._words)] if self._words else None
@@ -63,6 +62,19 @@ class Apsw(Guard):
         if why:
             raise LookupError(why)
         module.randomness(0)
+
+
+def _tell(module: "ModuleType", vfs: str, place: int) -> None:
+    """Has a connection write there where its VFS lies: one of the program's, where that is not at work."""
+    for connection in module.connections():
+        try:
+            if connection.open_vfs == vfs and connection.file_control("main", module.SQLITE_FCNTL_VFS_POINTER, place):
+                return
+        except module.Error:
+            continue
+    connection = module.Connection(":memory:", vfs=vfs)
+    connection.file_control("main", module.SQLITE_FCNTL_VFS_POINTER, place)
+    connection.close()
 
 
 GUARD = Apsw()

@@ -25,9 +25,12 @@ class Methods(Guard):
         function = _function(cls, name)
         if any(known.function is function for known in self._exchanged.values()):
             return
+        code = native.code_of(function)
+        if code is None or code.co_argcount not in (1, 2) or (each and not cls.__dictoffset__):
+            raise TypeError(f"{cls.__qualname__}.{name} of this version cannot be exchanged")
         exchanged = native.Exchanged(function)
         renewing = native.Renewing(exchanged.original, renew, "_snapsafe_epoch" if each else None)
-        exchanged.to(renewing.one if function.__code__.co_argcount == 1 else renewing.two)
+        exchanged.to(renewing.one if code.co_argcount == 1 else renewing.two)
         self._exchanged[cls, name] = exchanged
 
     def remove(self) -> None:

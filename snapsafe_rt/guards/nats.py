@@ -2,6 +2,7 @@
 
 import sys
 
+from snapsafe_rt.core import native
 from snapsafe_rt.guards.methods import Methods
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ class Nats(Methods):
 
 
 def _unknown(cls: "Any") -> str:
-    names = getattr(getattr(vars(cls).get("__init__"), "__code__", None), "co_names", ())
+    names = getattr(native.code_of(vars(cls).get("__init__")), "co_names", ())
     return "" if all(name in names for name in _STATE) else "this version keeps its state somewhere else"
 
 

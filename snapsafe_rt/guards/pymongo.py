@@ -2,6 +2,7 @@
 
 import sys
 
+from snapsafe_rt.core import native
 from snapsafe_rt.guards.methods import Methods
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ def _pools() -> "list[Any]":
 
 
 def _is_known(cls: "Any") -> bool:
-    names = getattr(getattr(vars(cls).get("reset"), "__code__", None), "co_names", ())
+    names = getattr(native.code_of(vars(cls).get("reset")), "co_names", ())
     return "generation" in names and "clear" in names and "get_server_session" in vars(cls)
 
 

@@ -439,6 +439,37 @@ assert app.backend is not backend and app.backend.oid == app.thread_oid != queue
     run_python(text, env=source_file.env, **OPTIONS)
 
 
+def test_a_default_vfs_of_the_programs_own_is_said(run_python, source_file):
+    need("apsw")
+    text = """
+import apsw, snapsafe_rt
+class Own(apsw.VFS):
+    def xRandomness(self, n):
+        return bytes(n)
+own = Own("own", "unix", makedefault=True)
+asked = apsw.Connection(":memory:")
+row = next(row for row in snapsafe_rt.status().rows if row.name == "apsw")
+assert row.protection == "unprotected" and "own" in row.note, row.note
+"""
+    run_python(text, env=source_file.env, **OPTIONS)
+
+
+def test_apsw_can_still_be_configured_after_its_import(run_python, source_file):
+    """Nothing of ours uses it before the program does."""
+    need("apsw")
+    text = """
+import apsw, snapsafe_rt
+made = []
+apsw.connection_hooks.append(made.append)
+assert snapsafe_rt.status()
+apsw.config(apsw.SQLITE_CONFIG_URI, True)
+asked = apsw.Connection(":memory:")
+assert snapsafe_rt.status()
+assert made == [asked]
+"""
+    run_python(text, env=source_file.env, **OPTIONS)
+
+
 def test_the_programs_own_generator_is_left_alone_by_ddtrace(run_python, source_file):
     need("ddtrace")
     text = f"""
