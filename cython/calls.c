@@ -77,7 +77,7 @@ static void note(family *one, uint64_t epoch)
     __atomic_store_n(&one->thread, told ? this_thread() : 0, __ATOMIC_RELAXED);
 }
 
-/* 0; or -1 with an exception set: it could not be renewed. */
+/* With no exception set, as every entry is called. 0; or -1 with an exception set: it could not be renewed. */
 static __attribute__((noinline)) int renew(family *one, uint64_t epoch)
 {
     if (one->mask && renewed[one - families] == epoch + 1) {
@@ -88,19 +88,12 @@ static __attribute__((noinline)) int renew(family *one, uint64_t epoch)
         one->foreign = true;
         return 0;
     }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
     ss_unobserved_begin();
     PyObject *done = PyObject_CallNoArgs(one->renew);
     ss_unobserved_end();
-    if (!done) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
+    if (!done)
         return -1;
-    }
     Py_DECREF(done);
-    PyErr_Restore(type, value, traceback);
     note(one, epoch);
     return 0;
 }
@@ -116,37 +109,41 @@ static __attribute__((noinline)) int renew(family *one, uint64_t epoch)
         Py_DECREF(drawn);                                                                                              \
     }
 
-/* uuid1() and uuid6() after a restore: of a node and clock sequence that no other clone has, where the caller gives none. What
-   does not fit their signature goes to the original, which says so. */
+/* uuid1() and uuid6() after a restore: of a node, and a clock sequence where they take one, that no other clone has, as far as
+   the caller gives none. What does not fit their signature goes to the original, which says so. */
 static PyObject *timed(const guarded *one, uint64_t epoch, PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                        PyObject *names)
 {
     static uint32_t steps; /* with the GIL; two calls within a step of the clock differ by the clock sequence */
+    static const char *const signatures[2][3] = {{"node", "clock_seq"}, {"node", "timestamp", "nanos"}};
+    const bool sequenced = one->kind == SS_CALL_TIMED;
+    const char *const *expected = signatures[!sequenced];
+    const int most = sequenced ? 2 : 3;
     const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-    PyObject *given[2] = {NULL, NULL}, *made[2] = {NULL, NULL}, *value = NULL;
-    bool known = epoch > 0 && count <= 2;
+    PyObject *given[3] = {NULL, NULL, NULL}, *made[2] = {NULL, NULL}, *value = NULL;
+    bool known = epoch > 0 && count <= most;
     for (Py_ssize_t i = 0; known && i < count; i++)
         given[i] = arguments[i];
     for (Py_ssize_t i = 0; known && i < named; i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        const int at = PyUnicode_CompareWithASCIIString(name, "node") == 0        ? 0
-                       : PyUnicode_CompareWithASCIIString(name, "clock_seq") == 0 ? 1
-                                                                                   : -1;
-        known = at >= 0 && !given[at];
+        int at = 0;
+        while (at < most && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), expected[at]) != 0)
+            at++;
+        known = at < most && !given[at];
         if (known)
             given[at] = arguments[count + i];
     }
-    for (int i = 0; i < 2; i++)
-        given[i] = given[i] == Py_None ? NULL : given[i];
-    ss_uuid_node *node = known && !(given[0] && given[1]) ? ss_uuid_node_of(epoch) : NULL;
+    for (int i = 0; i < most; i++)
+        given[i] = given[i] ? given[i] : Py_None;
+    const bool without_node = given[0] == Py_None, without_sequence = sequenced && given[1] == Py_None;
+    ss_uuid_node *node = known && (without_node || without_sequence) ? ss_uuid_node_of(epoch) : NULL;
     if (!node)
         return ((keywords_call)one->original)(self, arguments, count, names);
-    if (!given[0])
+    if (without_node)
         given[0] = made[0] = PyLong_FromUnsignedLongLong(node->node);
-    if (!given[1])
+    if (without_sequence)
         given[1] = made[1] = PyLong_FromUnsignedLong((node->clock_seq + steps++) & 0x3fff);
     if (given[0] && given[1])
-        value = ((keywords_call)one->original)(self, given, 2, NULL);
+        value = ((keywords_call)one->original)(self, given, most, NULL);
     Py_XDECREF(made[0]);
     Py_XDECREF(made[1]);
     return value;
@@ -161,7 +158,7 @@ static PyObject *node_of(const guarded *one, uint64_t epoch, PyObject *self, PyO
 static __attribute__((noinline)) PyObject *keywords_slowly(const guarded *one, PyObject *self, PyObject *const *arguments,
                                                            Py_ssize_t count, PyObject *names)
 {
-    DRAW(one->kind == SS_CALL_TIMED ? timed(one, epoch, self, arguments, count, names)
+    DRAW(one->kind != SS_CALL_DRAW ? timed(one, epoch, self, arguments, count, names)
                                     : ((keywords_call)one->original)(self, arguments, count, names))
 }
 
@@ -248,7 +245,8 @@ static int find_place(struct dl_phdr_info *info, size_t size, void *context)
 static PyMethodDef *definition(PyObject *builtin)
 {
     PyMethodDef *def = ss_definition(builtin);
-    if (!def && strcmp(Py_TYPE(builtin)->tp_name, "cython_function_or_method") == 0 &&
+    const char *type = strrchr(Py_TYPE(builtin)->tp_name, '.');
+    if (!def && strcmp(type ? type + 1 : Py_TYPE(builtin)->tp_name, "cython_function_or_method") == 0 &&
         Py_TYPE(builtin)->tp_basicsize >= (Py_ssize_t)sizeof(PyCFunctionObject)) {
         PyMethodDef *likely = ((PyCFunctionObject *)builtin)->m_ml;
         struct place place = {(uintptr_t)likely, false, false};
@@ -308,7 +306,7 @@ const char *ss_calls_guard(PyObject *builtin, const char *file, int number, enum
     const int conventions = METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD;
     const int convention = def->ml_flags & conventions;
     const bool single = convention == METH_NOARGS || convention == METH_O || convention == METH_VARARGS;
-    if (!(convention == (METH_FASTCALL | METH_KEYWORDS) || single) || (kind == SS_CALL_TIMED && single) ||
+    if (!(convention == (METH_FASTCALL | METH_KEYWORDS) || single) || ((kind == SS_CALL_TIMED || kind == SS_CALL_NODED) && single) ||
         (kind == SS_CALL_NODE && convention != METH_NOARGS))
         return "has another calling convention";
     int place = place_of(def);

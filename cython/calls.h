@@ -19,8 +19,8 @@
 #define SS_CALLS 32
 #define SS_CALL_FAMILIES 8
 
-/* What a call draws besides: a node and clock sequence, as uuid1(node=None, clock_seq=None) of uuid_utils does, or the node. */
-enum ss_call_kind { SS_CALL_DRAW = 0, SS_CALL_TIMED, SS_CALL_NODE };
+/* What a call of uuid_utils draws besides: (node=None, clock_seq=None); (node=None, timestamp=None, nanos=None); getnode(). */
+enum ss_call_kind { SS_CALL_DRAW = 0, SS_CALL_TIMED, SS_CALL_NODED, SS_CALL_NODE };
 
 /* The family of this name, made if there is none: `renew` is called to renew its generator, in the calling thread, or for all
    threads where `each_thread` is false. Returns its number, or -1 with an exception set. */

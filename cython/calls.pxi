@@ -2,7 +2,7 @@
 
 cdef extern from "calls.h":
     enum ss_call_kind:
-        SS_CALL_DRAW, SS_CALL_TIMED, SS_CALL_NODE
+        SS_CALL_DRAW, SS_CALL_TIMED, SS_CALL_NODED, SS_CALL_NODE
     int ss_calls_family(const char* name, PyObject* renew, bint each_thread) except -1
     const char* ss_calls_guard(PyObject* builtin, const char* file, int family, ss_call_kind kind) noexcept
     bint ss_calls_in_place(PyObject* builtin) noexcept
@@ -18,8 +18,8 @@ cdef extern from "calls.h":
 
 @cython.final
 cdef class Calls:
-    """Builtins of one library, for which `renew` is called first where its generator is of another epoch: in each thread,
-    or once for all. They are called again if the generation moved meanwhile."""
+    """Builtins of one library, for which `renew` is called first where its generator is of another epoch: in each
+    thread, or once for all. They are called again if the generation moved meanwhile."""
     cdef int family
     cdef dict guarded
 
@@ -27,11 +27,12 @@ cdef class Calls:
         self.family = ss_calls_family(name.encode(), <PyObject*>renew, each_thread)
         self.guarded = {}
 
-    def guard(self, str name not None, builtin not None, str file not None, /):
-        """Returns "", or why it cannot be guarded. `name`: "uuid1" and "uuid6" take a node and clock sequence after a
-        restore, "getnode" gives one."""
+    def guard(self, str name not None, builtin not None, str file not None, str signature, /):
+        """Returns "", or why it cannot be guarded. After a restore those with one of these signatures take a random
+        node, and getnode() gives it."""
         cdef bytes path = file.encode("utf-8", "surrogateescape")
-        cdef ss_call_kind kind = (SS_CALL_TIMED if name in ("uuid1", "uuid6") else
+        cdef ss_call_kind kind = (SS_CALL_TIMED if signature == "(node=None, clock_seq=None)" else
+                                  SS_CALL_NODED if signature == "(node=None, timestamp=None, nanos=None)" else
                                   SS_CALL_NODE if name == "getnode" else SS_CALL_DRAW)
         cdef const char* why = ss_calls_guard(<PyObject*>builtin, path, self.family, kind)
         if why != NULL:
@@ -80,8 +81,8 @@ def write_thread_variable(builtin not None, str symbol not None, bytes value not
 
 @cython.final
 cdef class Renewing:
-    """What a Python function does while it is exchanged (Exchanged.to): what it draws from is renewed first where it is of
-    another epoch, by `renew` with the same arguments; and it is called again if the generation moved meanwhile.
+    """What a Python function does while it is exchanged (Exchanged.to): what it draws from is renewed first where it is
+    of another epoch, by `renew` with the same arguments; and it is called again if the generation moved meanwhile.
 
     `key`: under that name each first argument keeps the epoch of its own state; None: all have one in common."""
     cdef object function, renew, key

@@ -110,8 +110,8 @@ cdef int exchange_next(cls, bint hooked) except -1:
 
 
 def fence_vfs(tell, /):
-    """Have the VFS whose address `tell(place)` writes to that place take its seeds from us. Returns words of memory by which
-    another process sees that (sites.pxi); "" for another VFS than SQLite's own for Unix. Raises what `tell` does."""
+    """Have the VFS whose address `tell(place)` writes to that place take its seeds from us. Returns words of memory by
+    which another process sees that (sites.pxi); "" for another VFS than SQLite's own for Unix. Raises as `tell`."""
     cdef uint64_t address = 0
     cdef uint64_t at, held
     tell(<size_t>&address)

@@ -1,9 +1,7 @@
-"""For guards of libraries that only renew themselves, in the thread that asks for it: builtins that look at the epoch."""
-
-import sys
+"""For guards of libraries that only renew themselves, in the thread that asks: builtins that look at the epoch."""
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, names_of, who
+from snapsafe_rt.guards.guard import Guard, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Calls(Guard):
-    """Before each call of a builtin the library's generator is renewed where it is of another epoch (cython/calls.h)."""
+    """Before each call of a builtin its generator is renewed, where that is of another epoch (cython/calls.h)."""
 
     def __init__(self) -> None:
         self._calls: native.Calls | None = None
@@ -23,13 +21,15 @@ class Calls(Guard):
         self._builtins: dict[str, Any] = {}
         self._wrong = ""  # what was wrong when it was put in place, or when the generator was renewed
 
-    def guard(self, module: "ModuleType", names: "list[str]", renew: "Callable[[], object]", *, each_thread: bool) -> None:
+    def guard(
+        self, module: "ModuleType", names: "list[str]", renew: "Callable[[], object]", *, each_thread: bool
+    ) -> None:
         """Guards these builtins of an extension module. Raises LookupError with the reason where one cannot be."""
         calls = native.Calls(self.name, renew, each_thread)
         self._calls, self._module = calls, module
         self._builtins = {name: vars(module)[name] for name in names}
         for name, builtin in self._builtins.items():
-            why = calls.guard(name, builtin, str(module.__file__))
+            why = calls.guard(name, builtin, str(module.__file__), getattr(builtin, "__text_signature__", None))
             if why:
                 calls.undo()
                 raise LookupError(why)
@@ -51,14 +51,15 @@ class Calls(Guard):
         return self._wrong or self._calls.displaced()
 
     def sites(self) -> "list[Site]":
-        assert self._calls is not None and self._module is not None
+        assert self._calls is not None
+        assert self._module is not None
         names = native.attribute_words(vars(self._module), tuple(self._builtins))
         return [(f"functions of {self.name}", self._calls.words()), (f"{self._module.__name__}.", names)]
 
 
 class Reseeded(Calls):
-    """A library with a function that seeds the calling thread's generator. That asks the kernel, which may repeat itself
-    after a restore; so the library is given fenced entropy in its place."""
+    """A library with a function that seeds the calling thread's generator. That asks the kernel, which may repeat
+    itself after a restore; so the library is given fenced entropy in its place."""
 
     def reseed_by(self, module: "ModuleType", names: "list[str]", seed: "Callable[[], object]") -> None:
         def renew() -> None:

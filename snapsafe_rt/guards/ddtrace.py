@@ -1,5 +1,5 @@
-"""ddtrace: ids of spans and traces, by a generator of Rust's that each thread has (3 and later) or by one for the process
-(before that); and the runtime id, which is made once.
+"""ddtrace: ids of spans and traces, by a generator of Rust's in each thread, or (before 3) by one of the process;
+and the runtime id, which is made once.
 """
 
 import sys
@@ -19,7 +19,7 @@ _RUNTIMES = ("ddtrace.internal._runtime_id", "ddtrace.internal.runtime")
 
 
 class _Random:
-    """What its generator is seeded by, in the place of the module `random`: the program's own generator stays as it is."""
+    """What seeds its generator, in the place of the module `random`: the program's own generator stays as it is."""
 
     asked = False
 
@@ -32,7 +32,8 @@ class _Random:
 
 
 class Ddtrace(Reseeded):
-    """Its generator is seeded anew before it draws; the restore event makes a new runtime id, and tells those who asked for it."""
+    """Its generator is seeded anew before it draws; the restore event makes a new runtime id, and tells who asked for
+    that."""
 
     name = "ddtrace"
     covers = ("trace and span ids", "runtime id")

@@ -39,8 +39,10 @@ EXAMINED = (
     Examined("apsw", "3.54.1.0", "refreshed", "randomblob() and random()", signs=(("__init__.", ()),)),
     Examined("argon2", "25.1.0", "safe", "salts are of os.urandom", ("argon2_cffi_bindings",)),
     Examined("bcrypt", "5.0.0", "safe", "salts are the kernel's"),
-    Examined("bson", "4.20.1", "guarded", "the five random bytes of ObjectId; session ids of pymongo's pools", ("pymongo",)),
-    Examined("celery", "5.7.0", "refreshed", "task ids are of uuid4; oids and reply queues are of the row kombu"),
+    Examined(
+        "bson", "4.20.1", "guarded", "the five random bytes of ObjectId; session ids of pymongo's pools", ("pymongo",)
+    ),
+    Examined("celery", "5.7.0", "safe", "task ids are of uuid4; oids and reply queues are of kombu, which has a row"),
     Examined(
         "cryptography",
         "50.0.2",

@@ -1,7 +1,7 @@
-"""kombu and Celery: the node id that kombu makes once, and what Celery's apps and their backends keep that was made of it.
+"""kombu and Celery: the node id that kombu makes once, and what Celery's apps and backends keep that was made of it.
 
-Replies come to the queue that an app's or a thread's oid names. What was sent before the restore is answered to the queue
-of that time; the backend that waits for it has it, and goes on.
+Replies come to the queue that an app's or a thread's oid names. What was sent before the restore is answered to the
+queue of that time; the backend that waits for it has it, and goes on.
 """
 
 import sys
@@ -19,7 +19,7 @@ _COMMON = "kombu.common"
 
 
 class Kombu(Guard):
-    """The restore event makes a new node id, and has Celery's apps and backends make the oids and reply queues of it anew."""
+    """The restore event makes a new node id, and has Celery's apps and backends make oids and reply queues anew."""
 
     name = "kombu"
     covers = ("node ids of Celery workers", "Celery's oids and reply queues")
@@ -41,8 +41,8 @@ class Kombu(Guard):
         return "its node id, and oids and reply queues of Celery, are made anew after a restore"
 
     def refresh(self) -> None:
-        """A thread's oid, and a backend of its own, are in a thread-local object: another one has none of them. Who waits
-        with the former backend keeps it."""
+        """A thread's oid, and a backend of its own, are in a thread-local object: another one has none of them. Who
+        waits with the former backend keeps it."""
         names = names_of(sys.modules[_COMMON])
         if names.get("_node_id") is not None:
             names["_node_id"] = uuid.UUID(bytes=native.entropy(16), version=4).int

@@ -1,4 +1,4 @@
-"""For guards of libraries in Python code: methods that look at the epoch, and the search for what a library has made."""
+"""For guards of libraries in Python code: methods that look at the epoch, and the search for what was made."""
 
 import gc
 
@@ -17,11 +17,11 @@ class Methods(Guard):
     """A library whose Python functions look at the epoch before they draw, and again after that (cython/calls.pxi)."""
 
     def __init__(self) -> None:
-        self._exchanged: "dict[tuple[type, str], native.Exchanged]" = {}
+        self._exchanged: dict[tuple[type, str], native.Exchanged] = {}
 
     def exchange(self, cls: type, name: str, renew: "Callable[..., object]", *, each: bool = False) -> None:
-        """Have a method of one or two arguments call `renew` with them first, where what it draws from is of another epoch.
-        `each`: every instance has a state of its own. Raises TypeError where its signature does not permit that."""
+        """Have a method of one or two arguments call `renew` with them first, where what it draws from is of another
+        epoch. `each`: every instance has a state of its own. Raises TypeError where this version does not permit it."""
         function = _function(cls, name)
         if any(known.function is function for known in self._exchanged.values()):
             return

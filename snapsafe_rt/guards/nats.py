@@ -32,7 +32,9 @@ class Nats(Methods):
         return _unknown(cls) or self.moved(cls, "next")
 
     def note(self) -> str:
-        return "each NUID begins anew after a restore; a client's prefix for replies, made once, stays with its connection"
+        return (
+            "each NUID begins anew after a restore; a client's prefix for replies, made once, stays with its connection"
+        )
 
 
 def _unknown(cls: "Any") -> str:

@@ -1,4 +1,4 @@
-"""opentelemetry: the service.instance.id that its SDK makes once for the process; trace and span ids are of `random`."""
+"""opentelemetry: the service.instance.id that its SDK makes once; trace and span ids are of `random`."""
 
 import os
 import sys

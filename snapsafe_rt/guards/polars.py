@@ -32,9 +32,14 @@ class Polars(Guard):
         self._chosen = False
 
     def install(self, module: "ModuleType") -> None:
+        if module.__name__ != _MODULE:
+            return  # an extension module of its own, in versions before 1.30
+        function: Any = vars(module).get(_FUNCTION)
+        if native.code_of(function) is None:
+            raise LookupError("this version is seeded in another way")
         self.remove()
         self._chosen = False
-        exchanged = native.Exchanged(vars(module)[_FUNCTION])
+        exchanged = native.Exchanged(function)
         exchanged.to(self._seeded)
         self._exchanged = exchanged
 

@@ -14,7 +14,7 @@ _POOL = "_ServerSessionPool"
 
 
 class Pymongo(Methods):
-    """Before a session is taken from a client's pool, those of another epoch are let go of, as pymongo does after a fork."""
+    """Before a session is taken from a client's pool, those of another epoch are let go of, as after a fork."""
 
     name = "pymongo"
     covers = ("session ids of pymongo's clients",)

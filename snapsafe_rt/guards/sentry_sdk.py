@@ -6,11 +6,12 @@ from snapsafe_rt.guards.guard import Guard, names_of
 from snapsafe_rt.guards.methods import instances, unseen
 
 _MODULE = "sentry_sdk.scope"
-_MADE = ("_trace_id", "_span_id", "baggage")
+_NEEDED = ("_trace_id", "_span_id", "parent_span_id")
+_DERIVED = ("baggage", "dynamic_sampling_context")  # of a trace id, by version
 
 
 class Sentry(Guard):
-    """The restore event has every scope make its current trace and span id anew; a trace that came from outside goes on."""
+    """The restore event has every scope make its current trace and span id anew; a trace from outside goes on."""
 
     name = "sentry_sdk"
     covers = ("trace id of the scope",)
@@ -20,9 +21,7 @@ class Sentry(Guard):
 
     def displaced(self) -> str:
         cls = names_of(sys.modules[_MODULE]).get("PropagationContext")
-        known = isinstance(cls, type) and all(
-            hasattr(cls, name) for name in (*_MADE, "trace_id", "span_id", "parent_span_id")
-        )
+        known = set(_NEEDED) <= set(getattr(cls, "__slots__", ()))
         return unseen() if known else "this version keeps the trace of a scope somewhere else"
 
     def note(self) -> str:
@@ -30,10 +29,14 @@ class Sentry(Guard):
 
     def refresh(self) -> None:
         """They are drawn when they are asked for, by uuid4(), which is guarded."""
-        for context in instances(names_of(sys.modules[_MODULE])["PropagationContext"]):
+        cls = names_of(sys.modules[_MODULE])["PropagationContext"]
+        derived = [name for name in _DERIVED if name in cls.__slots__]
+        for context in instances(cls):
             context._span_id = None
             if context.parent_span_id is None:
-                context._trace_id = context.baggage = None
+                context._trace_id = None
+                for name in derived:
+                    setattr(context, name, None)
 
 
 GUARD = Sentry()

@@ -302,7 +302,8 @@ def refreshers() -> list[str]:
 
 
 def needs_event(name: str) -> bool:
-    # Nothing is imported for the answer: the file of a row that was seen has been. One that is kept may be renewed later.
+    # Nothing is imported for the answer: the file of a row that was seen has been. One that is kept may be renewed
+    # later.
     return name in _installed and _cached.get(name, ("",))[0] in ("refreshed", "kept") and load(name).by_event
 
 

@@ -30,7 +30,10 @@ class UlidTransform(Calls):
             native.write_thread_variable(module.ulid_hex, _BEGUN, b"\1")
 
         self.remove()
-        write(bytes(8))
+        try:
+            write(bytes(8))
+        except OSError:
+            raise LookupError("this version keeps its generator somewhere else") from None
         if module.ulid_hex()[12:] != _OF_ZERO:
             raise LookupError("this version keeps its generator somewhere else")
         self.guard(module, list(self.covers), lambda: write(native.entropy(8)), each_thread=True)

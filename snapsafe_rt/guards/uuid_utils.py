@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _DRAWS = re.compile(r"_?uuid[^35](_int)?|getnode")
-_TIMED = "(node=None, clock_seq=None)"
+_TIMED = ("(node=None, clock_seq=None)", "(node=None, timestamp=None, nanos=None)")  # cython/calls.pxi
 
 
 class UuidUtils(Reseeded):
-    """Its generator is seeded anew before it draws, in each thread; uuid1 and uuid6 take a random node after a restore."""
+    """Its generator is seeded anew before it draws, in each thread; uuid1, uuid6 take a random node after a restore."""
 
     name = "uuid_utils"
     covers = ("uuid_utils.uuid4", "uuid7", "uuid8", "uuid1", "uuid6", "getnode", "uuid_utils.compat")
@@ -23,9 +23,9 @@ class UuidUtils(Reseeded):
     def install(self, module: "ModuleType") -> None:
         names = [name for name in vars(module) if _DRAWS.fullmatch(name)]
         for name in ("uuid1", "uuid6"):
-            if getattr(vars(module)[name], "__text_signature__", None) != _TIMED:
-                raise LookupError(f"{name}() of this version takes its clock sequence in another way")
-        self.reseed_by(module, names, vars(module)["reseed"])
+            if getattr(vars(module)[name], "__text_signature__", None) not in _TIMED:
+                raise LookupError(f"{name}() of this version takes its node in another way")
+        self.reseed_by(module, names, vars(module).get("reseed") or vars(module)["reseed_rng"])
 
     def note(self) -> str:
         return "seeded anew in each thread before it draws; uuid1 and uuid6 have a random node after a restore"

@@ -1,5 +1,5 @@
-"""Libraries with a row of their own, drawn from in clones of a machine whose kernel repeats itself too; and the twins, in
-which nothing of ours runs.
+"""Libraries with a row of their own, drawn from in clones of a machine whose kernel repeats itself too; and the twins,
+in which nothing of ours runs.
 
 They are no dependencies: what is not installed is skipped. `.ci/companions` runs this with all of them."""
 
@@ -45,7 +45,11 @@ DRAWS = {
     },
     "nats": {"NUID": "import nats.nuid\nids = nats.nuid.NUID()\ndraw = lambda: bytes(ids.next())"},
     "kombu": {
-        "node id": "import kombu.common as common\ncommon.get_node_id()\ndraw = lambda: common.oid_from(common).encode()",
+        "node id": """
+            import kombu.common as common
+            common.get_node_id()
+            draw = lambda: common.oid_from(common).encode()
+        """,
         "oids": """
             import celery, kombu.common, celery._state
             app = celery.Celery('t', broker='memory://', backend='rpc://')
@@ -223,7 +227,15 @@ def test_the_twin_repeats(run_python, source_file, stale, library, surface):
 def test_eight_threads_in_each_clone(run_python, source_file, stale, library, surface):
     """Each of 8 new threads draws, after the main thread did: no value is there twice, and each thread's is renewed."""
     need(library)
-    if not guarded(library) or surface in ("own node", "getnode", "uuid1", "uuid6", "compat.uuid1", "ObjectId", "pooled session"):
+    if not guarded(library) or surface in (
+        "own node",
+        "getnode",
+        "uuid1",
+        "uuid6",
+        "compat.uuid1",
+        "ObjectId",
+        "pooled session",
+    ):
         pytest.skip("its threads have their value in common")
     text = f"""
 import threading
