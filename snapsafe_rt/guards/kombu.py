@@ -5,10 +5,9 @@ queue of that time; the backend that waits for it has it, and goes on.
 """
 
 import sys
-import uuid
 
-from snapsafe_rt.core import native
 from snapsafe_rt.guards.guard import Guard, is_own, names_of
+from snapsafe_rt.guards.methods import uuid4
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Kombu(Guard):
         waits with the former backend keeps it."""
         names = names_of(sys.modules[_COMMON])
         if names.get("_node_id") is not None:
-            names["_node_id"] = uuid.UUID(bytes=native.entropy(16), version=4).int
+            names["_node_id"] = uuid4()
         for app in _apps():
             own = vars(app)
             own.pop("oid", None)

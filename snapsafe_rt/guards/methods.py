@@ -66,6 +66,12 @@ def instances(cls: type) -> "list[Any]":
     return [one for one in gc.get_objects() if type(one) is cls]
 
 
+def uuid4() -> int:
+    """The number of a new UUID of version 4; without the module, whose import the program may have put off."""
+    number = int.from_bytes(native.entropy(16), "big")
+    return number & ~(0xF << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62
+
+
 def unseen() -> str:
     """Why instances() may not find all, as a sentence; "" where it does."""
     frozen = gc.get_freeze_count()

@@ -2,11 +2,9 @@
 
 import os
 import sys
-import uuid
 
-from snapsafe_rt.core import native
 from snapsafe_rt.guards.guard import Guard, names_of
-from snapsafe_rt.guards.methods import instances, unseen
+from snapsafe_rt.guards.methods import instances, unseen, uuid4
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +41,8 @@ class OpenTelemetry(Guard):
             old = names[_ID]
             if old is None:
                 return
-            names[_ID] = str(uuid.UUID(bytes=native.entropy(16), version=4))
+            new = f"{uuid4():032x}"
+            names[_ID] = "-".join((new[:8], new[8:12], new[12:16], new[16:20], new[20:]))
             names[_PID] = os.getpid()
         for resource in instances(names["Resource"]):
             attributes = _attributes(resource)

@@ -25,16 +25,20 @@ class UlidTransform(Calls):
     files = ("_ulid_impl.",)
 
     def install(self, module: "ModuleType") -> None:
+        draw = module.ulid_hex
+
         def write(state: bytes) -> None:
-            native.write_thread_variable(module.ulid_hex, _STATE, state)
-            native.write_thread_variable(module.ulid_hex, _BEGUN, b"\1")
+            native.write_thread_variable(draw, _STATE, state)
+            native.write_thread_variable(draw, _BEGUN, b"\1")
 
         self.remove()
         try:
             write(bytes(8))
         except OSError:
             raise LookupError("this version keeps its generator somewhere else") from None
-        if module.ulid_hex()[12:] != _OF_ZERO:
+        found = draw()[12:]
+        write(native.entropy(8))
+        if found != _OF_ZERO:
             raise LookupError("this version keeps its generator somewhere else")
         self.guard(module, list(self.covers), lambda: write(native.entropy(8)), each_thread=True)
 
