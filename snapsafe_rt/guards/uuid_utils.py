@@ -22,7 +22,10 @@ class UuidUtils(Reseeded):
         for name in ("uuid1", "uuid6"):
             if getattr(vars(module)[name], "__text_signature__", None) not in _TIMED:
                 raise LookupError(f"{name}() of this version takes its node in another way")
-        self.reseed_by(module, names, vars(module).get("reseed") or vars(module)["reseed_rng"])
+        seed = vars(module).get("reseed") or vars(module).get("reseed_rng")
+        if seed is None:
+            raise LookupError("this version cannot be seeded anew")
+        self.reseed_by(module, names, seed)
 
     def note(self) -> str:
         return "seeded anew in each thread before it draws; uuid1 and uuid6 have a random node after a restore"
