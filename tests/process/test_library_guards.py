@@ -466,13 +466,14 @@ assert row.protection == "unprotected" and "own" in row.note, row.note
     run_python(text, env=source_file.env, **OPTIONS)
 
 
-def test_apsw_can_still_be_configured_after_its_import(run_python, source_file):
-    """Nothing of ours uses it before the program does."""
+def test_nothing_of_ours_uses_apsw_before_the_program_does(run_python, source_file):
+    """It can still be configured, and its hooks are called for the program's connections alone."""
     need("apsw")
     text = """
 import apsw, snapsafe_rt
 made = []
 apsw.connection_hooks.append(made.append)
+apsw.shutdown()
 assert snapsafe_rt.status()
 apsw.config(apsw.SQLITE_CONFIG_URI, True)
 asked = apsw.Connection(":memory:")
