@@ -52,7 +52,7 @@ static inline uintptr_t this_thread(void)
 #endif
 }
 
-/* Did this thread, or the process where one renewal is for all, renew it in this epoch? False also where another one drew since. */
+/* Did this thread, or the process where one renewal is for all, renew it in this epoch? False too where another drew since. */
 static inline bool is_of(const family *one, uint64_t epoch)
 {
     return SS_LIKELY(one->tag == epoch + 1 &&
@@ -109,43 +109,85 @@ static __attribute__((noinline)) int renew(family *one, uint64_t epoch)
         Py_DECREF(drawn);                                                                                              \
     }
 
-/* uuid1() and uuid6() after a restore: of a node, and a clock sequence where they take one, that no other clone has, as far as
-   the caller gives none. What does not fit their signature goes to the original, which says so. */
+/* ---- uuid1() and uuid6() after a restore ---- */
+
+/* Of a call of such a function: its arguments by place, NULL for none. */
+typedef struct {
+    PyObject *given[3], *made[2];
+    int most;
+    bool known; /* they fit the signature; else the original is to say what is wrong */
+} time_call;
+
+static const char *const signatures[2][3] = {{"node", "clock_seq"}, {"node", "timestamp", "nanos"}};
+
+static void give(time_call *call, const guarded *one, PyObject *name, PyObject *value)
+{
+    const char *const *expected = signatures[one->kind != SS_CALL_TIMED];
+    int at = 0;
+    while (at < call->most && PyUnicode_CompareWithASCIIString(name, expected[at]) != 0)
+        at++;
+    call->known = call->known && at < call->most && !call->given[at];
+    if (call->known)
+        call->given[at] = value;
+}
+
+/* A node, and a clock sequence where they take one, that no other clone has, as far as the caller gives none. False where the
+   original is to be called as it was. */
+static bool complete(time_call *call, const guarded *one, uint64_t epoch)
+{
+    static uint32_t steps; /* with the GIL; two calls within a step of the clock differ by the clock sequence */
+    for (int i = 0; i < call->most; i++)
+        call->given[i] = call->given[i] ? call->given[i] : Py_None;
+    const bool node_missing = call->given[0] == Py_None;
+    const bool sequence_missing = one->kind == SS_CALL_TIMED && call->given[1] == Py_None;
+    ss_uuid_node *node = call->known && (node_missing || sequence_missing) ? ss_uuid_node_of(epoch) : NULL;
+    if (!node)
+        return false;
+    if (node_missing)
+        call->given[0] = call->made[0] = PyLong_FromUnsignedLongLong(node->node);
+    if (sequence_missing)
+        call->given[1] = call->made[1] = PyLong_FromUnsignedLong((node->clock_seq + steps++) & 0x3fff);
+    return true;
+}
+
 static PyObject *timed(const guarded *one, uint64_t epoch, PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                        PyObject *names)
 {
-    static uint32_t steps; /* with the GIL; two calls within a step of the clock differ by the clock sequence */
-    static const char *const signatures[2][3] = {{"node", "clock_seq"}, {"node", "timestamp", "nanos"}};
-    const bool sequenced = one->kind == SS_CALL_TIMED;
-    const char *const *expected = signatures[!sequenced];
-    const int most = sequenced ? 2 : 3;
-    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-    PyObject *given[3] = {NULL, NULL, NULL}, *made[2] = {NULL, NULL}, *value = NULL;
-    bool known = epoch > 0 && count <= most;
-    for (Py_ssize_t i = 0; known && i < count; i++)
-        given[i] = arguments[i];
-    for (Py_ssize_t i = 0; known && i < named; i++) {
-        int at = 0;
-        while (at < most && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, i), expected[at]) != 0)
-            at++;
-        known = at < most && !given[at];
-        if (known)
-            given[at] = arguments[count + i];
-    }
-    for (int i = 0; i < most; i++)
-        given[i] = given[i] ? given[i] : Py_None;
-    const bool without_node = given[0] == Py_None, without_sequence = sequenced && given[1] == Py_None;
-    ss_uuid_node *node = known && (without_node || without_sequence) ? ss_uuid_node_of(epoch) : NULL;
-    if (!node)
+    time_call call = {.most = one->kind == SS_CALL_TIMED ? 2 : 3, .known = true};
+    call.known = epoch > 0 && count <= call.most;
+    for (Py_ssize_t i = 0; call.known && i < count; i++)
+        call.given[i] = arguments[i];
+    for (Py_ssize_t i = 0; call.known && names && i < PyTuple_GET_SIZE(names); i++)
+        give(&call, one, PyTuple_GET_ITEM(names, i), arguments[count + i]);
+    if (!complete(&call, one, epoch))
         return ((keywords_call)one->original)(self, arguments, count, names);
-    if (without_node)
-        given[0] = made[0] = PyLong_FromUnsignedLongLong(node->node);
-    if (without_sequence)
-        given[1] = made[1] = PyLong_FromUnsignedLong((node->clock_seq + steps++) & 0x3fff);
-    if (given[0] && given[1])
-        value = ((keywords_call)one->original)(self, given, most, NULL);
-    Py_XDECREF(made[0]);
-    Py_XDECREF(made[1]);
+    PyObject *value = NULL;
+    if (call.given[0] && call.given[1])
+        value = ((keywords_call)one->original)(self, call.given, call.most, NULL);
+    Py_XDECREF(call.made[0]);
+    Py_XDECREF(call.made[1]);
+    return value;
+}
+
+static PyObject *timed_tuple(const guarded *one, uint64_t epoch, PyObject *self, PyObject *arguments, PyObject *named)
+{
+    time_call call = {.most = one->kind == SS_CALL_TIMED ? 2 : 3};
+    call.known = epoch > 0 && PyTuple_GET_SIZE(arguments) <= call.most;
+    for (Py_ssize_t i = 0; call.known && i < PyTuple_GET_SIZE(arguments); i++)
+        call.given[i] = PyTuple_GET_ITEM(arguments, i);
+    PyObject *name, *given;
+    for (Py_ssize_t at = 0; call.known && named && PyDict_Next(named, &at, &name, &given);)
+        give(&call, one, name, given);
+    if (!complete(&call, one, epoch))
+        return ((PyCFunctionWithKeywords)one->original)(self, arguments, named);
+    PyObject *all = call.given[0] && call.given[1] ? PyTuple_New(call.most) : NULL, *value = NULL;
+    for (int i = 0; all && i < call.most; i++)
+        PyTuple_SET_ITEM(all, i, Py_NewRef(call.given[i]));
+    if (all)
+        value = ((PyCFunctionWithKeywords)one->original)(self, all, NULL);
+    Py_XDECREF(all);
+    Py_XDECREF(call.made[0]);
+    Py_XDECREF(call.made[1]);
     return value;
 }
 
@@ -162,6 +204,13 @@ static __attribute__((noinline)) PyObject *keywords_slowly(const guarded *one, P
                                     : ((keywords_call)one->original)(self, arguments, count, names))
 }
 
+static __attribute__((noinline)) PyObject *tuple_slowly(const guarded *one, PyObject *self, PyObject *arguments,
+                                                        PyObject *named)
+{
+    DRAW(one->kind != SS_CALL_DRAW ? timed_tuple(one, epoch, self, arguments, named)
+                                   : ((PyCFunctionWithKeywords)one->original)(self, arguments, named))
+}
+
 static __attribute__((noinline)) PyObject *one_slowly(const guarded *one, PyObject *self, PyObject *argument)
 {
     DRAW(one->kind == SS_CALL_NODE ? node_of(one, epoch, self, argument) : ((PyCFunction)one->original)(self, argument))
@@ -173,7 +222,7 @@ static inline bool is_plain(const guarded *one, uint64_t epoch)
     return SS_LIKELY(one->kind == SS_CALL_DRAW) && is_of(one->family, epoch);
 }
 
-/* ---- the entries, two for each place ---- */
+/* ---- the entries, one for each calling convention and place ---- */
 
 #define TEN(X, P) X(P##0) X(P##1) X(P##2) X(P##3) X(P##4) X(P##5) X(P##6) X(P##7) X(P##8) X(P##9)
 #define EACH(X) TEN(X, ) TEN(X, 1) TEN(X, 2) X(30) X(31)
@@ -189,6 +238,17 @@ static inline bool is_plain(const guarded *one, uint64_t epoch)
         }                                                                                                              \
         return keywords_slowly(&calls[N], self, arguments, count, names);                                              \
     }                                                                                                                  \
+    static PyObject *tuple_##N(PyObject *self, PyObject *arguments, PyObject *named)                                   \
+    {                                                                                                                  \
+        const uint64_t epoch = ss_epoch_begin();                                                                       \
+        if (is_plain(&calls[N], epoch)) {                                                                              \
+            PyObject *drawn = ((PyCFunctionWithKeywords)calls[N].original)(self, arguments, named);                    \
+            if (ss_epoch_unchanged(epoch) || !drawn)                                                                   \
+                return drawn;                                                                                          \
+            Py_DECREF(drawn);                                                                                          \
+        }                                                                                                              \
+        return tuple_slowly(&calls[N], self, arguments, named);                                                        \
+    }                                                                                                                  \
     static PyObject *one_##N(PyObject *self, PyObject *argument)                                                       \
     {                                                                                                                  \
         const uint64_t epoch = ss_epoch_begin();                                                                       \
@@ -201,15 +261,17 @@ static inline bool is_plain(const guarded *one, uint64_t epoch)
         return one_slowly(&calls[N], self, argument);                                                                  \
     }
 EACH(ENTRIES)
-#define ENTRY(N) {(void *)keywords_##N, (void *)one_##N},
+#define ENTRY(N) {(void *)keywords_##N, (void *)tuple_##N, (void *)one_##N},
 static const struct {
-    void *keywords, *one;
+    void *keywords, *tuple, *one;
 } entries[SS_CALLS] = {EACH(ENTRY)};
 
 static void *entry_of(int place)
 {
-    const int convention = calls[place].def->ml_flags & (METH_FASTCALL | METH_KEYWORDS);
-    return convention ? entries[place].keywords : entries[place].one;
+    const int flags = calls[place].def->ml_flags;
+    if (!(flags & METH_KEYWORDS))
+        return entries[place].one;
+    return flags & METH_FASTCALL ? entries[place].keywords : entries[place].tuple;
 }
 
 /* ---- putting them in place ---- */
@@ -240,8 +302,8 @@ static int find_place(struct dl_phdr_info *info, size_t size, void *context)
     return place->known;
 }
 
-/* The definition behind a builtin; or behind a function that Cython made, which begins as a builtin does, but for builds against
-   the limited API. There the word is no definition of a loaded object. */
+/* The definition behind a builtin; or behind a function that Cython made, which begins as a builtin does, but for builds
+   against the limited API. There the word is no definition of a loaded object. */
 static PyMethodDef *definition(PyObject *builtin)
 {
     PyMethodDef *def = ss_definition(builtin);
@@ -306,7 +368,8 @@ const char *ss_calls_guard(PyObject *builtin, const char *file, int number, enum
     const int conventions = METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD;
     const int convention = def->ml_flags & conventions;
     const bool single = convention == METH_NOARGS || convention == METH_O || convention == METH_VARARGS;
-    if (!(convention == (METH_FASTCALL | METH_KEYWORDS) || single) || ((kind == SS_CALL_TIMED || kind == SS_CALL_NODED) && single) ||
+    const bool named = convention == (METH_FASTCALL | METH_KEYWORDS) || convention == (METH_VARARGS | METH_KEYWORDS);
+    if (!(named || single) || ((kind == SS_CALL_TIMED || kind == SS_CALL_NODED) && single) ||
         (kind == SS_CALL_NODE && convention != METH_NOARGS))
         return "has another calling convention";
     int place = place_of(def);
