@@ -4,6 +4,7 @@
 #include "entropy.h"
 #include "epoch.h"
 #include "guard.h"
+#include "libraries.h"
 #include "uuid_node.h"
 
 #include <dlfcn.h>
@@ -516,7 +517,9 @@ int ss_calls_write(PyObject *builtin, const char *symbol, const void *bytes, siz
     const int place = place_of(def);
     const void *code = place >= 0 ? calls[place].original : def ? (void *)def->ml_meth : NULL;
     Dl_info own;
-    void *handle = code && dladdr(code, &own) ? dlopen(own.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    if (!code || ss_libraries_symbol_size(code, symbol) != size)
+        return ENOENT;
+    void *handle = dladdr(code, &own) ? dlopen(own.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
     void *variable = handle ? dlsym(handle, symbol) : NULL;
     if (variable)
         memcpy(variable, bytes, size);

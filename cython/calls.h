@@ -55,7 +55,8 @@ void ss_calls_starve(void);
 /* How often this thread was given a seed by that. Any thread, without the GIL too. */
 uint64_t ss_calls_fed(void);
 
-/* Writes to the calling thread's copy of a thread-local variable of the library that this builtin is of. 0, or an errno. */
+/* Writes to the calling thread's copy of a thread-local variable of the library that this builtin is of. 0, or an errno: ENOENT
+   where it has none of this name and size. */
 int ss_calls_write(PyObject *builtin, const char *symbol, const void *bytes, size_t size);
 
 #endif

@@ -73,7 +73,8 @@ def calls_fed():
 
 
 def write_thread_variable(builtin not None, str symbol not None, bytes value not None, /):
-    """Write to the calling thread's variable of that name, in the library that this builtin is of."""
+    """Write to the calling thread's variable of that name, in the library that this builtin is of. Raises OSError where
+    it has none of that size."""
     cdef int error = ss_calls_write(<PyObject*>builtin, symbol.encode(), PyBytes_AS_STRING(value), len(value))
     if error:
         raise OSError(error, symbol)

@@ -156,7 +156,7 @@ EXAMINED = (
         "1.2.0",
         "guarded",
         "uuid4, uuid7, uuid8, uuid1 and uuid6",
-        signs=(("_uuid_utils.", ("Rust's ThreadRng",)),),
+        signs=(("_uuid_utils.", ("Rust's ThreadRng", "Rust's rand_chacha")),),
     ),
     Examined("websockets", "17.4", "guarded", "keys are of secrets"),
 )
