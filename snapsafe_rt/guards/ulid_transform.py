@@ -32,7 +32,7 @@ _KINDS: "tuple[tuple[str, Callable[[Bytes], bytes], str], ...]" = (
 )
 
 
-def _writer(draw: object, variable: str, state: "Callable[[Bytes], bytes]") -> "Callable[[Bytes], None]":
+def _writer(draw: object, variable: str, state: "Callable[[Bytes], bytes]") -> "Callable[..., None]":
     begun = variable.replace("_ZZ", "_ZGVZ")  # whether the thread has made it
 
     def write(some: "Bytes" = native.entropy) -> None:
