@@ -16,45 +16,51 @@ class Calls(Guard):
     """Before each call of a builtin its generator is renewed, where that is of another epoch (cython/calls.h)."""
 
     def __init__(self) -> None:
-        self._calls: native.Calls | None = None
+        self._family: int | None = None
         self._module: ModuleType | None = None
         self._builtins: dict[str, Any] = {}
-        self._wrong = ""  # what was wrong when it was put in place, or when the generator was renewed
+        self._wrong = ""  # what was wrong when the generator was renewed
 
     def guard(
         self, module: "ModuleType", names: "list[str]", renew: "Callable[[], object]", *, each_thread: bool
     ) -> None:
         """Guards these builtins of an extension module. Raises LookupError with the reason where one cannot be."""
-        calls = native.Calls(self.name, renew, each_thread)
-        self._calls, self._module = calls, module
-        self._builtins = {name: vars(module)[name] for name in names}
-        for name, builtin in self._builtins.items():
-            why = calls.guard(name, builtin, str(module.__file__), getattr(builtin, "__text_signature__", None))
+        family = native.calls_family(self.name, renew, each_thread)
+        for name in names:
+            builtin = vars(module)[name]
+            signature = getattr(builtin, "__text_signature__", None)
+            why = native.calls_guard(family, name, builtin, str(module.__file__), signature)
             if why:
-                calls.undo()
+                native.calls_remove(family)
                 raise LookupError(why)
+        self._family, self._module = family, module
+        self._builtins = {name: vars(module)[name] for name in names}
 
     def remove(self) -> None:
-        if self._calls is not None:
-            self._calls.undo()
-        self._calls = self._module = None
+        if self._family is not None:
+            native.calls_remove(self._family)
+        self._family = self._module = None
         self._builtins = {}
         self._wrong = ""
 
     def displaced(self) -> str:
-        if self._calls is None or self._module is None:
-            return self._wrong or "it came in a way that was not seen"
+        if self._family is None or self._module is None:
+            return "it came in a way that was not seen"
         names = vars(self._module)
         for name, builtin in self._builtins.items():
             if names.get(name) is not builtin:
                 return f"{name}() was replaced by {who(names.get(name))}"
-        return self._wrong or self._calls.displaced()
+            if not native.calls_in_place(builtin):
+                return f"{name}() was exchanged by another library"
+        if native.calls_foreign(self._family):
+            return "another interpreter of this process draws from it, where it is not renewed"
+        return self._wrong
 
     def sites(self) -> "list[Site]":
-        assert self._calls is not None
         assert self._module is not None
+        words = " ".join(map(native.calls_words, self._builtins.values()))
         names = native.attribute_words(vars(self._module), tuple(self._builtins))
-        return [(f"functions of {self.name}", self._calls.words()), (f"{self._module.__name__}.", names)]
+        return [(f"functions of {self.name}", words), (f"{self._module.__name__}.", names)]
 
 
 class Reseeded(Calls):
@@ -70,7 +76,6 @@ class Reseeded(Calls):
 
         self._wrong = ""
         self.guard(module, names, renew, each_thread=True)
-        assert self._calls is not None
         seed()  # it has found its way to the kernel by now
-        self._calls.feed(next(iter(self._builtins.values())))
+        native.calls_feed(next(iter(self._builtins.values())))
         renew()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Methods(Guard):
-    """A library whose Python functions look at the epoch before they draw, and again after that (cython/calls.pxi)."""
+    """A library whose Python functions look at the epoch before they draw, and after it (cython/generation.pxi)."""
 
     def __init__(self) -> None:
         self._exchanged: dict[tuple[type, str], native.Exchanged] = {}
@@ -29,7 +29,7 @@ class Methods(Guard):
         if code is None or code.co_argcount not in (1, 2) or (each and not cls.__dictoffset__):
             raise TypeError(f"{cls.__qualname__}.{name} of this version cannot be exchanged")
         exchanged = native.Exchanged(function)
-        renewing = native.Renewing(exchanged.original, renew, "_snapsafe_epoch" if each else None)
+        renewing = native.Rechecked(exchanged.original, renew, "_snapsafe_epoch" if each else None)
         exchanged.to(renewing.one if code.co_argcount == 1 else renewing.two)
         self._exchanged[cls, name] = exchanged
 

@@ -15,9 +15,9 @@ renewed = []
 def renew():
     renewed.append(threading.get_ident())
 def guard(renew=renew, each_thread=True):
-    calls = native.Calls("test", renew, each_thread)
-    assert calls.guard("bisect_right", draw, _bisect.__file__, None) == ""
-    return calls
+    family = native.calls_family("test", renew, each_thread)
+    assert native.calls_guard(family, "bisect_right", draw, _bisect.__file__, None) == ""
+    return family
 def in_thread(work):
     one = threading.Thread(target=work)
     one.start()
@@ -105,19 +105,18 @@ for wrong in [(), ([1],), ([1], 2, 3, 4, 5)]:
     raise AssertionError(wrong)
 """,
     "undone": """
-calls = guard()
-words = calls.words()
-assert words and calls.displaced() == ""
-calls.undo()
-assert "exchanged" in calls.displaced()
+family = guard()
+assert native.calls_words(draw) and native.calls_in_place(draw)
+native.calls_remove(family)
+assert not native.calls_in_place(draw)
 twice()
 assert not renewed
 guard()
 twice()
 assert len(renewed) == 1
-assert native.Calls("other", renew, True).guard("bisect_right", len, _bisect.__file__, None)
-assert "no builtin" in native.Calls("other", renew, True).guard("f", twice, _bisect.__file__, None)
-assert "exchanged" in native.Calls("other", renew, True).guard("insort", _bisect.insort_left, sys.executable, None)
+assert "no builtin" in native.calls_guard(family, "f", twice, _bisect.__file__, None)
+assert "exchanged" in native.calls_guard(family, "insort", _bisect.insort_left, sys.executable, None)
+assert native.calls_words(len) == "" and not native.calls_in_place(len)
 """,
 }
 
