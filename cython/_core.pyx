@@ -47,6 +47,7 @@ include "watching.pxi"
 include "uuid.pxi"
 include "start.pxi"
 include "sites.pxi"
+include "calls.pxi"
 
 
 cdef int set_up() except -1:
@@ -379,6 +380,7 @@ def remove():
     forget_start()
     for i in range(SS_GUARD_COUNT):
         ss_guard_remove(i)
+    ss_calls_starve()
     ss_openssl_release()
     ss_sqlite_release()
     ss_source_release_sigbus()

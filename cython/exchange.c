@@ -300,6 +300,10 @@ void ss_exchange_words(PyObject *function, uint64_t ret_at[2], uint64_t ret_held
 
 PyObject *ss_exchange_copy(PyObject *function)
 {
+    if (!PyFunction_Check(function)) {
+        PyErr_SetString(PyExc_TypeError, "not a Python function");
+        return NULL;
+    }
     PyFunctionObject *own = (PyFunctionObject *)function;
     PyObject *copy = PyFunction_NewWithQualName(own->func_code, own->func_globals, own->func_qualname);
     if (copy && own->func_defaults && PyFunction_SetDefaults(copy, own->func_defaults) != 0)

@@ -24,7 +24,8 @@ int ss_exchange_in_place(PyObject *function);
 /* Two words that are as they should be while it is in place: where they lie, and what they hold. */
 void ss_exchange_words(PyObject *function, uint64_t ret_at[2], uint64_t ret_held[2]);
 
-/* A function that does what this one does without us. New reference, or NULL with an exception set. */
+/* A function that does what this one does without us. New reference, or NULL with an exception set: TypeError for what is no
+   Python function, MemoryError. */
 PyObject *ss_exchange_copy(PyObject *function);
 
 #endif

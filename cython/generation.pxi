@@ -49,11 +49,16 @@ cdef class PerGeneration:
 
 # Calls a Python function again when the generation moved while it ran. For functions put together from several guarded
 # draws (uuid6, uuid8); `function` is a copy of the original.
+#
+# With `renew`, for methods of one and two arguments: what they draw from is renewed first where it is of another epoch,
+# by `renew` with the same arguments. `key`: under that name each first argument keeps the epoch of its own state; None:
+# all have one in common.
 cdef class Rechecked:
-    cdef object function
+    cdef object function, renew, key
+    cdef uint64_t tag   # the epoch + 1; 0: older than we are
 
-    def __init__(self, function):
-        self.function = function
+    def __init__(self, function, renew=None, key=None):
+        self.function, self.renew, self.key = function, renew, key
 
     def __call__(self, *args):
         cdef uint64_t epoch
@@ -61,6 +66,44 @@ cdef class Rechecked:
         while True:
             epoch = ss_epoch_begin()
             value = self.function(*args)
+            tries += 1
+            if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
+                return value
+
+    cdef bint is_of(self, object owner, uint64_t epoch) except -1:
+        if self.key is None:
+            return self.tag == epoch + 1
+        return getattr(owner, self.key, None) == epoch
+
+    cdef int note(self, object owner, uint64_t epoch) except -1:
+        if self.key is None:
+            self.tag = epoch + 1
+        else:
+            setattr(owner, self.key, epoch)
+        return 0
+
+    def one(self, first, /):
+        cdef uint64_t epoch
+        cdef int tries = 0
+        while True:
+            epoch = ss_epoch_begin()
+            if not self.is_of(first, epoch):
+                self.renew(first)
+                self.note(first, epoch)
+            value = self.function(first)
+            tries += 1
+            if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
+                return value
+
+    def two(self, first, second, /):
+        cdef uint64_t epoch
+        cdef int tries = 0
+        while True:
+            epoch = ss_epoch_begin()
+            if not self.is_of(first, epoch):
+                self.renew(first, second)
+                self.note(first, epoch)
+            value = self.function(first, second)
             tries += 1
             if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                 return value

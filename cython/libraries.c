@@ -72,36 +72,36 @@ static bool is_it(const tables *in, uint32_t index, const char *name)
     return symbol->st_shndx != SHN_UNDEF && strcmp(in->names + symbol->st_name, name) == 0;
 }
 
-/* `hash`: gnu_hash() of the name. */
-static bool defines(const struct dl_phdr_info *info, const char *name, uint32_t hash)
+/* The symbol that the object defines, NULL for none. `hash`: gnu_hash() of the name. */
+static const ElfW(Sym) *defined(const struct dl_phdr_info *info, const char *name, uint32_t hash)
 {
     const unsigned bits = 8 * sizeof(ElfW(Addr));
     tables in = tables_of(info);
     if (!in.symbols || !in.names)
-        return false;
+        return NULL;
     if (in.gnu) {
         uint32_t buckets = in.gnu[0], first = in.gnu[1], words = in.gnu[2], shift = in.gnu[3];
         const ElfW(Addr) *bloom = (const ElfW(Addr) *)(in.gnu + 4);
         const uint32_t *bucket = (const uint32_t *)(bloom + words), *chain = bucket + buckets;
         if (!buckets || !words)
-            return false;
+            return NULL;
         ElfW(Addr) word = bloom[hash / bits % words];
         if (!(word >> hash % bits & word >> (hash >> shift) % bits & 1))
-            return false;
+            return NULL;
         uint32_t index = bucket[hash % buckets];
         for (; index >= first; index++) {
             uint32_t one = chain[index - first];
             if ((one | 1) == (hash | 1) && is_it(&in, index, name))
-                return true;
+                return &in.symbols[index];
             if (one & 1)
-                return false;
+                return NULL;
         }
-        return false;
+        return NULL;
     }
     for (uint32_t index = 1; in.old && index < in.old[1]; index++)
         if (is_it(&in, index, name))
-            return true;
-    return false;
+            return &in.symbols[index];
+    return NULL;
 }
 
 static uint32_t gnu_hash(const char *name)
@@ -128,7 +128,7 @@ static int match(struct dl_phdr_info *info, size_t size, void *data)
     (void)size;
     if (info->dlpi_subs != matches->mark.subs)
         matches->mark = (ss_libraries_mark){.subs = info->dlpi_subs};
-    if (matches->index++ < matches->mark.objects || !defines(info, matches->symbol, matches->hash))
+    if (matches->index++ < matches->mark.objects || !defined(info, matches->symbol, matches->hash))
         return 0;
     matches->count++;
     if (matches->paths && matches->kept < MATCHES_MAX && strlen(info->dlpi_name) < PATH_MAX)
@@ -226,4 +226,28 @@ uint64_t ss_libraries_find_word(const void *symbol, uint64_t value)
     struct search search = {symbol, value, 0, 0};
     (void)dl_iterate_phdr(search_words, &search);
     return search.count == 1 ? search.found : 0;
+}
+
+struct sized {
+    const void *code;
+    const char *symbol;
+    size_t size;
+};
+
+static int measure(struct dl_phdr_info *info, size_t size, void *data)
+{
+    struct sized *sized = data;
+    (void)size;
+    if (!holds(info, (uintptr_t)sized->code))
+        return 0;
+    const ElfW(Sym) *symbol = defined(info, sized->symbol, gnu_hash(sized->symbol));
+    sized->size = symbol ? symbol->st_size : 0;
+    return 1;
+}
+
+size_t ss_libraries_symbol_size(const void *code, const char *symbol)
+{
+    struct sized sized = {code, symbol, 0};
+    (void)dl_iterate_phdr(measure, &sized);
+    return sized.size;
 }

@@ -3,6 +3,7 @@
 #define SNAPSAFE_LIBRARIES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* How often a shared object was loaded or unloaded since the process began. Takes the loader's lock for a moment. */
@@ -38,6 +39,9 @@ typedef struct {
 /* The address of the one word, in what the library of `symbol` may write to, that holds `value`; 0 where there is none, or
    more than one. Any thread, without the loader's lock. */
 uint64_t ss_libraries_find_word(const void *symbol, uint64_t value);
+
+/* The size of what the library that has this code calls `symbol`; 0 where it defines none. Any thread, as above. */
+size_t ss_libraries_symbol_size(const void *code, const char *symbol);
 
 /* Writes to `out`, of PATH_MAX bytes, the path of the library whose `symbol` a loaded shared object calls: its own, or one that
    it is linked with. `object` is its path; NULL: the program itself. Returns a handle of `object` (dlopen(3)) by which the

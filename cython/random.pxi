@@ -264,6 +264,12 @@ cdef bint is_systems(PyObject* seed, uint64_t* ret_epoch) noexcept:
     return found
 
 
+def is_of_system(seed, /):
+    """Was this number given out by the system, so that nobody chose it as a seed?"""
+    cdef uint64_t epoch = 0
+    return is_systems(<PyObject*>seed, &epoch)
+
+
 cdef void tag_seeded(PyObject* self, PyObject* seed, uint64_t epoch) noexcept:
     cdef uint64_t origin = epoch
     if is_systems(seed, &origin):

@@ -207,6 +207,7 @@ def put_back():
     something else may call ours from there."""
     if ss_main_active:
         ss_guards_put_back()
+        ss_calls_put_back()
 
 
 def looked(bint each, /):

@@ -55,6 +55,13 @@ uint64_t ss_sqlite_seeds;
 /* The last one stands for every library that found no place. */
 static library libraries[SS_SQLITE_MAX + 1];
 
+/* VFSs of copies whose functions are not found, which somebody gave us the address of. Written with the GIL; an entry is never
+   cleared. */
+static struct {
+    sqlite3_vfs *vfs;
+    randomness_function stock;
+} given[SS_SQLITE_MAX];
+
 /* Of ss_process_trylock(): one thread at a time changes the table, and nobody waits long. */
 static uint64_t table_lock;
 
@@ -70,7 +77,26 @@ static int fenced_randomness(sqlite3_vfs *vfs, int size, char *out)
         if (libraries[i].vfs == vfs && stock)
             return stock(vfs, size, out);
     }
+    for (int i = 0; i < SS_SQLITE_MAX; i++)
+        if (__atomic_load_n(&given[i].vfs, __ATOMIC_ACQUIRE) == vfs)
+            return given[i].stock(vfs, size, out);
     return 0;
+}
+
+bool ss_sqlite_fence_given(uint64_t address, uint64_t *ret_at, uint64_t *ret_held)
+{
+    sqlite3_vfs *vfs = (sqlite3_vfs *)(uintptr_t)address;
+    if (!vfs->zName || strncmp(vfs->zName, "unix", 4) != 0 || !vfs->xRandomness)
+        return false;
+    for (int i = 0; i < SS_SQLITE_MAX && vfs->xRandomness != fenced_randomness; i++)
+        if (!given[i].vfs || given[i].vfs == vfs) {
+            given[i].stock = vfs->xRandomness;
+            __atomic_store_n(&given[i].vfs, vfs, __ATOMIC_RELEASE);
+            __atomic_store_n(&vfs->xRandomness, fenced_randomness, __ATOMIC_RELEASE);
+        }
+    *ret_at = (uintptr_t)&vfs->xRandomness;
+    *ret_held = (uintptr_t)fenced_randomness;
+    return vfs->xRandomness == fenced_randomness;
 }
 
 /* With the table lock. Exchanges xRandomness of the library's own VFS: the default one, or the one below a program's shim. A
@@ -293,6 +319,9 @@ void ss_sqlite_release(void)
             (void)dlclose(lib->handle);
         lib->handle = NULL;
     }
+    for (int i = 0; i < SS_SQLITE_MAX && given[i].vfs; i++)
+        if (given[i].vfs->xRandomness == fenced_randomness)
+            __atomic_store_n(&given[i].vfs->xRandomness, given[i].stock, __ATOMIC_RELEASE);
     looked_at = (ss_libraries_mark){0};
     ss_process_unlock(&table_lock);
 }

@@ -14,6 +14,7 @@ cdef extern from "sqlite.h" nogil:
     void ss_sqlite_look() noexcept
     bint ss_sqlite_consider(const char* path) noexcept
     void ss_sqlite_release() noexcept
+    bint ss_sqlite_fence_given(uint64_t address, uint64_t* ret_at, uint64_t* ret_held) noexcept
     bint ss_sqlite_settled(uint64_t epoch) noexcept
     void ss_sqlite_settle(uint64_t epoch) noexcept
     void ss_sqlite_forget() noexcept
@@ -106,3 +107,14 @@ cdef int exchange_next(cls, bint hooked) except -1:
     for subclass in type.__subclasses__(cls):
         exchange_next(subclass, hooked)
     return 0
+
+
+def fence_vfs(tell, /):
+    """Have the VFS whose address `tell(place)` writes to that place take its seeds from us. Returns words of memory by
+    which another process sees that (sites.pxi); "" for another VFS than SQLite's own for Unix. Raises as `tell`."""
+    cdef uint64_t address = 0
+    cdef uint64_t at, held
+    tell(<size_t>&address)
+    if address == 0 or not ss_sqlite_fence_given(address, &at, &held):
+        return ""
+    return ss_word_text(at, held)

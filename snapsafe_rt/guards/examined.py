@@ -36,11 +36,13 @@ LEVELS = ("safe", "kept", "guarded", "refreshed", "unprotected")
 
 EXAMINED = (
     Examined("aiohttp", "3.14.5", "safe", "boundaries of multipart messages are of uuid4"),
-    Examined("apsw", "3.54.1.0", "unprotected", "randomblob() and random() repeat"),
+    Examined("apsw", "3.54.1.0", "refreshed", "randomblob() and random()", signs=(("__init__.", ()),)),
     Examined("argon2", "25.1.0", "safe", "salts are of os.urandom", ("argon2_cffi_bindings",)),
     Examined("bcrypt", "5.0.0", "safe", "salts are the kernel's"),
-    Examined("bson", "4.20.1", "refreshed", "the five random bytes of ObjectId", ("pymongo",)),
-    Examined("celery", "5.7.0", "safe", "task ids are of uuid4; node ids are of kombu, which has a row"),
+    Examined(
+        "bson", "4.20.1", "guarded", "the five random bytes of ObjectId; session ids of pymongo's pools", ("pymongo",)
+    ),
+    Examined("celery", "5.7.0", "safe", "task ids are of uuid4; oids and reply queues are of kombu, which has a row"),
     Examined(
         "cryptography",
         "50.0.2",
@@ -58,7 +60,13 @@ EXAMINED = (
         signs=(("_wrapper.", ("BoringSSL or AWS-LC",)),),
     ),
     Examined("dask", "2026.8.0", "safe", "draws from numpy, which has a row"),
-    Examined("ddtrace", "4.16.0", "unprotected", "ids of spans and traces repeat, and the runtime id"),
+    Examined(
+        "ddtrace",
+        "4.16.0",
+        "refreshed",
+        "ids of spans and traces, guarded; the runtime id",
+        signs=(("_native.", ("Rust's ThreadRng",)),),
+    ),
     Examined("duckdb", "2.0.1", "safe", "random(), uuid(), uuidv7(), samples differ"),
     Examined("faker", "40.63.0", "guarded", "draws from random"),
     Examined(
@@ -77,7 +85,7 @@ EXAMINED = (
     ),
     Examined("grpcio", "1.85.3", "unprotected", "has a BoringSSL of its own", ("grpc", "cygrpc")),
     Examined("hypothesis", "6.170.17", "guarded", "draws from random"),
-    Examined("kombu", "5.7.0", "unprotected", "the node id that it made once"),
+    Examined("kombu", "5.7.0", "refreshed", "the node id that it made once"),
     Examined(
         "lightgbm",
         "4.7.0",
@@ -95,16 +103,16 @@ EXAMINED = (
     Examined("mimesis", "22.2.0", "guarded", "draws from random"),
     Examined("nacl", "1.6.2", "safe", "PyNaCl: libsodium asks the kernel"),
     Examined("nanoid", "2.0.0", "guarded", "draws from os.urandom and random"),
-    Examined("nats", "2.16.0", "unprotected", "NUID goes on with the same prefix and number"),
+    Examined("nats", "2.16.0", "guarded", "NUID"),
     Examined("numba", "0.68.1", "unprotected", "random and numpy.random in compiled functions repeat"),
     Examined("numpy", "2.5.5", "unprotected", "numpy.random, and every Generator made before"),
-    Examined("opentelemetry", "1.45.2", "unprotected", "trace and span ids differ; service.instance.id is the same"),
+    Examined("opentelemetry", "1.45.2", "refreshed", "trace and span ids are of random; service.instance.id"),
     Examined("pandas", "3.1.1", "safe", "sample() draws from numpy, which has a row"),
     Examined(
         "polars",
         "2.1.0",
-        "unprotected",
-        "sample() and shuffle() repeat",
+        "refreshed",
+        "sample() and shuffle()",
         ("polars_runtime_32", "polars_runtime_64", "polars_runtime_compat"),
     ),
     Examined("psycopg_binary", "3.3.9", "guarded", "its libcrypto is hooked"),
@@ -114,7 +122,7 @@ EXAMINED = (
     Examined("redis", "8.1.0", "guarded", "jitter of retries is of random"),
     Examined("scipy", "1.18.1", "safe", "scipy.stats draws from numpy, which has a row; qmc differs"),
     Examined("sentencepiece", "0.2.3", "unprotected", "sampling repeats"),
-    Examined("sentry_sdk", "2.75.0", "unprotected", "new trace ids differ; that of the scope is the same"),
+    Examined("sentry_sdk", "2.75.0", "refreshed", "new trace ids are of uuid4; that of the scope"),
     Examined(
         "shapely",
         "2.2.0",
@@ -134,10 +142,22 @@ EXAMINED = (
     ),
     Examined("tokenizers", "0.23.3", "unprotected", "BPE's dropout repeats"),
     Examined("torch", "2.14.1", "unprotected", "the default generator, and those seeded by the system"),
-    Examined("typeid", "0.3.11", "safe", "draws from uuid_utils, which has a row"),
-    Examined("ulid_transform", "2.2.9", "unprotected", "ulid_now(), ulid_hex() and ulid_at_time() repeat"),
+    Examined("typeid", "0.3.11", "guarded", "draws from uuid_utils"),
+    Examined(
+        "ulid_transform",
+        "2.2.9",
+        "guarded",
+        "ulid_now(), ulid_hex() and ulid_at_time()",
+        signs=(("_ulid_impl.", ("std::random_device",)),),
+    ),
     Examined("uuid6", "2025.0.1", "guarded", "draws from secrets"),
-    Examined("uuid_utils", "1.2.0", "unprotected", "uuid4, uuid7 and uuid1 repeat"),
+    Examined(
+        "uuid_utils",
+        "1.2.0",
+        "guarded",
+        "uuid4, uuid7, uuid8, uuid1 and uuid6",
+        signs=(("_uuid_utils.", ("Rust's ThreadRng", "Rust's rand_chacha")),),
+    ),
     Examined("websockets", "17.4", "guarded", "keys are of secrets"),
 )
 

@@ -83,77 +83,12 @@ GUARDS = (
         "has a BoringSSL of its own that cannot be reached; close channels before the snapshot, open new ones after it",
     ),
     Named(
-        "uuid_utils",
-        ("uuid_utils",),
-        ("uuid_utils.uuid4", "uuid7"),
-        ("_uuid_utils.",),
-        "repeats itself; uuid_utils.reseed_rng() asks the kernel, which may repeat itself for seconds after a restore, "
-        "and renews the calling thread only; uuid.uuid4() is guarded",
-    ),
-    Named(
-        "ddtrace",
-        ("ddtrace.internal.native", "ddtrace.internal._rand"),
-        ("trace and span ids", "runtime id"),
-        ("/ddtrace/internal/_rand.",),
-        "repeats itself; ddtrace.internal.native.seed(), of 2 ddtrace.internal._rand.seed(), asks the kernel, "
-        "which may repeat itself for seconds after a restore, and renews one thread only",
-    ),
-    Named(
-        "kombu",
-        ("kombu.common",),
-        ("node ids of Celery workers",),
-        (),
-        "keeps the node id that it made once, and a Celery app and its backend keep the oid that they made of it",
-        "kombu.common._node_id = None; [vars(one).pop('oid', None) "
-        "for app in celery._state._get_active_apps() for one in (app, app._local, app.backend)]",
-    ),
-    Named(
-        "apsw",
-        ("apsw",),
-        ("randomblob()", "random()"),
-        (),
-        "has an SQLite of its own, which asks the kernel unless another VFS is the default: before the first "
-        "connection `class Fenced(apsw.VFS): xRandomness = lambda self, n: snapsafe_rt.entropy(n)`, "
-        "`Fenced('fenced', 'unix', makedefault=True)`",
-        "apsw.randomness(0)",
-    ),
-    Named(
-        "polars",
-        ("polars",),
-        ("Series.sample", "DataFrame.sample", "shuffle"),
-        (),
-        "repeats itself",
-        "polars.set_random_seed(int.from_bytes(snapsafe_rt.entropy(8), 'little'))",
-    ),
-    Named(
-        "nats",
-        ("nats.nuid",),
-        ("inbox names and ids (NUID)",),
-        (),
-        "goes on with the same prefix and number, as each client's own does: make new clients, or with each NUID `ids`",
-        "ids.__init__()",
-    ),
-    Named(
         "numba",
         ("numba",),
         ("random and numpy.random in compiled functions",),
         ("/numba/_dispatcher.",),
         "repeats itself, in each thread; with `seed = numba.njit(lambda n: numpy.random.seed(n))`, in each thread",
         "seed(int.from_bytes(snapsafe_rt.entropy(4), 'little'))",
-    ),
-    Named(
-        "opentelemetry",
-        ("opentelemetry.sdk.resources",),
-        ("service.instance.id of a Resource",),
-        (),
-        "trace and span ids are guarded; a service.instance.id that was made before the restore stays as it was",
-    ),
-    Named(
-        "sentry_sdk",
-        ("sentry_sdk.scope",),
-        ("trace id of the scope",),
-        (),
-        "new trace ids are guarded; the one that a scope was given before the restore stays as it was",
     ),
     Named(
         "sentencepiece",

@@ -31,6 +31,21 @@ TABLE: dict[str, tuple[str, ...]] = {
     "sqlite3": ("_sqlite3",),
     "cryptography": ("cryptography.hazmat.bindings._rust",),
     "bson": ("bson.objectid",),
+    "pymongo": (
+        "pymongo.client_session_shared",
+        "pymongo.synchronous.client_session",
+        "pymongo.asynchronous.client_session",
+        "pymongo.client_session",
+    ),
+    "nats": ("nats.nuid",),
+    "kombu": ("kombu.common",),
+    "polars": ("polars",),
+    "opentelemetry": ("opentelemetry.sdk.resources",),
+    "sentry_sdk": ("sentry_sdk.scope",),
+    "apsw": ("apsw",),
+    "uuid_utils": ("uuid_utils._uuid_utils",),
+    "ulid_transform": ("ulid_transform._ulid_impl",),
+    "ddtrace": ("ddtrace.internal.native._native", "ddtrace.internal._rand"),
     "snapstart": ("snapshot_restore_py",),
 }
 
@@ -41,15 +56,7 @@ NAMED: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "tensorflow": ("tensorflow.python",),
     "grpcio": ("grpc._cython.cygrpc",),
-    "uuid_utils": ("uuid_utils",),
-    "ddtrace": ("ddtrace.internal.native", "ddtrace.internal._rand"),
-    "kombu": ("kombu.common",),
-    "apsw": ("apsw",),
-    "polars": ("polars",),
-    "nats": ("nats.nuid",),
     "numba": ("numba",),
-    "opentelemetry": ("opentelemetry.sdk.resources",),
-    "sentry_sdk": ("sentry_sdk.scope",),
     "sentencepiece": ("sentencepiece",),
 }
 
@@ -188,7 +195,7 @@ def _look(name: str, *, cheaply: bool = False) -> "Verdict":
 
 def _worth(name: str) -> "Verdict":
     """The cached report of a row, as far as somebody runs the event that it needs."""
-    if not needs_event(name):
+    if _cached[name][0] != "refreshed" or not needs_event(name):
         return _cached[name]
     from snapsafe_rt.guards.guard import if_watched
 
@@ -258,7 +265,8 @@ def publish() -> None:
         if sites is None:
             _by_python.add(name)
         lines += [(name, what, words) for what, words in sites or ()]
-        rows.append((name, level, note, str(int(needs_event(name))), str(int(sites is None))))
+        renewed = level == "refreshed" and needs_event(name)
+        rows.append((name, level, note, str(int(renewed)), str(int(sites is None))))
     native.page_put({"row": rows, "site": lines, "library": [(name,) for name in named()]})
     native.looked(bool(_by_python))
 
@@ -294,8 +302,9 @@ def refreshers() -> list[str]:
 
 
 def needs_event(name: str) -> bool:
-    # Nothing is imported for the answer: the file of a row that was seen as refreshed has been.
-    return name in _installed and _cached.get(name, ("",))[0] == "refreshed" and load(name).by_event
+    # Nothing is imported for the answer: the file of a row that was seen has been. One that is kept may be renewed
+    # later.
+    return name in _installed and _cached.get(name, ("",))[0] in ("refreshed", "kept") and load(name).by_event
 
 
 def refresh() -> list[Exception]:

@@ -23,10 +23,18 @@ LINES = {
     """,
     "`sys.meta_path`": "print(len([one for one in sys.meta_path if 'snapsafe' in type(one).__module__]))",
     "`sys.modules`": "print('_snapsafe_start' in sys.modules, 'snapsafe_rt' in sys.modules)",
-    "threads": """
+    "`vars()` of a NUID": """
         import types
-        module = sys.modules["bson.objectid"] = types.ModuleType("bson.objectid")
-        exec(compile("class ObjectId:\\n  _ObjectId__random = bytes(5)", "bson/objectid.py", "exec"), vars(module))
+        module = sys.modules["nats.nuid"] = types.ModuleType("nats.nuid")
+        state = "self._prefix = self._seq = self._inc = self._prand = 0"
+        text = f"class NUID:\\n  def __init__(self):\\n    {state}\\n  def next(self):\\n    return b''"
+        exec(compile(text, "nats/nuid.py", "exec"), vars(module))
+        made = module.NUID()
+        made.next()
+        print(sorted(vars(made)))
+    """,
+    "threads": """
+        import refreshed_library
         print(len(os.listdir("/proc/self/task")))
     """,
     "SIGBUS": """

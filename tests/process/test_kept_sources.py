@@ -256,12 +256,9 @@ def test_nothing_is_raised_where_no_descriptor_is_left(run_python, source_file, 
 @pytest.mark.parametrize("barrier", ["check", "notify_restored", ""])
 def test_the_first_barrier_without_a_watcher(run_python, source_file, barrier):
     """What the restore event renews is of the epoch in which it was imported, whoever asks first."""
-    pytest.importorskip("bson")
     script = """
     import os, sys
-    import bson, bson.objectid
-    def drawn():
-        return str(bson.ObjectId())[8:18]
+    from refreshed_library import drawn
     before = drawn()
     with open(sys.argv[1], "r+b", buffering=0) as file:
         os.pwrite(file.fileno(), bytes([9]), 0x68)

@@ -457,11 +457,9 @@ def test_status_from_outside_tells_the_lock_and_the_last_snapshot(lab):
 
 def test_what_only_the_event_renews_does_not_wait_for_the_end(lab):
     """A clone whose orchestrator has more to do first: its threads draw meanwhile. Callbacks wait, as they must."""
-    pytest.importorskip("bson")
     one = lab.program("""
-from bson import ObjectId
+from refreshed_library import drawn as ids
 pair("a"); locked()
-ids = lambda: ObjectId().binary[4:9]
 first = ids()""")
     lab.quiesce(hold=True)
     one("phase('quiesced')")

@@ -13,7 +13,7 @@ from tests.helpers.guards_document import filled, first_paragraph
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {**table.TABLE, **table.NAMED}
-SHARED = {"__init__", "examined", "guard", "libraries", "loaded", "scan", "table", "unexamined"}
+SHARED = {"__init__", "calls", "examined", "guard", "libraries", "loaded", "methods", "scan", "table", "unexamined"}
 
 
 @pytest.mark.parametrize("name", LINES)
