@@ -83,6 +83,7 @@ class Os(Guard):
         if not found:
             raise LookupError("os")
         found.append(("posix.", native.attribute_words(vars(sys.modules["posix"]), _NAMES)))
+        found.append(("the module ", native.module_words(sys.modules, ("os", "posix", "secrets"))))
         if "secrets" in sys.modules:
             names = names_of(sys.modules["secrets"])
             drawn = (*_SECRETS, *_METHODS, "_sysrand", "SystemRandom")

@@ -40,7 +40,7 @@ class Random(Guard):
         "tempfile names",
         "email ids",
     )
-    triggers = ("_random", "random")
+    triggers = ("_random", "random", "tempfile")
     files = ("_random.",)
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class Random(Guard):
         # those of the latter alone.
         self._methods: dict[type, tuple[type, tuple[str, ...], tuple[str, ...]]] = {}
         self._codes: dict[FunctionType, CodeType] = {}  # of those methods, when they were first seen
+        self._tempfile = False  # was the standard library's seen?
 
     def install(self, module: "ModuleType") -> None:
         """`module` is _random, or a `random` on top of it; each may be imported again, as another object, or by another
@@ -113,22 +114,24 @@ class Random(Guard):
         for name, value in (*_replaced(names), *self._methods_replaced(names)):
             return f"random.{name} was replaced by {who(value)}"
         name, value = self._of_tempfile() or ("", None)
-        return f"tempfile.{name} was replaced by {who(value)}" if name else ""
+        return f"{name} was replaced by {who(value)}" if name else ""
 
     def _of_tempfile(self) -> "tuple[str, object] | None":
         """What is not stock's of that which `tempfile` draws its names by."""
-        names = names_of(sys.modules.get("tempfile"))
+        module = sys.modules.get("tempfile")
+        names = names_of(module)
         cls = names.get("_RandomNameSequence")
-        if cls is None or "_get_candidate_names" not in names:
-            return None  # it is being executed, or is the program's own
+        if cls is None or "_get_candidate_names" not in names:  # it is being executed, or is the program's own
+            return ("the module tempfile", module) if self._tempfile and module and not is_executing(module) else None
+        self._tempfile = True
         if not isinstance(cls, type):
-            return "_RandomNameSequence", cls
+            return "tempfile._RandomNameSequence", cls
         for name in ("__next__", "rng"):
             value = vars(cls).get(name)
             if not is_own(names, getattr(value, "fget", value)):
-                return f"_RandomNameSequence.{name}", value
+                return f"tempfile._RandomNameSequence.{name}", value
         one = names.get("_name_sequence")
-        return ("_name_sequence", one) if one is not None and type(one) is not cls else None
+        return ("tempfile._name_sequence", one) if one is not None and type(one) is not cls else None
 
     def _methods_replaced(self, names: "dict[str, Any]") -> "Iterator[tuple[str, object]]":
         """Which methods of the two classes of a `random` module are not stock's any more, as each class has them."""
@@ -176,6 +179,12 @@ class Random(Guard):
                 own = tuple(name for name in (*methods, *of_system) if name in vars(one))
                 found.append((of, native.used_words(one)))
                 found.append((of, native.attribute_words(one, own)))
+        found.append(("the module ", native.module_words(sys.modules, ("random", "_random", "tempfile"))))
+        names = names_of(sys.modules.get("tempfile"))
+        if "_get_candidate_names" in names:
+            found.append(("tempfile.", native.attribute_words(names, ("_RandomNameSequence", "_get_candidate_names"))))
+            cls = names["_RandomNameSequence"]
+            found.append(("tempfile._RandomNameSequence.", native.attribute_words(cls, ("__next__", "rng"))))
         return found
 
     def note(self) -> str:

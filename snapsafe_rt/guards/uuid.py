@@ -88,6 +88,7 @@ class Uuid(Guard):
         names = names_of(sys.modules["uuid"])
         drawn = (*_FUNCTIONS, "os", "UUID")
         found.append(("uuid.", native.attribute_words(names, tuple(name for name in drawn if name in names))))
+        found.append(("the module ", native.module_words(sys.modules, ("uuid",))))
         found.append(("uuid.UUID.", native.attribute_words(names["UUID"], ("__init__", "int", "is_safe"))))
         return found
 
