@@ -12,8 +12,8 @@ cdef extern from *:
     /* What the runner calls; owned, set with the GIL and by the main interpreter alone. */
     static PyObject *ss_event_function;
 
-    /* What the runner takes for its next event; atomic. Made with the GIL, and of the process whose token stands there: a
-       forked child has lost it. */
+    /* What the runner takes for its next event; atomic. Made with the GIL, and of the process whose token stands there:
+       a forked child has lost it. */
     static PyThreadState *ss_prepared;
     static uint64_t ss_prepared_for;
 
