@@ -7,12 +7,13 @@ linked into it, or one that ignores hooks), cython/ssl.pxi feeds it before it dr
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_executing, names_of, who
+from snapsafe_rt.guards.guard import Guard, answers, is_executing, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+    from typing import Any
 
     from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
 
@@ -113,14 +114,14 @@ def _modules() -> "Iterator[tuple[str, dict[str, object]]]":
 def _replaced() -> str:
     for module, names in _modules():
         for name in _NAMES:
-            own = names.get(name, len)
-            if type(own) is not type(len) or own.__module__ not in ("_ssl", "builtins"):
+            own: Any = names.get(name)
+            if name in names and not (type(own) is type(len) and (own.__module__, own.__name__) == ("_ssl", name)):
                 return f"{module}.{name} was replaced by {who(own)}"
     for module in _seen:
         other = sys.modules.get(module)
         if other is not None and "RAND_bytes" not in names_of(other) and not is_executing(other):
             return f"the module {module} was replaced by {who(other)}"
-    return ""
+    return answers("ssl")
 
 
 def _fed(ssl: "ModuleType | None") -> "Verdict":

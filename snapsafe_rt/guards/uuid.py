@@ -3,7 +3,7 @@
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_executing, is_own, names_of, who
+from snapsafe_rt.guards.guard import Guard, answers, is_executing, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Uuid(Guard):
         if self._installed and not of_it:
             return f"the module uuid was replaced by {who(module)}"
         name, value = (of_it[-1].replaced() if of_it else None) or ("", None)
-        return f"uuid.{name} was replaced by {who(value)}" if name else ""
+        return f"uuid.{name} was replaced by {who(value)}" if name else answers("uuid")
 
     def _find(self) -> None:
         """A copy that came by a door of its own."""

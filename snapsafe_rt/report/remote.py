@@ -7,7 +7,6 @@ Two kinds of facts. The native words are those that the guards compare: never ou
 moment (cython/start.pxi); where anything else shows that more was loaded since, the row is unprotected.
 """
 
-import contextlib
 import os
 import re
 import struct
@@ -62,7 +61,7 @@ _SOURCE = struct.Struct("<QQii??6xQQiiQ")  # page, length, kind, word, device, d
 _SEEDS = struct.Struct("<QQ")  # is the module's own generator kept; how many have a foreign state
 _LOOKED = struct.Struct("<QQQq")  # imports; at the last look: imports, epoch, time in ns
 _COUNTERS = struct.Struct("<4Q")  # addresses: how the watcher runs, how its connection stands, callbacks, ss_looked
-_PATH_MOST = _PAGE = 4096
+_PATH_MOST = 4096
 
 LOST = "this child was forked past os.fork, until it draws, imports or checks; or it may start no thread"
 
@@ -189,7 +188,7 @@ class Record:
             held, _, name = held.partition(":")
             if place[:1] == "?":
                 at, _, key = place[1:].partition(">")
-                found = self._entry(int(at, 16), int(key, 16))
+                found = self.memory.entry(int(at, 16), int(key, 16))
                 if found is None:
                     return -1, name
                 if found[1] != int(held, 16):
@@ -197,20 +196,6 @@ class Record:
                 continue
             if self.memory.number(abs(int(place, 16)), 8) != int(held, 16):
                 return int(place, 16), name
-        return None
-
-    def _entry(self, at: int, key: int) -> tuple[int, int] | None:
-        """Where a dict keeps the value of this key, and the value, by what follows the key in the dict's table."""
-        wanted, table = key.to_bytes(8, "little"), self.memory.number(at, 8) or 0
-        data, end = b"", table
-        with contextlib.suppress(OSError):
-            while end - table < LENGTH_MOST:
-                size = _PAGE - end % _PAGE
-                data, end, looked = data + self.memory.read(end, size), end + size, max(0, len(data) - 8)
-                while (looked := data.find(wanted, looked)) >= 0 and looked + 16 <= len(data):
-                    if looked % 8 == 0:
-                        return table + looked + 8, int.from_bytes(data[looked + 8 : looked + 16], "little")
-                    looked += 1
         return None
 
     def unseen(self, epoch: int) -> str:
