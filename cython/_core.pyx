@@ -63,9 +63,10 @@ cdef int set_up() except -1:
 # The main interpreter was finalised and initialised again: what is of C is in place, and Python knows nothing of it.
 # Objects of the former one are gone.
 cdef void forget_life() noexcept:
-    global ss_main_active, ss_random_global, ss_event_function, ss_resuming, ss_forking
+    global ss_main_active, ss_random_global, ss_event_function, ss_prepared, ss_resuming, ss_forking
     ss_main_active = False
     ss_random_global = ss_event_function = NULL
+    ss_prepared = NULL
     ss_resuming = ss_forking = 0
     ss_dict_watch_forget()
     forget_start()

@@ -28,20 +28,37 @@ _Static_assert(SS_RANDOM_BASICSIZE % sizeof(void *) == 0, "RandomObject has no p
 #define SS_FREE_THREADED 0
 #endif
 
-/* A thread state for the calling thread, which has none; or NULL where there is no memory. PyThreadState_New() of 3.11 goes on
-   with NULL then, so its two halves are called. Without the GIL, or with it. */
-#if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030c0000
+/* A thread state for another thread, or NULL where there is no memory. With the GIL: what allocates without it may meet
+   tracemalloc.stop(), which ends the process (CPython gh-128679, mended in 3.12.9 and 3.13.2). PyThreadState_New() of 3.11 goes on
+   without memory, so there its first half alone is called. Until it is taken it says that it is of this thread. */
+#if PY_VERSION_HEX < 0x030c0000
+PyAPI_FUNC(void) _PyThreadState_Init(PyThreadState *state);
 PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *state);
-static inline PyThreadState *ss_thread_state_new(PyInterpreterState *interpreter)
+static inline PyThreadState *ss_thread_state_make(PyInterpreterState *interpreter)
 {
     PyThreadState *made = _PyThreadState_Prealloc(interpreter);
     if (made)
-        _PyThreadState_SetCurrent(made);
+        made->thread_id = PyThread_get_thread_ident();
     return made;
 }
 #else
-static inline PyThreadState *ss_thread_state_new(PyInterpreterState *interpreter) { return PyThreadState_New(interpreter); }
+static inline PyThreadState *ss_thread_state_make(PyInterpreterState *interpreter) { return PyThreadState_New(interpreter); }
 #endif
+
+/* The calling thread, which has none, takes it, and with it the GIL. */
+static inline void ss_thread_state_take(PyThreadState *state)
+{
+    state->thread_id = PyThread_get_thread_ident();
+#if PY_VERSION_HEX < 0x030b0000
+    _PyThreadState_Init(state);
+#else
+    state->native_thread_id = PyThread_get_thread_native_id();
+#if PY_VERSION_HEX < 0x030c0000
+    _PyThreadState_SetCurrent(state);
+#endif
+#endif
+    PyEval_RestoreThread(state);
+}
 
 /* How dict_watch.c learns that a dict was changed: by its version, which 3.12 gave up; by PyDict_Watch, which tells before the
    change is made, so only where a GIL keeps others out until it is; else not at all. */

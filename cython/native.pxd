@@ -164,6 +164,10 @@ cdef extern from "uuid_node.h" nogil:
 
 cdef extern from "provenance.h" nogil:
     void ss_provenance_note_draw(const unsigned char* bytes, size_t size, uint64_t epoch) noexcept
+    ctypedef struct ss_provenance_ends:
+        uint64_t head, tail
+    ss_provenance_ends ss_provenance_last_uuid
+    void ss_provenance_note_ends(ss_provenance_ends* last, uint64_t head, uint64_t tail) noexcept
     void ss_provenance_prepare() noexcept
     bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint64_t* ret_epoch) noexcept
     bint ss_provenance_of_number(uint64_t number, uint64_t* ret_epoch) noexcept

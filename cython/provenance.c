@@ -6,6 +6,7 @@
 #include <time.h>
 
 ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
+ss_provenance_ends ss_provenance_last_draw, ss_provenance_last_uuid;
 uint64_t ss_provenance_keys[2];
 bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
 
@@ -78,6 +79,7 @@ static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
         __atomic_store_n(&tiny[place].epoch, epoch, __ATOMIC_RELAXED);
         return;
     }
+    ss_provenance_note_ends(&ss_provenance_last_draw, little, 0);
     note_number(BIG, big, epoch);
     note_number(LITTLE, little, epoch);
     note_number(CUT, big >> 8, epoch);
@@ -90,19 +92,51 @@ void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t ep
         return;
     }
     for (int stripped = 0; stripped < 2; stripped++) {
-        uint64_t first, second;
+        uint64_t first, second, tail;
         memcpy(&first, bytes, sizeof first);
-        memcpy(&second, bytes + (size > 16 ? 8 : size - 9), sizeof second);
+        memcpy(&tail, bytes + ss_provenance_second(size) + 1, sizeof tail);
+        if (!stripped)
+            ss_provenance_note_ends(&ss_provenance_last_draw, first, tail);
+        memcpy(&second, bytes + ss_provenance_second(size), sizeof second);
         ss_provenance_note_print(ss_provenance_print(first, second), epoch);
         if (bytes[0])
             return;
         while (size > 8 && !*bytes) /* an int made of them big-endian has lost its leading zeros */
             bytes++, size--;
         if (size <= 8) {
+            const ss_provenance_ends last = ss_provenance_last_draw;
             note_short(bytes, size, epoch);
+            ss_provenance_note_ends(&ss_provenance_last_draw, last.head, last.tail);
             return;
         }
     }
+}
+
+/* 4 to 8 bytes that follow each other in the last draw, or in the last UUID, in either order. Fewer are too few: many a chosen
+   seed equals those. */
+static bool is_part(const ss_provenance_ends *last, uint64_t number)
+{
+    const unsigned bits = number >> 32 ? (unsigned)(71 - __builtin_clzll(number)) / 8 * 8 : 32;
+    const uint64_t swapped = __builtin_bswap64(number) >> (64 - bits), mask = UINT64_MAX >> (64 - bits);
+    const uint64_t head = __atomic_load_n(&last->head, __ATOMIC_RELAXED), tail = __atomic_load_n(&last->tail, __ATOMIC_RELAXED);
+    for (unsigned skipped = 0; number >> 16 && skipped <= 64 - bits; skipped += 8) {
+        const uint64_t first = head >> skipped & mask, second = tail >> skipped & mask;
+        if (first == number || first == swapped || second == number || second == swapped)
+            return true;
+    }
+    return false;
+}
+
+/* Its epoch stands with its print, whose second word begins with a byte of the head. */
+static bool find_part(uint64_t number, uint64_t *ret_epoch)
+{
+    const ss_provenance_ends draw = ss_provenance_last_draw, uuid = ss_provenance_last_uuid;
+    for (unsigned shift = 0; is_part(&draw, number) && shift < 64; shift += 8)
+        if (find(ss_provenance_print(draw.head, draw.tail << 8 | (draw.head >> shift & 0xff)), ret_epoch))
+            return true;
+    const uint64_t print = ss_provenance_print_uuid(uuid.head);
+    return (is_part(&draw, number) && find_kind(LITTLE, draw.head, ret_epoch)) ||
+           (is_part(&uuid, number) && (find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch))));
 }
 
 static bool find_number(uint64_t number, uint64_t *ret_epoch)
@@ -114,7 +148,8 @@ static bool find_number(uint64_t number, uint64_t *ret_epoch)
             return true;
         }
     }
-    return find_kind(BIG, number, ret_epoch) || find_kind(LITTLE, number, ret_epoch);
+    return find_kind(BIG, number, ret_epoch) || find_kind(LITTLE, number, ret_epoch) ||
+           find_part(number, ret_epoch);
 }
 
 /* ---- longer ones ---- */
@@ -125,7 +160,7 @@ static bool find_bytes(const unsigned char *bytes, size_t size, uint64_t *ret_ep
 {
     uint64_t first, second;
     memcpy(&first, bytes, sizeof first);
-    memcpy(&second, bytes + (size > 16 ? 8 : size - 9), sizeof second);
+    memcpy(&second, bytes + ss_provenance_second(size), sizeof second);
     return find(ss_provenance_print(first, second), ret_epoch);
 }
 
@@ -148,11 +183,6 @@ static bool find_shifted(const unsigned char *big, size_t size, uint64_t *ret_ep
             return true;
     }
     return false;
-}
-
-static int hex_digit(unsigned char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static uint64_t number_of(const unsigned char *bytes, size_t size)
@@ -183,22 +213,7 @@ static bool find_whole(const unsigned char *bytes, size_t size, uint64_t *ret_ep
     return find_bytes(bytes, size, ret_epoch) || (size <= 16 && find_uuid(bytes, size, ret_epoch));
 }
 
-/* A text of hexadecimal digits, perhaps with the dashes of a UUID. `size` is its length where that is known, else more. */
-static bool find_hex(const unsigned char *text, size_t size, uint64_t *ret_epoch)
-{
-    unsigned char bytes[32];
-    size_t digits = 0, at = 0;
-    for (; at < size && digits < 2 * sizeof bytes; at++) {
-        const int digit = hex_digit(text[at]);
-        if (text[at] == '-')
-            continue;
-        if (digit < 0)
-            return false;
-        bytes[digits / 2] = (unsigned char)(digits % 2 ? bytes[digits / 2] | digit : digit << 4);
-        digits++;
-    }
-    return digits >= 4 && digits % 2 == 0 && find_whole(bytes, digits / 2, ret_epoch);
-}
+static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoch);
 
 #define DIGEST 64 /* Random.seed() appends the SHA-512 of bytes or text to it, and takes all for a number */
 
@@ -223,7 +238,7 @@ bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_
     if (size <= DIGEST)
         return false;
     const size_t text = size - DIGEST;
-    return find_whole(big, text, ret_epoch) || find_hex(big, text, ret_epoch);
+    return find_whole(big, text, ret_epoch) || find_text(big, text, ret_epoch);
 }
 
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch)
@@ -289,6 +304,114 @@ bool ss_provenance_of_moment_float(double number)
     /* Nobody chooses so many digits. */
     const double digits = number * 1048576;
     return number > 0 && number <= awake && awake - number <= RECENT_S && digits != (double)(int64_t)digits;
+}
+
+/* ---- texts ---- */
+
+static int hex_digit(unsigned char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Hexadecimal digits, perhaps with the dashes of a UUID. An odd number of them has lost zeros at its beginning. */
+static bool find_hex(const unsigned char *text, size_t size, size_t least, uint64_t *ret_epoch)
+{
+    unsigned char bytes[32] = {0};
+    size_t digits = 0;
+    for (size_t i = 0; i < size; i++)
+        digits += text[i] != '-';
+    for (size_t at = 0, next = digits & 1; at < size && next < 2 * sizeof bytes; at++) {
+        const int digit = hex_digit(text[at]);
+        if (text[at] == '-')
+            continue;
+        if (digit < 0)
+            return false;
+        bytes[next / 2] |= (unsigned char)(next % 2 ? digit : digit << 4);
+        next++;
+    }
+    const size_t whole = (digits + 1) / 2;
+    return digits >= least && find_whole(bytes, whole < sizeof bytes ? whole : sizeof bytes, ret_epoch);
+}
+
+/* Decimal digits, perhaps with a point: a draw as a number, or a clock's reading. */
+static bool find_decimal(const unsigned char *text, size_t size, bool alone, uint64_t *ret_epoch)
+{
+    unsigned __int128 number = 0;
+    double value = 0, unit = 1;
+    bool point = false;
+    for (size_t i = 0; i < size; i++) {
+        const unsigned digit = text[i] - (unsigned)'0';
+        if (text[i] == '.' && !point) {
+            point = true;
+        } else if (digit > 9 || number > (~(unsigned __int128)0 - digit) / 10) {
+            return false;
+        } else {
+            number = number * 10 + digit;
+            value = value * 10 + digit;
+            unit *= point ? 10 : 1;
+        }
+    }
+    if (point)
+        return ss_provenance_of_moment_float(value / unit);
+    if (!(number >> 24))
+        return alone && ss_provenance_of_moment((uint64_t)number);
+    unsigned char big[16];
+    for (int i = 0; i < 16; i++)
+        big[i] = (unsigned char)(number >> (120 - 8 * i));
+    return ss_provenance_of_seed(big, sizeof big, ret_epoch) || (!(number >> 64) && ss_provenance_of_moment((uint64_t)number));
+}
+
+/* YYYY-MM-DD HH:MM:SS, as datetime.now() shows itself, of whatever time zone: those differ by quarters of an hour. */
+#define DATE "dddd-dd-dd?dd:dd:dd"
+static bool find_date(const unsigned char *text, size_t size)
+{
+    int64_t field[6] = {0};
+    if (size < sizeof DATE - 1)
+        return false;
+    for (size_t i = 0, at = 0; i < sizeof DATE - 1; i++) {
+        const unsigned digit = text[i] - (unsigned)'0';
+        if (DATE[i] == 'd' ? digit > 9 : DATE[i] != '?' && text[i] != DATE[i])
+            return false;
+        if (DATE[i] == 'd')
+            field[at] = field[at] * 10 + digit;
+        else
+            at++;
+    }
+    /* Days of the civil calendar since 1970: the year begins in March. */
+    const int64_t year = field[0] - (field[1] < 3), day_of_year = (153 * ((field[1] + 9) % 12) + 2) / 5 + field[2] - 1;
+    const int64_t days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
+    const int64_t age = now_ns(CLOCK_REALTIME) / 1000000000 - (((days * 24 + field[3]) * 60 + field[4]) * 60 + field[5]);
+    return age > -16 * 3600 && age < 16 * 3600 && (age + 16 * 3600) % 900 <= RECENT_S;
+}
+
+static bool is_word(unsigned char c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'); }
+
+static bool find_word(const unsigned char *text, size_t size, bool alone, uint64_t *ret_epoch)
+{
+    const size_t prefix = size > 2 && text[0] == '0' && (text[1] | 0x20) == 'x' ? 2 : 0;
+    return find_hex(text + prefix, size - prefix, alone ? 4 : 8, ret_epoch) || find_decimal(text, size, alone, ret_epoch);
+}
+
+/* Does what is nobody's choice stand in a text: a token, a UUID, the time? What stands among other words must have 8 digits. */
+static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoch)
+{
+    if (size > 256)
+        size = 256;
+    for (size_t at = 0, end; at < size; at = end + 1) {
+        for (end = at; end < size && (is_word(text[end]) || text[end] == '-' || text[end] == '.');)
+            end++;
+        if (end == at)
+            continue;
+        if (find_date(text + at, size - at) || find_word(text + at, end - at, end - at == size, ret_epoch))
+            return true;
+        for (size_t part = at, stop; part < end; part = stop + 1) {
+            for (stop = part; stop < end && text[stop] != '-';)
+                stop++;
+            if (stop - part < end - at && find_word(text + part, stop - part, false, ret_epoch))
+                return true;
+        }
+    }
+    return false;
 }
 
 /* ---- states ---- */

@@ -4,9 +4,10 @@
    yet what they hand over is nobody's choice, and must be renewed in a clone. So guarded entropy and getstate() leave
    fingerprints here, in bounded tables, and seed() and setstate() look them up.
 
-   A fingerprint has 64 bits, so a chosen seed is not taken for the system's by chance. It is made of 16 bytes at most, by a keyed
-   hash that loses half of those: what draws of 17 and more bytes give away to a reader of our memory is 64 bits that the other
-   64 are not known of. No Python object, no lock; racing writers lose an entry at most. */
+   A fingerprint has 64 bits, so a chosen seed is not taken for the system's by chance. It is made of 15 bytes at most, by a keyed
+   hash that loses half of those: what draws of 16 and more bytes give away to a reader of our memory is 64 bits that the others
+   are not known of; and the first 16 bytes of the very last draw. No Python object, no lock; racing writers lose an entry at
+   most. */
 #ifndef SNAPSAFE_PROVENANCE_H
 #define SNAPSAFE_PROVENANCE_H
 
@@ -24,6 +25,14 @@ typedef struct {
 } ss_provenance_entry;
 
 extern ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
+
+/* The ends, 8 bytes each, of the last draw (of its first 16 bytes) and the halves of the last UUID, for seeds that are a part of
+   one. Atomic each. */
+typedef struct {
+    uint64_t head, tail;
+} ss_provenance_ends;
+
+extern ss_provenance_ends ss_provenance_last_draw, ss_provenance_last_uuid;
 
 /* Atomic; 0 until ss_provenance_prepare(), and nothing is found then. The first is odd and the second even. */
 extern uint64_t ss_provenance_keys[2];
@@ -50,14 +59,26 @@ static inline void ss_provenance_note_print(uint64_t print, uint64_t epoch)
 /* The slow half of ss_provenance_note_draw(): for a draw that is short or begins with a zero byte. */
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch);
 
-/* Records bytes that guarded entropy gave out under `epoch`. Of 9 to 16 bytes the last one is left out, and of more all from the
-   17th on: so randbits(), which shifts the last bits out, leaves what is looked for. */
+static inline void ss_provenance_note_ends(ss_provenance_ends *last, uint64_t head, uint64_t tail)
+{
+    __atomic_store_n(&last->head, head, __ATOMIC_RELAXED);
+    __atomic_store_n(&last->tail, tail, __ATOMIC_RELAXED);
+}
+
+/* Which of 9 and more bytes are the second word of a print. The last byte is left out, and all from the 16th on: so randbits(),
+   which shifts the last bits out, and whoever cuts a draw leave what is looked for. */
+static inline size_t ss_provenance_second(size_t size) { return size > 16 ? 7 : size - 9; }
+
+/* Records bytes that guarded entropy gave out under `epoch`. */
 static inline void ss_provenance_note_draw(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
     if (__builtin_expect(size > 8 && bytes[0], 1)) {
-        uint64_t first, second;
+        const unsigned char *at = bytes + ss_provenance_second(size);
+        uint64_t first, second, tail;
         memcpy(&first, bytes, sizeof first);
-        memcpy(&second, bytes + (size > 16 ? 8 : size - 9), sizeof second);
+        memcpy(&second, at, sizeof second);
+        memcpy(&tail, at + 1, sizeof tail);
+        ss_provenance_note_ends(&ss_provenance_last_draw, first, tail);
         ss_provenance_note_print(ss_provenance_print(first, second), epoch);
     } else {
         ss_provenance_note_any(bytes, size, epoch);
@@ -71,8 +92,9 @@ void ss_provenance_prepare(void);
 extern bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
 
 /* Was a seed of these big-endian bytes (an int's magnitude) made of a noted draw: read big-endian (int.from_bytes, Random.seed
-   of bytes, SystemRandom.getrandbits), little-endian, from its hex text (secrets.token_hex) or from a UUID? The two are for
-   magnitudes of more than 8 bytes, and for others. With the GIL. */
+   of bytes, SystemRandom.getrandbits), little-endian, from a UUID, from a part of the last of either (struct.unpack), or from a
+   text in which one stands, or a clock's reading? The two are for magnitudes of more than 8 bytes, and for others. With the
+   GIL. */
 bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch);
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch);
 

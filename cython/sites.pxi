@@ -1,7 +1,8 @@
 # The sites room: words of memory by which another process sees that a guard is in place, for it can run nothing here
 # (snapsafe_rt/report/remote.py). As text, in parts that blanks separate: ADDRESS=what stands there while it is, and
 # perhaps :NAME of what it is. An address with a sign before it tells where to look; once it differs nothing can be
-# told. With the GIL.
+# told. ?PLACE>KEY=VALUE:NAME is of an entry of a dict that grows: where it keeps its table, in which the value follows
+# the key. With the GIL.
 
 cdef extern from *:
     """
@@ -56,6 +57,31 @@ cdef extern from *:
         PyMem_Free(buffer);
         return text;
     }
+    /* The same of sys.modules, to which others add: "?PLACE>KEY=VALUE:NAME" for each of these keys that is there.
+       A module is not kept for that: it is known by its dict too, which its functions keep. */
+    static PyObject *ss_module_places(PyObject *dict, PyObject *keys)
+    {
+        PyObject *key, *value;
+        Py_ssize_t at = 0;
+        char buffer[1024];
+        int used = 0;
+        while (used < 768 && PyDict_Next(dict, &at, &key, &value)) {
+            for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(keys); i++) {
+                PyObject *name = PyTuple_GET_ITEM(keys, i);
+                if (key != name && (!PyUnicode_CheckExact(key) || PyUnicode_CHECK_INTERNED(key) ||
+                                    PyUnicode_Compare(key, name)))
+                    continue;
+                used += sprintf(buffer + used, "?%" PRIxPTR ">%" PRIxPTR "=%" PRIxPTR ":%.64s ",
+                                (uintptr_t)&((PyDictObject *)dict)->ma_keys, (uintptr_t)key, (uintptr_t)value,
+                                PyUnicode_AsUTF8(name));
+                PyObject **names = (PyObject **)value + sizeof(PyObject) / sizeof(PyObject *);
+                if (PyModule_Check(value) && *names == PyModule_GetDict(value))
+                    used += sprintf(buffer + used, "%" PRIxPTR "=%" PRIxPTR ":%.64s ", (uintptr_t)names,
+                                    (uintptr_t)*names, PyUnicode_AsUTF8(name));
+            }
+        }
+        return PyUnicode_FromStringAndSize(buffer, used);
+    }
     static PyObject *ss_word_text(uint64_t at, uint64_t held)
     {
         char text[48];
@@ -99,6 +125,7 @@ cdef extern from *:
     }
     """
     object ss_dict_places(PyObject* dict_, PyObject* keys, PyObject* kept)
+    object ss_module_places(PyObject* dict_, PyObject* keys)
     object ss_word_text(uint64_t at, uint64_t held)
     PyObject* ss_dict_of(PyObject* owner) noexcept
     PyObject** ss_code_place(PyObject* function) noexcept
@@ -137,6 +164,11 @@ def attribute_words(owner not None, tuple names not None, /):
     """Of what these names stand for in a dict, or in the dict of a type. Raises LookupError where that cannot be
     told."""
     return ss_dict_places(ss_dict_of(<PyObject*>owner), <PyObject*>names, <PyObject*>_site_values)
+
+
+def module_words(dict modules not None, tuple names not None, /):
+    """Of what these names stand for in sys.modules, if they are there."""
+    return ss_module_places(<PyObject*>modules, <PyObject*>names)
 
 
 def used_words(owner not None, /):

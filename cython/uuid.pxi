@@ -222,8 +222,10 @@ cdef class Uuid:
             epoch = ss_epoch_begin()
             if SS_UNLIKELY(ss_pool_take(drawn, sizeof(drawn), epoch) != 0):
                 break       # the module's own code raises what os.urandom raises
-            made = self.make((drawn[0] & ~<uint64_t>0xf000) | 0x4000,
-                             (drawn[1] & ~(<uint64_t>3 << 62)) | <uint64_t>1 << 63)
+            drawn[0] = (drawn[0] & ~<uint64_t>0xf000) | 0x4000
+            drawn[1] = (drawn[1] & ~(<uint64_t>3 << 62)) | <uint64_t>1 << 63
+            ss_provenance_note_ends(&ss_provenance_last_uuid, drawn[0], drawn[1])
+            made = self.make(drawn[0], drawn[1])
             tries += 1
             if SS_LIKELY(ss_epoch_unchanged(epoch)) or made == NULL or tries == SS_DRAW_TRIES:
                 return ss_owned(made)

@@ -12,6 +12,34 @@ cdef extern from *:
     /* What the runner calls; owned, set with the GIL and by the main interpreter alone. */
     static PyObject *ss_event_function;
 
+    /* What the runner takes for its next event; atomic. Made with the GIL, and of the process whose token stands there:
+       a forked child has lost it. */
+    static PyThreadState *ss_prepared;
+    static uint64_t ss_prepared_for;
+
+    static void ss_prepare_event(void)
+    {
+        if (__atomic_load_n(&ss_prepared, __ATOMIC_ACQUIRE) && ss_prepared_for == ss_process_token())
+            return;
+        ss_prepared_for = ss_process_token();
+        __atomic_store_n(&ss_prepared, ss_thread_state_make(PyInterpreterState_Main()), __ATOMIC_RELEASE);
+    }
+
+    static PyThreadState *ss_take_prepared(void)
+    {
+        PyThreadState *state = __atomic_exchange_n(&ss_prepared, NULL, __ATOMIC_ACQ_REL);
+        return ss_prepared_for == ss_process_token() ? state : NULL;
+    }
+
+    static void ss_drop_prepared(void) /* with the GIL */
+    {
+        PyThreadState *state = ss_take_prepared();
+        if (state) {
+            PyThreadState_Clear(state);
+            PyThreadState_Delete(state);
+        }
+    }
+
     /* Called without the GIL by the runner. False where there was no memory for it, so it has to be called again. Not
        by PyGILState_Ensure(), which ends the process then. Leaves no exception: what the function raises is reported as
        unraisable. */
@@ -20,10 +48,12 @@ cdef extern from *:
         bool done = true;
         if (!Py_IsInitialized())
             return done;
-        PyThreadState *state = ss_thread_state_new(PyInterpreterState_Main());
+        PyThreadState *state = ss_take_prepared();
+        if (!state)
+            state = ss_thread_state_make(PyInterpreterState_Main());
         if (!state)
             return false;
-        PyEval_RestoreThread(state);
+        ss_thread_state_take(state);
         PyObject *function = ss_event_function;
         if (function) {
             Py_INCREF(function);
@@ -37,6 +67,7 @@ cdef extern from *:
             Py_XDECREF(result);
             Py_DECREF(function);
         }
+        ss_prepare_event();
         PyThreadState_Clear(state);
         PyThreadState_DeleteCurrent();
         return done;
@@ -44,7 +75,7 @@ cdef extern from *:
 
     /* With the GIL, in a child just forked: a thread state that nobody uses. Where the child's only thread ends while
        the runner begins, CPython would take its first state's memory for a new one, and abort (seen on 3.11). */
-    static void ss_keep_thread_state(void) { (void)ss_thread_state_new(PyInterpreterState_Main()); }
+    static void ss_keep_thread_state(void) { (void)ss_thread_state_make(PyInterpreterState_Main()); }
 
     static void ss_set_event_function(PyObject *function)
     {
@@ -54,32 +85,49 @@ cdef extern from *:
         Py_XDECREF(old);
     }
 
+    typedef struct {
+        PyObject *function;
+        PyThreadState *state;
+    } ss_apart;
+
     /* A thread with an empty descriptor table of its own: calls a Python function. What that raises is dropped. */
-    static void *ss_apart_main(void *function)
+    static void *ss_apart_main(void *argument)
     {
+        ss_apart *apart = argument;
         ss_private_table table;
         if (syscall(SYS_gettid) != getpid() && ss_isolate_descriptors(&table)) {
             (void)close(table.mark);
-            PyGILState_STATE state = PyGILState_Ensure();
-            PyObject *result = PyObject_CallObject(function, NULL);
+            ss_thread_state_take(apart->state);
+            PyObject *result = PyObject_CallObject(apart->function, NULL);
             if (!result)
                 PyErr_Clear();
             Py_XDECREF(result);
-            PyGILState_Release(state);
+            PyThreadState_Clear(apart->state);
+            apart->state = NULL;
+            PyThreadState_DeleteCurrent();
         }
         return NULL;
     }
 
-    /* Without the GIL; the caller owns `function` meanwhile. Returns when it was called, if a thread was to be had. */
+    /* With the GIL, which it releases meanwhile. Returns when it was called, if a thread was to be had. */
     static void ss_call_apart(PyObject *function)
     {
+        ss_apart apart = {function, ss_thread_state_make(PyInterpreterState_Main())};
         pthread_t thread;
         sigset_t before;
+        if (!apart.state)
+            return;
+        Py_BEGIN_ALLOW_THREADS
         ss_isolate_signals(&before);
-        const int error = pthread_create(&thread, NULL, ss_apart_main, function);
+        const int error = pthread_create(&thread, NULL, ss_apart_main, &apart);
         (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
         if (!error)
             (void)pthread_join(thread, NULL);
+        Py_END_ALLOW_THREADS
+        if (apart.state) {
+            PyThreadState_Clear(apart.state);
+            PyThreadState_Delete(apart.state);
+        }
     }
 
     static uint64_t ss_thread_id(void) { return (uint64_t)pthread_self(); }
@@ -106,7 +154,12 @@ cdef extern from *:
     void ss_set_event_function(PyObject* function) noexcept
     void ss_keep_thread_state() noexcept
     uint64_t ss_thread_id() noexcept
-    void ss_call_apart(PyObject* function) noexcept nogil
+    void ss_call_apart(PyObject* function) noexcept
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState* ss_prepared
+    void ss_prepare_event() noexcept
+    void ss_drop_prepared() noexcept
     void PyErr_SetObject(object, object)
     void PyErr_WriteUnraisable(object)
     char* strdup(const char*) nogil
@@ -154,6 +207,10 @@ def plan_watching(list items not None, bint wanted, function, link=None, int eve
             memcpy(link_plan.greeting, PyBytes_AS_STRING(greeting), link_plan.greeting_size)
             link_plan.path = strdup(address)
     ss_set_event_function(<PyObject*>function if wanted else NULL)
+    if wanted:
+        ss_prepare_event()
+    else:
+        ss_drop_prepared()
     with nogil:
         error = ss_watcher_plan(plan, count, wanted, ss_run_event, every_ms, &link_plan, last, last_size)
     if error:
@@ -163,9 +220,7 @@ def plan_watching(list items not None, bint wanted, function, link=None, int eve
 def call_apart(function, /):
     """Call it in a thread that has descriptors of its own: for what only imports, where the program has none left.
     Drops what it raises. Main interpreter only."""
-    cdef PyObject* called = <PyObject*>function
-    with nogil:
-        ss_call_apart(called)
+    ss_call_apart(<PyObject*>function)
 
 
 def resume_watching():

@@ -157,6 +157,16 @@ def names_of(module: object) -> "dict[str, Any]":
     return names
 
 
+def answers(*modules: str) -> str:
+    """Which of these modules has a class of the program's, by which its names may be found past its globals; as a
+    sentence, "" for none."""
+    for name in modules:
+        module = sys.modules.get(name)
+        if names_of(module) and type(module) is not type(sys) and not is_executing(module):
+            return f"the module {name} was given the class {who(type(module))}, which may answer for its names"
+    return ""
+
+
 def is_executing(module: object) -> bool:
     """Is this module still being imported, or was its execution put off by importlib.util.LazyLoader?"""
     put_off = names_of(sys.modules.get("importlib.util")).get("_LazyModule")

@@ -7,12 +7,13 @@ linked into it, or one that ignores hooks), cython/ssl.pxi feeds it before it dr
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, names_of, who
+from snapsafe_rt.guards.guard import Guard, answers, is_executing, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+    from typing import Any
 
     from snapsafe_rt.guards.guard import RemoteProcess, Site, Verdict
 
@@ -75,6 +76,7 @@ class OpenSSL(Guard):
             (f"{module}.", native.attribute_words(names, tuple(name for name in _NAMES if name in names)))
             for module, names in _modules()
         ]
+        found.append(("the module ", native.module_words(sys.modules, ("ssl", "_ssl"))))
         for owner in ("RAND_bytes", "_SSLSocket") if native.ssl_feeds() is not None else ():
             found.append((f"_ssl.{owner}", native.guard_words(f"_ssl.{owner}")))
         return found
@@ -98,20 +100,28 @@ class OpenSSL(Guard):
 _NAMES = ("RAND_bytes", "RAND_pseudo_bytes")
 
 
+_seen: set[str] = set()  # modules that had them
+
+
 def _modules() -> "Iterator[tuple[str, dict[str, object]]]":
     for module in ("ssl", "_ssl"):
         names = names_of(sys.modules.get(module))
-        if "RAND_bytes" in names:  # else it is still being executed
+        if "RAND_bytes" in names:  # else it is still being executed, or no such module
+            _seen.add(module)
             yield module, names
 
 
 def _replaced() -> str:
     for module, names in _modules():
         for name in _NAMES:
-            own = names.get(name, len)
-            if type(own) is not type(len) or own.__module__ not in ("_ssl", "builtins"):
+            own: Any = names.get(name)
+            if name in names and not (type(own) is type(len) and (own.__module__, own.__name__) == ("_ssl", name)):
                 return f"{module}.{name} was replaced by {who(own)}"
-    return ""
+    for module in _seen:
+        other = sys.modules.get(module)
+        if other is not None and "RAND_bytes" not in names_of(other) and not is_executing(other):
+            return f"the module {module} was replaced by {who(other)}"
+    return answers("ssl")
 
 
 def _fed(ssl: "ModuleType | None") -> "Verdict":

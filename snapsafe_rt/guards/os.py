@@ -6,7 +6,7 @@ What `secrets` makes of them is Python code, and looked at too.
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_executing, is_own, names_of, who
+from snapsafe_rt.guards.guard import Guard, answers, is_executing, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Os(Guard):
             return ""
         for name, value in self._secrets_replaced(names):
             return f"secrets.{name} was replaced by {who(value)}"
-        return ""
+        return answers("os", "posix", "secrets")
 
     def _secrets_replaced(self, names: "dict[str, Any]") -> "Iterator[tuple[str, object]]":
         """What is not stock's of `secrets`; of what its class does, the row of random tells."""
@@ -83,6 +83,7 @@ class Os(Guard):
         if not found:
             raise LookupError("os")
         found.append(("posix.", native.attribute_words(vars(sys.modules["posix"]), _NAMES)))
+        found.append(("the module ", native.module_words(sys.modules, ("os", "posix", "secrets"))))
         if "secrets" in sys.modules:
             names = names_of(sys.modules["secrets"])
             drawn = (*_SECRETS, *_METHODS, "_sysrand", "SystemRandom")

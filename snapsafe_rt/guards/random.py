@@ -3,7 +3,7 @@
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_executing, is_own, names_of, who
+from snapsafe_rt.guards.guard import Guard, answers, is_executing, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Random(Guard):
         "tempfile names",
         "email ids",
     )
-    triggers = ("_random", "random")
+    triggers = ("_random", "random", "tempfile")
     files = ("_random.",)
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class Random(Guard):
         # those of the latter alone.
         self._methods: dict[type, tuple[type, tuple[str, ...], tuple[str, ...]]] = {}
         self._codes: dict[FunctionType, CodeType] = {}  # of those methods, when they were first seen
+        self._tempfile = False  # was the standard library's seen?
 
     def install(self, module: "ModuleType") -> None:
         """`module` is _random, or a `random` on top of it; each may be imported again, as another object, or by another
@@ -101,6 +102,9 @@ class Random(Guard):
                 else "this build's _random.Random has an unknown layout or calling convention"
             )
         self._find()  # a copy that came by a door of its own
+        base = sys.modules.get("_random")
+        if base is not None and not is_executing(base) and not _is_hooked(names_of(base).get("Random")):
+            return f"the module _random was replaced by {who(base)}"
         for exchanged in self._functions:
             if not exchanged.in_place():
                 return f"{exchanged.function.__module__}.Random.gauss was exchanged by another library"
@@ -113,22 +117,34 @@ class Random(Guard):
         for name, value in (*_replaced(names), *self._methods_replaced(names)):
             return f"random.{name} was replaced by {who(value)}"
         name, value = self._of_tempfile() or ("", None)
-        return f"tempfile.{name} was replaced by {who(value)}" if name else ""
+        return f"{name} was replaced by {who(value)}" if name else answers("random", "tempfile")
 
     def _of_tempfile(self) -> "tuple[str, object] | None":
         """What is not stock's of that which `tempfile` draws its names by."""
-        names = names_of(sys.modules.get("tempfile"))
+        module = sys.modules.get("tempfile")
+        names = names_of(module)
         cls = names.get("_RandomNameSequence")
-        if cls is None or "_get_candidate_names" not in names:
-            return None  # it is being executed, or is the program's own
+        if cls is None or "_get_candidate_names" not in names:  # it is being executed, or is the program's own
+            return ("the module tempfile", module) if self._tempfile and module and not is_executing(module) else None
+        self._tempfile = True
         if not isinstance(cls, type):
-            return "_RandomNameSequence", cls
+            return "tempfile._RandomNameSequence", cls
         for name in ("__next__", "rng"):
             value = vars(cls).get(name)
-            if not is_own(names, getattr(value, "fget", value)):
-                return f"_RandomNameSequence.{name}", value
+            if self._is_changed(names, getattr(value, "fget", value)):
+                return f"tempfile._RandomNameSequence.{name}", value
+        if self._is_changed(names, names["_get_candidate_names"]):
+            return "tempfile._get_candidate_names", names["_get_candidate_names"]
+        drawn: Any = names.get("_Random")
+        if not (isinstance(drawn, type) and issubclass(drawn, tuple(_bases()))):
+            return "tempfile._Random", drawn
         one = names.get("_name_sequence")
-        return ("_name_sequence", one) if one is not None and type(one) is not cls else None
+        return ("tempfile._name_sequence", one) if one is not None and type(one) is not cls else None
+
+    def _is_changed(self, names: "dict[str, Any]", function: "Any") -> bool:
+        """Is it no function of the module with these globals, or has it another code than when it was first seen?"""
+        code: Any = native.code_of(function)
+        return not is_own(names, function) or self._codes.setdefault(function, code) is not code
 
     def _methods_replaced(self, names: "dict[str, Any]") -> "Iterator[tuple[str, object]]":
         """Which methods of the two classes of a `random` module are not stock's any more, as each class has them."""
@@ -169,13 +185,20 @@ class Random(Guard):
             drawn = _drawn(names)
             found.append(("random.", native.attribute_words(names, ("_urandom", "SystemRandom", *drawn))))
             found.append(("random._inst.", native.used_words(vars(names["_inst"]))))
-            found.append(("a method of random.Random", native.code_words(self._codes)))
+            found.append(("a function of random or tempfile", native.code_words(self._codes)))
             cls = names["Random"]
             system, methods, of_system = self._methods[cls]
             for of, one in ("_random.Random.", cls.__base__), ("random.Random.", cls), ("random.SystemRandom.", system):
                 own = tuple(name for name in (*methods, *of_system) if name in vars(one))
                 found.append((of, native.used_words(one)))
                 found.append((of, native.attribute_words(one, own)))
+        found.append(("the module ", native.module_words(sys.modules, ("random", "_random", "tempfile"))))
+        names = names_of(sys.modules.get("tempfile"))
+        of_tempfile = ("_RandomNameSequence", "_get_candidate_names", "_Random")
+        if all(name in names for name in of_tempfile):
+            found.append(("tempfile.", native.attribute_words(names, of_tempfile)))
+            cls = names["_RandomNameSequence"]
+            found.append(("tempfile._RandomNameSequence.", native.attribute_words(cls, ("__next__", "rng"))))
         return found
 
     def note(self) -> str:
@@ -213,6 +236,10 @@ def _bases() -> "Iterator[type]":
         if isinstance(base, type) and native.is_hooked(base):
             yield base
     yield from GUARD._types
+
+
+def _is_hooked(cls: "Any") -> bool:
+    return isinstance(cls, type) and native.is_hooked(cls)
 
 
 def _is_stock(function: "Any") -> bool:

@@ -25,7 +25,7 @@ LEVELS = ("guarded", "refreshed", "kept", "unprotected", "unexamined", "not load
 # Guards with a file of their own here. What needs C alone is guarded by the native core as soon as it is loaded.
 TABLE: dict[str, tuple[str, ...]] = {
     "os": ("secrets",),
-    "random": ("_random", "random"),
+    "random": ("_random", "random", "tempfile"),
     "uuid": ("uuid",),
     "openssl": ("_ssl", "_hashlib", "ssl"),
     "sqlite3": ("_sqlite3",),

@@ -3,7 +3,7 @@
 import sys
 
 from snapsafe_rt.core import native
-from snapsafe_rt.guards.guard import Guard, is_executing, is_own, names_of, who
+from snapsafe_rt.guards.guard import Guard, answers, is_executing, is_own, names_of, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Uuid(Guard):
         if self._installed and not of_it:
             return f"the module uuid was replaced by {who(module)}"
         name, value = (of_it[-1].replaced() if of_it else None) or ("", None)
-        return f"uuid.{name} was replaced by {who(value)}" if name else ""
+        return f"uuid.{name} was replaced by {who(value)}" if name else answers("uuid")
 
     def _find(self) -> None:
         """A copy that came by a door of its own."""
@@ -88,6 +88,7 @@ class Uuid(Guard):
         names = names_of(sys.modules["uuid"])
         drawn = (*_FUNCTIONS, "os", "UUID")
         found.append(("uuid.", native.attribute_words(names, tuple(name for name in drawn if name in names))))
+        found.append(("the module ", native.module_words(sys.modules, ("uuid",))))
         found.append(("uuid.UUID.", native.attribute_words(names["UUID"], ("__init__", "int", "is_safe"))))
         return found
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from snapsafe_rt.guards.scan import LIBRARY, PROGRAM
 
 _PF_KTHREAD = 0x00200000  # Linux include/linux/sched.h
+_PAGE, _TABLE_MOST = 4096, 1 << 20
 
 
 class Gone(Exception):
@@ -216,3 +217,17 @@ class Memory:
             return int.from_bytes(self.read(address, size), "little")
         except OSError:  # a device's page, or a file that was truncated
             return None
+
+    def entry(self, at: int, key: int) -> tuple[int, int] | None:
+        """Where a dict keeps the value of this key, and the value, by what follows the key in the dict's table."""
+        wanted, table = key.to_bytes(8, "little"), self.number(at, 8) or 0
+        data, end = b"", table
+        with contextlib.suppress(OSError):
+            while end - table < _TABLE_MOST:
+                size = _PAGE - end % _PAGE
+                data, end, looked = data + self.read(end, size), end + size, max(0, len(data) - 8)
+                while (looked := data.find(wanted, looked)) >= 0 and looked + 16 <= len(data):
+                    if looked % 8 == 0:
+                        return table + looked + 8, int.from_bytes(data[looked + 8 : looked + 16], "little")
+                    looked += 1
+        return None

@@ -186,6 +186,14 @@ class Record:
         for word in words.split():
             place, _, held = word.partition("=")
             held, _, name = held.partition(":")
+            if place[:1] == "?":
+                at, _, key = place[1:].partition(">")
+                found = self.memory.entry(int(at, 16), int(key, 16))
+                if found is None:
+                    return -1, name
+                if found[1] != int(held, 16):
+                    return found[0], name
+                continue
             if self.memory.number(abs(int(place, 16)), 8) != int(held, 16):
                 return int(place, 16), name
         return None

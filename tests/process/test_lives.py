@@ -62,3 +62,8 @@ def test_a_process_outlives_a_lack_of_memory(run_python, source_file, operation,
         pytest.skip("these CPythons do not outlive it themselves, in any code that is Python")
     script = PROGRAMS / "no_memory.py"
     run_python(script, source_file.path, operation, span, env=source_file.env, dev=False)
+
+
+def test_tracemalloc_stops_while_an_event_begins(run_python, source_file):
+    """What allocates without the GIL then ends the process (CPython gh-128679): the thread of the event did."""
+    assert run_python(PROGRAMS / "traced_memory.py", source_file.path, env=source_file.env).split() == ["True"]

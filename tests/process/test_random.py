@@ -59,7 +59,58 @@ RENEWED = {
     "int of RAND_bytes(8)": "import ssl; rng = random.Random(int.from_bytes(ssl.RAND_bytes(8), 'big'))",
     **{
         f"uuid4().{part}": f"import uuid; rng = random.Random(uuid.uuid4().{part})"
-        for part in ("int", "hex", "bytes", "__str__()")
+        for part in (
+            "int",
+            "hex",
+            "bytes",
+            "urn",
+            "__str__()",
+            "hex.upper()",
+            "time_low",
+            "node",
+            "hex[:8]",
+        )
+    },
+    **{
+        f"uuid4().int{part}": f"import uuid; rng = random.Random(uuid.uuid4().int{part})"
+        for part in (" & 0xffffffff", " >> 64", " >> 96", " % 2**64")
+    },
+    **{
+        f"unpack({layout})[{at}] of {size}": "import struct; "
+        f"rng = random.Random(struct.unpack_from('{layout}', os.urandom({size}))[{at}] or 1)"
+        for layout, at, size in (
+            ("<I", 0, 4),
+            (">I", 0, 4),
+            ("<Q", 0, 8),
+            ("<II", 1, 8),
+            (">II", 1, 8),
+            ("<HI", 1, 8),
+            ("<4I", 2, 16),
+            (">4I", 3, 16),
+            ("<2Q", 0, 16),
+            ("<2Q", 1, 16),
+            (">2Q", 1, 16),
+            ("<4I", 2, 32),
+            (">2Q", 1, 64),
+            ("<II", 0, 9),
+        )
+    },
+    **{
+        f"{draw}": f"rng = random.Random({draw})"
+        for draw in (
+            "os.urandom(32)[:16]",
+            "os.urandom(32)[:4]",
+            "int.from_bytes(os.urandom(16)[:6], 'big')",
+            "int.from_bytes(os.urandom(64)[:20], 'big')",
+            "secrets.token_hex().upper()",
+            "secrets.token_hex(4).upper()",
+            "'job-' + secrets.token_hex(8)",
+            "hex(secrets.randbits(128))",
+            "hex(secrets.randbits(64))",
+            "str(int.from_bytes(os.urandom(16), 'big'))",
+            "str(secrets.randbits(64))",
+            "str(secrets.randbits(127))",
+        )
     },
     **{
         f"{clock}": f"import time; rng = random.Random({clock})"
@@ -72,8 +123,16 @@ RENEWED = {
             "time.time_ns()",
             "time.monotonic()",
             "time.perf_counter_ns()",
+            "str(time.time())",
+            "str(time.time_ns())",
+            "str(int(time.time())).encode()",
+            "f'{time.time()}-{os.getpid()}'",
+            "f'worker {os.getpid()} at {int(time.time() * 1000)}'",
+            "__import__('datetime').datetime.now().isoformat()",
+            "str(__import__('datetime').datetime.now(__import__('datetime').timezone.utc))",
         )
     },
+    "the process's id as text": "os.getpid() < 100 and sys.exit(77); rng = random.Random(str(os.getpid()))",
     "the process's id": "os.getpid() < 100 and sys.exit(77); rng = random.Random(os.getpid())",
     "leading zero byte": "draws = iter(lambda: os.urandom(16), 0); "
     "rng = random.Random(int.from_bytes(next(draw for draw in draws if not draw[0]), 'big'))",
@@ -90,6 +149,12 @@ KEPT = {
     "a date": "rng = random.Random(20240101)",
     "a moment that is over": "import time; rng = random.Random(int(time.time()) - 3600)",
     "Random(str)": "rng = random.Random('chosen')",
+    "an old date as text": "rng = random.Random('2024-01-01 00:00:00')",
+    "a number as text": "rng = random.Random('3405691582')",
+    "digits among words": "rng = random.Random('run-42-of-2024.5: deadbeef, 0xcafebabe')",
+    "a UUID that was chosen": "rng = random.Random('6ba7b810-9dad-11d1-80b4-00c04fd430c8')",
+    "a long text": "rng = random.Random('chosen ' * 10_000)",
+    "small after draws": "[os.urandom(16) for _ in range(50)]; rng = random.Random(1000)",
     "Random(bytes)": "rng = random.Random(b'chosen')",
     "Random(float)": "rng = random.Random(0.5)",
     "seed(1) on the global": "random.seed(1); rng = random._inst",
