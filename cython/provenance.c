@@ -92,11 +92,8 @@ void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t ep
         return;
     }
     for (int stripped = 0; stripped < 2; stripped++) {
-        uint64_t first, second, tail;
+        uint64_t first, second;
         memcpy(&first, bytes, sizeof first);
-        memcpy(&tail, bytes + ss_provenance_second(size) + 1, sizeof tail);
-        if (!stripped)
-            ss_provenance_note_ends(&ss_provenance_last_draw, first, tail);
         memcpy(&second, bytes + ss_provenance_second(size), sizeof second);
         ss_provenance_note_print(ss_provenance_print(first, second), epoch);
         if (bytes[0])
@@ -104,16 +101,14 @@ void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t ep
         while (size > 8 && !*bytes) /* an int made of them big-endian has lost its leading zeros */
             bytes++, size--;
         if (size <= 8) {
-            const ss_provenance_ends last = ss_provenance_last_draw;
             note_short(bytes, size, epoch);
-            ss_provenance_note_ends(&ss_provenance_last_draw, last.head, last.tail);
             return;
         }
     }
 }
 
-/* 4 to 8 bytes that follow each other in the last draw, or in the last UUID, in either order. Fewer are too few: many a chosen
-   seed equals those. */
+/* 4 to 8 bytes that follow each other in the last short draw, or in the last UUID, in either order. Fewer are too few: many a
+   chosen seed equals those. */
 static bool is_part(const ss_provenance_ends *last, uint64_t number)
 {
     const unsigned bits = number >> 32 ? (unsigned)(71 - __builtin_clzll(number)) / 8 * 8 : 32;
@@ -127,13 +122,9 @@ static bool is_part(const ss_provenance_ends *last, uint64_t number)
     return false;
 }
 
-/* Its epoch stands with its print, whose second word begins with a byte of the head. */
 static bool find_part(uint64_t number, uint64_t *ret_epoch)
 {
     const ss_provenance_ends draw = ss_provenance_last_draw, uuid = ss_provenance_last_uuid;
-    for (unsigned shift = 0; is_part(&draw, number) && shift < 64; shift += 8)
-        if (find(ss_provenance_print(draw.head, draw.tail << 8 | (draw.head >> shift & 0xff)), ret_epoch))
-            return true;
     const uint64_t print = ss_provenance_print_uuid(uuid.head);
     return (is_part(&draw, number) && find_kind(LITTLE, draw.head, ret_epoch)) ||
            (is_part(&uuid, number) && (find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch))));

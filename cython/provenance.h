@@ -6,8 +6,8 @@
 
    A fingerprint has 64 bits, so a chosen seed is not taken for the system's by chance. It is made of 15 bytes at most, by a keyed
    hash that loses half of those: what draws of 16 and more bytes give away to a reader of our memory is 64 bits that the others
-   are not known of; and the first 16 bytes of the very last draw. No Python object, no lock; racing writers lose an entry at
-   most. */
+   are not known of. What is too short to be a key, and the last UUID, which is no secret (RFC 9562, section 8), can be read there.
+   No Python object, no lock; racing writers lose an entry at most. */
 #ifndef SNAPSAFE_PROVENANCE_H
 #define SNAPSAFE_PROVENANCE_H
 
@@ -26,8 +26,8 @@ typedef struct {
 
 extern ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
 
-/* The ends, 8 bytes each, of the last draw (of its first 16 bytes) and the halves of the last UUID, for seeds that are a part of
-   one. Atomic each. */
+/* The halves of the last UUID, and of the last draw if it had 4 to 8 bytes (the second is 0), for seeds that are a part of one.
+   Atomic each. */
 typedef struct {
     uint64_t head, tail;
 } ss_provenance_ends;
@@ -73,12 +73,9 @@ static inline size_t ss_provenance_second(size_t size) { return size > 16 ? 7 : 
 static inline void ss_provenance_note_draw(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
     if (__builtin_expect(size > 8 && bytes[0], 1)) {
-        const unsigned char *at = bytes + ss_provenance_second(size);
-        uint64_t first, second, tail;
+        uint64_t first, second;
         memcpy(&first, bytes, sizeof first);
-        memcpy(&second, at, sizeof second);
-        memcpy(&tail, at + 1, sizeof tail);
-        ss_provenance_note_ends(&ss_provenance_last_draw, first, tail);
+        memcpy(&second, bytes + ss_provenance_second(size), sizeof second);
         ss_provenance_note_print(ss_provenance_print(first, second), epoch);
     } else {
         ss_provenance_note_any(bytes, size, epoch);
