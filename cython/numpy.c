@@ -315,6 +315,22 @@ ss_numpy_state *ss_numpy_state_of(PyTypeObject *type)
 
 /* ---- renewal ---- */
 
+/* The type to make a new instance of: the extension's own, past what Python derives of it, for that may be made in another way. */
+static PyTypeObject *maker_of(PyTypeObject *type, const ss_numpy_state *own)
+{
+    PyObject *mro = type->tp_mro;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); i++)
+        if (!PyType_HasFeature((PyTypeObject *)PyTuple_GET_ITEM(mro, i), Py_TPFLAGS_HEAPTYPE))
+            return (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+    return own->owner;
+}
+
+uint64_t ss_numpy_raw_mask(PyTypeObject *type)
+{
+    const ss_numpy_state *own = ss_numpy_state_of(type);
+    return own && maker_of(type, own) == own->owner ? own->raw_mask : ~UINT64_C(0);
+}
+
 /* Gives it the state of a new instance. Its lock is held. Returns whether it did; else an exception may be set. */
 static bool renew(PyObject *bg)
 {
@@ -327,10 +343,10 @@ static bool renew(PyObject *bg)
     ss_numpy_quiet++;
     if (ss_entropy_fill(bytes, sizeof bytes) == 0 && (number = ss_long_from_little(bytes, sizeof bytes)) &&
         (sequence = PyObject_CallOneArg((PyObject *)ss_numpy.sequence, number)) &&
-        (fresh = PyObject_CallOneArg((PyObject *)own->owner, sequence)))
+        (fresh = PyObject_CallOneArg((PyObject *)maker_of(Py_TYPE(bg), own), sequence)))
         state = own->get(fresh, own->def->closure);
     ss_numpy_quiet--;
-    if (state && Py_TYPE(bg) != own->owner && PyDict_Check(state)) { /* a subclass's ss_numpy_states have its name */
+    if (state && Py_TYPE(bg) != Py_TYPE(fresh) && PyDict_Check(state)) { /* a subclass's ss_numpy_states have its name */
         old = own->get(bg, own->def->closure);
         PyObject *name = old && PyDict_Check(old) ? PyDict_GetItemString(old, "bit_generator") : NULL; /* borrowed */
         if (!old || (name && PyDict_SetItemString(state, "bit_generator", name) != 0))

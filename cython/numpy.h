@@ -132,7 +132,7 @@ int ss_numpy_settle(PyObject *bg, uint64_t epoch, bool wait);
 int ss_numpy_settle_gauss(PyObject *rs, PyObject *bg, uint64_t epoch);
 
 /* How a type has its state: the getter and the setter of `owner`, before they were exchanged. */
-#define SS_NUMPY_STATES 16
+#define SS_NUMPY_STATES 32
 typedef struct {
     PyTypeObject *owner; /* owned */
     PyGetSetDef *def;
@@ -145,6 +145,9 @@ extern int ss_numpy_state_count;
 
 /* That of this type, which is looked at by `learn` if it was not seen before; NULL if that does not help. Leaves no exception. */
 ss_numpy_state *ss_numpy_state_of(PyTypeObject *type);
+
+/* The bits that a next_raw() of this type gives; all, where that is not known. */
+uint64_t ss_numpy_raw_mask(PyTypeObject *type);
 
 /* Tells, as a problem, of pointers that were handed out before activation: nobody follows those. Leaves no exception. */
 void ss_numpy_look_for_holders(PyObject *bg);

@@ -190,18 +190,19 @@ static int set_state(PyObject *self, PyObject *value, void *closure, ss_numpy_st
     return 0;
 }
 
-#define SIXTEEN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-_Static_assert(SS_NUMPY_STATES == 16, "a getter and a setter for each");
+#define EIGHT(X, P) X(P##0) X(P##1) X(P##2) X(P##3) X(P##4) X(P##5) X(P##6) X(P##7)
+#define EACH_STATE(X) EIGHT(X, 0) EIGHT(X, 01) EIGHT(X, 02) EIGHT(X, 03)
+_Static_assert(SS_NUMPY_STATES == 32, "a getter and a setter for each, numbered in octal");
 #define STATE(N)                                                                                                       \
     static PyObject *get##N(PyObject *self, void *c) { return get_state(self, c, &ss_numpy_states[N]); }               \
     static int set##N(PyObject *self, PyObject *value, void *c) { return set_state(self, value, c, &ss_numpy_states[N]); }
-SIXTEEN(STATE)
+EACH_STATE(STATE)
 
 static getter our_get(int i)
 {
     getter all[SS_NUMPY_STATES];
 #define STORE_GET(N) all[N] = get##N;
-    SIXTEEN(STORE_GET)
+    EACH_STATE(STORE_GET)
     return all[i];
 }
 
@@ -209,7 +210,7 @@ static setter our_set(int i)
 {
     setter all[SS_NUMPY_STATES];
 #define STORE_SET(N) all[N] = set##N;
-    SIXTEEN(STORE_SET)
+    EACH_STATE(STORE_SET)
     return all[i];
 }
 
@@ -245,11 +246,10 @@ static void hold(PyObject *bg)
 {
     PyObject *capsule = ss_numpy_capsule(bg);
     ss_bitgen *bitgen = PyCapsule_GetPointer(capsule, "BitGenerator");
-    const ss_numpy_state *one = ss_numpy_state_of(Py_TYPE(bg));
     const bool held = bitgen && bitgen->next_uint64 && ss_bitgen_is_held(bitgen);
     if (held)
         return;
-    if (!bitgen || ss_bitgen_hold(bitgen, ss_numpy_tag_in(capsule), one ? one->raw_mask : ~UINT64_C(0)) != 0) {
+    if (!bitgen || ss_bitgen_hold(bitgen, ss_numpy_tag_in(capsule), ss_numpy_raw_mask(Py_TYPE(bg))) != 0) {
         ss_numpy_problem("the pointers of a %s could not be guarded", Py_TYPE(bg)->tp_name);
     } else {
         ss_numpy_note_end(capsule);

@@ -36,7 +36,9 @@ _OTHERS = (  # enum ss_numpy_other
     ("", "set_bit_generator"),
 )
 _FETCHED = ("capsule", "ctypes", "cffi")  # enum ss_numpy_fetched
+_RAW = ("random_raw", "_benchmark")  # what BitGenerator draws by; other libraries' have their own
 _CHILDREN = 0x5AFE5AFE
+_HEAP_TYPE = 1 << 9  # CPython Include/object.h
 
 
 class Numpy(Guard):
@@ -57,8 +59,8 @@ class Numpy(Guard):
 
     def install(self, module: "ModuleType") -> None:
         names = names_of(sys.modules.get("numpy.random"))
-        if not _is_whole(names):
-            return  # told again when it is
+        if not _is_whole(names) or (names is self._names and not self._reason):
+            return  # told again when it is; or by its other trigger
         self._names, self._functions, self._reason = names, {}, ""
         try:
             self._install(names)
@@ -107,11 +109,16 @@ class Numpy(Guard):
             for one in cls.__mro__
             if isinstance(vars(one).get("state"), types.GetSetDescriptorType)
         )
-        first, second = (owner(self._names["SeedSequence"](number)) for number in (1, 2))
+        made = next((one for one in cls.__mro__ if not one.__flags__ & _HEAP_TYPE), owner)
+        first, second = (made(self._names["SeedSequence"](number)) for number in (1, 2))
         state.__set__(first, state.__get__(second))
         drawn = [int(value) for value in second.random_raw(64)]
         if drawn != [int(value) for value in first.random_raw(64)]:
             raise TypeError("a state that is set is not the one that is drawn from")
+        between = cls.__mro__[: cls.__mro__.index(self._names["BitGenerator"])]
+        for name, value in ((name, value) for one in between for name, value in vars(one).items()):
+            if name in _RAW and not self._room.guard_draw(value, _DRAWING.index("BitGenerator")):
+                raise TypeError(f"{name} is of an unknown kind")
         if not self._room.guard_state(owner, state, (1 << max(drawn).bit_length()) - 1):
             raise TypeError("there is no room for its state")
 
