@@ -14,6 +14,7 @@ int (*ss_numpy_is_systems)(PyObject *seed, uint64_t *ret_epoch);
 
 ss_numpy_layout ss_numpy_at;
 ss_numpy_names ss_numpy;
+PyTypeObject *ss_numpy_bit_generators[16];
 ss_numpy_state ss_numpy_states[SS_NUMPY_STATES];
 int ss_numpy_state_count;
 __thread int ss_numpy_quiet, ss_numpy_making;
@@ -93,17 +94,13 @@ void ss_numpy_set_tag(PyObject *bg, uint64_t tag)
         __atomic_store_n(&ss_numpy_seen.global_kept, ss_numpy_is_kept(tag), __ATOMIC_RELEASE);
 }
 
-/* Instances of the extension types, which are never freed, are nearly all. */
-bool ss_numpy_is_bit_generator(PyObject *o)
+bool ss_numpy_is_other_bit_generator(PyObject *o)
 {
-    static PyTypeObject *seen[16];
-    PyTypeObject *type = Py_TYPE(o), **place = &seen[(uintptr_t)type >> 5 & 15];
-    if (SS_LIKELY(*place == type))
-        return true;
+    PyTypeObject *type = Py_TYPE(o);
     if (!PyType_IsSubtype(type, ss_numpy.bit_generator))
         return false;
     if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
-        *place = type;
+        ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15] = type;
     return true;
 }
 

@@ -106,8 +106,14 @@ static inline uint32_t *ss_numpy_sequence_tag(PyObject *s) { return &SS_NUMPY_AT
 
 void ss_numpy_set_tag(PyObject *bg, uint64_t tag);
 
-/* Is it a BitGenerator whose __init__ has run? */
-bool ss_numpy_is_bit_generator(PyObject *o);
+/* Instances of the extension types, which are never freed, are nearly all BitGenerators that there are. */
+extern PyTypeObject *ss_numpy_bit_generators[16];
+bool ss_numpy_is_other_bit_generator(PyObject *o);
+static inline bool ss_numpy_is_bit_generator(PyObject *o)
+{
+    PyTypeObject *type = Py_TYPE(o);
+    return SS_LIKELY(ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15] == type) || ss_numpy_is_other_bit_generator(o);
+}
 static inline bool ss_numpy_is_sequence(PyObject *o) { return o && PyObject_TypeCheck(o, ss_numpy.sequence); }
 
 /* Fingerprints of what travels (provenance.h): of what BitGenerator.state returned or is given, of a SeedSequence's entropy, of

@@ -6,7 +6,6 @@
 #include "provenance.h"
 
 typedef PyObject *(*fast_call)(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
-typedef PyObject *(*tuple_call)(PyObject *self, PyObject *arguments, PyObject *keywords);
 
 /* `original` is never cleared: a thread may be inside the replacement while that is undone. */
 typedef struct {
@@ -62,51 +61,39 @@ static __attribute__((noinline)) bool may_return(PyObject *self, PyObject *value
     return !bg || ss_numpy_is_kept(ss_numpy_tag_of(bg));
 }
 
-/* As CALL returns. */
-#define DRAW(CALL)                                                                                                     \
-    for (int tries = 1;; tries++) {                                                                                    \
-        PyObject *bg = drawn_from(self, c->owner), *value;                                                             \
-        const uint64_t epoch = ss_epoch_begin();                                                                       \
-        if (SS_UNLIKELY(!bg))                                                                                          \
-            return CALL;                                                                                               \
-        if (!is_ready(self, bg, c->owner, epoch) && make_ready(self, bg, c->owner, epoch) != 0)                        \
-            return NULL;                                                                                               \
-        value = CALL;                                                                                                  \
-        if (SS_LIKELY(ss_epoch_unchanged(epoch)) || may_return(self, value, c->owner) || tries == SS_DRAW_TRIES)       \
-            return value;                                                                                              \
-        Py_DECREF(value);                                                                                              \
+static PyObject *draw(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names, const call *c)
+{
+    for (int tries = 1;; tries++) {
+        PyObject *bg = drawn_from(self, c->owner), *value;
+        const uint64_t epoch = ss_epoch_begin();
+        if (SS_UNLIKELY(!bg))
+            return call_fast(c, self, a, n, names);
+        if (!is_ready(self, bg, c->owner, epoch) && make_ready(self, bg, c->owner, epoch) != 0)
+            return NULL;
+        value = call_fast(c, self, a, n, names);
+        if (SS_LIKELY(ss_epoch_unchanged(epoch)) || may_return(self, value, c->owner) || tries == SS_DRAW_TRIES)
+            return value;
+        Py_DECREF(value);
     }
-
-static PyObject *draw_fast(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names, const call *c)
-{
-    DRAW(call_fast(c, self, a, n, names))
-}
-
-static PyObject *draw_tuple(PyObject *self, PyObject *arguments, PyObject *keywords, const call *c)
-{
-    DRAW(((tuple_call)c->original)(self, arguments, keywords))
 }
 
 /* A method definition has no room for a closure: a C function for each. Their addresses are stored by code, for a table of
    them would have to be relocated at each start of a program. */
 #define TEN(X, P) X(P##0) X(P##1) X(P##2) X(P##3) X(P##4) X(P##5) X(P##6) X(P##7) X(P##8) X(P##9)
-#define EACH_FAST(X)                                                                                                   \
+#define EACH_DRAW(X)                                                                                                   \
     TEN(X, ) TEN(X, 1) TEN(X, 2) TEN(X, 3) TEN(X, 4) TEN(X, 5) TEN(X, 6) TEN(X, 7) TEN(X, 8) TEN(X, 9)                 \
     TEN(X, 10) TEN(X, 11) TEN(X, 12) TEN(X, 13) TEN(X, 14)
-#define MOST_FAST 150
-#define MOST_TUPLE 10
-static call fasts[MOST_FAST], tuples[MOST_TUPLE];
-static int fast_count, tuple_count;
+#define MOST_DRAWS 150
+#define MOST_WATCHED 10
+static call draws[MOST_DRAWS], watched[MOST_WATCHED];
+static int draw_count, watched_count;
 
-#define FAST(N)                                                                                                        \
-    static PyObject *fast##N(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)                        \
+#define DRAW(N)                                                                                                        \
+    static PyObject *draw##N(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)                        \
     {                                                                                                                  \
-        return draw_fast(self, a, n, names, &fasts[N]);                                                                \
+        return draw(self, a, n, names, &draws[N]);                                                                \
     }
-#define TUPLE(N)                                                                                                       \
-    static PyObject *tuple##N(PyObject *self, PyObject *a, PyObject *k) { return draw_tuple(self, a, k, &tuples[N]); }
-EACH_FAST(FAST)
-TEN(TUPLE, )
+EACH_DRAW(DRAW)
 
 /* ---- what is not a draw ---- */
 
@@ -220,7 +207,7 @@ static PyObject *set_bit_generator_state(PyObject *self, PyObject *const *a, Py_
 static PyObject *get_state(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)
 {
     const call *c = &others[SS_NUMPY_GET_STATE];
-    PyObject *value = draw_fast(self, a, n, names, c), *bg;
+    PyObject *value = draw(self, a, n, names, c), *bg;
     if (value && (bg = drawn_from(self, SS_NUMPY_RANDOM_STATE)) && SS_NUMPY_AT(self, ss_numpy_at.has_gauss, int32_t))
         ss_provenance_note_made(ss_numpy_print_gauss(self), (uint32_t)ss_numpy_tag_of(bg));
     return value;
@@ -302,26 +289,38 @@ static bool exchange(call *c, PyMethodDef *def, void *entry, enum ss_numpy_owner
 
 #define CONVENTIONS (METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD)
 
+/* Where a definition is in a list, or may be put: NULL where that is full. */
+static call *place_in(call *list, int *count, int most, const PyMethodDef *def)
+{
+    int i = 0;
+    while (i < *count && list[i].def != def)
+        i++;
+    if (i == most)
+        return NULL;
+    *count += i == *count;
+    return &list[i];
+}
+
 bool ss_numpy_guard_draw(PyObject *callable, enum ss_numpy_owner owner)
 {
-    void *fast_entries[MOST_FAST], *tuple_entries[MOST_TUPLE];
+    void *entries[MOST_DRAWS];
     PyMethodDef *def = definition_of(callable);
-    const int convention = def ? def->ml_flags & CONVENTIONS : 0;
-    const bool fast = convention == (METH_FASTCALL | METH_KEYWORDS);
-    call *calls = fast ? fasts : tuples;
-    int *found = fast ? &fast_count : &tuple_count, i = 0;
-#define STORE_FAST(N) fast_entries[i++] = (void *)fast##N;
-#define STORE_TUPLE(N) tuple_entries[i++] = (void *)tuple##N;
-    EACH_FAST(STORE_FAST)
-    i = 0;
-    TEN(STORE_TUPLE, )
-    if (!fast && convention != (METH_VARARGS | METH_KEYWORDS))
+    int i = 0;
+#define STORE(N) entries[i++] = (void *)draw##N;
+    EACH_DRAW(STORE)
+    if (!def || (def->ml_flags & CONVENTIONS) != (METH_FASTCALL | METH_KEYWORDS))
         return false;
-    for (i = 0; i < *found && calls[i].def != def; i++) {}
-    if (i == (fast ? MOST_FAST : MOST_TUPLE) || !exchange(&calls[i], def, fast ? fast_entries[i] : tuple_entries[i], owner))
-        return false;
-    *found += i == *found;
-    return true;
+    call *c = place_in(draws, &draw_count, MOST_DRAWS, def);
+    return c && exchange(c, def, entries[c - draws], owner);
+}
+
+bool ss_numpy_watch_draw(PyObject *callable)
+{
+    PyMethodDef *def = definition_of(callable);
+    call *c = def && ss_same_object(def, (void *)def->ml_meth) ? place_in(watched, &watched_count, MOST_WATCHED, def) : NULL;
+    if (c)
+        *c = (call){def, (void *)def->ml_meth, (void *)def->ml_meth, SS_NUMPY_RANDOM_STATE};
+    return c;
 }
 
 bool ss_numpy_guard_other(PyObject *callable, enum ss_numpy_other which)
@@ -334,12 +333,12 @@ bool ss_numpy_guard_other(PyObject *callable, enum ss_numpy_other which)
 
 static call *call_at(int i)
 {
-    if (i < fast_count)
-        return &fasts[i];
-    i -= fast_count;
-    if (i < tuple_count)
-        return &tuples[i];
-    i -= tuple_count;
+    if (i < draw_count)
+        return &draws[i];
+    i -= draw_count;
+    if (i < watched_count)
+        return &watched[i];
+    i -= watched_count;
     return i < SS_NUMPY_OTHERS ? &others[i] : NULL;
 }
 

@@ -30,6 +30,9 @@ enum ss_numpy_other {
 bool ss_numpy_guard_draw(PyObject *callable, enum ss_numpy_owner owner);
 bool ss_numpy_guard_other(PyObject *callable, enum ss_numpy_other which);
 
+/* The same of a method that draws by another one, which is guarded: it is only looked at. */
+bool ss_numpy_watch_draw(PyObject *callable);
+
 /* Is this method one that is guarded now? */
 bool ss_numpy_guards(PyObject *callable);
 

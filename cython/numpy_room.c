@@ -113,13 +113,15 @@ static PyObject *install(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* guard_draw(callable, owner), guard_other(callable, which), guard_fetched(descriptor, which): is it guarded? */
+/* guard_draw(callable, owner), watch_draw(callable), guard_other(callable, which), guard_fetched(descriptor, which): is it guarded? */
 static PyObject *guard_draw(PyObject *module, PyObject *args)
 {
     PyObject *callable;
     int owner;
     return PyArg_ParseTuple(args, "Oi", &callable, &owner) ? PyBool_FromLong(ss_numpy_guard_draw(callable, owner)) : NULL;
 }
+
+static PyObject *watch_draw(PyObject *module, PyObject *callable) { return PyBool_FromLong(ss_numpy_watch_draw(callable)); }
 
 static PyObject *guard_other(PyObject *module, PyObject *args)
 {
@@ -264,13 +266,14 @@ static PyObject *is_fresh(PyObject *module, PyObject *bg)
 PyObject *ss_numpy_room(void)
 {
     static PyModuleDef definition;
-    static PyMethodDef methods[16];
+    static PyMethodDef methods[17];
     int i = 0;
     if (!methods[0].ml_name) { /* by code: a table would be relocated at each start */
 #define METHOD(NAME, FUNCTION, FLAGS) methods[i++] = (PyMethodDef){NAME, FUNCTION, FLAGS, NULL};
         METHOD("find_layout", find_layout, METH_VARARGS)
         METHOD("install", install, METH_VARARGS)
         METHOD("guard_draw", guard_draw, METH_VARARGS)
+        METHOD("watch_draw", watch_draw, METH_O)
         METHOD("guard_other", guard_other, METH_VARARGS)
         METHOD("guard_fetched", guard_fetched, METH_VARARGS)
         METHOD("guard_state", guard_state, METH_VARARGS)

@@ -25,6 +25,7 @@ _TYPES = ("BitGenerator", "SeedSequence", "Philox", "Generator", "RandomState") 
 _BIT_GENERATORS = {"MT19937": 32, "PCG64": 64, "PCG64DXSM": 64, "Philox": 64, "SFC64": 64}  # the bits of a raw value
 _DRAWING = ("Generator", "RandomState", "BitGenerator")  # enum ss_numpy_owner
 _NO_DRAW = ("seed", "get_state", "set_state", "spawn")
+_NESTED = ("rand", "randn")  # RandomState's, by random_sample() and standard_normal(): _try_out() sees it
 _OTHERS = (  # enum ss_numpy_other
     ("MT19937", "_legacy_seeding"),
     ("SeedSequence", "spawn"),
@@ -77,8 +78,10 @@ class Numpy(Guard):
             f"{owner}.{name}"
             for number, owner in enumerate(_DRAWING)
             for name, value in vars(names[owner]).items()
-            if name not in _NO_DRAW and name[:2] != "__" and callable(value) and not room.guard_draw(value, number)
+            if name not in (*_NO_DRAW, *_NESTED) and name[:2] != "__" and callable(value)
+            if not room.guard_draw(value, number)
         ]
+        missed += [name for name in _NESTED if not room.watch_draw(vars(names["RandomState"])[name])]
         for number, (owner, name) in enumerate(_OTHERS):
             value = vars(names[owner])[name] if owner else names.get(name)
             if value is not None and not room.guard_other(getattr(value, "__wrapped__", value), number):
@@ -203,7 +206,7 @@ def _try_out(room: "Any", names: "dict[str, Any]") -> None:
         (generator.bit_generator, generator.bit_generator.random_raw),
         (generator.bit_generator, lambda: generator.bit_generator.state),
         (rand._bit_generator, rand.random_sample),
-        (rand._bit_generator, rand.rand),
+        *((rand._bit_generator, getattr(rand, name)) for name in _NESTED),
     ]
     for bit_generator, draw in tried:
         room.age(bit_generator)

@@ -187,10 +187,6 @@ def _object_id():
     return lambda: bson.ObjectId().binary[4:]
 
 
-def _numpy():
-    return partial(import_module("numpy.random").bytes, 8)
-
-
 def _uuid_utils():
     library = import_module("uuid_utils")
     return lambda: library.uuid4().bytes
@@ -236,7 +232,6 @@ TABLE = (
     Surface("ecdsa", "ECDSA signature", "pid", _ecdsa, library="cryptography"),
     Surface("rsa_key", "RSA key", "pid", _rsa_key, library="cryptography"),
     Surface("object_id", "ObjectId", "memory", _object_id, library="bson"),
-    Surface("numpy", "numpy.random.bytes()", "memory", _numpy, library="numpy"),
     Surface("uuid_utils", "uuid_utils.uuid4()", "memory", _uuid_utils, library="uuid_utils"),
     Surface("apsw", "APSW randomblob()", "memory", _apsw, library="apsw"),
 )

@@ -176,3 +176,13 @@ def test_an_error_of_numpys_is_passed_on(run_python, source_file):
     ours, stock = (run_python(script, source_file.path, env=env, activated=activated) for activated in (True, False))
     assert ours == stock
     assert len(ours.splitlines()) == 5
+
+
+@pytest.mark.xdist_group("heavy")
+def test_numpys_own_tests(run_python, source_file, tmp_path):
+    """While restores come: all that they demand of a chosen seed holds."""
+    if importlib.util.find_spec("numpy.random.tests") is None:
+        pytest.skip("this numpy comes without its tests")
+    env = source_file.env | {"SNAPSAFE_WATCH": "0", "PYTEST_ADDOPTS": f"--rootdir={tmp_path}"}
+    out = run_python(PROGRAMS / "numpy_own_tests.py", source_file.path, env=env, dev=False, timeout=900)
+    assert int(out.split()[-1]) > 1000
