@@ -58,6 +58,34 @@ def test_bit_generators_of_another_library(run_python, synchronous_source, activ
     assert not activated or clones[0][2][0] == "guarded", clones[0][2]
 
 
+NUMBA = """
+    import sys
+    import numba, numpy.random as r
+    from drawing import distinct
+
+    drawn = numba.njit(lambda one: one.random())
+    one, chosen, stock = r.default_rng(), r.default_rng(5), r.default_rng(5)
+    assert drawn(chosen) == stock.random()
+    expected = repr(stock.random()).encode()
+    drawn(one)
+
+    def draw():
+        assert repr(drawn(chosen)).encode() == expected
+        return repr(drawn(one)).encode()
+
+    print(distinct(draw, None, 20))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
+@pytest.mark.parametrize("activated", [True, False])
+def test_what_numba_compiles_draws_by_pointers(run_python, source_file, activated):
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    options = {"options": ["-W", "ignore"], "dev": False, "timeout": 300}
+    found = run_python(NUMBA, source_file.path, env=env, activated=activated, **options)
+    assert int(found) == (20 if activated else 1)
+
+
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.parametrize("how", ["calls", "pointers"])
 def test_no_stale_value(run_python, source_file, compile_native, how):
@@ -186,3 +214,25 @@ def test_numpys_own_tests(run_python, source_file, tmp_path):
     env = source_file.env | {"SNAPSAFE_WATCH": "0", "PYTEST_ADDOPTS": f"--rootdir={tmp_path}"}
     out = run_python(PROGRAMS / "numpy_own_tests.py", source_file.path, env=env, dev=False, timeout=900)
     assert int(out.split()[-1]) > 1000
+
+
+DRAW_BY_NUMPY = {
+    "scipy": "from scipy import stats\ndraw = lambda: repr(stats.norm.rvs()).encode()",
+    "pandas": "import pandas\nrows = pandas.Series(range(10**6))\ndraw = lambda: repr(rows.sample(3).tolist()).encode()",
+    "sklearn": "from sklearn.utils import shuffle\ndraw = lambda: repr(shuffle(list(range(50)))).encode()",
+    "dask": (
+        "import dask.array, numpy\nstate = dask.array.random.RandomState()\n"
+        "draw = lambda: repr(state.random_sample(3).compute(scheduler='sync')).encode()"
+    ),
+}
+
+
+@pytest.mark.parametrize("activated", [True, False])
+@pytest.mark.parametrize("library", DRAW_BY_NUMPY)
+def test_what_draws_by_numpy_follows(run_python, source_file, library, activated):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed: .ci/companions runs this with it")
+    text = f"from drawing import distinct\n{DRAW_BY_NUMPY[library]}\nprint(distinct(draw, draw, 20))"
+    env = source_file.env | {"SNAPSAFE_WATCH": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    options = {"options": ["-W", "ignore"], "dev": False, "timeout": 300}
+    assert int(run_python(text, source_file.path, env=env, activated=activated, **options)) == (20 if activated else 1)

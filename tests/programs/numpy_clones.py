@@ -4,7 +4,7 @@ those that stock gives]; what the row says at the end of the last clone."""
 
 import copy
 import ctypes
-import io
+import importlib.util
 import json
 import pickle
 import sys
@@ -36,6 +36,11 @@ def put_back(make):
 def by_ctypes(one):
     interface = one.ctypes
     return lambda: one and interface.next_double(interface.state_address)
+
+
+def by_cffi(one):
+    interface = one.cffi
+    return lambda: one and interface.next_double(interface.state)
 
 
 def by_capsule(one):
@@ -156,6 +161,8 @@ def prepare_draws():
                 f"{name} by its capsule": by_capsule(make()),
             }
         )
+        if importlib.util.find_spec("cffi"):
+            draws[f"{name} by cffi"] = by_cffi(make())
         if hasattr(make, "jumped"):
             draws[f"{name}.jumped"] = lambda b=make(): b.jumped().random_raw()
 
@@ -244,6 +251,4 @@ def body(number):
 
 clones = run_clones(int(sys.argv[2]), body, prepare=prepare, source=source, timeout=120)
 found = [json.loads(clone) for clone in clones]
-out = io.StringIO()
-json.dump([clones.same_pid, found], out)
-print(out.getvalue())
+print(json.dumps([clones.same_pid, found]))
