@@ -1,6 +1,5 @@
 #include "numpy.h"
 
-#include "bitgen.h"
 #include "entropy.h"
 #include "guard.h"
 #include "provenance.h"
@@ -17,6 +16,7 @@ ss_numpy_names ss_numpy;
 PyTypeObject *ss_numpy_bit_generators[16];
 ss_numpy_state ss_numpy_states[SS_NUMPY_STATES];
 int ss_numpy_state_count;
+void (*ss_numpy_ended)(const uint64_t *tag);
 __thread int ss_numpy_quiet, ss_numpy_making;
 static char first_problem[240];
 
@@ -66,7 +66,8 @@ static void capsule_gone(PyObject *capsule)
     const uint64_t *tag = ss_numpy_tag_in(capsule);
     if (ss_numpy_kind_of(*tag) == SS_NUMPY_FOREIGN)
         __atomic_sub_fetch(&ss_numpy_seen.foreign, 1, __ATOMIC_RELAXED);
-    ss_bitgen_forget(tag);
+    if (ss_numpy_ended)
+        ss_numpy_ended(tag);
 }
 
 void ss_numpy_note_end(PyObject *capsule)

@@ -106,6 +106,7 @@ static PyObject *install(PyObject *module, PyObject *args)
     ss_numpy.random_state = types[SS_NUMPY_T_RANDOM_STATE];
     for (int i = 0; i < SS_NUMPY_TYPES && !before; i++)
         Py_INCREF((PyObject *)types[i]);
+    ss_numpy_ended = ss_bitgen_forget;
     ss_numpy.learn = Py_NewRef(learn);
     Py_XDECREF(before);
     for (int i = 0; i < SS_NUMPY_TYPES; i++)

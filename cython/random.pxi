@@ -30,8 +30,8 @@ cdef extern from *:
         if (type->tp_init != PyBaseObject_Type.tp_init) {
             if (!ss_random_init)
                 ss_random_init = type->tp_init;
-            ss_guard_exchange_init(type, hooked ? ss_random_init : guard_init, hooked ? guard_init : ss_random_init, NULL,
-                                   NULL);
+            ss_guard_exchange_init(type, hooked ? ss_random_init : guard_init, hooked ? guard_init : ss_random_init,
+                                   NULL, NULL);
         } else {
             if (!ss_random_new)
                 ss_random_new = type->tp_new;

@@ -18,8 +18,8 @@ GLOBAL = (
     "SNAPSAFE_SEEDED=reseed renews it after a restore"
 )
 FOREIGN = (
-    "{} generators of numpy have a state that was made elsewhere, as by a pickle, so nobody knows whether it was chosen: "
-    "they are kept and repeat in clones; make them here, or set SNAPSAFE_SEEDED=reseed"
+    "{} generators of numpy have a state that was made elsewhere, as by a pickle, so nobody knows whether it was "
+    "chosen: they are kept and repeat in clones; make them here, or set SNAPSAFE_SEEDED=reseed"
 )
 _TYPES = ("BitGenerator", "SeedSequence", "Philox", "Generator", "RandomState")  # enum ss_numpy_type
 _BIT_GENERATORS = {"MT19937": 32, "PCG64": 64, "PCG64DXSM": 64, "Philox": 64, "SFC64": 64}  # the bits of a raw value
@@ -43,8 +43,8 @@ _HEAP_TYPE = 1 << 9  # CPython Include/object.h
 
 
 class Numpy(Guard):
-    """Each instance is checked at each call, and seeded anew after a restore; one with a chosen seed is kept. What draws
-    by its pointers (numba, ctypes, cffi, Cython) is checked at each value."""
+    """Each instance is checked at each call, and seeded anew after a restore; one with a chosen seed is kept. What
+    draws by its pointers (numba, ctypes, cffi, Cython) is checked at each value."""
 
     name = "numpy"
     covers = ("numpy.random", "Generator, RandomState and BitGenerator objects", "SeedSequence.spawn")
@@ -86,23 +86,31 @@ class Numpy(Guard):
             value = vars(names[owner])[name] if owner else names.get(name)
             if value is not None and not room.guard_other(getattr(value, "__wrapped__", value), number):
                 missed.append(f"{owner}.{name}")
-        for name, bits in _BIT_GENERATORS.items():
-            if not room.guard_state(names[name], vars(names[name])["state"], (1 << bits) - 1):
-                missed.append(f"{name}.state")
-        for number, name in enumerate(_FETCHED):
-            if not room.guard_fetched(vars(names["BitGenerator"])[name], number):
-                missed.append(f"BitGenerator.{name}")
+        for kind, bits in _BIT_GENERATORS.items():
+            if not room.guard_state(names[kind], vars(names[kind])["state"], (1 << bits) - 1):
+                missed.append(f"{kind}.state")
+        for number, attribute in enumerate(_FETCHED):
+            if not room.guard_fetched(vars(names["BitGenerator"])[attribute], number):
+                missed.append(f"BitGenerator.{attribute}")
         if missed:
-            more = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
-            raise TypeError(f"{', '.join(missed[:3])}{more}: of an unknown kind, or exchanged by another library")
+            rest = f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+            raise TypeError(f"{', '.join(missed[:3])}{rest}: of an unknown kind, or exchanged by another library")
         before = room.seen()[0]
         _try_out(room, names)
         self._tried += room.seen()[0] - before
         rand = names_of(sys.modules.get("numpy.random.mtrand")).get("_rand")
         room.set_global(rand, is_executing(sys.modules["numpy.random"]))
-        drawn = (name for name in vars(names["RandomState"]) if name[:1] != "_" and name in names)
-        more = ("ranf", "sample", "default_rng", "get_bit_generator", "set_bit_generator", *_TYPES, *_BIT_GENERATORS)
-        self._functions = {name: names[name] for name in (*drawn, *more) if name in names}
+        drawn = [name for name in vars(names["RandomState"]) if name[:1] != "_" and name in names]
+        more = (
+            "ranf",
+            "sample",
+            "default_rng",
+            "get_bit_generator",
+            "set_bit_generator",
+            *_TYPES,
+            *_BIT_GENERATORS,
+        )
+        self._functions = {one: names[one] for one in (*drawn, *more) if one in names}
 
     def _learn(self, cls: type) -> None:
         """The state of another library's BitGenerator, when the first of them is made. Raises where it is not as
@@ -173,9 +181,8 @@ class Numpy(Guard):
     def note(self) -> str:
         renewed, older, kept, chosen, *_ = self._room.seen()
         early = f" ({older} were older than activation: seed them after it)" if older else ""
-        return (
-            f"{chosen} seeds chosen by the program; {renewed - self._tried} times an instance renewed{early}, {kept} times one kept"
-        )
+        ours = renewed - self._tried
+        return f"{chosen} seeds chosen by the program; {ours} times an instance renewed{early}, {kept} times one kept"
 
 
 def _version() -> str:
@@ -192,9 +199,7 @@ def _find_layout(room: "Any", names: "dict[str, Any]") -> None:
     rand = names["RandomState"](1)
     rand.standard_normal()
     sequence = names["SeedSequence"](1 << 64, n_children_spawned=_CHILDREN)
-    room.find_layout(
-        bit_generator, names["Generator"](bit_generator), rand, rand.get_state()[4], sequence, _CHILDREN
-    )
+    room.find_layout(bit_generator, names["Generator"](bit_generator), rand, rand.get_state()[4], sequence, _CHILDREN)
 
 
 def _try_out(room: "Any", names: "dict[str, Any]") -> None:

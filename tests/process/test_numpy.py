@@ -218,7 +218,9 @@ def test_numpys_own_tests(run_python, source_file, tmp_path):
 
 DRAW_BY_NUMPY = {
     "scipy": "from scipy import stats\ndraw = lambda: repr(stats.norm.rvs()).encode()",
-    "pandas": "import pandas\nrows = pandas.Series(range(10**6))\ndraw = lambda: repr(rows.sample(3).tolist()).encode()",
+    "pandas": (
+        "import pandas\nrows = pandas.Series(range(10**6))\ndraw = lambda: repr(rows.sample(3).tolist()).encode()"
+    ),
     "sklearn": "from sklearn.utils import shuffle\ndraw = lambda: repr(shuffle(list(range(50)))).encode()",
     "dask": (
         "import dask.array, numpy\nstate = dask.array.random.RandomState()\n"

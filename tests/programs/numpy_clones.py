@@ -1,6 +1,6 @@
-"""PATH COUNT: COUNT clones of one template draw from numpy.random in all ways, each surface first in some of them, and go on
-with sequences that the program chose. Prints JSON: was the pid the template's; [what each drew, which kept sequences are
-those that stock gives]; what the row says at the end of the last clone."""
+"""PATH COUNT: COUNT clones of one template draw from numpy.random in all ways, each surface first in some of them, and
+go on with sequences that the program chose. Prints JSON: was the pid the template's; for each clone what it drew, which
+kept sequences are those that stock gives, and what the row says at its end."""
 
 import copy
 import ctypes

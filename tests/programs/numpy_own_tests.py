@@ -1,5 +1,5 @@
-"""PATH: numpy.random's own tests; the generation moves before each of them. In the middle of one it would show, for some compare
-two generators with the system's seed."""
+"""PATH: numpy.random's own tests; the generation moves before each of them. In the middle of one it would show, for
+some compare two generators with the system's seed."""
 
 import sys
 

@@ -1,5 +1,5 @@
-"""LIBRARY PATH ACTIVATED DRAWS HOW: how many values four threads draw from one generator of numpy while the generation moves,
-that are stale (race.c). HOW: "calls", of 20 values each, or "pointers", in which each thread has a generator of its own."""
+"""LIBRARY PATH ACTIVATED DRAWS HOW: how many stale values (race.c) are drawn from one generator of numpy while the
+generation moves. HOW: "calls" of 20 values, by four threads; or "pointers", by one thread without the GIL."""
 
 import ctypes
 import mmap
