@@ -10,17 +10,6 @@ from snapsafe_rt.guards import libraries
 CLONES = 20
 # What a program did before the snapshot, and what it draws after it.
 DRAWS = {
-    "numpy": "import numpy\nnumpy.random.random()\ndraw = lambda: numpy.random.bytes(8)",
-    # Its pool of threads does not outlive a fork, which is how processes are cloned here.
-    "polars": (
-        "import os\nos.environ['POLARS_MAX_THREADS'] = '1'\nimport polars\nrows = polars.Series(range(100000))\n"
-        "draw = lambda: repr(rows.sample(2).to_list()).encode()"
-    ),
-    "apsw": (
-        "import apsw\nclass Fenced(apsw.VFS): xRandomness = lambda self, n: snapsafe_rt.entropy(n)\n"
-        "fenced = Fenced('fenced', 'unix', makedefault=True)\nasked = apsw.Connection(':memory:')\n"
-        "draw = lambda: next(iter(asked.execute('select randomblob(8)')))[0]"
-    ),
     "sentencepiece": None,  # its generator is reached through a trained model alone
     "numba": (
         "import numba, numpy\nseed = numba.njit(lambda n: numpy.random.seed(n))\nseed(1)\n"
