@@ -48,6 +48,7 @@ include "uuid.pxi"
 include "start.pxi"
 include "sites.pxi"
 include "calls.pxi"
+include "numpy.pxi"
 
 
 cdef int set_up() except -1:

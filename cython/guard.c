@@ -18,6 +18,27 @@ PyMethodDef *ss_definition(PyObject *callable)
     return NULL;
 }
 
+void ss_guard_exchange_init(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from, newfunc new_to)
+{
+    if (init_from && type->tp_init == init_from) {
+        type->tp_init = init_to;
+        /* type.__init__ is what later subclasses take their slot from. */
+        PyObject *wrapper = PyObject_GetAttrString((PyObject *)type, "__init__");
+        if (wrapper && Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
+            ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)init_from)
+            ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)init_to;
+        Py_XDECREF(wrapper);
+    }
+    if (new_from && type->tp_new == new_from)
+        type->tp_new = new_to;
+    PyType_Modified(type);
+    PyObject *subclasses = PyObject_CallMethod((PyObject *)type, "__subclasses__", NULL);
+    for (Py_ssize_t i = 0; subclasses && i < PyList_GET_SIZE(subclasses); i++)
+        ss_guard_exchange_init((PyTypeObject *)PyList_GET_ITEM(subclasses, i), init_from, init_to, new_from, new_to);
+    Py_XDECREF(subclasses);
+    PyErr_Clear();
+}
+
 struct search {
     uintptr_t first, second;
     bool same;

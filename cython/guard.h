@@ -151,6 +151,11 @@ PyMethodDef *ss_definition(PyObject *callable);
    Needs the GIL; leaves no exception set. */
 vectorcallfunc ss_own_call(PyObject *function);
 
+/* Exchanges what makes a new instance past any method, in the type and in the subclasses that have copied it: tp_init with the
+   wrapper that later subclasses take it from, and tp_new; NULL: not that. With the GIL of the interpreter that the type is of;
+   leaves no exception. */
+void ss_guard_exchange_init(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from, newfunc new_to);
+
 /* Are both addresses of one loaded object? Takes the loader's lock for a moment, never while it runs constructors. */
 bool ss_same_object(const void *first, const void *second);
 

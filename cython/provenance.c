@@ -416,8 +416,7 @@ static uint32_t state_tags[SETS][WAYS], next_way;
 /* Four words across the array: it is rewritten as a whole every 624 draws, so equal words mean the same block. */
 static uint64_t state_print(const uint32_t *words)
 {
-    const uint64_t print = ss_provenance_print((uint64_t)words[1] << 32 | words[200], (uint64_t)words[396] << 32 | words[623]);
-    return print ? print : 1;
+    return ss_provenance_print((uint64_t)words[1] << 32 | words[200], (uint64_t)words[396] << 32 | words[623]);
 }
 
 static int find_way(const uint64_t *set, uint64_t print)
@@ -428,9 +427,9 @@ static int find_way(const uint64_t *set, uint64_t print)
     return -1;
 }
 
-void ss_provenance_note_state(const uint32_t *words, uint32_t tag)
+void ss_provenance_note_made(uint64_t print, uint32_t tag)
 {
-    const uint64_t print = state_print(words);
+    print = print ? print : 1; /* 0: an empty place */
     const size_t set = print >> 32 & (SETS - 1);
     int way = find_way(states[set], print);
     if (way < 0)
@@ -441,12 +440,22 @@ void ss_provenance_note_state(const uint32_t *words, uint32_t tag)
     states[set][way] = print;
 }
 
-bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_tag)
+bool ss_provenance_of_made(uint64_t print, uint32_t *ret_tag)
 {
-    const uint64_t print = state_print(words);
+    print = print ? print : 1;
     const size_t set = print >> 32 & (SETS - 1);
     const int way = find_way(states[set], print);
     if (way >= 0)
         *ret_tag = state_tags[set][way];
     return way >= 0;
+}
+
+void ss_provenance_note_state(const uint32_t *words, uint32_t tag)
+{
+    ss_provenance_note_made(state_print(words), tag);
+}
+
+bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_tag)
+{
+    return ss_provenance_of_made(state_print(words), ret_tag);
 }

@@ -100,9 +100,12 @@ bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch);
 bool ss_provenance_of_moment(uint64_t number);
 bool ss_provenance_of_moment_float(double number);
 
-/* Records, with its tag, and recognises the 624 words of a Mersenne Twister that getstate() returned. With the GIL. */
+/* Records, with its tag, and recognises the 624 words of a Mersenne Twister that getstate() returned; and the print of anything
+   else that travels as a state does. With the GIL. */
 void ss_provenance_note_state(const uint32_t *words, uint32_t tag);
 bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_tag);
+void ss_provenance_note_made(uint64_t print, uint32_t tag);
+bool ss_provenance_of_made(uint64_t print, uint32_t *ret_tag);
 
 #pragma GCC visibility pop
 

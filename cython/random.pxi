@@ -24,43 +24,19 @@ cdef extern from *:
     static initproc ss_random_init;        /* _random.Random's own; the same for every copy of the type */
     static newfunc ss_random_new;          /* the same, where it is tp_new that seeds: 3.10 */
 
-    /* Exchanges what seeds a new instance past the seed method, in the type and in the subclasses that have copied it.
-       With the GIL of the interpreter that the type is of; leaves no exception. */
-    static void ss_random_exchange(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from,
-                                   newfunc new_to)
-    {
-        if (init_from && type->tp_init == init_from) {
-            type->tp_init = init_to;
-            /* type.__init__ is what later subclasses take their slot from. */
-            PyObject *wrapper = PyObject_GetAttrString((PyObject *)type, "__init__");
-            if (wrapper && Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
-                ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)init_from)
-                ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)init_to;
-            Py_XDECREF(wrapper);
-        }
-        if (new_from && type->tp_new == new_from)
-            type->tp_new = new_to;
-        PyType_Modified(type);
-        PyObject *subclasses = PyObject_CallMethod((PyObject *)type, "__subclasses__", NULL);
-        for (Py_ssize_t i = 0; subclasses && i < PyList_GET_SIZE(subclasses); i++)
-            ss_random_exchange((PyTypeObject *)PyList_GET_ITEM(subclasses, i), init_from, init_to, new_from, new_to);
-        Py_XDECREF(subclasses);
-        PyErr_Clear();
-    }
-
     static void ss_random_hook(PyObject *cls, int hooked, initproc guard_init, newfunc guard_new)
     {
         PyTypeObject *type = (PyTypeObject *)cls;
         if (type->tp_init != PyBaseObject_Type.tp_init) {
             if (!ss_random_init)
                 ss_random_init = type->tp_init;
-            ss_random_exchange(type, hooked ? ss_random_init : guard_init, hooked ? guard_init : ss_random_init, NULL,
-                               NULL);
+            ss_guard_exchange_init(type, hooked ? ss_random_init : guard_init, hooked ? guard_init : ss_random_init,
+                                   NULL, NULL);
         } else {
             if (!ss_random_new)
                 ss_random_new = type->tp_new;
-            ss_random_exchange(type, NULL, NULL, hooked ? ss_random_new : guard_new,
-                               hooked ? guard_new : ss_random_new);
+            ss_guard_exchange_init(type, NULL, NULL, hooked ? ss_random_new : guard_new,
+                                   hooked ? guard_new : ss_random_new);
         }
     }
     static int ss_random_is_hooked(PyObject *cls, initproc guard_init, newfunc guard_new)

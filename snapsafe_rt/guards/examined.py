@@ -105,7 +105,7 @@ EXAMINED = (
     Examined("nanoid", "2.0.0", "guarded", "draws from os.urandom and random"),
     Examined("nats", "2.16.0", "guarded", "NUID"),
     Examined("numba", "0.68.1", "unprotected", "random and numpy.random in compiled functions repeat"),
-    Examined("numpy", "2.5.5", "unprotected", "numpy.random, and every Generator made before"),
+    Examined("numpy", "2.5.5", "guarded", "numpy.random, Generators, what numba draws from them by pointers"),
     Examined("opentelemetry", "1.45.2", "refreshed", "trace and span ids are of random; service.instance.id"),
     Examined("pandas", "3.1.1", "safe", "sample() draws from numpy, which has a row"),
     Examined(

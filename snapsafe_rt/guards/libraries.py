@@ -52,14 +52,6 @@ class Named(Guard):
 
 GUARDS = (
     Named(
-        "numpy",
-        ("numpy.random.mtrand",),
-        ("numpy.random", "Generator and RandomState objects"),
-        ("mtrand.", "_mt19937.", "bit_generator."),
-        "repeats itself, and so do Generators that were made before: make new ones, of such a seed",
-        "numpy.random.seed(numpy.frombuffer(snapsafe_rt.entropy(64), numpy.uint32))",
-    ),
-    Named(
         "torch",
         ("torch",),
         ("torch.rand", "initial weights", "dropout"),

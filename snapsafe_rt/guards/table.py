@@ -46,13 +46,13 @@ TABLE: dict[str, tuple[str, ...]] = {
     "uuid_utils": ("uuid_utils._uuid_utils",),
     "ulid_transform": ("ulid_transform._ulid_impl",),
     "ddtrace": ("ddtrace.internal.native._native", "ddtrace.internal._rand"),
+    "numpy": ("numpy.random.mtrand", "numpy.random"),
     "snapstart": ("snapshot_restore_py",),
 }
 
 # Libraries that nothing reaches (libraries.py): reported while they are loaded. unexamined.py finds others by what is
 # in their files.
 NAMED: dict[str, tuple[str, ...]] = {
-    "numpy": ("numpy.random.mtrand",),
     "torch": ("torch",),
     "tensorflow": ("tensorflow.python",),
     "grpcio": ("grpc._cython.cygrpc",),

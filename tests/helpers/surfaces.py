@@ -187,8 +187,9 @@ def _object_id():
     return lambda: bson.ObjectId().binary[4:]
 
 
-def _numpy():
-    return partial(import_module("numpy.random").bytes, 8)
+def _numba():
+    drawn = import_module("numba").njit(lambda: random.random())
+    return lambda: repr(drawn()).encode()
 
 
 def _uuid_utils():
@@ -236,7 +237,7 @@ TABLE = (
     Surface("ecdsa", "ECDSA signature", "pid", _ecdsa, library="cryptography"),
     Surface("rsa_key", "RSA key", "pid", _rsa_key, library="cryptography"),
     Surface("object_id", "ObjectId", "memory", _object_id, library="bson"),
-    Surface("numpy", "numpy.random.bytes()", "memory", _numpy, library="numpy"),
+    Surface("numba", "random.random() in compiled code", "memory", _numba, library="numba"),
     Surface("uuid_utils", "uuid_utils.uuid4()", "memory", _uuid_utils, library="uuid_utils"),
     Surface("apsw", "APSW randomblob()", "memory", _apsw, library="apsw"),
 )

@@ -81,3 +81,58 @@ PyObject *race_hammer(PyObject *callable, PyObject *arguments, PyObject *count)
     }
     return PyLong_FromLong(stale);
 }
+
+/* ---- numpy: the functions of a BitGenerator (numpy/random/bitgen.h) ---- */
+
+typedef struct {
+    void *state;
+    uint64_t (*next_uint64)(void *);
+    uint32_t (*next_uint32)(void *);
+    double (*next_double)(void *);
+    uint64_t (*next_raw)(void *);
+} bitgen;
+
+#define FILL 20 /* values of one call */
+static double (*original_double)(void *);
+static __thread unsigned filled;
+static __thread double drawn_value;
+
+/* Of a fill, which is drawn without the GIL: it began with its first value, and ended with its last. */
+static double instrumented_double(void *state)
+{
+    if (filled++ % FILL == 0)
+        drawn_generation = generation();
+    drawn_value = original_double(state);
+    for (volatile int i = 0; i < 50; i++) {}
+    drawn_time = now();
+    return drawn_value;
+}
+
+/* Before activation, and before Generators are made of it. */
+PyObject *race_bitgen(PyObject *capsule)
+{
+    bitgen *one = PyCapsule_GetPointer(capsule, "BitGenerator");
+    if (!one)
+        return NULL;
+    original_double = one->next_double;
+    one->next_double = instrumented_double;
+    Py_RETURN_NONE;
+}
+
+/* Draws `count` values by the functions that the capsule has now, without the GIL, as compiled code does; returns how many were
+   stale. A value that is not the one drawn last is of fresh entropy. */
+PyObject *race_values(PyObject *capsule, PyObject *count)
+{
+    bitgen *one = PyCapsule_GetPointer(capsule, "BitGenerator");
+    long stale = 0, rounds = PyLong_AsLong(count);
+    if (!one)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    for (long i = 0; i < rounds; i++) {
+        filled = 0;
+        const double value = one->next_double(one->state);
+        stale += value == drawn_value && drawn_generation < complete_at(drawn_time);
+    }
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLong(stale);
+}

@@ -222,17 +222,6 @@ def test_what_is_named_repeats_itself(run_python, source_file, library):
     assert told == [[library], 1]
 
 
-WAY_OUT = {"numpy": "sys.modules['numpy.random'].seed()"}
-
-
-@pytest.mark.parametrize("library", sorted(WAY_OUT))
-def test_the_way_out_that_the_row_names(run_python, source_file, library):
-    need(library)
-    tail = f"print(distinct(lambda: ({WAY_OUT[library]}, draw())[1], draw, CLONES))"
-    text = script(library, tail)
-    assert int(run_python(text, source_file.path, env=source_file.env, options=["-W", "ignore"])) == CLONES
-
-
 def test_unrelated_imports_pay_nothing(run_python, source_file):
     script = """
     import json, csv, xml.dom.minidom, sys

@@ -10,7 +10,6 @@ from snapsafe_rt.guards import libraries
 CLONES = 20
 # What a program did before the snapshot, and what it draws after it.
 DRAWS = {
-    "numpy": "import numpy\nnumpy.random.random()\ndraw = lambda: numpy.random.bytes(8)",
     "sentencepiece": None,  # its generator is reached through a trained model alone
     "numba": (
         "import numba, numpy\nseed = numba.njit(lambda n: numpy.random.seed(n))\nseed(1)\n"

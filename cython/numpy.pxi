@@ -1,0 +1,16 @@
+# What the rooms of numpy need of random.pxi, and their seam. All else of them is C (numpy.h, numpy_room.h).
+
+cdef extern from "numpy.h":
+    bint (*ss_numpy_is_systems)(PyObject* seed, uint64_t* ret_epoch) noexcept
+    const int* ss_numpy_reseed_kept
+
+cdef extern from "numpy_room.h":
+    object ss_numpy_make_room "ss_numpy_room"()
+
+
+def numpy_room():
+    """The functions for snapsafe_rt/guards/numpy.py; numpy_room.c says what each does."""
+    global ss_numpy_is_systems, ss_numpy_reseed_kept
+    ss_numpy_is_systems = is_systems
+    ss_numpy_reseed_kept = &ss_reseed_kept
+    return ss_numpy_make_room()
