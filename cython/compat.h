@@ -30,20 +30,26 @@ _Static_assert(SS_RANDOM_BASICSIZE % sizeof(void *) == 0, "RandomObject has no p
 
 /* A thread state for another thread, or NULL where there is no memory. With the GIL: what allocates without it may meet
    tracemalloc.stop(), which ends the process (CPython gh-128679, mended in 3.12.9 and 3.13.2). PyThreadState_New() of 3.11 goes on
-   without memory, so there its first half alone is called. Until it is taken it says that it is of this thread. */
+   without memory, so there its first half alone is called. Until it is taken it is nobody's: PyThreadState_SetAsyncExc() raises in
+   the first state that has the number of a thread. */
 #if PY_VERSION_HEX < 0x030c0000
 PyAPI_FUNC(void) _PyThreadState_Init(PyThreadState *state);
 PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *state);
+#define SS_THREAD_STATE_NEW _PyThreadState_Prealloc
+#else
+#define SS_THREAD_STATE_NEW PyThreadState_New
+#endif
 static inline PyThreadState *ss_thread_state_make(PyInterpreterState *interpreter)
 {
-    PyThreadState *made = _PyThreadState_Prealloc(interpreter);
-    if (made)
-        made->thread_id = PyThread_get_thread_ident();
+    PyThreadState *made = SS_THREAD_STATE_NEW(interpreter);
+    if (made) {
+        made->thread_id = 0;
+#if PY_VERSION_HEX >= 0x030b0000
+        made->native_thread_id = 0;
+#endif
+    }
     return made;
 }
-#else
-static inline PyThreadState *ss_thread_state_make(PyInterpreterState *interpreter) { return PyThreadState_New(interpreter); }
-#endif
 
 /* The calling thread, which has none, takes it, and with it the GIL. */
 static inline void ss_thread_state_take(PyThreadState *state)

@@ -33,6 +33,30 @@ def test_coverage_counts_no_file_of_ours(run_python, source_file):
     assert run_python(script, env=source_file.env, dev=False).strip() == "[]"
 
 
+def test_an_asynchronous_exception_reaches_its_thread(run_python, source_file):
+    """Also where a thread state of ours stands ready for the next event, in a program and in a child of it."""
+    script = """
+    import ctypes, os, threading
+    import snapsafe_rt
+    from restored import restore
+    snapsafe_rt.register_after_restore(lambda: None)
+    def reached():
+        raises, here = ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.c_ulong(threading.get_ident())
+        try:
+            assert raises(here, ctypes.py_object(ZeroDivisionError)) == 1
+            for _ in range(10**6): pass
+        except ZeroDivisionError:
+            return True
+        return False
+    assert reached()
+    assert restore() == [] and reached()
+    pid = os.fork()
+    if pid == 0: os._exit(not reached())
+    assert os.waitpid(pid, 0)[1] == 0 and reached()
+    """
+    run_python(script, source_file.path, env=source_file.env)
+
+
 # ---- whatever door it came through, it is guarded ----
 
 DOORS = {
