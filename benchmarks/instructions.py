@@ -28,6 +28,7 @@ from snapsafe_rt import _core
 BOUNDS = Path(__file__).parent / "instructions.json"
 SLACK = {"own": 1.0, "out": 0.1}  # what differs, through what is done once in many calls
 STARTS = {"start: pass": "pass", "start: import random, uuid, ssl": "import random, uuid, ssl"}
+UUID_SLACK = {"own": 10.0, "out": 0.1}  # from run to run they differ by 9, perhaps with where objects lie in memory
 START_SLACK = 0.03  # of the bound
 PATIENCE = 1500  # seconds: counting takes a minute alone, and many times that on a slow machine beside others
 
@@ -61,7 +62,9 @@ def compare(counts: Counts, bounds: Counts, key: str) -> int:
             longer = True
             continue
         now, bound = counts[name], bounds[name]
-        slacks = {"own": START_SLACK * bound["own"]} if name in STARTS else SLACK
+        slacks = UUID_SLACK if name.startswith("uuid") else SLACK
+        if name in STARTS:
+            slacks = {"own": START_SLACK * bound["own"]}
         over = [what for what, slack in slacks.items() if now[what] - bound[what] > slack]
         under = [what for what, slack in slacks.items() if bound[what] - now[what] > slack]
         longer |= bool(over)
