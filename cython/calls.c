@@ -286,20 +286,10 @@ struct place {
 static int find_place(struct dl_phdr_info *info, size_t size, void *context)
 {
     struct place *place = context;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        if (place->address - (info->dlpi_addr + part->p_vaddr) >= part->p_memsz)
-            continue;
-        if (part->p_type == PT_LOAD) {
-            place->known = true;
-            place->writable = part->p_flags & PF_W;
-        }
-    }
-    for (int i = 0; place->known && i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        if (part->p_type == PT_GNU_RELRO && place->address - (info->dlpi_addr + part->p_vaddr) < part->p_memsz)
-            place->writable = false;
-    }
+    const ElfW(Phdr) *part = ss_libraries_part(info, PT_LOAD, place->address);
+    (void)size;
+    place->known = part != NULL;
+    place->writable = part && part->p_flags & PF_W && !ss_libraries_part(info, PT_GNU_RELRO, place->address);
     return place->known;
 }
 
@@ -457,25 +447,20 @@ struct words {
 static int feed(struct dl_phdr_info *info, size_t size, void *context)
 {
     struct words *words_of = context;
-    const ElfW(Phdr) *sealed = NULL;
-    bool own = false;
+    (void)size;
+    if (!ss_libraries_part(info, PT_LOAD, (uintptr_t)words_of->code))
+        return 0;
     for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        if (part->p_type == PT_LOAD)
-            own |= (uintptr_t)words_of->code - (info->dlpi_addr + part->p_vaddr) < part->p_memsz;
-        if (part->p_type == PT_GNU_RELRO)
-            sealed = part;
-    }
-    for (int i = 0; own && i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         if (part->p_type != PT_LOAD || !(part->p_flags & PF_W))
             continue;
         uintptr_t at = (info->dlpi_addr + part->p_vaddr + 7) & ~(uintptr_t)7;
         const uintptr_t end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
         for (; at + 8 <= end; at += 8) {
-            if (sealed && at - (info->dlpi_addr + sealed->p_vaddr) < sealed->p_memsz)
-                continue;
             const uint64_t held = __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED);
+            if ((held != (uintptr_t)fenced_getrandom && held != (uintptr_t)stock_getrandom) ||
+                ss_libraries_part(info, PT_GNU_RELRO, at))
+                continue;
             words_of->found |= held == (uintptr_t)fenced_getrandom;
             for (int place = 0; held == (uintptr_t)stock_getrandom && place < FED_MOST; place++)
                 if (!words[place] || words[place] == at) {
@@ -486,7 +471,7 @@ static int feed(struct dl_phdr_info *info, size_t size, void *context)
                 }
         }
     }
-    return own;
+    return 1;
 }
 
 const char *ss_calls_feed(PyObject *builtin)

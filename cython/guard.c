@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "guard.h"
 
+#include "libraries.h"
+
 #include <dlfcn.h>
 #include <link.h>
 #include <stdlib.h>
@@ -48,16 +50,11 @@ struct search {
 static int find_both(struct dl_phdr_info *info, size_t size, void *context)
 {
     struct search *search = context;
-    bool has_first = false, has_second = false;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        if (part->p_type != PT_LOAD)
-            continue;
-        has_first |= search->first - (info->dlpi_addr + part->p_vaddr) < part->p_memsz;
-        has_second |= search->second - (info->dlpi_addr + part->p_vaddr) < part->p_memsz;
-    }
-    search->same = has_first && has_second;
-    return has_first;
+    (void)size;
+    if (!ss_libraries_part(info, PT_LOAD, search->first))
+        return 0;
+    search->same = ss_libraries_part(info, PT_LOAD, search->second) != NULL;
+    return 1;
 }
 
 bool ss_same_object(const void *first, const void *second)

@@ -189,22 +189,11 @@ struct search {
     int count;
 };
 
-static bool holds(const struct dl_phdr_info *info, uintptr_t address)
-{
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        const uintptr_t start = info->dlpi_addr + part->p_vaddr;
-        if (part->p_type == PT_LOAD && address >= start && address - start < part->p_memsz)
-            return true;
-    }
-    return false;
-}
-
 static int search_words(struct dl_phdr_info *info, size_t size, void *data)
 {
     struct search *search = data;
     (void)size;
-    if (!holds(info, (uintptr_t)search->symbol))
+    if (!ss_libraries_part(info, PT_LOAD, (uintptr_t)search->symbol))
         return 0;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
@@ -238,7 +227,7 @@ static int measure(struct dl_phdr_info *info, size_t size, void *data)
 {
     struct sized *sized = data;
     (void)size;
-    if (!holds(info, (uintptr_t)sized->code))
+    if (!ss_libraries_part(info, PT_LOAD, (uintptr_t)sized->code))
         return 0;
     const ElfW(Sym) *symbol = defined(info, sized->symbol, gnu_hash(sized->symbol));
     sized->size = symbol ? symbol->st_size : 0;

@@ -2,6 +2,7 @@
 #ifndef SNAPSAFE_LIBRARIES_H
 #define SNAPSAFE_LIBRARIES_H
 
+#include <link.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,17 @@ typedef struct {
     uint32_t seam;               /* uint64_t[2]: a word in the library, or 0, and what it holds while the guard is in place;
                                     UINT32_MAX where the room has no such thing */
 } ss_library_table;
+
+/* The part of this type that has the address, of an object that dl_iterate_phdr(3) shows; NULL where it has none. */
+static inline const ElfW(Phdr) *ss_libraries_part(const struct dl_phdr_info *info, uint32_t type, uintptr_t address)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type == type && address - (info->dlpi_addr + part->p_vaddr) < part->p_memsz)
+            return part;
+    }
+    return NULL;
+}
 
 /* The address of the one word, in what the library of `symbol` may write to, that holds `value`; 0 where there is none, or
    more than one. Any thread, without the loader's lock. */

@@ -123,47 +123,45 @@ static PyObject *seed_legacy(PyObject *self, PyObject *const *a, Py_ssize_t n, P
     return value;
 }
 
-/* SeedSequence.spawn(): children are of their parent's kind. */
-static PyObject *spawn(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)
+/* Calls what draws from a SeedSequence's entropy: again where that is renewed and the generation moved meanwhile. `ret_tag`: that
+   of the sequence then. New reference, or NULL with an exception set. */
+static PyObject *draw_from_sequence(const call *c, PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names,
+                                    uint64_t *ret_tag)
 {
-    const call *c = &others[SS_NUMPY_SPAWN];
-    if (!ss_numpy_is_sequence(self))
-        return call_fast(c, self, a, n, names);
     for (int tries = 1;; tries++) {
         const uint64_t epoch = ss_epoch_begin();
         if (ss_numpy_settle_sequence(self, epoch) != 0)
             return NULL;
-        ss_numpy_quiet++;
         PyObject *value = call_fast(c, self, a, n, names);
-        ss_numpy_quiet--;
-        const uint64_t tag = ss_numpy_widen(*ss_numpy_sequence_tag(self), epoch);
-        if (value && !ss_epoch_unchanged(epoch) && !ss_numpy_is_kept(tag) && tries < SS_DRAW_TRIES) {
-            Py_DECREF(value);
-            continue;
-        }
-        for (Py_ssize_t i = 0; value && PyList_Check(value) && i < PyList_GET_SIZE(value); i++)
-            if (ss_numpy_is_sequence(PyList_GET_ITEM(value, i)))
-                *ss_numpy_sequence_tag(PyList_GET_ITEM(value, i)) = (uint32_t)tag;
-        return value;
+        *ret_tag = ss_numpy_widen(*ss_numpy_sequence_tag(self), epoch);
+        if (!value || ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES || ss_numpy_is_kept(*ret_tag))
+            return value;
+        Py_DECREF(value);
     }
+}
+
+/* SeedSequence.spawn(): children are of their parent's kind. */
+static PyObject *spawn(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)
+{
+    uint64_t tag;
+    const call *c = &others[SS_NUMPY_SPAWN];
+    if (!ss_numpy_is_sequence(self))
+        return call_fast(c, self, a, n, names);
+    ss_numpy_quiet++;
+    PyObject *value = draw_from_sequence(c, self, a, n, names, &tag);
+    ss_numpy_quiet--;
+    for (Py_ssize_t i = 0; value && PyList_Check(value) && i < PyList_GET_SIZE(value); i++)
+        if (ss_numpy_is_sequence(PyList_GET_ITEM(value, i)))
+            *ss_numpy_sequence_tag(PyList_GET_ITEM(value, i)) = (uint32_t)tag;
+    return value;
 }
 
 /* SeedSequence.generate_state() */
 static PyObject *generate_state(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)
 {
+    uint64_t tag;
     const call *c = &others[SS_NUMPY_GENERATE_STATE];
-    if (!ss_numpy_is_sequence(self))
-        return call_fast(c, self, a, n, names);
-    for (int tries = 1;; tries++) {
-        const uint64_t epoch = ss_epoch_begin();
-        if (ss_numpy_settle_sequence(self, epoch) != 0)
-            return NULL;
-        PyObject *value = call_fast(c, self, a, n, names);
-        if (!value || ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES ||
-            ss_numpy_is_kept(ss_numpy_widen(*ss_numpy_sequence_tag(self), epoch)))
-            return value;
-        Py_DECREF(value);
-    }
+    return ss_numpy_is_sequence(self) ? draw_from_sequence(c, self, a, n, names, &tag) : call_fast(c, self, a, n, names);
 }
 
 /* SeedSequence.__setstate__(): what was pickled or copied. Entropy of as many bits as the system's, that this process has not
