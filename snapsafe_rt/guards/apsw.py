@@ -22,7 +22,6 @@ class Apsw(Guard):
     covers = ("randomblob()", "random()", "temporary file names", "journal nonces")
     triggers = ("apsw",)
     level = "refreshed"
-    unloaded = "renewed as soon as it is imported"
 
     def __init__(self) -> None:
         self._words = ""

@@ -28,7 +28,6 @@ class Cryptography(Guard):
     triggers = (_RUST,)
     files = ("/cryptography/hazmat/bindings/_rust.abi3.so",)
     level = "refreshed"
-    unloaded = "renewed as soon as it is imported"
 
     def protection(self) -> "Verdict":
         module = sys.modules.get(_RUST)

@@ -40,7 +40,6 @@ class Ddtrace(Reseeded):
     triggers = (_NATIVE, _RAND)
     files = ("/ddtrace/internal/_rand.", "/ddtrace/internal/native/_native.")
     level = "refreshed"
-    unloaded = "renewed as soon as it is imported"
 
     def is_loaded(self) -> bool:
         return any(trigger in sys.modules for trigger in self.triggers)

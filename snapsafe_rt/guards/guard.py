@@ -52,8 +52,6 @@ class Guard:
     level = "guarded"
     """The best level that it reaches."""
 
-    unloaded = "guarded as soon as it is imported"
-
     notifies = False
     """Does it tell of a restore by itself? Such a row needs no source."""
 
@@ -107,6 +105,11 @@ class Guard:
         The restore event calls it before the program's callbacks, so the row is worth its level only while a watcher
         runs that event.
         """
+
+    @property
+    def unloaded(self) -> str:
+        """The sentence while it is not loaded."""
+        return f"{'renewed' if self.level == 'refreshed' else 'guarded'} as soon as it is imported"
 
     @property
     def by_event(self) -> bool:

@@ -24,7 +24,6 @@ class Kombu(Guard):
     covers = ("node ids of Celery workers", "Celery's oids and reply queues")
     triggers = (_COMMON,)
     level = "refreshed"
-    unloaded = "renewed as soon as it is imported"
 
     def displaced(self) -> str:
         names = names_of(sys.modules[_COMMON])

@@ -22,7 +22,6 @@ class OpenTelemetry(Guard):
     covers = ("service.instance.id of a Resource",)
     triggers = (_MODULE,)
     level = "refreshed"
-    unloaded = "renewed as soon as it is imported"
 
     def displaced(self) -> str:
         names = names_of(sys.modules[_MODULE])

@@ -25,7 +25,6 @@ class Polars(Guard):
     triggers = (_MODULE,)
     files = ("_polars_runtime.",)
     level = "refreshed"
-    unloaded = "renewed as soon as it is imported"
 
     def __init__(self) -> None:
         self._exchanged: native.Exchanged | None = None

@@ -17,7 +17,6 @@ class Sentry(Guard):
     covers = ("trace id of the scope",)
     triggers = (_MODULE,)
     level = "refreshed"
-    unloaded = "renewed as soon as it is imported"
 
     def displaced(self) -> str:
         cls = names_of(sys.modules[_MODULE]).get("PropagationContext")

@@ -33,6 +33,7 @@ class SQLite3(Guard):
     triggers = ("_sqlite3",)
     files = ("_sqlite3.",)
     level = "refreshed"
+    unloaded = "guarded as soon as it is imported"
 
     def __init__(self) -> None:
         self._types: list[type] = []
