@@ -1,5 +1,6 @@
 """Fixtures. What patches the interpreter is tested in processes of its own, with a timeout and both streams shown."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -62,6 +63,16 @@ def pytest_collection_finish(session):
     if session.config.option.collectonly:
         for item in session.items:
             add_result("collected", item.nodeid)
+
+
+def need(module: str) -> None:
+    """Skips a test of a library that is not installed. It may be a module of a package."""
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        pytest.skip(f"{module} is not installed: .ci/companions runs this with it")
 
 
 def layout(generation: int, *, synchronous: bool = False) -> bytes:

@@ -3,12 +3,12 @@ snapsafe_rt.cli.matrix says so.
 
  They are no dependencies: what is not installed is skipped. `.ci/companions` runs this with all of them."""
 
-import importlib.util
 import sysconfig
 
 import pytest
 
 from snapsafe_rt.cli import matrix
+from tests.conftest import need
 from tests.helpers.own_python import site_packages
 from tests.helpers.ways import CLONES, PROOF, clean
 
@@ -56,15 +56,6 @@ def ways(ways):
     return get
 
 
-def need(tool):
-    try:
-        found = importlib.util.find_spec(MODULES[tool])
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        pytest.skip(f"{tool} is not installed: .ci/companions runs this with it")
-
-
 def environment(way, tmp_path):
     return clean(**QUIET, **way.env, HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
 
@@ -109,7 +100,7 @@ CASES = [case for case in (*matrix.TOOLS, *matrix.PLACES) if case.name in MODULE
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("name", matrix.WAYS)
 def test_protected_or_said_to_be_not(stage, ways, tmp_path, name, case):
-    need(case.name)
+    need(MODULES[case.name])
     way = ways(name)
     different = stage.different(command(way, case.name, tmp_path), environment(way, tmp_path))
     assert different == (1 if name in case.but else CLONES), stage.stderr
@@ -117,7 +108,7 @@ def test_protected_or_said_to_be_not(stage, ways, tmp_path, name, case):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_unprotected_without(stage, ways, tmp_path, case):
-    need(case.name)
+    need(MODULES[case.name])
     way = ways("none")
     assert stage.different(command(way, case.name, tmp_path), environment(way, tmp_path)) == 1, stage.stderr
 
@@ -125,7 +116,7 @@ def test_unprotected_without(stage, ways, tmp_path, case):
 @pytest.mark.parametrize("tool", ["ddtrace", "opentelemetry"])
 def test_ours_in_front_of_theirs(stage, ways, tmp_path, tool):
     """Their sitecustomize behind ours: both run."""
-    need(tool)
+    need(MODULES[tool])
     way = ways("run")
     app = tmp_path / "app.py"
     app.write_text("import sys\n" + THEIRS_RAN[tool] + way.script(PROOF))

@@ -1,6 +1,5 @@
 """Libraries with random state of their own: renewed by the restore event, or named as unprotected; and the twins."""
 
-import importlib.util
 import json
 import textwrap
 
@@ -9,6 +8,7 @@ import pytest
 from snapsafe_rt.guards import table
 from snapsafe_rt.report import remote
 
+from ..conftest import need
 from ..helpers.looking import rows
 from ..helpers.surfaces import TABLE
 
@@ -59,11 +59,6 @@ def first_of(library):
 
 def script(name, tail):
     return HEAD + drawing(name) + textwrap.dedent(tail)
-
-
-def need(library):
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from snapsafe_rt.guards import table
 from snapsafe_rt.report import remote
 
+from ..conftest import need
 from ..helpers.looking import rows
 
 CLONES = 20
@@ -174,14 +175,8 @@ print(distinct(after, draw, {clones}, {place!r}))
 OPTIONS = {"options": ["-W", "ignore"], "dev": False, "timeout": 300}
 
 
-def need(library):
-    module = MODULES.get(library, library)
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        pytest.skip(f"{module} is not installed: .ci/companions runs this with it")
+def need_library(library):
+    need(MODULES.get(library, library))
 
 
 def drawing(library, surface=None):
@@ -208,7 +203,7 @@ def stale(source_file, machine):
 @pytest.mark.parametrize("place", ["main", "thread"])
 @pytest.mark.parametrize(("library", "surface"), CASES, ids=IDS)
 def test_no_two_clones_draw_the_same(run_python, source_file, stale, library, surface, place):
-    need(library)
+    need_library(library)
     event = not ids_are_guarded(library, surface)
     text = SCRIPT.format(draws=drawing(library, surface), event=event, clones=CLONES, place=place)
     found = int(run_python(text, source_file.path, env=stale, **OPTIONS))
@@ -217,7 +212,7 @@ def test_no_two_clones_draw_the_same(run_python, source_file, stale, library, su
 
 @pytest.mark.parametrize(("library", "surface"), CASES, ids=IDS)
 def test_the_twin_repeats(run_python, source_file, stale, library, surface):
-    need(library)
+    need_library(library)
     text = SCRIPT.format(draws=drawing(library, surface), event=False, clones=CLONES, place="main")
     found = int(run_python(text, source_file.path, env=stale | {"SNAPSAFE": "0"}, **OPTIONS))
     assert found == 1
@@ -230,7 +225,7 @@ BY_THREAD = [case for case in CASES if guarded(case[0]) and case[1] not in IN_CO
 @pytest.mark.parametrize(("library", "surface"), BY_THREAD, ids=[f"{one}: {what}" for one, what in BY_THREAD])
 def test_eight_threads_in_each_clone(run_python, source_file, stale, library, surface):
     """Each of 8 new threads draws, after the main thread did: no value is there twice, and each thread's is renewed."""
-    need(library)
+    need_library(library)
     text = f"""
 import threading
 from drawing import CLONES, run_clones, source
@@ -252,7 +247,7 @@ print(len(made), len(set(made)))
 @pytest.mark.parametrize("library", ["uuid_utils", "ddtrace"])
 def test_a_thread_that_drew_before_a_restore_is_seeded_by_us_after_it(run_python, source_file, library):
     """8 of them, in one process; each once, and none before."""
-    need(library)
+    need_library(library)
     text = f"""
 import threading
 from drawing import source
@@ -292,7 +287,7 @@ assert told == [(True, True)] * 8, told
 
 @pytest.mark.parametrize("library", DRAWS)
 def test_its_row_within_and_from_outside(living, source_file, library):
-    need(library)
+    need_library(library)
     one = living(env=source_file.env, options=["-W", "ignore"])
     assert rows(remote.inspect(one.pid))[library] == "not loaded"
     one(drawing(library) + "\ndraw()")
@@ -324,7 +319,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("library", DRAWS)
 def test_a_broken_layout_is_said(run_python, source_file, library):
-    need(library)
+    need_library(library)
     code, word = BROKEN[library]
     text = f"""
 import json, snapsafe_rt
@@ -371,7 +366,7 @@ print(json.dumps(next([row.protection, row.note] for row in status.rows if row.n
 
 
 def test_a_seed_that_the_program_chose_for_polars_is_kept(run_python, source_file):
-    need("polars")
+    need_library("polars")
     text = """
 import os
 os.environ['POLARS_MAX_THREADS'] = '1'
@@ -397,7 +392,7 @@ assert level() == "refreshed"
 
 
 def test_an_id_that_the_program_gave_opentelemetry_stays(run_python, source_file):
-    need("opentelemetry")
+    need_library("opentelemetry")
     text = """
 from opentelemetry.sdk.resources import Resource
 from snapsafe_rt.guards import table
@@ -412,7 +407,7 @@ assert len(made.attributes["service.instance.id"]) == len(before)
 
 
 def test_a_trace_that_came_from_outside_goes_on(run_python, source_file):
-    need("sentry_sdk")
+    need_library("sentry_sdk")
     text = """
 import sentry_sdk
 from snapsafe_rt.guards import table
@@ -430,7 +425,7 @@ assert after.startswith(trace) and after != before
 
 def test_what_waits_for_celerys_replies_goes_on_waiting(run_python, source_file):
     """The backend of a result that was sent before the restore keeps its consumer and its queue."""
-    need("kombu")
+    need_library("kombu")
     text = """
 import celery
 from celery.result import AsyncResult
@@ -446,7 +441,7 @@ assert app.backend is not backend and app.backend.oid == app.thread_oid != queue
 
 
 def test_a_default_vfs_of_the_programs_own_is_said(run_python, source_file):
-    need("apsw")
+    need_library("apsw")
     text = """
 import apsw, snapsafe_rt
 class Own(apsw.VFS):
@@ -462,7 +457,7 @@ assert row.protection == "unprotected" and "own" in row.note, row.note
 
 def test_nothing_of_ours_uses_apsw_before_the_program_does(run_python, source_file):
     """It can still be configured, and its hooks are called for the program's connections alone."""
-    need("apsw")
+    need_library("apsw")
     text = """
 import apsw, snapsafe_rt
 made = []
@@ -478,7 +473,7 @@ assert made == [asked]
 
 
 def test_the_programs_own_generator_is_left_alone_by_ddtrace(run_python, source_file):
-    need("ddtrace")
+    need_library("ddtrace")
     text = f"""
 import random
 {drawing("ddtrace")}
@@ -494,7 +489,7 @@ assert random.random() == first
 
 
 def test_who_is_told_of_a_new_runtime_id(run_python, source_file):
-    need("ddtrace")
+    need_library("ddtrace")
     text = """
 from ddtrace.internal import runtime
 from snapsafe_rt.guards import table
@@ -509,7 +504,7 @@ assert told == [runtime.get_runtime_id()] != [before]
 
 def test_what_the_caller_gives_stays_the_callers(run_python, source_file):
     """Node and clock sequence; and what stock raises for arguments is raised."""
-    need("uuid_utils")
+    need_library("uuid_utils")
     text = """
 import uuid_utils
 from drawing import source
@@ -532,7 +527,7 @@ for make in uuid_utils.uuid1, uuid_utils.uuid6:
 
 @pytest.mark.parametrize("library", ["uuid_utils", "ulid_transform", "ddtrace", "bson", "nats", "pymongo"])
 def test_undo_is_exact(run_python, source_file, library):
-    need(library)
+    need_library(library)
     text = f"""
 import snapsafe_rt
 {drawing(library)}

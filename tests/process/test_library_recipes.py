@@ -1,11 +1,11 @@
 """The recipes that `status` gives for libraries which it only names, done word by word in clones of a machine whose
 kernel repeats itself too; and the twin, in which nothing is done."""
 
-import importlib.util
-
 import pytest
 
 from snapsafe_rt.guards import libraries
+
+from ..conftest import need
 
 CLONES = 20
 # What a program did before the snapshot, and what it draws after it.
@@ -38,8 +38,7 @@ print(distinct(after, draw, {clones}))
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 def test_a_recipe_renews_while_the_kernel_repeats(run_python, source_file, machine, guard, done):
     module = guard.triggers[0].partition(".")[0]
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed: .ci/companions runs this with it")
+    need(module)
     text = SCRIPT.format(draws=DRAWS[guard.name], recipe=guard.recipe, clones=CLONES)
     env = source_file.env | machine | {"SNAPSAFE_WATCH": "0"}
     found = run_python(text, source_file.path, done, env=env, options=["-W", "ignore"], dev=False, timeout=300)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from ..conftest import PROGRAMS
+from ..conftest import PROGRAMS, need
 
 pytest.importorskip("numpy")
 
@@ -232,8 +232,7 @@ DRAW_BY_NUMPY = {
 @pytest.mark.parametrize("activated", [True, False])
 @pytest.mark.parametrize("library", DRAW_BY_NUMPY)
 def test_what_draws_by_numpy_follows(run_python, source_file, library, activated):
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed: .ci/companions runs this with it")
+    need(library)
     text = f"from drawing import distinct\n{DRAW_BY_NUMPY[library]}\nprint(distinct(draw, draw, 20))"
     env = source_file.env | {"SNAPSAFE_WATCH": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     options = {"options": ["-W", "ignore"], "dev": False, "timeout": 300}
