@@ -11,7 +11,7 @@ import os, signal, sys, threading, time, warnings
 warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 import snapsafe_rt
 from announced import *
-from restored import at_rest, descriptors, read, resident, switches, threads, until
+from restored import at_rest, descriptors, read, resident, stays, switches, threads, until
 from snapsafe_rt.source import probe
 from snapsafe_rt.state import state
 from snapsafe_rt.snapshot import announcers

@@ -46,6 +46,17 @@ def at_rest(state):
     return looked[0]
 
 
+def stays(state, seconds=1.0):
+    """Waits at rest and returns what `state` was and is that long afterwards: the same where nothing wakes by itself.
+    Three rounds at most, for an event that could not be run at once is tried again after a tick, once."""
+    for _ in range(3):
+        before = at_rest(state)
+        time.sleep(seconds)
+        if (after := state()) == before:
+            break
+    return before, after
+
+
 def _looks():
     """Of each thread but main: is it asleep, and how often was it given the CPU?"""
     return others(("State:", "ctxt"))

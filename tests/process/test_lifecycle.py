@@ -285,11 +285,8 @@ def test_idle_means_no_wakeup(bare, with_manager):
     one("""
 assert until(lambda: snapsafe_rt.status().watching['how'] == 'inotify'), snapsafe_rt.status().watching
 def seen(): return native.inspect_watcher().wakeups, switches()
-for _ in range(3):  # an event that could not be run at once is tried again after a tick, once
-    before = at_rest(seen)
-    time.sleep(1.5)
-    if seen() == before: break
-assert seen() == before, (before, seen())
+before, after = stays(seen, 1.5)
+assert after == before, (before, after)
 assert len(before[1]) == 2""")
 
 

@@ -65,8 +65,8 @@ def test_a_socket_without_the_file_beside_it(lab):
     one(f"assert until(lambda: {said!r} in lifecycle()['reason']), lifecycle()")
     assert [lock["pid"] for lock in lab.inhibitors()] == [asked.pid]
     lab.quiesce()
-    begin = one("answer = at_rest(lambda: [native.inspect_watcher().wakeups, len(threads())])")
-    assert one("time.sleep(1); answer = native.inspect_watcher().wakeups, len(threads())") == begin
+    before, begun = one("answer = stays(lambda: (native.inspect_watcher().wakeups, len(threads())))")
+    assert begun == before
     assert one("answer = taken()") == []
     lab.call("Unquiesce")
     link.with_name("elsewhere.state").symlink_to(f"{lab.manager.socket}.state")

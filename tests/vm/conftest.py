@@ -1,5 +1,6 @@
 """One lab and one table of results for the whole run. SNAPSAFE_VM_RESULTS: the JSON file (default: in the cache)."""
 
+import contextlib
 import functools
 import os
 import random
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from tests.vm.lab import Lab, say
+from tests.vm.manager import described
 from tests.vm.results import Results
 from tests.vm.system import System, document
 
@@ -48,7 +50,15 @@ def managed(lab, system):
     with system("install") as guest:
         guest.do("sh", "-euc", f"PATH=$PATH:/opt/app/bin\n{commands}")
         snapshot = guest.snapshot("managed", resume=False)
-    yield functools.partial(lab.copy, machine=System(), snapshot=snapshot)
+
+    @contextlib.contextmanager
+    def copy(name):
+        """Once its manager has told of the restore that made the copy: a program that starts before may be told too."""
+        with lab.copy(name, machine=System(), snapshot=snapshot) as guest:
+            described(guest, lambda found: found["published"] == 2)
+            yield guest
+
+    yield copy
     lab.forget(snapshot)
 
 
