@@ -33,7 +33,7 @@ DUMPED_AT = 5  # generation; small, so that another host's history can be before
 # What copies of a process cannot repeat: they share the live kernel, or the time is part of it.
 UNIQUE_ANYWAY = {"os.urandom()", "secrets.token_hex()", "uuid4", "uuid1", "uuid7", "uuid4 of a fork after it"}
 # Not kept with the logs; rootfs is the machine's own root.
-LEFT_OUT = shutil.ignore_patterns("*.img", "*.json", "rootfs", "server")
+LEFT_OUT = shutil.ignore_patterns("*.img", "*.json", "rootfs", "server", "database")
 # Asked once of each process.
 ONCE = {"uuid.getnode()"}
 

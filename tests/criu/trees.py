@@ -39,16 +39,16 @@ def wait_for(what: str, paths: list[pathlib.Path]) -> None:
 
 
 def criu(action: str, log: pathlib.Path, *options: object) -> None:
-    """The log's errors are part of what is raised."""
+    """The log's errors and its end are part of what is raised."""
     command = ["criu", action, "--images-dir", log.parent, "--log-file", log.name, "-v2", *options]
     environment = {**os.environ, "SNAPSAFE_FILE": SOURCE, "SNAPSAFE_COMMAND": str(SNAPSAFE)}
     done = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
     if done.returncode:
-        text = log.read_text(errors="replace") if log.exists() else ""
-        errors = [line for line in text.splitlines() if "Error" in line][:10]
-        raise Failed("\n".join([f"criu {action} failed ({done.returncode})", *errors, done.stdout, done.stderr]))
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        told = [line for line in lines[:-8] if "Error" in line][:10] + lines[-8:]
+        raise Failed("\n".join([f"criu {action} failed ({done.returncode})", *told, done.stdout, done.stderr]))
 
 
 def run(*command: object, cwd: pathlib.Path | None = None) -> None:
