@@ -192,6 +192,11 @@ def _numba():
     return lambda: repr(drawn()).encode()
 
 
+def _numpy(draw):
+    """draw(numpy.random), which makes what is called each time."""
+    return lambda: draw(import_module("numpy.random"))
+
+
 def _uuid_utils():
     library = import_module("uuid_utils")
     return lambda: library.uuid4().bytes
@@ -238,6 +243,13 @@ TABLE = (
     Surface("rsa_key", "RSA key", "pid", _rsa_key, library="cryptography"),
     Surface("object_id", "ObjectId", "memory", _object_id, library="bson"),
     Surface("numba", "random.random() in compiled code", "memory", _numba, library="numba"),
+    Surface("numpy", "numpy.random.bytes()", "memory", _numpy(lambda np: partial(np.bytes, 8)), library="numpy"),
+    Surface("pcg64", "PCG64.random_raw()", "memory", _numpy(lambda np: np.PCG64().random_raw), library="numpy"),
+    Surface(
+        *("generator", "Generator.bytes()", "memory"),
+        _numpy(lambda np: partial(np.default_rng().bytes, 8)),
+        library="numpy",
+    ),
     Surface("uuid_utils", "uuid_utils.uuid4()", "memory", _uuid_utils, library="uuid_utils"),
     Surface("apsw", "APSW randomblob()", "memory", _apsw, library="apsw"),
 )

@@ -31,6 +31,7 @@ class Machine(NamedTuple):
     rdrand: bool = True
     generation: bool = False  # VMClock as Firecracker gives it: with vm_generation_counter
     network: bool = False
+    numpy: bool = False  # a memory disk that has it
     settings: Mapping[str, object] = MappingProxyType({})  # environment of the guest's program
     guest: type = Guest
 
@@ -39,7 +40,7 @@ class Machine(NamedTuple):
         words = {"SNAPSAFE": int(self.protected), "PROGRAM": self.program, **self.settings}
         network = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
         return [
-            *("-m", 320, "-initrd", lab.disk(self.python)),
+            *("-m", 512 if self.numpy else 320, "-initrd", lab.disk(self.python, self.numpy)),
             *("-append", " ".join(["console=ttyS0 panic=-1 quiet", *(f"{k}={v}" for k, v in words.items())])),
             *(network if self.network else []),
         ]
@@ -114,16 +115,18 @@ class Lab:
             say(f"{str(error).partition('; logs')[0]}: software emulation")
             self.accel = software
 
-    def disk(self, python):
+    def disk(self, python, numpy):
         """The memory disk: interpreter, project and the guest's programs, one archive after the other."""
+        more = ("numpy",) if numpy else ()
         programs = '"$0"/guest/*.py "$0/../helpers/surfaces.py" "$0/../../snapsafe_rt/cli/demo_surfaces.py"'
         pack = f'mkdir app && cp {programs} app/ && cp "$0/guest/init" init && chmod 755 init'
-        return self.packed(python, (f"disk-{python}", f"site-{python}"), pack)
+        return self.packed((python, *more), (f"disk-{python}", f"site-{python}", *more), pack)
 
-    def packed(self, name, parts, pack):
+    def packed(self, guests, parts, pack):
         """A file of these archives of the provisioning, and of what the shell command `pack` puts in its folder."""
+        name = "-".join(guests)
         if name not in self.disks:
-            provision(name)
+            provision(*guests)
             path = self.folder / f"disk-{name}"
             with open(path, "wb") as file:
                 for part in parts:

@@ -177,7 +177,7 @@ class System(NamedTuple):
             ' && cp "$0/guest/system/lab.service" added/etc/systemd/system/'
             " && ln -s ../lab.service added/etc/systemd/system/multi-user.target.wants/"
         )
-        disk = lab.packed("system", ("system/initrd", "system/site"), pack)
+        disk = lab.packed(("system",), ("system/initrd", "system/site"), pack)
         words = "console=ttyS0 panic=-1 quiet modprobe.blacklist=kvm_amd,kvm_intel,ahci,serio_raw"
         return ["-m", self.memory, "-initrd", disk, "-append", words]
 

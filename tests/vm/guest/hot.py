@@ -9,8 +9,9 @@ import surfaces
 # REAL_TIME: the kernel's own work waits for a thread that draws, so the kernel notices a restore late.
 REAL_TIME = channel.setting("REAL_TIME", 0)
 THREADS, COUNT = channel.setting("THREADS", 2), channel.setting("COUNT", 10000)
-# One of each generator, the quickest.
-SURFACES = surfaces.select("urandom", "uuid4", "token_bytes", "getrandbits", "ssl")
+# By default one of each generator, the quickest.
+NAMES = channel.setting("NAMES", "urandom,uuid4,token_bytes,getrandbits,ssl")
+SURFACES = surfaces.select(*NAMES.split(","))
 DRAWS = surfaces.prepare(SURFACES)
 
 marker = channel.watch_marker()
