@@ -1,4 +1,5 @@
-"""python -m benchmarks.instructions [--store]: instructions of a call on each guarded path, against stored bounds.
+"""python -m benchmarks.instructions [--store] [-k WORD]: instructions of a call on each guarded path, against stored
+bounds; of those paths alone that have WORD in their names. Paths of a library count where it is installed.
 
 Counted by valgrind, so the same on a loaded machine and on an idle one. Bounds are for the core's own code: `own`
 instructions, and `out`, calls that it makes into anything else. `added`, all of the process with snapsafe_rt minus all
@@ -10,6 +11,7 @@ Of a start, `own` is what the whole process has more, in thousands: it shifts a 
 """
 
 import argparse
+import importlib.util
 import json
 import platform
 import re
@@ -38,6 +40,7 @@ Counts = dict[str, dict[str, float]]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions")
     parser.add_argument("--store", action="store_true", help="make what is counted now the bound for this build")
+    parser.add_argument("-k", default="", metavar="WORD", help="only paths with this in their names")
     options = parser.parse_args()
     for tool in ("valgrind", "cc"):
         if shutil.which(tool) is None:
@@ -46,11 +49,19 @@ def main() -> int:
     key = build()
     if key not in stored and not options.store:
         return skip(f"no bounds for {key}; there are some for: {'; '.join(stored)}")
-    counts = count_all([case for _, case in paths.every() if case.counted]) | count_starts()
+    cases = [case for _, case in paths.every() if case.counted and options.k in case.name]
+    absent = {case.name for case in cases if case.needs and importlib.util.find_spec(case.needs) is None}
+    counts = count_all([case for case in cases if case.name not in absent])
+    if any(options.k in name for name in STARTS):
+        counts |= count_starts()
     if options.store:
-        stored[key] = counts
+        stored[key] = stored.get(key, {}) if options.k or absent else {}
+        stored[key] |= counts
         BOUNDS.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
-    return compare(counts, stored[key], key)
+    bounds = {name: bound for name, bound in stored[key].items() if options.k in name and name not in absent}
+    for name in sorted(absent):
+        print(f"  {name}: its library is not installed here")
+    return compare(counts, bounds, key)
 
 
 def compare(counts: Counts, bounds: Counts, key: str) -> int:
@@ -87,6 +98,8 @@ def build() -> str:
 
 
 def count_all(cases: list[Case]) -> Counts:
+    if not cases:
+        return {}
     sources = sorted({case.source for case in cases})
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         marks = f"{folder}/marks.so"
