@@ -5,6 +5,8 @@ clock sequence. Activated, this package looks at a counter that the hypervisor (
 after every draw, and renews what the copies would share.
 
 Nothing is patched by importing it: activate() does that, or the folder that `snapsafe run` puts on PYTHONPATH.
+
+PYTEST_DONT_REWRITE: pytest, whose plugin is in here, would warn where this was imported before it began.
 """
 
 import sys

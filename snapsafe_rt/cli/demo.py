@@ -1,7 +1,7 @@
 """snapsafe demo: clones a running Python, first plain and then protected, and shows what the clones drew twice.
 
-The program that is cloned is snapsafe_rt.cli.demo_program, in an interpreter of its own each time. Protected, it is
-started as `snapsafe run` starts a program; nothing else differs.
+The program that is cloned is snapsafe_rt.cli.demo_program, in an interpreter of its own each time; with --program it
+runs the user's file. Protected, it is started as `snapsafe run` starts a program; nothing else differs.
 """
 
 import argparse
@@ -37,6 +37,8 @@ NOTES = {
     "sequence are the same; here none did.",
     "pid": "(3) Made anew where the pid changes, as it had to here. In a clone of a VM the pid stays: to see that, run "
     "this as root or permit user namespaces.",
+    "program": "(4) It differs without protection as well, so this shows nothing of it. It comes from the kernel, "
+    "which clones of a process share and clones of a VM repeat, or was made anew in each clone.",
 }
 
 
@@ -65,17 +67,26 @@ class Row(NamedTuple):
 
 class Phase(NamedTuple):
     surfaces: dict[str, tuple[str, str]]
-    drawn: list[dict[str, str]]
+    drawn: list[dict[str, list[str]]]
     isolation: str
     seconds: float
 
     def twice(self, key: str) -> int:
-        counted = Counter(clone[key] for clone in self.drawn)
-        return sum(number for number in counted.values() if number > 1)
+        """How many clones have a value that another one has."""
+        drawn = [set(clone.get(key, ())) for clone in self.drawn]
+        counted = Counter(value for clone in drawn for value in clone)
+        return sum(any(counted[value] > 1 for value in clone) for clone in drawn)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clones", type=_number, default=CLONES, metavar="N", help=f"how many (default {CLONES})")
+    parser.add_argument(
+        "--program",
+        dest="file",
+        metavar="FILE",
+        help="clone this program of yours: a Python file, which is run first, and whose function draw() returns what "
+        "must differ in each clone",
+    )
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
         "Needs neither a VM nor root. Exit code 0 only if nothing was drawn twice with protection, and all that\n"
@@ -99,10 +110,14 @@ def main(options: argparse.Namespace) -> int:
     # So that the folder and the clones go when we are told to end.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    file = os.path.abspath(options.file) if options.file is not None else None
+    if file is not None and not os.path.isfile(file):
+        raise Failure(f"{options.file}: no such file")
     began = time.monotonic()
-    plain, protected = _phases(options.clones)
+    plain, protected = _phases(options.clones, file)
     seconds = time.monotonic() - began
-    rows = [Row(key, *plain.surfaces[key], plain.twice(key), protected.twice(key)) for key in plain.surfaces]
+    surfaces = plain.surfaces | protected.surfaces
+    rows = [Row(key, *surfaces[key], plain.twice(key), protected.twice(key)) for key in surfaces]
     shown = all(row.without for row in rows if row.repeats(plain.isolation))
     safe = not any(row.protected for row in rows)
     if options.json:
@@ -113,7 +128,7 @@ def main(options: argparse.Namespace) -> int:
     return OK if shown and safe else FAILED
 
 
-def _phases(count: int) -> tuple[Phase, Phase]:
+def _phases(count: int, file: str | None) -> tuple[Phase, Phase]:
     folders = private_folders()
     if not folders:
         raise Failure("no folder here is fit for a file source: it takes a tmpfs that this user may write, as /dev/shm")
@@ -121,20 +136,21 @@ def _phases(count: int) -> tuple[Phase, Phase]:
         tempfile.TemporaryDirectory(prefix="snapsafe-demo-", dir=folders[0], ignore_cleanup_errors=True) as folder,
         output.progress("cloning", 2 * count) as progress,
     ):
-        plain = _phase(count, folder, False, progress)
-        protected = _phase(count, folder, True, lambda done: progress(count + done))
+        plain = _phase(count, file, folder, False, progress)
+        protected = _phase(count, file, folder, True, lambda done: progress(count + done))
     if plain.isolation != protected.isolation:
         raise Failure("the two runs could not be made alike; try again")
     return plain, protected
 
 
-def _phase(count: int, folder: str, protect: bool, progress: Callable[[int], object]) -> Phase:
+def _phase(count: int, file: str | None, folder: str, protect: bool, progress: Callable[[int], object]) -> Phase:
     source = FileSource(os.path.join(folder, "protected" if protect else "plain")).create()
     errors = os.path.join(folder, "stderr")
+    arguments = [str(count), source.path] if file is None else [str(count), file, os.getcwd()]
     with open(errors, "w+", encoding="utf-8", errors="replace") as stderr:
         # In the empty folder: no module of the user's takes the place of one of the standard library's.
         child = subprocess.Popen(
-            [sys.executable, "-m", "snapsafe_rt.cli.demo_program", str(count), source.path],
+            [sys.executable, "-m", "snapsafe_rt.cli.demo_program", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -151,6 +167,8 @@ def _phase(count: int, folder: str, protect: bool, progress: Callable[[int], obj
         finally:
             child.kill()
             child.communicate()
+        if "failed" in answer:
+            raise Failure(answer["failed"].rstrip())
         if "drawn" not in answer:
             stderr.seek(0)
             said = stderr.read().strip().splitlines()

@@ -133,7 +133,7 @@ def phase(isolation, **drawn):
 )
 def test_the_verdict(monkeypatch, capsys, isolation, root, without, protected, code, verdict):
     phases = phase(isolation, row=(root, without)), phase(isolation, row=(root, protected))
-    monkeypatch.setattr(demo, "_phases", lambda count: phases)
+    monkeypatch.setattr(demo, "_phases", lambda count, file: phases)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     assert main.main(["demo"]) == code
     shown = capsys.readouterr().out

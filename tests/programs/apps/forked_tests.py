@@ -1,0 +1,2 @@
+def test_it():
+    """Does pytest-forked work with this pytest?"""
