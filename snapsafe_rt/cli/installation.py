@@ -332,19 +332,27 @@ def others(target: Target) -> list[str]:
     uv = os.environ.get("UV_PYTHON_INSTALL_DIR") or os.path.join(
         os.environ.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share"), "uv", "python"
     )
-    places = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
-    places += sorted(glob.glob(os.path.join(pyenv, "versions", "*", "bin")) + glob.glob(os.path.join(uv, "*", "bin")))
+    places = sorted(glob.glob(os.path.join(pyenv, "versions", "*", "bin")) + glob.glob(os.path.join(uv, "*", "bin")))
     # A virtual environment's own programs are links to its base's, which is another one.
     seen = set() if target.venv else {os.path.realpath(target.name)}
     own = os.path.dirname(os.path.abspath(target.name))
     found = []
-    for place in (place for place in places if os.path.abspath(place) != own):
-        for path in sorted(glob.glob(os.path.join(glob.escape(place), "python*"))):
-            real = os.path.realpath(path)
-            is_python = re.fullmatch(r"python(3(\.\d+)?[td]*)?", os.path.basename(path))
-            if is_python and real not in seen and _is_program(real):
-                seen.add(real)
-                found.append(path)
+    for path in on_path(os.pathsep.join([os.environ.get("PATH", ""), *places])):
+        real = os.path.realpath(path)
+        if os.path.dirname(os.path.abspath(path)) != own and real not in seen:
+            seen.add(real)
+            found.append(path)
+    return found
+
+
+def on_path(path: str) -> list[str]:
+    """The interpreters in these folders, in their order, by the names that a user would call."""
+    found = []
+    for place in filter(None, path.split(os.pathsep)):
+        for name in sorted(glob.glob(os.path.join(glob.escape(place), "python*"))):
+            is_python = re.fullmatch(r"python(3(\.\d+)?[td]*)?", os.path.basename(name))
+            if is_python and _is_program(os.path.realpath(name)):
+                found.append(name)
     return found
 
 

@@ -29,6 +29,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("run", "snapsafe_rt.cli.run", "start a program protected: snapsafe run python app.py"),
     Command("status", "snapsafe_rt.cli.status", "what is watched and guarded here, and what is not"),
+    Command("doctor", "snapsafe_rt.cli.doctor", "what this machine is, what it lacks, and the commands that mend it"),
     Command("demo", "snapsafe_rt.cli.demo", "clone a running Python, and show what the clones draw twice"),
     Command("wait-restored", "snapsafe_rt.cli.wait_restored", "sleep until this machine's source changes"),
     Command("install", "snapsafe_rt.cli.install", "make an interpreter activate at every start"),

@@ -4,6 +4,7 @@ import glob
 import mmap
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import zipfile
@@ -35,7 +36,7 @@ FROZEN = "a program frozen by PyInstaller ignores PYTHONPATH: freeze it with `--
 def why_not(program: list[str], environment: Mapping[str, str]) -> str:
     """Why the program will not be protected, with the way out; "" where nothing is known against it."""
     if environment.get("SNAPSAFE") == "0":
-        return "SNAPSAFE=0 switches it off"
+        return "SNAPSAFE=0 switches it off: `unset SNAPSAFE`"
     path = shutil.which(program[0])
     if path is None:
         return ""
@@ -92,7 +93,8 @@ def _of_python(path: str, arguments: list[str]) -> str:
             return ""
         if not _has_core(f"{major}{minor}", path):
             version = f"{major}.{minor}"
-            return f"no core for Python {version} is here: install snapsafe-rt there as well, or see `snapsafe bundle`"
+            way = f"`{shlex.quote(path)} -m pip install snapsafe-rt`"
+            return f"no core for Python {version} is here: {way}, or see `snapsafe bundle --help`"
     rest = list(arguments)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
@@ -102,7 +104,10 @@ def _of_python(path: str, arguments: list[str]) -> str:
         for letter in letters[1] if letters else "":
             case = next((case for case in matrix.OPTIONS if case.name == f"-{letter}" and "run" in case.but), None)
             if case is not None:
-                return f"under {case.words} {case.but['run']}: `snapsafe install` reaches it, or snapsafe_rt.activate()"
+                install = f"`snapsafe install --python {shlex.quote(path)}`, or " if "install" not in case.but else ""
+                return (
+                    f"under {case.words} {case.but['run']}: {install}snapsafe_rt.activate() in the program reaches it"
+                )
         if letters is None or letters[2] == "c":
             return ""
         value = word[letters.end() :] or (rest.pop(0) if letters[2] and rest else "")
@@ -130,4 +135,6 @@ def _of_source() -> str:
     if selection.best(candidates) is not None:
         return ""
     reasons = [f"{candidate.name} {candidate.why_not}" for candidate in candidates] + problems
-    return f"no source shows a restore here, until one appears: {'; '.join(reasons)}"
+    return (
+        f"no source shows a restore here, until one appears: {'; '.join(reasons)}; `snapsafe doctor` tells what to do"
+    )

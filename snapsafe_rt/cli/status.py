@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> int:
     else:
         by_itself = state.active  # before we activate
         status = measure()
-        machine = _machine()
+        machine = of_machine()
         data = {**status.as_dict(), "by_itself": by_itself, "machine": machine}
     if options.json:
         print(json.dumps(data, indent=2))
@@ -119,8 +119,12 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
                 ": ".join(filter(None, [", ".join(row["covers"]), row["note"]])),
             ]
             for row in data["subsystems"]
+            if row["protection"] != "not loaded"
         ]
         output.table(["subsystem", "protection", "what, and how far"], rows)
+        unloaded = [row["name"] for row in data["subsystems"] if row["protection"] == "not loaded"]
+        if unloaded:
+            output.say(f"Not loaded, and guarded or renewed as soon as they are: {', '.join(unloaded)}.", "dim")
     if not data["subsystems"] and isinstance(status, Outside):
         for problem in data["problems"]:
             output.say(f"Problem: {problem}.", "warn")
@@ -231,7 +235,7 @@ def _show_lifecycle(lifecycle: dict[str, Any]) -> None:
             output.say(f"Problem: a callback failed: {procfs.printable(error)}.", "warn")
 
 
-def _machine() -> "dict[str, Any] | None":
+def of_machine() -> "dict[str, Any] | None":
     """None if there is no manager, or none that answers."""
     try:
         with Manager(answer_seconds=MANAGER_SECONDS) as manager:
@@ -267,7 +271,7 @@ def _show_machine(machine: "dict[str, Any]") -> None:
 
 
 def _show_all(as_json: bool) -> int:
-    found, hidden = _find()
+    found, hidden = find_all()
     if as_json:
         print(json.dumps({"processes": [one.as_dict() for one in found], "not_permitted": hidden}, indent=2))
     else:
@@ -281,7 +285,7 @@ def _show_all(as_json: bool) -> int:
     return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
 
 
-def _find() -> tuple[list[Outside], int]:
+def find_all() -> tuple[list[Outside], int]:
     """The Python processes but this one, and how many may not be read."""
     found, hidden = [], 0
     pids = sorted(set(procfs.processes()) - {os.getpid()})

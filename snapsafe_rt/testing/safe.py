@@ -301,7 +301,7 @@ def assert_clone_safe(
     timeout: float = TIMEOUT,
 ) -> None:
     """Call a function in clones of this process: no two may return the same. Raises Same, an AssertionError with a
-    table of what was alike; what the function raised, as an AssertionError with its traceback; unittest.SkipTest; NotMade.
+    table of what was alike; what the function raised, as an AssertionError with its traceback; SkipTest; NotMade.
 
     The function returns what must differ: a value, a list of them, or a dict of them by name. `warm_up`: it is called
     once before the clones are made, as a program that has served before its snapshot. `at_once`: it runs in each clone

@@ -45,20 +45,25 @@ def test_nothing_is_said_of_what_will_be_protected(said, tmp_path):
 )
 def test_python_ignores_the_path(said, tmp_path, options, word):
     command = ["pass"] if options[-1].endswith("c") else ["-c", "pass"]
-    assert f"python {word} " in said(sys.executable, *options, *command)
+    line = said(sys.executable, *options, *command)
+    assert f"python {word} " in line
+    # What mends it: not `install`, where site is not imported.
+    assert (f"`snapsafe install --python {sys.executable}`" in line) is (word != "-S")
+    assert "snapsafe_rt.activate()" in line
     assert f"python {word} " in said(script(tmp_path / "app", f"#!{sys.executable} {word}\n"))
 
 
 def test_no_source_and_switched_off(said):
     assert "no source shows a restore here" in said("true", SNAPSAFE_SOURCES="vmclock:/dev/not-there")
     assert "/dev/not-there does not exist" in said("true", SNAPSAFE_SOURCES="vmclock:/dev/not-there")
-    assert said("true", SNAPSAFE="0") == "SNAPSAFE=0 switches it off"
+    assert "`snapsafe doctor`" in said("true", SNAPSAFE_SOURCES="vmclock:/dev/not-there")
+    assert said("true", SNAPSAFE="0") == "SNAPSAFE=0 switches it off: `unset SNAPSAFE`"
     assert not said("true", options=["--quiet"], SNAPSAFE="0")
 
 
 def test_another_version(said, tmp_path):
     stranger = script(tmp_path / "python3.99", "#!/bin/sh\nexit 1\n")
-    assert "no core for Python 3.99" in said(stranger, code=1)
+    assert f"no core for Python 3.99 is here: `{stranger} -m pip install snapsafe-rt`" in said(stranger, code=1)
     script(stranger, "#!/bin/sh\n")  # it has snapsafe-rt itself
     assert not said(stranger)
     assert not said(script(tmp_path / "python2.7", "#!/bin/sh\n"))

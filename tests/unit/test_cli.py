@@ -184,6 +184,12 @@ def test_status_with_a_source_is_0(snapsafe, source_file):
     assert re.search(r"^random +guarded ", done.stdout, re.MULTILINE)
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
+    unloaded = re.search(r"^Not loaded, and guarded or renewed as soon as they are: (.*?)\.$", done.stdout, re.M | re.S)
+    rows = json.loads(snapsafe("status", "--json", env=source_file.env).stdout)["subsystems"]
+    names = [row["name"] for row in rows if row["protection"] == "not loaded"]
+    assert " ".join(unloaded[1].split()) == ", ".join(names)
+    assert len(names) > 5
+    assert not re.search(r"^\S+ +not loaded ", done.stdout, re.MULTILINE)
 
 
 def test_status_without_a_source_is_1_and_tells_the_reasons(snapsafe):

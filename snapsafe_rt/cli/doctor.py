@@ -1,0 +1,377 @@
+"""snapsafe doctor: what this machine is, what on it tells of a restore, what it lacks, and which commands mend it."""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from snapsafe_rt import settings
+from snapsafe_rt.cli import installation, machine, output, scan_cache, status
+from snapsafe_rt.cli.machine import Machine
+from snapsafe_rt.core import MISSING, native
+from snapsafe_rt.errors import FAILED, OK
+from snapsafe_rt.source import selection
+
+PYTHON_SECONDS = 20
+FILE_HERE = "/dev/shm/snapsafe"
+CONFIG = "CONFIG_PTP_1588_CLOCK_VMCLOCK"
+NOTHING = ("ec2", "bare")  # nobody clones their memory
+
+_ASK = """
+import json, sys
+try:
+    import snapsafe_rt._core as core
+    state = sys.modules["snapsafe_rt.state"].state if "snapsafe_rt.state" in sys.modules else None
+    print(json.dumps(["yes" if core.active() else "no", getattr(state, "why_not", "")]))
+except Exception as error:
+    print(json.dumps(["no package", str(error)]))
+"""
+
+
+class Python(NamedTuple):
+    """`state`: "active" at a plain start, "installed" (the package is there), "no package", or "does not start"."""
+
+    path: str
+    version: str
+    state: str
+    reason: str
+
+
+class Found(NamedTuple):
+    """All that the next commands follow from."""
+
+    machine: Machine
+    source: dict[str, Any] | None  # what a program started here would watch
+    candidates: list[dict[str, str]]
+    manager: dict[str, Any] | None
+    pythons: list[Python]
+    processes: dict[str, Any]
+    root: bool
+
+
+class Step(NamedTuple):
+    """What to do next. `where`: "here", "on the host" or "in your build"; `why`: sentences; commands may be none."""
+
+    where: str
+    why: str
+    commands: list[str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
+    parser.epilog = (
+        "Nothing is changed. Each Python on PATH is started once, to see whether it activates. Needs no rights, and\n"
+        "says what it could not see. Exit code 0 if a program started here would be protected by itself, else 1."
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    found = look()
+    steps = advise(found)
+    if options.json:
+        print(json.dumps(as_dict(found, steps), indent=2))
+    else:
+        show(found, steps)
+    return OK if _fine(found) else FAILED
+
+
+def look(root: str = "/", environ: Mapping[str, str] = os.environ) -> Found:
+    here = machine.describe(root, environ)
+    source, candidates = _source()
+    with scan_cache.kept():
+        processes = _processes()
+    return Found(here, source, candidates, status.of_machine(), _pythons(environ), processes, os.geteuid() == 0)
+
+
+def _source() -> tuple[dict[str, Any] | None, list[dict[str, str]]]:
+    if native is None:
+        return None, [{"source": "", "reason": MISSING}]
+    candidates, problems = selection.parse(settings.Settings().sources)
+    best = selection.best(candidates)
+    told = [{"source": one.name, "reason": "" if one.rank is not None else one.why_not} for one in candidates]
+    told += [{"source": "SNAPSAFE_SOURCES", "reason": problem} for problem in problems]
+    if best is None or best.rank is None:
+        return None, told
+    synchronous = native.describe_source(best.slot).synchronous
+    deserted = best.deserted is True
+    return {
+        "source": best.name,
+        "what": selection.RANKS[best.rank],
+        "synchronous": synchronous,
+        "deserted": deserted,
+    }, told
+
+
+def _pythons(environ: Mapping[str, str]) -> list[Python]:
+    """Each that a command on PATH starts, once."""
+    found: list[Python] = []
+    seen = set()
+    for path in filter(None, [sys.executable, *installation.on_path(environ.get("PATH", ""))]):
+        # A virtual environment's is its own, though it leads to its base's.
+        own = os.path.exists(os.path.join(os.path.dirname(os.path.dirname(path)), "pyvenv.cfg"))
+        real = os.path.join(os.path.realpath(os.path.dirname(path)), "python") if own else os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            found.append(_python(path))
+    return found
+
+
+def _python(path: str) -> Python:
+    script = f"import sys; print('%d.%d.%d' % sys.version_info[:3])\n{_ASK}"
+    try:
+        # As a plain start by this user, here; it writes no bytecode.
+        done = subprocess.run(
+            [path, "-B", "-c", script],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PYTHON_SECONDS,
+        )
+        version, answer = done.stdout.splitlines()
+        state, reason = json.loads(answer)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return Python(path, "", "does not start", str(error).partition("\n")[0])
+    return Python(path, version, {"yes": "active", "no": "installed"}.get(state, state), reason)
+
+
+def _processes() -> dict[str, Any]:
+    found, hidden = status.find_all()
+    names: dict[str, dict[str, list[int]]] = {"unprotected": {}, "unexamined": {}}
+    for one in found:
+        for kind, listed in (("unprotected", one.unprotected), ("unexamined", one.unexamined)):
+            for name in listed if one.active and one.source is not None else []:
+                names[kind].setdefault(name, []).append(one.pid)
+    return {
+        "python": len(found),
+        "active": sum(one.active for one in found),
+        "protected": sum(one.protected for one in found),
+        "not_permitted": hidden,
+        **names,
+    }
+
+
+def _fine(found: Found) -> bool:
+    source = found.source
+    first = found.pythons[0] if found.pythons else None
+    return source is not None and not source["deserted"] and first is not None and first.state == "active"
+
+
+# ---- what follows ----
+
+
+def advise(found: Found) -> list[Step]:
+    """The next steps, in their order; none where nothing is missing."""
+    steps = [] if found.source is not None and not found.source["deserted"] else _source_steps(found)
+    if found.source is not None and found.source["deserted"]:
+        start = "systemctl start snapsafe-manager" if found.machine.systemd else "snapsafe manager"
+        steps = [Step("here", "The manager that writes the source does not run.", [start])]
+    steps += _activation_steps(found)
+    for kind, why in (
+        ("unprotected", "of a running process would repeat itself in a clone"),
+        ("unexamined", "of a running process may have random state that nobody has examined"),
+    ):
+        for name, pids in sorted(found.processes[kind].items()):
+            steps.append(
+                Step("here", f"{name}, in {len(pids)} processes, {why}.", [f"snapsafe status --pid {pids[0]}"])
+            )
+    if steps:
+        steps.append(Step("here", "Look again.", ["snapsafe doctor"]))
+    return steps
+
+
+def _source_steps(found: Found) -> list[Step]:
+    here = found.machine
+    device = here.devices[0]
+    if here.kind == "lambda":
+        layer = ["packaging/containers/lambda/make-layer layer.zip snapsafe_rt-*.whl"]
+        layer.append("aws lambda publish-layer-version --layer-name snapsafe --zip-file fileb://layer.zip")
+        layer.append(
+            "aws lambda update-function-configuration --function-name NAME --layers ARN "
+            "--environment 'Variables={AWS_LAMBDA_EXEC_WRAPPER=/opt/snapsafe-wrapper}'"
+        )
+        return [Step("in your build", "SnapStart's hooks tell of a restore: add the layer and its wrapper.", layer)]
+    if here.kind == "gvisor":
+        why = "gVisor tells the manager, if the sandbox has the annotation dev.gvisor.internal.checkpoint.path."
+        commands = [f"snapsafe manager --file {FILE_HERE} &", f"export SNAPSAFE_SOURCES=vmclock:{FILE_HERE}"]
+        return [Step("here", why, commands)]
+    if device.exists and not device.readable:
+        if here.container:
+            why = f"{device.path} is here, and this user may not read it: let everybody read it."
+            return [Step("on the host", why, _udev())]
+        return [
+            _manager(found, f"{device.path} is here, and this user may not read it: the udev rule and the manager.")
+        ]
+    lacks = here.acpi["vmclock"] and here.drivers["ptp_vmclock"] == "absent"
+    kernel = f"The machine has a VMClock; its kernel {here.kernel} lacks the driver, {CONFIG} of Linux 6.13."
+    if here.container:
+        return [Step("on the host", kernel, [])] * lacks + _container_steps(found, device=not lacks)
+    if here.acpi["vmclock"] and here.drivers["ptp_vmclock"] == "module":
+        commands = ["modprobe ptp_vmclock", "echo ptp_vmclock >/etc/modules-load.d/snapsafe.conf"]
+        return [Step("here", "The machine has a VMClock; its driver is not loaded.", commands), _manager(found, MANAGE)]
+    if here.acpi["vmclock"]:
+        steps = [Step("on the host", kernel, [])]
+        return steps + ([_manager(found, LATE)] if here.acpi["vmgenid"] else [])
+    if here.kind == "qemu":
+        why = "The machine has no VMClock: start QEMU 10 or later with it. The guest needs Linux 6.13."
+        steps = [Step("on the host", why, ["qemu-system-x86_64 ... -device vmclock -device vmgenid,guid=auto"])]
+        return steps + ([_manager(found, LATE)] if here.acpi["vmgenid"] else [])
+    if here.kind in ("firecracker", "cloud-hypervisor", "vm") and here.acpi["vmgenid"]:
+        return [_manager(found, LATE)]
+    if here.kind == "firecracker":
+        why = "Firecracker 1.15 and later has a VMClock; until then the host's word has to do, by a guest agent."
+        return [Step("here", why, ["python examples/guest_agent/guest_agent.py --vsock 5005 &"])]
+    if here.criu:
+        return _criu_steps()
+    if here.kind in NOTHING:
+        why = f"{here.name}: nobody clones its memory, so nothing has to tell of it. To try it out:"
+        return [Step("here", why, _try())]
+    why = "Nothing here tells of a restore. Whoever restores this machine has to say so, in each clone:"
+    return [Step("here", why, ["snapsafe trigger --create", "snapsafe trigger   # after each restore"])]
+
+
+MANAGE = "The manager publishes restores to programs that may not open the device."
+LATE = (
+    "VMGenID tells the kernel alone: the manager hears of it by the kernel's log and tells programs, milliseconds late."
+)
+
+
+def _udev() -> list[str]:
+    return [
+        "snapsafe manager --print 60-snapsafe.rules >/etc/udev/rules.d/60-snapsafe.rules",
+        "udevadm control --reload && udevadm trigger --subsystem-match=misc",
+    ]
+
+
+def _manager(found: Found, why: str) -> Step:
+    if not found.machine.systemd:
+        return Step("here", why if found.root else f"{why} As root:", ["snapsafe manager &"])
+    commands = [
+        "snapsafe manager --print snapsafe-manager.service >/etc/systemd/system/snapsafe-manager.service",
+        "snapsafe manager --print snapsafe.tmpfiles >/etc/tmpfiles.d/snapsafe.conf",
+        "systemd-tmpfiles --create /etc/tmpfiles.d/snapsafe.conf",
+        *_udev(),
+        "systemctl daemon-reload && systemctl enable --now snapsafe-manager",
+    ]
+    return Step("here", why if found.root else f"{why} As root:", commands)
+
+
+def _container_steps(found: Found, device: bool) -> list[Step]:
+    here = found.machine
+    if here.kind == "bare" and here.container == "podman":
+        return _criu_steps()
+    if here.kind in NOTHING:
+        why = f"{here.name}: nobody clones its memory, unless CRIU does (docs/criu.md). To try it out:"
+        return [Step("here", why, _try())]
+    why = "A container has the source that its machine passes to it. First look at what that one offers:"
+    if here.container == "Kubernetes":
+        commands = ["kubectl apply -f packaging/containers/kubernetes.yaml   # to copy from: the source and a bundle"]
+    else:
+        program = "podman" if here.container == "podman" else "docker"
+        commands = [f"{program} run --device /dev/vmclock0:/dev/vmclock0:r ...   # if it has the device"] * device
+        commands.append(f"{program} run -v /run/snapsafe:/run/snapsafe:ro ...   # if `snapsafe manager` runs there")
+    return [Step("on the host", why, ["snapsafe doctor", *commands])]
+
+
+def _criu_steps() -> list[Step]:
+    commands = [
+        "snapsafe trigger --create --frozen",
+        "install -m 755 packaging/criu/snapsafe.sh /usr/libexec/snapsafe-criu",
+        "mkdir -p /etc/criu && echo 'action-script /usr/libexec/snapsafe-criu' >>/etc/criu/default.conf",
+    ]
+    return [Step("on the host", "If CRIU or podman restores processes: its action script moves a file.", commands)]
+
+
+def _try() -> list[str]:
+    return ["snapsafe demo", "snapsafe trigger --create"]
+
+
+def _activation_steps(found: Found) -> list[Step]:
+    steps = []
+    for one in found.pythons:
+        quoted = shlex.quote(one.path)
+        if one.state == "installed":
+            why = f"{one.path} ({one.version}) has the package and does not activate by itself."
+            steps.append(Step("here", why, [f"snapsafe install --python {quoted}"]))
+        elif one.state == "no package" and tuple(map(int, one.version.split(".")[:2])) >= (3, 10):
+            why = f"{one.path} ({one.version}) has no package, or none that was built for it."
+            steps.append(
+                Step("here", why, [f"{quoted} -m pip install snapsafe-rt && snapsafe install --python {quoted}"])
+            )
+    return steps
+
+
+# ---- showing it ----
+
+
+def as_dict(found: Found, steps: list[Step]) -> dict[str, Any]:
+    """The keys are stable."""
+    return {
+        "protected_by_itself": _fine(found),
+        "machine": found.machine.as_dict(),
+        "source": found.source,
+        "candidates": found.candidates,
+        "manager": found.manager,
+        "pythons": [one._asdict() for one in found.pythons],
+        "processes": found.processes,
+        "next": [step._asdict() for step in steps],
+    }
+
+
+def show(found: Found, steps: list[Step]) -> None:
+    here = found.machine
+    output.say(
+        f"This is {here.name}" + (f", in a container of {here.container}" if here.container else "") + ".", "bold"
+    )
+    output.say("Known by: " + "; ".join(here.signs) + ".")
+    rows: list[list[output.Cell]] = []
+    for kind, driver in (("vmclock", "ptp_vmclock"), ("vmgenid", "vmgenid")):
+        listed = "the machine has it" if here.acpi[kind] else "the machine does not list it"
+        rows.append(
+            [{"vmclock": "VMClock", "vmgenid": "VMGenID"}[kind], f"{listed}; driver {driver}: {here.drivers[driver]}"]
+        )
+    for device in here.devices:
+        able = "readable" if device.readable else "not readable by this user"
+        rows.append(
+            [device.path, f"{device.mode}, of user {device.owner}, {able}" if device.exists else "does not exist"]
+        )
+    rows.append(["kernel", here.kernel or "unknown"])
+    rows.append(["manager", f"runs, the machine is {found.manager['state']}" if found.manager else "none answers here"])
+    source = found.source
+    if source is not None:
+        told = f"{source['source']}, a {source['what']}, {'' if source['synchronous'] else 'a'}synchronous"
+        rows.append(["source", (told, "good")])
+    else:
+        why = "; ".join(f"{one['source']} {one['reason']}" for one in found.candidates)
+        rows.append(["source", (f"none: {why}", "bad")])
+    for one in found.pythons:
+        reason = f" ({one.reason})" if one.reason else ""
+        rows.append([one.path, (f"{one.version} {one.state}{reason}", "good" if one.state == "active" else "warn")])
+    if not found.pythons:
+        rows.append(["Python", "none on PATH"])
+    processes = found.processes
+    rows.append(["processes", f"{processes['python']} of Python run, {processes['protected']} of them protected"])
+    for kind in ("unprotected", "unexamined"):
+        if processes[kind]:
+            rows.append([f"{kind} in them", ", ".join(sorted(processes[kind]))])
+    output.say()
+    output.table(["what", "is"], rows)
+    output.say()
+    unseen = list(here.unseen)
+    if processes["not_permitted"]:
+        unseen.append(f"processes of others ({processes['not_permitted']})")
+    if unseen:
+        output.say("Not to be seen by this user: " + ", ".join(unseen) + ".", "warn")
+    if not steps:
+        output.say("Nothing is missing: a program started here is protected. What it watches and guards:", "good")
+        output.say("  snapsafe status")
+        return
+    output.say("Next:", "bold")
+    for step in steps:
+        output.say(f"{step.where[0].upper()}{step.where[1:]}: {step.why}")
+        for command in step.commands:
+            output.say(f"  {command}")
