@@ -285,11 +285,12 @@ def _show_all(as_json: bool) -> int:
     return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
 
 
-def find_all() -> tuple[list[Outside], int]:
+def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
     """The Python processes but this one, and how many may not be read."""
     found, hidden = [], 0
     pids = sorted(set(procfs.processes()) - {os.getpid()})
-    with output.progress("processes looked at", len(pids)) as progress:
+    shown = contextlib.nullcontext(lambda done: None) if quiet else output.progress("processes looked at", len(pids))
+    with shown as progress:
         for number, pid in enumerate(pids):
             progress(number)
             try:

@@ -251,7 +251,7 @@ def run(*arguments, **more):
 def test_on_this_machine(source_file):
     done = run("--json", PYTHONPATH=str(PACKAGE.parent))
     told = json.loads(done.stdout)
-    assert done.stderr == ""
+    assert "Traceback" not in done.stderr  # a slow machine shows how far it is
     assert set(told) == {
         *("protected_by_itself", "machine", "source", "candidates", "manager", "pythons", "processes", "next"),
     }

@@ -1,0 +1,143 @@
+"""snapsafe metrics: what is true of all Python processes that the caller may see, as Prometheus reads it."""
+
+import argparse
+import math
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from snapsafe_rt.cli import installation, scan_cache, status
+from snapsafe_rt.errors import OK
+from snapsafe_rt.report.procfs import printable
+from snapsafe_rt.report.remote import Outside
+from snapsafe_rt.settings import VERSION
+
+LABEL_MOST = 200  # characters: some are the word of the process that is looked at
+PROGRAM_MOST = 32  # as `status --all` shows: what comes later in a command line may be a secret
+ROWS_MOST = 64  # of one process
+NUMBER_MOST = 1 << 63
+
+
+class Metric(NamedTuple):
+    name: str
+    kind: str
+    words: str
+
+
+METRICS = {
+    one.name: one
+    for one in (
+        Metric("snapsafe_info", "gauge", "Always 1; the version of the command that wrote this."),
+        Metric("snapsafe_processes", "gauge", "Python processes that may be seen, by whether they are protected."),
+        Metric("snapsafe_processes_not_permitted", "gauge", "Processes that the caller may not look at."),
+        Metric("snapsafe_protected", "gauge", "1 if the process is protected."),
+        Metric("snapsafe_active", "gauge", "1 if the process is activated."),
+        Metric("snapsafe_source_info", "gauge", "Always 1; the source that the process watches."),
+        Metric("snapsafe_epoch", "gauge", "Restores noticed by the process, and by those it was forked from."),
+        Metric("snapsafe_restores_total", "counter", "Restores noticed by the process."),
+        Metric("snapsafe_last_restore_timestamp_seconds", "gauge", "When the last one was noticed, and its cause."),
+        Metric("snapsafe_subsystem", "gauge", "Always 1; a subsystem that is unprotected or unexamined."),
+        Metric("snapsafe_fence_info", "gauge", "Always 1; the state of the fence."),
+        Metric("snapsafe_callbacks", "gauge", "Callbacks that are registered."),
+        Metric("snapsafe_last_event_seconds", "gauge", "How long the last restore event took."),
+        Metric("snapsafe_last_event_callbacks", "gauge", "Callbacks that ran in it."),
+        Metric("snapsafe_last_event_errors", "gauge", "Of these, how many failed."),
+        Metric("snapsafe_phase_info", "gauge", "Always 1; where the process stands around an announced snapshot."),
+        Metric("snapsafe_manager_up", "gauge", "1 if a manager answers."),
+        Metric("snapsafe_machine_phase_info", "gauge", "Always 1; where the machine stands, as the manager says."),
+    )
+}
+Sample = tuple[str, Mapping[str, str], float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write it there, whole or not at all, as node_exporter's textfile collector wants",
+    )
+    parser.epilog = (
+        "Exit code 0 also where something is unprotected: that is in the numbers. docs/command.md lists them. What is\n"
+        "said of a process is its own word; it cannot speak of another one."
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    with scan_cache.kept():
+        found, hidden = status.find_all(quiet=True)
+    text = render(samples(found, hidden, status.of_machine()))
+    if options.output is None:
+        print(text, end="")
+    else:
+        installation.write(os.path.abspath(options.output), text.encode())
+    return OK
+
+
+def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | None) -> list[Sample]:
+    made: list[Sample] = [("snapsafe_info", {"version": VERSION}, 1)]
+    counts = {"protected": 0, "unprotected": 0, "not activated": 0}
+    for one in found:
+        counts["protected" if one.protected else "unprotected" if one.active else "not activated"] += 1
+        made += _of_process(one)
+    made += [("snapsafe_processes", {"state": state}, number) for state, number in counts.items()]
+    made.append(("snapsafe_processes_not_permitted", {}, hidden))
+    made.append(("snapsafe_manager_up", {}, manager is not None))
+    if manager is not None:
+        made.append(("snapsafe_machine_phase_info", {"phase": str(manager["state"])}, 1))
+    return made
+
+
+def _of_process(one: Outside) -> Iterable[Sample]:
+    own = {"pid": str(one.pid), "program": one.program[:PROGRAM_MOST], "uid": str(one.user)}
+    yield "snapsafe_protected", own, one.protected
+    yield "snapsafe_active", own, one.active
+    if not one.active:
+        return
+    if source := one.source:
+        when = "true" if source["synchronous"] else "false"
+        lost = "true" if source["deserted"] or source["distrust"] else "false"
+        told = {"source": source["source"], "what": source["what"], "synchronous": when, "doubtful": lost}
+        yield "snapsafe_source_info", own | told, 1
+    yield "snapsafe_epoch", own, one.epoch
+    yield "snapsafe_restores_total", own, one.restores["count"]
+    if one.restores["last_time"]:
+        cause = {"cause": one.restores["last_cause"] or ""}
+        yield "snapsafe_last_restore_timestamp_seconds", own | cause, one.restores["last_time"]
+    for level, names in (("unprotected", one.unprotected), ("unexamined", one.unexamined)):
+        for name in sorted(set(names))[:ROWS_MOST]:
+            yield "snapsafe_subsystem", own | {"name": name, "level": level}, 1
+    yield "snapsafe_fence_info", own | {"state": one.fence["state"]}, 1
+    yield "snapsafe_callbacks", own, one.callbacks
+    if event := one.last_event:
+        yield "snapsafe_last_event_seconds", own, max(0.0, event["ended"] - event["began"])
+        yield "snapsafe_last_event_callbacks", own, event["callbacks"]
+        yield "snapsafe_last_event_errors", own, len(event["errors"])
+    yield "snapsafe_phase_info", own | {"phase": one.lifecycle["phase"]}, 1
+
+
+def render(made: Iterable[Sample]) -> str:
+    """Prometheus' text format, one group for each metric. A value that is no finite number is left out."""
+    groups: dict[str, dict[str, str]] = {name: {} for name in METRICS}
+    for name, labels, value in made:
+        shown = _number(value)
+        if shown:
+            told = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
+            # Once for each set of labels: a second sample would make the whole text invalid.
+            groups[name].setdefault(f"{name}{{{told}}}" if told else name, shown)
+    lines = []
+    for name, group in groups.items():
+        if group:
+            lines += [f"# HELP {name} {METRICS[name].words}", f"# TYPE {name} {METRICS[name].kind}"]
+            lines += [f"{series} {shown}" for series, shown in group.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(int(value)) if abs(value) < NUMBER_MOST else ""
+    return repr(value) if math.isfinite(value) else ""
+
+
+def _label(text: str) -> str:
+    cut = printable(text)[:LABEL_MOST].encode("utf-8", "backslashreplace").decode()
+    return cut.replace("\\", r"\\").replace('"', r"\"")

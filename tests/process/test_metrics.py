@@ -1,0 +1,147 @@
+"""`snapsafe metrics`: of real processes; what a hostile one says breaks neither the format nor another's numbers."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from snapsafe_rt.cli import metrics
+from snapsafe_rt.report import procfs, remote
+
+from ..conftest import PACKAGE
+
+pytestmark = pytest.mark.any_python
+
+LABEL = r'[a-z_]+="(?:[^"\\\n]|\\["\\n])*"'
+LINE = re.compile(rf"([a-z_]+)(?:{{({LABEL}(?:,{LABEL})*)?}})? (-?[0-9.e+-]+)")
+
+
+def parse(text):
+    """(metric, labels) -> value, as strict as Prometheus is: each line is a comment or a sample, none twice."""
+    assert text.endswith("\n")
+    found, kinds, seen = {}, {}, []
+    for line in text[:-1].split("\n"):
+        if line.startswith("#"):
+            mark, name, *words = line.split(" ")[1:]
+            if mark == "TYPE":
+                assert name not in kinds
+                kinds[name] = words[0]
+            continue
+        match = LINE.fullmatch(line)
+        assert match, line
+        name, labels, value = match.groups()
+        assert name in kinds, line
+        if not seen or seen[-1] != name:  # the samples of a metric stand together
+            assert name not in seen, line
+            seen.append(name)
+        key = name, tuple(sorted(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', labels or "")))
+        assert key not in found, line
+        found[key] = float(value)
+    return found
+
+
+def of(found, metric, **labels):
+    return [value for (name, told), value in found.items() if name == metric and labels.items() <= dict(told).items()]
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-X", "dev", "-W", "error", "-m", "snapsafe_rt", "metrics", *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def test_of_processes_that_run(run, living, source_file, tmp_path):
+    one = living(env=source_file.env)
+    bare = living(env={"SNAPSAFE_SOURCES": "vmclock:/no/such"})
+    off = living(env={"SNAPSAFE": "0"})
+    one("import snapsafe_rt; snapsafe_rt.register_after_restore(id, 1)")
+    source_file.bump()
+    one("snapsafe_rt.check()")
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    found = parse(done.stdout)
+    pids = {name: str(process.pid) for name, process in (("one", one), ("bare", bare), ("off", off))}
+    assert of(found, "snapsafe_protected", pid=pids["one"]) == [1]
+    assert of(found, "snapsafe_restores_total", pid=pids["one"]) == [1]
+    [when] = of(found, "snapsafe_last_restore_timestamp_seconds", pid=pids["one"], cause="generation")
+    assert abs(time.time() - when) < 300
+    assert of(found, "snapsafe_last_event_callbacks", pid=pids["one"]) == [1]
+    assert of(found, "snapsafe_last_event_errors", pid=pids["one"]) == [0]
+    assert of(found, "snapsafe_source_info", pid=pids["one"], source=source_file.uri, synchronous="false") == [1]
+    assert of(found, "snapsafe_protected", pid=pids["bare"]) == [0]
+    assert of(found, "snapsafe_subsystem", pid=pids["bare"], name="random", level="unprotected") == [1]
+    assert of(found, "snapsafe_source_info", pid=pids["bare"]) == []
+    assert of(found, "snapsafe_active", pid=pids["off"]) == [0]
+    assert of(found, "snapsafe_epoch", pid=pids["off"]) == []
+    assert sum(of(found, "snapsafe_processes")) == len(of(found, "snapsafe_protected"))
+    done = run("--output", tmp_path / "snapsafe.prom")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert of(parse((tmp_path / "snapsafe.prom").read_text()), "snapsafe_protected", pid=pids["one"]) == [1]
+    done = run("--output", tmp_path / "no" / "such" / "file")
+    assert done.returncode == 1
+    assert "/no/such" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def hostile(pid):
+    one = remote.Outside(procfs.Process(pid, 0, False, 'python "} 1\nsnapsafe_protected{pid="1"} 1 --password x'), [])
+    one.is_python = one.recorded = one.active = True
+    evil = '"} 1\nsnapsafe_protected{pid="1"} 1\\'
+    one.source = {
+        "source": evil,
+        "what": evil,
+        "synchronous": False,
+        "value": 1,
+        "stuck": False,
+        "via": "",
+        "deserted": False,
+        "distrust": "",
+        "check_ns": None,
+    }
+    one.epoch = 1 << 64
+    one.restores = {"count": 10**400, "last_cause": evil, "last_time": float("nan")}
+    one.fence = {**one.fence, "state": "\udcff" * 1000}
+    one.callbacks = -(10**400)
+    one.last_event = {
+        "epoch": 1,
+        "cause": evil,
+        "began": float("-inf"),
+        "ended": float("inf"),
+        "callbacks": 10**4000,
+        "errors": [evil],
+    }
+    one.lifecycle = {**one.lifecycle, "phase": evil}
+    one.rows = [remote.status.Row(f"{evil}{number}", (), "unprotected", "") for number in range(1000)]
+    one.rows += [remote.status.Row("twice", (), "unprotected", "")] * 2
+    return one
+
+
+def test_a_hostile_process_speaks_of_itself_alone():
+    made = metrics.samples([hostile(4711), hostile(4712)], 3, {"state": 'qui"esced'})
+    text = metrics.render(made)
+    found = parse(text)
+    assert of(found, "snapsafe_protected", pid="1") == []
+    assert of(found, "snapsafe_protected", pid="4711") == [0]
+    assert of(found, "snapsafe_processes_not_permitted") == [3]
+    assert of(found, "snapsafe_machine_phase_info") == [1]
+    assert len(of(found, "snapsafe_subsystem", pid="4712")) <= metrics.ROWS_MOST
+    assert of(found, "snapsafe_epoch", pid="4711") == []  # no number that a u64 holds
+    assert len(text) < 200_000
+    assert "password" not in text
+
+
+def test_the_twin_without_escaping_is_broken(monkeypatch):
+    monkeypatch.setattr(metrics, "_label", str)
+    with pytest.raises((AssertionError, UnicodeEncodeError)):
+        parse(metrics.render(metrics.samples([hostile(4711)], 0, None)))
