@@ -83,6 +83,8 @@ def _program(words: list[str]) -> str:
 
 def printable(text: str) -> str:
     """Another process's words, safe for a terminal."""
+    if text.isprintable():  # nearly always, and asked for thousands of times
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 

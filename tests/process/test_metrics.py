@@ -80,7 +80,7 @@ def test_of_processes_that_run(run, living, source_file, tmp_path):
     assert of(found, "snapsafe_last_event_errors", pid=pids["one"]) == [0]
     assert of(found, "snapsafe_source_info", pid=pids["one"], source=source_file.uri, synchronous="false") == [1]
     assert of(found, "snapsafe_protected", pid=pids["bare"]) == [0]
-    assert of(found, "snapsafe_subsystem", pid=pids["bare"], name="random", level="unprotected") == [1]
+    assert of(found, "snapsafe_subsystem", pid=pids["bare"], name="os", level="unprotected") == [1]
     assert of(found, "snapsafe_source_info", pid=pids["bare"]) == []
     assert of(found, "snapsafe_active", pid=pids["off"]) == [0]
     assert of(found, "snapsafe_epoch", pid=pids["off"]) == []
