@@ -1,12 +1,14 @@
 """snapsafe metrics: what is true of all Python processes that the caller may see, as Prometheus reads it."""
 
 import argparse
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from snapsafe_rt.cli import installation, scan_cache, status
+from snapsafe_rt.cli import scan_cache, status
+from snapsafe_rt.cli.shipped import failure
 from snapsafe_rt.errors import OK
 from snapsafe_rt.report.procfs import printable
 from snapsafe_rt.report.remote import Outside
@@ -69,8 +71,21 @@ def main(options: argparse.Namespace) -> int:
     if options.output is None:
         print(text, end="")
     else:
-        installation.write(os.path.abspath(options.output), text.encode())
+        _write(os.path.abspath(options.output), text)
     return OK
+
+
+def _write(path: str, text: str) -> None:
+    """Whole or not at all: who collects it may read at any moment. Raises Failure."""
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise failure(path, error, "name another --output") from None
 
 
 def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | None) -> list[Sample]:

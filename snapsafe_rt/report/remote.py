@@ -546,7 +546,8 @@ class _Seen:
 
     def __init__(self, outside: Outside, record: Record) -> None:
         self.watched = outside.watching["how"] != HOW[0]
-        self._files = [one.path.removesuffix(" (deleted)") for one in outside._mapped]
+        files = [one.path.removesuffix(" (deleted)") for one in outside._mapped]
+        self._files = [(os.path.basename(file), file) for file in files]  # once: each guard asks
         self._tables = {name: record.libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
         self._record = record
 
@@ -560,7 +561,7 @@ class _Seen:
     def mapped(self, patterns: tuple[str, ...]) -> str | None:
         beginnings = tuple(pattern for pattern in patterns if "/" not in pattern)
         ends = tuple(pattern for pattern in patterns if "/" in pattern)
-        return next((f for f in self._files if os.path.basename(f).startswith(beginnings) or f.endswith(ends)), None)
+        return next((f for name, f in self._files if name.startswith(beginnings) or f.endswith(ends)), None)
 
 
 def _even(record: Record, page: int) -> bool | None:

@@ -92,6 +92,7 @@ def test_of_processes_that_run(run, living, source_file, tmp_path):
     assert done.returncode == 1
     assert "/no/such" in done.stderr
     assert "Traceback" not in done.stderr
+    assert [one.name for one in tmp_path.glob("snapsafe.prom*")] == ["snapsafe.prom"]
 
 
 def hostile(pid):

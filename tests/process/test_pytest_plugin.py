@@ -263,6 +263,7 @@ def test_demo_of_a_program(run, tmp_path, kept, code):
     assert re.search(r"^draw\(\)\['code'\] +10 of 10 +none +fixed$", said, re.MULTILINE), said
     assert re.search(r"^draw\(\)\['key'\] +none +none +unique anyway \(4\)$", said, re.MULTILINE)
     assert bool(re.search(r"^draw\(\)\['beside'\] +10 of 10 +10 of 10 +REPEATED$", said, re.MULTILINE)) is kept
+    assert ("snapsafe_rt.per_generation" in said.replace("\n", " ")) is kept
     ended, said = run(sys.executable, "-m", "snapsafe_rt", "demo", "--program", "app.py", "--clones", 4, "--json")
     assert ended == code
     assert json.JSONDecoder().raw_decode(said)[0]["rows"][0] == {
