@@ -16,7 +16,9 @@ CASES = [
     Case("numpy Generator.integers(10)", "made.integers(10)", OURS, needs="numpy", ratio=1.06),
     Case("numpy PCG64.random_raw()", "made.random_raw()", RAW, needs="numpy", ratio=1.06, counted=True),
     Case("numpy Generator.random(10)", "made.random(10)", OURS, needs="numpy", ratio=1.04, counted=True),
-    Case("numpy Generator.shuffle() of 10", "made.shuffle(ten)", f"{OURS}ten = np.arange(10)", needs="numpy", ratio=1.04),
+    Case(
+        "numpy Generator.shuffle() of 10", "made.shuffle(ten)", f"{OURS}ten = np.arange(10)", needs="numpy", ratio=1.04
+    ),
     Case("numpy Generator.random(10**6)", "made.random(10**6)", OURS, needs="numpy", ratio=1.01, calls=20),
     Case("numpy.random.random(10**6)", "random.random(10**6)", MODULE, needs="numpy", ratio=1.01, calls=20),
 ]

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -15,8 +16,19 @@ from snapsafe_rt.testing import clones
 from ..conftest import PACKAGE, PROGRAMS, need
 from ..helpers.running import SNAPSAFE_RUN
 
-APPS = PROGRAMS / "apps"
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-c", os.devnull, "-rA"]
+PYTEST = [
+    sys.executable,
+    "-m",
+    "pytest",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:randomly",
+    "-c",
+    "pytest.ini",
+    "-rA",
+]
 RUNS = int(os.environ.get("SNAPSAFE_TEST_ALARMS", "2"))  # 20 were run by hand
 
 pytestmark = pytest.mark.skipif(
@@ -28,6 +40,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def run(tmp_path):
     """run(command, ...) -> (exit code, what it printed): in a folder of its own, not protected by the environment."""
+    shutil.copytree(PROGRAMS / "apps", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
 
     def run(*command, timeout=200, **env):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTEST"))}
@@ -71,9 +85,9 @@ QUIETLY = [*SNAPSAFE_RUN, "--quiet"]
 def test_each_way_to_draw(run, protected, options):
     for name in ("xdist", "pytest_forked"):
         need(name)
-    if options == ["--forked"] and "1 passed" not in run(*PYTEST, *options, APPS / "forked_tests.py")[1]:
+    if options == ["--forked"] and "1 passed" not in run(*PYTEST, *options, "forked_tests.py")[1]:
         pytest.skip("this pytest-forked does not work with this pytest")
-    code, said = run(*(QUIETLY if protected else []), *PYTEST, *options, APPS / "plugin_tests.py")
+    code, said = run(*(QUIETLY if protected else []), *PYTEST, *options, "plugin_tests.py")
     found = outcomes(said)
     assert code == 1
     planted = found.pop("test_planted")
@@ -106,7 +120,7 @@ def test_a_planted_duplicate_in_an_application(run, application, others):
     need(application)
     if application == "fastapi":
         need("httpx")
-    tests = APPS / f"{application}_tests.py"
+    tests = f"{application}_tests.py"
     for _ in range(RUNS):
         code, said = run(*QUIETLY, *PYTEST, tests)
         assert code == 1, said
