@@ -100,6 +100,19 @@ def test_each_way_to_draw(run, protected, options):
 
 
 @pytest.mark.parametrize("protected", [True, False], ids=["", "twin"])
+def test_on_the_loops_of_other_plugins(run, protected):
+    need("anyio")
+    need("pytest_asyncio")
+    code, said = run(*(QUIETLY if protected else []), *PYTEST, "loops_tests.py")
+    found = outcomes(said)
+    assert code == 1
+    for name, outcome in found.items():
+        expected = "PASSED" if protected and "planted" not in name else "FAILED"
+        assert outcome in (expected, "SKIPPED"), said
+    assert {"test_drawn[asyncio]", "test_planted[asyncio]", "test_drawn_after_a_thread"} <= found.keys(), said
+
+
+@pytest.mark.parametrize("protected", [True, False], ids=["", "twin"])
 def test_by_unittest_alone(run, protected, tmp_path):
     (tmp_path / "own.py").write_text(
         "import random, unittest\nfrom snapsafe_rt.testing.safe import clone_safe\n"
