@@ -38,6 +38,7 @@ KEPT = (
     "What a program draws before a snapshot and keeps is the same in every clone: make it by "
     "snapsafe_rt.per_generation, or renew it in a callback (docs/testing.md)."
 )
+HERE = {"SNAPSAFE_WATCH": "0", "SNAPSAFE_STRICT": "0"}  # in the process that is cloned
 LEFT = (
     "before the clones are made it was called once, and began threads that went on: {}. Clones have the calling thread "
     "alone, and would wait for those in vain: end them in the test, or mark it with warm_up=False"
@@ -239,13 +240,14 @@ def watch(own: FileSource) -> None:
     if not state.active or [candidate.name for candidate in state.candidates] == [own.uri]:
         return
     snapsafe_rt.deactivate()
-    given = os.environ.get("SNAPSAFE_WATCH")
-    os.environ["SNAPSAFE_WATCH"] = "0"
+    given = {name: os.environ.get(name) for name in HERE}
+    os.environ.update(HERE)
     snapsafe_rt.activate(own.uri)
-    if given is None:
-        del os.environ["SNAPSAFE_WATCH"]
-    else:
-        os.environ["SNAPSAFE_WATCH"] = given
+    for name, value in given.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
     events.delivery.note_delivered(snapsafe_rt.epoch())
 
 

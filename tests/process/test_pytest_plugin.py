@@ -198,6 +198,28 @@ def test_at_once():
     assert found == {"test_renewed": "PASSED", "test_not_here": "PASSED", "test_at_once": "FAILED"}, said
 
 
+def test_settings_of_the_service_hold_in_the_test(own, source_file):
+    """SNAPSAFE_STRICT is its affair at its start; what a program sees of the settings is as it was."""
+    text = """
+import os, random, pytest
+@pytest.mark.clone_safe
+def test_it():
+    assert "SNAPSAFE_WATCH" not in os.environ
+    random.seed(1)
+    return random.random()
+@pytest.mark.clone_safe
+def test_strict():
+    assert os.environ["SNAPSAFE_STRICT"] == "1"
+    return random.random()
+"""
+    env = source_file.env | {"SNAPSAFE_STRICT": "1"}
+    found, said = own(text, under=QUIETLY, **env)
+    assert found == {"test_it": "FAILED", "test_strict": "PASSED"}, said
+    assert "random is kept: " in said
+    renewed = text.replace("random.seed(1)", "random.seed()")
+    assert own(renewed, under=QUIETLY, **env)[0] == {"test_it": "PASSED", "test_strict": "PASSED"}
+
+
 def test_it_never_passes_without_having_compared(own):
     found, said = own("""
 import threading, time, unittest, pytest
