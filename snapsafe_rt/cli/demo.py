@@ -21,7 +21,6 @@ from snapsafe_rt.cli.shipped import PACKAGE, activation_folder
 from snapsafe_rt.core import MISSING
 from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source.vmclock_file import FileSource, private_folders
-from snapsafe_rt.testing.safe import KEPT
 
 CLONES, MOST = 200, 100_000
 
@@ -228,6 +227,8 @@ def _show_verdict(rows: list[Row], shown: bool, safe: bool) -> None:
             "FAILED: drawn twice with protection: " + ", ".join(row.words for row in rows if row.protected), "bad"
         )
         if any(row.root == "program" for row in rows):
+            from snapsafe_rt.testing.safe import KEPT
+
             output.say(KEPT)
     elif not shown:
         output.say("FAILED: without protection nothing repeated itself where it has to, so this shows nothing.", "bad")

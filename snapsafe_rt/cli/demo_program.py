@@ -16,8 +16,6 @@ from typing import Any
 import snapsafe_rt
 from snapsafe_rt.cli import demo_surfaces
 from snapsafe_rt.source.vmclock_file import FileSource
-from snapsafe_rt.testing import safe
-from snapsafe_rt.testing.alike import Unfit
 from snapsafe_rt.testing.clones import die_with_parent, run_clones
 
 told_to = sys.stdout
@@ -48,6 +46,10 @@ def progress_of(count: int) -> Callable[[int], None]:
 def of_file(count: int, file: str, folder: str) -> None:
     """Clones of the program in that file: it is run, as a program that has begun before its snapshot, and draw() is
     called, then in each clone once more."""
+    # Not for the demo's own program, which is an ordinary one: it loads much.
+    from snapsafe_rt.testing import safe
+    from snapsafe_rt.testing.alike import Unfit
+
     os.chdir(folder)
     sys.path.insert(0, os.path.dirname(file))
     sys.argv[:] = [file]
@@ -59,13 +61,17 @@ def of_file(count: int, file: str, folder: str) -> None:
             raise Unfit(f"{file}: has no function draw(), which returns what must differ in each clone")
         safe.call(found["draw"])
 
-    answers = safe.call_in_clones(
-        count,
-        lambda: safe.call(safe.restored(found["draw"])),
-        before=load,
-        take=safe.apart,
-        progress=progress_of(count),
-    )
+    try:
+        answers = safe.call_in_clones(
+            count,
+            lambda: safe.call(safe.restored(found["draw"])),
+            before=load,
+            take=safe.apart,
+            progress=progress_of(count),
+        )
+    except safe.NotMade as error:
+        tell(failed=str(error))
+        return
     if answers.raised is not None:
         tell(failed=answers.raised.told)
         return
@@ -113,7 +119,4 @@ if __name__ == "__main__":
     die_with_parent()
     told_to = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the program prints
-    try:
-        (of_file if len(sys.argv) > 3 else main)(int(sys.argv[1]), *sys.argv[2:])
-    except safe.NotMade as error:
-        tell(failed=str(error))
+    (of_file if len(sys.argv) > 3 else main)(int(sys.argv[1]), *sys.argv[2:])
