@@ -13,7 +13,7 @@ from snapsafe_rt import settings
 from snapsafe_rt.cli import installation, machine, output, scan_cache, status
 from snapsafe_rt.cli.machine import Machine
 from snapsafe_rt.core import MISSING, native
-from snapsafe_rt.errors import FAILED, OK
+from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source import selection
 
 PYTHON_SECONDS = 20
@@ -140,7 +140,10 @@ def _python(path: str) -> Python:
 
 
 def _processes() -> dict[str, Any]:
-    found, hidden = status.find_all()
+    try:
+        found, hidden = status.find_all()
+    except Failure:  # which the machine's `unseen` tells
+        found, hidden = [], 0
     names: dict[str, dict[str, list[int]]] = {"unprotected": {}, "unexamined": {}}
     for one in found:
         for kind, listed in (("unprotected", one.unprotected), ("unexamined", one.unexamined)):

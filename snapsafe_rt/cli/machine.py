@@ -109,6 +109,8 @@ class _Tree:
 
 def describe(root: str = "/", environ: Mapping[str, str] = os.environ) -> Machine:
     tree, signs = _Tree(root), []
+    if not tree.there("proc/self"):
+        tree.unseen.append("/proc (not mounted)")
     kind, name, sign = _kind(tree, environ)
     signs.append(f"{name}: {sign}")
     container, sign = _container(tree, environ)

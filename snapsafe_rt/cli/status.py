@@ -286,7 +286,9 @@ def _show_all(as_json: bool) -> int:
 
 
 def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
-    """The Python processes but this one, and how many may not be read."""
+    """The Python processes but this one, and how many may not be read. Raises Failure where no process can be seen."""
+    if not os.path.isdir("/proc/self"):
+        raise Failure("/proc: is not mounted, so that no process can be seen", NOT_PERMITTED)
     found, hidden = [], 0
     pids = sorted(set(procfs.processes()) - {os.getpid()})
     shown = contextlib.nullcontext(lambda done: None) if quiet else output.progress("processes looked at", len(pids))

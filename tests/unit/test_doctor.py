@@ -242,6 +242,20 @@ def test_the_driver(tmp_path, files, state):
     assert machine.describe(str(tmp_path), {}).drivers["ptp_vmclock"] == (state if of_the_kernel else "unknown")
 
 
+def test_without_proc(tmp_path):
+    assert "/proc (not mounted)" in machine.describe(str(tmp_path), {}).unseen
+    mounts = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc 2>/dev/null || exit 99; exec "$@"', "sh"]
+    command = [sys.executable, "-m", "snapsafe_rt"]
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    for words, code in ((["doctor"], 1), (["metrics"], 77), (["status", "--all"], 77)):
+        done = subprocess.run([*mounts, *command, *words], env=env, capture_output=True, text=True, timeout=60)
+        if done.returncode in (99, 1) and not done.stdout:
+            pytest.skip(f"no mount namespace: {done.stderr}")
+        assert done.returncode == code, done
+        assert "/proc" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def run(*arguments, **more):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "snapsafe_rt", "doctor", *arguments]
