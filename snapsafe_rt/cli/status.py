@@ -330,6 +330,7 @@ def _show_table(found: list[Outside]) -> None:
         )
     columns = ["pid", "user", "program", "source", "when", "epoch", "fence", "last event", "unprotected"]
     output.table(columns, rows, right=[0, 5])
+    output.say(f"{sum(one.protected for one in found)} of {len(found)} protected.")
     if any(one.recorded and one.user not in (0, os.geteuid()) for one in found):
         output.say("What is said of a process is its user's word.", "warn")
 

@@ -209,6 +209,7 @@ def test_a_table_of_all(living, status, source_file):
     stock = living(activated=False)
     with subprocess.Popen(["sleep", "60"]) as sleeping:
         done = status("--all")
+        assert re.search(r"^\d+ of \d+ protected\.$", done.stdout, re.MULTILINE)
         told = json.loads(status("--all", "--json").stdout)
         sleeping.kill()
     assert done.returncode == 1  # one is not activated
