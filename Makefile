@@ -3,6 +3,8 @@
 # make vm-test   clones of whole virtual machines, under QEMU (root, once 2 GB of Debian packages)
 # make criu-test   a process tree dumped once and restored many times; root on Debian or Ubuntu, about two minutes
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
+# make wheels  wheels for machines without a compiler, into dist/: glibc and musl, x86-64 and arm64, each CPython that can be
+#             had; ARGS="--only KIND VERSION" for some; 20 CPU seconds each
 # make bench  what each path costs, in pairs without and with, and how that grows; five minutes, on a machine that does
 #             nothing else; .ci/bench does it on each CPython
 # make instructions  instructions of each guarded path against a stored bound; seconds, needs valgrind
@@ -12,7 +14,7 @@ PYTHON ?= python3
 JOBS ?= 4
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
-.PHONY: demo test vm-test evidence sequence criu-test image-test lint bench instructions check clean
+.PHONY: demo test vm-test evidence sequence criu-test image-test wheels lint bench instructions check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -43,6 +45,9 @@ criu-test: .venv/criu/ready
 
 image-test:
 	.ci/images
+
+wheels:
+	.ci/wheels $(ARGS)
 
 bench: .venv/bench/ready
 	-.venv/bench/bin/python -m benchmarks --docs docs $(ARGS)
