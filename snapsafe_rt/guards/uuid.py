@@ -8,6 +8,7 @@ from snapsafe_rt.guards.guard import Guard, answers, is_executing, is_own, names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType
+    from typing import Any
 
     from snapsafe_rt.guards.guard import Site
 
@@ -27,7 +28,7 @@ class Uuid(Guard):
         self._installed: list[tuple[ModuleType, dict[str, native.Exchanged], native.Uuid]] = []
 
     def install(self, module: "ModuleType") -> None:
-        if "SafeUUID" not in vars(module) and module.__name__ != "uuid":
+        if not _is_uuid(vars(module)) and module.__name__ != "uuid":
             return  # another module whose file has that name
         own = _own_functions(module)
         known = [exchanged.function for _, functions, _ in self._installed for exchanged in functions.values()]
@@ -78,7 +79,7 @@ class Uuid(Guard):
         for module in list(sys.modules.values()):
             names = names_of(module)
             known = any(vars(one) is names for one, *_ in self._installed)
-            if "SafeUUID" in names and not known and not is_executing(module):
+            if not known and _is_uuid(names) and not is_executing(module):
                 self.install(module)
 
     def sites(self) -> "list[Site]":
@@ -95,6 +96,11 @@ class Uuid(Guard):
     def note(self) -> str:
         pool = native.inspect_epoch().synchronous
         return "from kernel bytes drawn ahead" if pool else "each asks the kernel; no synchronous source to draw ahead"
+
+
+def _is_uuid(names: "dict[str, Any]") -> bool:
+    """Is it the standard library's module, under whatever name? Others have its SafeUUID from there."""
+    return "SafeUUID" in names and getattr(names["SafeUUID"], "__module__", None) == names.get("__name__")
 
 
 def _own_functions(module: "ModuleType") -> "dict[str, FunctionType]":

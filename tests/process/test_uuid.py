@@ -241,3 +241,26 @@ def test_uuid7_in_the_millisecond_of_the_snapshot(run_python, synchronous_source
     """
     env = synchronous_source.env | preload("replay")
     run_python(HEAD + script, synchronous_source.path, path, env=env)
+
+
+OTHERS = """
+import sys, types, uuid
+module = types.ModuleType("others")
+exec('''
+from uuid import SafeUUID, UUID
+def uuid7(timestamp=None, nanos=None):
+    return timestamp, nanos
+def uuid4():
+    return "its own"
+''', vars(module))
+sys.modules["others"] = module
+import snapsafe_rt
+snapsafe_rt.status()
+assert module.uuid7(timestamp=1, nanos=2) == module.uuid7(1, 2) == (1, 2)
+assert module.uuid4() == "its own"
+"""
+
+
+def test_a_module_that_only_has_uuids_own_class_is_left_alone(run_python, source_file):
+    """As uuid_utils.compat, whose functions take other arguments: it is no copy of uuid."""
+    run_python(OTHERS, env=source_file.env)
