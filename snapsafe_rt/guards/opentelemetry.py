@@ -25,17 +25,23 @@ class OpenTelemetry(Guard):
 
     def displaced(self) -> str:
         names = names_of(sys.modules[_MODULE])
+        if _makes_none(names):
+            return ""
         if not {_ID, _PID, _LOCK, "Resource"} <= set(names):
-            return "this version makes no service.instance.id; one that was made before the restore stays as it was"
+            return "this version keeps its service.instance.id somewhere else, and one that it made stays"
         if type(_attributes(names.get("_EMPTY_RESOURCE"))) is not dict:
             return "this version keeps its attributes somewhere else"
         return unseen() if names[_ID] is not None else ""
 
     def note(self) -> str:
+        if _makes_none(names_of(sys.modules[_MODULE])):
+            return "this version makes no service.instance.id; one that the program gave stays"
         return "its service.instance.id is made anew after a restore; one that the program gave stays"
 
     def refresh(self) -> None:
         names = names_of(sys.modules[_MODULE])
+        if _makes_none(names):
+            return
         with names[_LOCK]:
             old = names[_ID]
             if old is None:
@@ -47,6 +53,11 @@ class OpenTelemetry(Guard):
             attributes = _attributes(resource)
             if attributes is not None and attributes.get(_KEY) == old:
                 attributes[_KEY] = names[_ID]
+
+
+def _makes_none(names: "dict[str, Any]") -> bool:
+    """Before 1.4x: nothing in the module is made of a UUID."""
+    return "Resource" in names and not {_ID, _PID, _LOCK, "uuid"} & set(names)
 
 
 def _attributes(resource: object) -> "dict[str, Any] | None":
