@@ -10,7 +10,7 @@ from cython cimport critical_section
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno, ETIMEDOUT
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, strcmp, strncmp, strrchr
+from libc.string cimport memcpy, memset, strcmp, strncmp, strrchr
 
 from native cimport *
 
@@ -49,6 +49,7 @@ include "start.pxi"
 include "sites.pxi"
 include "calls.pxi"
 include "numpy.pxi"
+include "numba.pxi"
 
 
 cdef int set_up() except -1:

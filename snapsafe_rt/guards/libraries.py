@@ -16,7 +16,8 @@ class Named(Guard):
     """Not reached: named while it is loaded, with what a program can do about it.
 
     `recipe`: statements for a callback of register_after_restore(). They take their bytes from snapsafe_rt.entropy():
-    after a restore the kernel may still repeat itself.
+    after a restore the kernel may still repeat itself. `instead`: an expression for each call, in place of the plain
+    one.
     """
 
     level = "unprotected"
@@ -29,13 +30,17 @@ class Named(Guard):
         files: tuple[str, ...],
         advice: str,
         recipe: str = "",
+        instead: str = "",
     ) -> None:
         self.name = name
         self.triggers = triggers
         self.covers = covers
         self.files = files
         self.recipe = recipe
-        self.advice = f"{advice}; after a restore: {recipe}" if recipe else advice
+        self.instead = instead
+        self.advice = "; ".join(
+            [advice, *([f"after a restore: {recipe}"] if recipe else []), *([instead] if instead else [])]
+        )
 
     def is_loaded(self) -> bool:
         return any(trigger in sys.modules for trigger in self.triggers)
@@ -64,7 +69,7 @@ GUARDS = (
         ("tensorflow.python",),
         ("tf.random", "initial weights"),
         ("libtensorflow_framework.", "_pywrap_tensorflow_internal."),
-        "repeats itself (read in its source)",
+        "repeats itself; this does not reach objects of tf.random.Generator, which their reset_from_seed() does",
         "tensorflow.random.set_seed(int.from_bytes(snapsafe_rt.entropy(7), 'little'))",
     ),
     Named(
@@ -75,19 +80,42 @@ GUARDS = (
         "has a BoringSSL of its own that cannot be reached; close channels before the snapshot, open new ones after it",
     ),
     Named(
-        "numba",
-        ("numba",),
-        ("random and numpy.random in compiled functions",),
-        ("/numba/_dispatcher.",),
-        "repeats itself, in each thread; with `seed = numba.njit(lambda n: numpy.random.seed(n))`, in each thread",
-        "seed(int.from_bytes(snapsafe_rt.entropy(4), 'little'))",
-    ),
-    Named(
         "sentencepiece",
         ("sentencepiece",),
         ("SentencePieceProcessor.encode with sampling",),
         (),
-        "repeats itself",
+        "repeats itself in each thread that sampled before; only threads that begin to sample later can be seeded",
         "sentencepiece.set_random_generator_seed(int.from_bytes(snapsafe_rt.entropy(4), 'little'))",
+    ),
+    Named(
+        "tokenizers",
+        ("tokenizers",),
+        ("dropout of BPE",),
+        ("/tokenizers/tokenizers.",),
+        "dropout of BPE repeats itself, in each thread that used it, and cannot be seeded; all else draws nothing",
+    ),
+    Named(
+        "pyarrow",
+        ("pyarrow._compute",),
+        ("pyarrow.compute.random",),
+        ("/pyarrow/_compute.",),
+        "compute.random() repeats itself, and its generator cannot be seeded; so give each call a seed",
+        instead="pyarrow.compute.random(n, initializer=int.from_bytes(snapsafe_rt.entropy(8), 'little'))",
+    ),
+    Named(
+        "snowflake",
+        ("snowflake.snowflake",),
+        ("ids of snowflake-id",),
+        (),
+        "makes the same ids in every clone, for time and worker number are the same; of ten bits, the number cannot be "
+        "drawn: somebody has to hand it out, as examples/worker_number.py shows",
+    ),
+    Named(
+        "duckdb",
+        ("_duckdb",),
+        ("random(), uuid() and samples in SQL, before version 2",),
+        (),
+        "each connection repeats itself, before version 2; for each connection",
+        "connection.execute('select setseed(?)', [int.from_bytes(snapsafe_rt.entropy(6), 'little') / 2**48])",
     ),
 )

@@ -44,8 +44,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "sentry_sdk": ("sentry_sdk.scope",),
     "apsw": ("apsw",),
     "uuid_utils": ("uuid_utils._uuid_utils",),
+    "ulid": ("ulid",),
     "ulid_transform": ("ulid_transform._ulid_impl",),
     "ddtrace": ("ddtrace.internal.native._native", "ddtrace.internal._rand"),
+    "numba": ("numba._helperlib",),
     "numpy": ("numpy.random.mtrand", "numpy.random"),
     "snapstart": ("snapshot_restore_py",),
 }
@@ -56,9 +58,15 @@ NAMED: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
     "tensorflow": ("tensorflow.python",),
     "grpcio": ("grpc._cython.cygrpc",),
-    "numba": ("numba",),
     "sentencepiece": ("sentencepiece",),
+    "tokenizers": ("tokenizers",),
+    "pyarrow": ("pyarrow._compute",),
+    "snowflake": ("snowflake.snowflake",),
+    "duckdb": ("_duckdb",),
 }
+
+# Those of which a later version is safe: from which on, by the package's __version__.
+NAMED_BEFORE = {"duckdb": 2}
 
 TRIGGERS = {trigger: name for lines in (TABLE, NAMED) for name, triggers in lines.items() for trigger in triggers}
 
@@ -103,7 +111,14 @@ def preload() -> None:
 def _counts(name: str) -> bool:
     """Is what the row stands for in use here? os is in every program."""
     triggers = TABLE.get(name) or NAMED[name]
-    return name == "os" or any(trigger in sys.modules for trigger in triggers)
+    return name == "os" or (any(trigger in sys.modules for trigger in triggers) and not _is_later(name))
+
+
+def _is_later(name: str) -> bool:
+    if name not in NAMED_BEFORE:
+        return False
+    major = str(names_of(sys.modules.get(name)).get("__version__")).partition(".")[0]
+    return major.isdigit() and int(major) >= NAMED_BEFORE[name]
 
 
 def install() -> None:

@@ -187,9 +187,12 @@ def _object_id():
     return lambda: bson.ObjectId().binary[4:]
 
 
-def _numba():
-    drawn = import_module("numba").njit(lambda: random.random())
-    return lambda: repr(drawn()).encode()
+def _tokenizers():
+    library = import_module("tokenizers")
+    vocabulary = {letters: number for number, letters in enumerate(["a", "b", "c", "d", "ab", "cd"])}
+    model = library.models.BPE(vocab=vocabulary, merges=[("a", "b"), ("c", "d")], dropout=0.9)
+    made = library.Tokenizer(model)
+    return lambda: repr(made.encode("abcd" * 80).ids).encode()
 
 
 def _numpy(draw):
@@ -242,7 +245,6 @@ TABLE = (
     Surface("ecdsa", "ECDSA signature", "pid", _ecdsa, library="cryptography"),
     Surface("rsa_key", "RSA key", "pid", _rsa_key, library="cryptography"),
     Surface("object_id", "ObjectId", "memory", _object_id, library="bson"),
-    Surface("numba", "random.random() in compiled code", "memory", _numba, library="numba"),
     Surface("numpy", "numpy.random.bytes()", "memory", _numpy(lambda np: partial(np.bytes, 8)), library="numpy"),
     Surface("pcg64", "PCG64.random_raw()", "memory", _numpy(lambda np: np.PCG64().random_raw), library="numpy"),
     Surface(
@@ -250,6 +252,7 @@ TABLE = (
         _numpy(lambda np: partial(np.default_rng().bytes, 8)),
         library="numpy",
     ),
+    Surface("tokenizers", "dropout of tokenizers", "memory", _tokenizers, library="tokenizers"),
     Surface("uuid_utils", "uuid_utils.uuid4()", "memory", _uuid_utils, library="uuid_utils"),
     Surface("apsw", "APSW randomblob()", "memory", _apsw, library="apsw"),
 )

@@ -17,6 +17,7 @@ from ..helpers.looking import rows
 
 CLONES = 20
 
+OF_NUMBA = "draw = lambda: repr(drawn()).encode()"
 # What a program did before the snapshot, and what it draws after it: bytes. By row.
 DRAWS = {
     "bson": {"ObjectId": "import bson\ndraw = lambda: bson.ObjectId().binary[4:9]"},
@@ -125,6 +126,15 @@ DRAWS = {
         "compat.uuid7": "import uuid_utils.compat as uuids\ndraw = lambda: uuids.uuid7().bytes[6:]",
         "compat.uuid1": "import uuid_utils.compat as uuids\ndraw = lambda: uuids.uuid1().bytes[8:]",
     },
+    "ulid": {
+        "ULID": "import ulid\ndraw = lambda: ulid.ULID().bytes[6:]",
+        "taken earlier": "from ulid import ULID\ndraw = lambda: ULID().bytes[6:]",
+    },
+    "numba": {
+        "numpy.random": "import numba, numpy\ndrawn = numba.njit(lambda: numpy.random.random())\n" + OF_NUMBA,
+        "random": "import numba, random\ndrawn = numba.njit(lambda: random.random())\n" + OF_NUMBA,
+        "second gauss": "import numba, random\ndrawn = numba.njit(lambda: random.gauss(0, 1))\n" + OF_NUMBA,
+    },
     "ulid_transform": {
         "ulid_now": "import ulid_transform as u\ndraw = lambda: u.ulid_now()[10:].encode()",
         "ulid_hex": "import ulid_transform as u\ndraw = lambda: u.ulid_hex()[12:].encode()",
@@ -191,7 +201,7 @@ def guarded(library):
 
 
 def ids_are_guarded(library, surface):
-    return guarded(library) or (library == "ddtrace" and surface != "runtime id")
+    return guarded(library) or library == "numba" or (library == "ddtrace" and surface != "runtime id")
 
 
 @pytest.fixture
@@ -312,6 +322,11 @@ BROKEN = {
     "sentry_sdk": ("import gc\ngc.freeze()", "hid"),
     "apsw": ("del apsw.SQLITE_FCNTL_VFS_POINTER", "address"),
     "uuid_utils": ("import sys\nsys.modules['uuid_utils._uuid_utils'].uuid4 = print", "replaced"),
+    "ulid": (
+        "k = getattr(ulid, 'ULIDGenerator', 0) or ulid.ValueProvider\nk.generate = k.randomness = print",
+        "replaced",
+    ),
+    "numba": ("import numba._helperlib as h\nh.c_helpers['rnd_init'] = 1", "another library"),
     "ulid_transform": ("import sys\nsys.modules['ulid_transform._ulid_impl'].ulid_hex = print", "replaced"),
     "ddtrace": ("from snapsafe_rt.guards.ddtrace import _runtime\n_runtime()['_RUNTIME_ID'] = 5", "somewhere else"),
 }
@@ -525,7 +540,9 @@ for make in uuid_utils.uuid1, uuid_utils.uuid6:
     run_python(text, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": "0"}, **OPTIONS)
 
 
-@pytest.mark.parametrize("library", ["uuid_utils", "ulid_transform", "ddtrace", "bson", "nats", "pymongo"])
+@pytest.mark.parametrize(
+    "library", ["uuid_utils", "ulid_transform", "ulid", "numba", "ddtrace", "bson", "nats", "pymongo"]
+)
 def test_undo_is_exact(run_python, source_file, library):
     need_library(library)
     text = f"""
@@ -545,3 +562,56 @@ assert one.in_place()
 assert draw() != draw() or {library!r} in ("bson", "pymongo")
 """
     run_python(text, env=source_file.env, **OPTIONS)
+
+
+SEEDED = """
+import numba, numpy, random, sys
+from drawing import distinct
+numpy_seed, drawn = numba.njit(lambda n: numpy.random.seed(n)), numba.njit(lambda: numpy.random.random())
+random_seed, other = numba.njit(lambda n: random.seed(n)), numba.njit(lambda: random.random())
+draw, draw_other = (lambda: repr(drawn()).encode()), (lambda: repr(other()).encode())
+def prepare():  # here, for who is cloned is a fork
+    numpy_seed(5)
+    return draw(), draw_other()
+print(distinct(draw, prepare, 20), distinct(draw_other, prepare, 20))
+"""
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("keep", ["1", "20"]), ("reseed", ["20", "20"])])
+def test_a_generator_of_numba_that_the_program_seeded_is_kept(run_python, source_file, stale, setting, expected):
+    """The one of `random`, which it did not seed, is not."""
+    need_library("numba")
+    env = stale | {"SNAPSAFE_SEEDED": setting}
+    assert run_python(SEEDED, source_file.path, env=env, **OPTIONS).split() == expected
+
+
+def test_a_chosen_seed_of_numba_does_not_outlive_a_fork(run_python, source_file, stale):
+    """In a forked child numba seeds itself anew: what it has there is nobody's choice."""
+    need_library("numba")
+    text = """
+import numba, numpy, os, sys
+from drawing import distinct, run_clones, source
+seed, drawn = numba.njit(lambda n: numpy.random.seed(n)), numba.njit(lambda: numpy.random.random())
+seed(5)
+drawn()
+if os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+draw = lambda: repr(drawn()).encode()
+print(distinct(draw, draw, 20))
+"""
+    assert run_python(text, source_file.path, env=stale, **OPTIONS).split() == ["20"]
+
+
+def test_functions_that_numba_compiled_before_activation_are_said(run_python, source_file):
+    """They draw past us; the same program activated at its start is the twin."""
+    need_library("numba")
+    text = f"""
+{drawing("numba")}
+draw()
+import snapsafe_rt
+snapsafe_rt.activate()
+print(*((row.protection, row.note) for row in snapsafe_rt.status().rows if row.name == "numba"))
+"""
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    assert "'unprotected', 'it compiled functions before" in run_python(text, env=env, activated=False, **OPTIONS)
+    assert "'refreshed'" in run_python(text, env=env, **OPTIONS)
