@@ -5,6 +5,8 @@
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
 # make wheels  wheels for machines without a compiler, into dist/: glibc and musl, x86-64 and arm64, each CPython that can be
 #             had; ARGS="--only KIND VERSION" for some; 20 CPU seconds each
+# make library-test  libraries of PyPI in clones, against the levels of docs/libraries.md; ARGS=NAME... for some of
+#             them; a quarter of an hour, and 8 GB in the cache
 # make bench  what each path costs, in pairs without and with, and how that grows; five minutes, on a machine that does
 #             nothing else; .ci/bench does it on each CPython
 # make instructions  instructions of each guarded path against a stored bound; seconds, needs valgrind
@@ -15,6 +17,7 @@ JOBS ?= 4
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
 .PHONY: demo test vm-test evidence sequence criu-test image-test wheels lint bench instructions check clean
+.PHONY: demo test vm-test evidence sequence criu-test image-test library-test lint bench instructions check clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -48,6 +51,8 @@ image-test:
 
 wheels:
 	.ci/wheels $(ARGS)
+library-test: .venv/test/ready
+	.venv/test/bin/python .ci/libraries $(ARGS)
 
 bench: .venv/bench/ready
 	-.venv/bench/bin/python -m benchmarks --docs docs $(ARGS)

@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import snapsafe_rt.activation  # noqa: F401 - names the guards that lie in other rooms
-from snapsafe_rt.guards import examined, table
+from snapsafe_rt.guards import table
 
 from .activation_document import between
 
 BEGIN, END = "<!-- table -->\n", "<!-- /table -->\n"
-EXAMINED = "<!-- examined -->\n", "<!-- /examined -->\n"
 
 
 def rows() -> str:
@@ -31,14 +30,7 @@ def first_paragraph(thing: object) -> str:
     return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split()).removesuffix(".")
 
 
-def examined_rows() -> str:
-    lines = ["| name | version | level | what was seen |", "|---|---|---|---|"]
-    lines += [f"| {one.name} | {one.version} | {one.level} | {one.what} |" for one in examined.EXAMINED]
-    return "\n".join(lines) + "\n"
-
-
 def filled(text: str) -> str:
-    text = between(text, EXAMINED[0], f"\n{examined_rows()}\n", EXAMINED[1])
     return between(text, BEGIN, f"\n{rows()}\n", END)
 
 
