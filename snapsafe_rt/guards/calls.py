@@ -79,3 +79,20 @@ class Reseeded(Calls):
         seed()  # it has found its way to the kernel by now
         native.calls_feed(next(iter(self._builtins.values())))
         renew()
+
+
+class Fed(Calls):
+    """A library that keeps nothing, and asks the kernel for each draw, past Python. It is given fenced entropy instead,
+    and a call is made again if the generation moved meanwhile."""
+
+    def feed(self, module: "ModuleType", names: "list[str]") -> None:
+        """`names`: its builtins; the one whose name is the last is called here, without arguments."""
+        self.guard(module, names, lambda: None, each_thread=False)
+        draw = self._builtins[names[-1]]
+        draw()  # it has found its way to the kernel by then
+        native.calls_feed(draw)
+        before = native.calls_fed()
+        draw()
+        if native.calls_fed() == before:
+            self.remove()
+            raise LookupError("it asks the kernel by a way that is not known")

@@ -53,7 +53,7 @@ EXAMINED = (
     Examined("azure_core", "1.41.0", "guarded", "client request id: draws from uuid.uuid1"),
     Examined("azure_storage_blob", "12.31.1", "guarded", "retry jitter: draws from random"),
     Examined("backoff", "2.2.1", "guarded", "full_jitter(): draws from random"),
-    Examined("bcrypt", "5.0.0", "kernel", "gensalt(): its native code asks the kernel"),
+    Examined("bcrypt", "5.0.0", "guarded", "salts are given fenced entropy in place of the kernel's"),
     Examined("bokeh", "3.9.2", "guarded", "ids of documents: draws from uuid.uuid4"),
     Examined("boto3", "1.44.8", "guarded", "name of a download in progress: draws from random"),
     Examined("botocore", "1.44.8", "guarded", "idempotency token: draws from uuid.uuid4"),
@@ -126,8 +126,8 @@ EXAMINED = (
     Examined(
         "fastuuid",
         "0.14.0",
-        "kernel",
-        "uuid4(), uuid7(): its native code asks the kernel",
+        "unprotected",
+        "uuid_v1mc() has a generator in each thread, which repeats; uuid4 and uuid7 ask the kernel",
         signs=(("fastuuid.", ("Rust's ThreadRng",)),),
     ),
     Examined(

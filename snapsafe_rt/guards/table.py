@@ -45,6 +45,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "apsw": ("apsw",),
     "uuid_utils": ("uuid_utils._uuid_utils",),
     "ulid": ("ulid",),
+    "bcrypt": ("bcrypt._bcrypt",),
     "ulid_transform": ("ulid_transform._ulid_impl",),
     "ddtrace": ("ddtrace.internal.native._native", "ddtrace.internal._rand"),
     "numba": ("numba._helperlib",),

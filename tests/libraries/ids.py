@@ -25,14 +25,18 @@ def uuid_utils():
 def bcrypt():
     import bcrypt as library
 
-    return {"gensalt()": kernel(library.gensalt, KERNEL)}
+    return {"gensalt()": guarded(library.gensalt, "given fenced entropy in place of the kernel's")}
 
 
 @library("fastuuid")
 def fastuuid():
     import fastuuid as ids
 
-    return {"uuid4()": kernel(ids.uuid4, KERNEL), "uuid7()": kernel(lambda: str(ids.uuid7())[14:], KERNEL)}
+    return {
+        "uuid4()": kernel(ids.uuid4, KERNEL),
+        "uuid7()": kernel(lambda: str(ids.uuid7())[14:], KERNEL),
+        "uuid_v1mc()": unprotected(lambda: str(ids.uuid_v1mc())[19:], "Rust's ThreadRng, which cannot be seeded"),
+    }
 
 
 @library("ulid-transform")

@@ -130,6 +130,7 @@ DRAWS = {
         "ULID": "import ulid\ndraw = lambda: ulid.ULID().bytes[6:]",
         "taken earlier": "from ulid import ULID\ndraw = lambda: ULID().bytes[6:]",
     },
+    "bcrypt": {"gensalt": "import bcrypt\ndraw = lambda: bcrypt.gensalt(4)"},
     "numba": {
         "numpy.random": "import numba, numpy\ndrawn = numba.njit(lambda: numpy.random.random())\n" + OF_NUMBA,
         "random": "import numba, random\ndrawn = numba.njit(lambda: random.random())\n" + OF_NUMBA,
@@ -326,6 +327,7 @@ BROKEN = {
         "k = getattr(ulid, 'ULIDGenerator', 0) or ulid.ValueProvider\nk.generate = k.randomness = print",
         "replaced",
     ),
+    "bcrypt": ("import sys\nsys.modules['bcrypt._bcrypt'].gensalt = print", "replaced"),
     "numba": ("import numba._helperlib as h\nh.c_helpers['rnd_init'] = 1", "another library"),
     "ulid_transform": ("import sys\nsys.modules['ulid_transform._ulid_impl'].ulid_hex = print", "replaced"),
     "ddtrace": ("from snapsafe_rt.guards.ddtrace import _runtime\n_runtime()['_RUNTIME_ID'] = 5", "somewhere else"),
@@ -541,7 +543,7 @@ for make in uuid_utils.uuid1, uuid_utils.uuid6:
 
 
 @pytest.mark.parametrize(
-    "library", ["uuid_utils", "ulid_transform", "ulid", "numba", "ddtrace", "bson", "nats", "pymongo"]
+    "library", ["uuid_utils", "ulid_transform", "ulid", "bcrypt", "numba", "ddtrace", "bson", "nats", "pymongo"]
 )
 def test_undo_is_exact(run_python, source_file, library):
     need_library(library)

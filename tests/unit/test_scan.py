@@ -224,7 +224,7 @@ def test_three_answers(monkeypatch):
     assert "SNAPSAFE_TRUST=new_one" in note
     assert judged(monkeypatch, f"{SITE}/new_one/x.so", SIGN, trusted=["new_one"]) == {}
     assert judged(monkeypatch, f"{SITE}/new_one/x.so", None)["new_one"][0] == "unexamined"
-    assert judged(monkeypatch, f"{SITE}/fastuuid/fastuuid.so", SIGN) == {}  # measured: it repeats nothing
+    assert judged(monkeypatch, f"{SITE}/tantivy/tantivy.so", SIGN) == {}  # measured: it repeats nothing
     assert judged(monkeypatch, f"{SITE}/pyarrow/libarrow.so", SIGN)["pyarrow"][0] == "unprotected"
     assert judged(monkeypatch, f"{SITE}/sentencepiece/x.so", SIGN, named=["sentencepiece"]) == {}  # has its row
 
@@ -239,10 +239,10 @@ BOTH = scan.Found((), ("OpenSSL 3.0.15",), SIGN.signs)
         ("redis/_uuid_utils.abi3.so", SIGN, "unexamined"),  # measured, and no file of it had a sign
         ("redis/x.so", COPY, "unprotected"),
         ("redis/x.so", None, "unexamined"),
-        ("fastuuid/x.so", SIGN, "unexamined"),
-        ("fastuuid/fastuuid.so", MORE, "unexamined"),
-        ("fastuuid/fastuuid.so", BOTH, "unprotected"),
-        ("fastuuid/fastuuid.so", SIGN, None),
+        ("tantivy/x.so", SIGN, "unexamined"),
+        ("tantivy/tantivy.so", MORE, "unexamined"),
+        ("tantivy/tantivy.so", BOTH, "unprotected"),
+        ("tantivy/tantivy.so", SIGN, None),
         ("shapely.libs/libgeos-d1e818bb.so.3.14.1", scan.Found((), (), ("std::random_device",)), None),
         ("cryptography/hazmat/bindings/_rust.abi3.so", COPY, None),  # its row tells
         ("cryptography/hazmat/bindings/other.so", COPY, "unprotected"),
