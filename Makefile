@@ -16,8 +16,7 @@ PYTHON ?= python3
 JOBS ?= 4
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
-.PHONY: demo test vm-test evidence sequence criu-test image-test wheels lint bench instructions check clean
-.PHONY: demo test vm-test evidence sequence criu-test image-test library-test lint bench instructions check clean
+.PHONY: demo test vm-test evidence sequence criu-test image-test wheels lint bench instructions check clean library-test
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
