@@ -49,6 +49,7 @@ include "start.pxi"
 include "sites.pxi"
 include "calls.pxi"
 include "numpy.pxi"
+include "torch.pxi"
 
 
 cdef int set_up() except -1:

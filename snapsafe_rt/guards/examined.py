@@ -141,7 +141,7 @@ EXAMINED = (
         signs=(("tantivy.", ("Rust's ThreadRng", "Rust's rand_chacha")),),
     ),
     Examined("tokenizers", "0.23.3", "unprotected", "BPE's dropout repeats"),
-    Examined("torch", "2.14.1", "unprotected", "the default generator, and those seeded by the system"),
+    Examined("torch", "2.15.0", "guarded", "the CPU's generators, workers of a DataLoader; CUDA's are refreshed"),
     Examined("typeid", "0.3.11", "guarded", "draws from uuid_utils"),
     Examined(
         "ulid_transform",
