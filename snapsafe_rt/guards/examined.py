@@ -141,7 +141,13 @@ EXAMINED = (
         signs=(("tantivy.", ("Rust's ThreadRng", "Rust's rand_chacha")),),
     ),
     Examined("tokenizers", "0.23.3", "unprotected", "BPE's dropout repeats"),
-    Examined("torch", "2.15.0", "guarded", "the CPU's generators, workers of a DataLoader; CUDA's are refreshed"),
+    Examined(
+        "torch",
+        "2.15.0",
+        "guarded",
+        "the CPU's generators, workers of a DataLoader; CUDA's are refreshed. Seeds are the kernel's",
+        signs=tuple((f"lib{one}.", ("std::random_device",)) for one in ("c10", "torch_cpu", "torch_cuda", "torch_python")),
+    ),
     Examined("typeid", "0.3.11", "guarded", "draws from uuid_utils"),
     Examined(
         "ulid_transform",

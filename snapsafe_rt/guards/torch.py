@@ -70,8 +70,9 @@ class Torch(Guard):
         self._own = (0, 0, 0, 0)  # what was counted of what this did itself
 
     def install(self, module: "ModuleType") -> None:
-        names = names_of(sys.modules.get("torch"))
-        if not _is_whole(names):
+        torch = sys.modules.get("torch")
+        names = names_of(torch)
+        if not _is_whole(names) or (is_executing(torch) and module is not torch):
             return  # told again when it is
         if names is not self._names or self._reason:
             self._names, self._functions, self._reason = names, {}, ""
@@ -103,7 +104,8 @@ class Torch(Guard):
             raise TypeError(f"{', '.join(missed[:3])}{rest}: of an unknown kind, or exchanged by another library")
         _try_out(room, names)
         self._own = room.seen()[:4]
-        self._functions = {name: names[name] for name in (*_PURE, *_CREATING) if name in names}
+        listed = {*_PURE, *_CREATING}
+        self._functions = {name: value for name, value in names.items() if name in listed}
 
     def _follow_workers(self) -> None:
         """The seeds of a DataLoader's workers are made of a number that is drawn here; they begin with this memory."""
@@ -178,6 +180,10 @@ class Torch(Guard):
         renewed, older, kept, chosen = (now - own for now, own in zip(self._room.seen(), self._own, strict=False))
         early = f" ({older} were older than activation: seed them after it)" if older else ""
         return f"{chosen} seeds chosen by the program; {renewed} times a generator renewed{early}, {kept} times one kept"
+
+    @property
+    def by_event(self) -> bool:
+        return has_devices()
 
     def refresh(self) -> None:
         """Generators of other devices: they have 64 bits of state, which is all of it."""
