@@ -179,6 +179,16 @@ static PyObject *note_worker(PyObject *module, PyObject *args)
     Py_RETURN_TRUE;
 }
 
+/* note_number(seed): another process drew it, from a generator that is not kept. */
+static PyObject *note_number(PyObject *module, PyObject *number)
+{
+    const uint64_t drawn = PyLong_AsUnsignedLongLong(number);
+    if (PyErr_Occurred())
+        return NULL;
+    ss_torch_note_number(drawn, ss_epoch_begin());
+    Py_RETURN_NONE;
+}
+
 /* ---- generators of other devices ---- */
 
 struct others {
@@ -267,7 +277,7 @@ static PyObject *is_fresh(PyObject *module, PyObject *generator)
 PyObject *ss_torch_room(void)
 {
     static PyModuleDef definition;
-    static PyMethodDef methods[17];
+    static PyMethodDef methods[18];
     int i = 0;
     if (!methods[0].ml_name) { /* by code: a table would be relocated at each start */
 #define METHOD(NAME, FUNCTION, FLAGS) methods[i++] = (PyMethodDef){NAME, FUNCTION, FLAGS, NULL};
@@ -279,6 +289,7 @@ PyObject *ss_torch_room(void)
         METHOD("guard_method", guard_method, METH_VARARGS)
         METHOD("remove", undo, METH_NOARGS)
         METHOD("note_worker", note_worker, METH_VARARGS)
+        METHOD("note_number", note_number, METH_O)
         METHOD("others", others, METH_O)
         METHOD("renewed", renewed, METH_O)
         METHOD("displaced", displaced, METH_NOARGS)

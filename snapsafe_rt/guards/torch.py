@@ -113,18 +113,29 @@ class Torch(Guard):
         if self._loader is not None or iterator is None:
             return
         exchanged = native.Exchanged(vars(iterator)["__init__"])
-        room, worker = self._room, names_of(sys.modules.get("torch.utils.data._utils.worker"))
 
         def begin(iterator: "Any", loader: "Any") -> None:
             exchanged.original(iterator, loader)
-            state = worker.get("_generate_state")
-            seed = getattr(iterator, "_base_seed", None)
-            for number in range(getattr(iterator, "_num_workers", 0)):
-                if not room.note_worker(seed, number, list(state(seed, number)) if state else []):
-                    break
+            seed, workers = getattr(iterator, "_base_seed", None), getattr(iterator, "_num_workers", 0)
+            if workers and self._note_workers(seed, workers):
+                iterator._base_seed = _Seed(seed)
+                iterator._base_seed.workers = workers
 
         exchanged.to(begin)
         self._loader = exchanged
+
+    def _note_workers(self, seed: "Any", workers: int) -> bool:
+        """False where the seed was chosen."""
+        make = names_of(sys.modules.get("torch.utils.data._utils.worker")).get("_generate_state")
+        states = ((number, list(make(seed, number)) if make else []) for number in range(workers))
+        return all(self._room.note_worker(seed, number, state) for number, state in states)
+
+    def drawn(self, seed: int, workers: int) -> int:
+        """The seed of a DataLoader, in a worker that did not begin with the memory in which it was drawn."""
+        if self._room is not None:
+            self._room.note_number(seed)
+            self._note_workers(seed, workers)
+        return seed
 
     def remove(self) -> None:
         if self._loader is not None:
@@ -194,6 +205,17 @@ class Torch(Guard):
         for one in self._room.others(made):
             one.manual_seed(int.from_bytes(native.entropy(8), "little"))
             self._room.renewed(one)
+
+
+class _Seed(int):
+    """What workers are seeded with, where nobody chose it. Pickled for one that begins with no memory of ours, it tells
+    so there, if there is somebody to tell."""
+
+    workers = 0
+
+    def __reduce__(self) -> "Any":
+        guard = f"getattr(__import__('sys').modules.get({__name__!r}), 'GUARD', None)"
+        return eval, (f"getattr({guard}, 'drawn', lambda seed, workers: seed)({int(self)}, {self.workers})",)
 
 
 def has_devices() -> bool:

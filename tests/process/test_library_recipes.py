@@ -47,7 +47,7 @@ def test_a_recipe_renews_while_the_kernel_repeats(run_python, source_file, machi
 
 def test_each_recipe_is_tried_or_known_not_to_be():
     untried = {guard.name for guard in libraries.GUARDS if guard.recipe} - {guard.name for guard in GUARDS}
-    assert untried == {"torch", "tensorflow", "sentencepiece"}  # a gigabyte each; a trained model
+    assert untried == {"tensorflow", "sentencepiece"}  # a gigabyte; a trained model
 
 
 def test_where_no_recipe_helps_the_note_says_why():

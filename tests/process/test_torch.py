@@ -9,7 +9,7 @@ from ..conftest import PROGRAMS, need
 
 need("torch")
 
-CLONES = int(os.environ.get("SNAPSAFE_TEST_TORCH_CLONES", "60"))
+CLONES = int(os.environ.get("SNAPSAFE_TEST_TORCH_CLONES", "40"))
 TWINS = 12
 OPTIONS = {"options": ["-W", "ignore"], "dev": False, "timeout": 900}
 
@@ -59,11 +59,13 @@ def test_a_program_that_seeds_draws_what_stock_draws(run_python, synchronous_sou
         assert clone[2][0] == "kept", clone[2]
 
 
+@pytest.mark.parametrize("how", ["fork", "forkserver"])
 @pytest.mark.parametrize("activated", [True, False])
-def test_the_workers_of_a_loader(run_python, synchronous_source, activated):
+def test_the_workers_of_a_loader(run_python, synchronous_source, how, activated):
     """Clones of workers that run on, as persistent ones do, and workers that clones start: by torch, random, numpy."""
-    found = run(run_python, "torch_workers.py", synchronous_source, synchronous_source.path, TWINS, activated=activated)
-    assert len(found) == 4
+    arguments = synchronous_source.path, TWINS, how
+    found = run(run_python, "torch_workers.py", synchronous_source, *arguments, activated=activated)
+    assert len(found) == (4 if how == "fork" else 2)
     for clones in found:
         assert len(clones) == TWINS
         for values in zip(*clones, strict=True):

@@ -12,7 +12,7 @@ import torch
 from snapsafe_rt.source.vmclock_file import FileSource
 
 source = FileSource(sys.argv[1])
-N = 2_000_000
+N = 1_000_000
 torch.set_num_threads(1)
 
 

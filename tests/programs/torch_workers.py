@@ -1,6 +1,7 @@
-"""PATH COUNT: what the workers of a DataLoader draw. COUNT clones of each of two workers, made while these run; and COUNT
-clones of this program, of which each starts two workers of its own. Prints JSON: for each worker, and for the first two
-of each program, a list of what the clones drew by torch, random and, where it is installed, numpy."""
+"""PATH COUNT HOW: what the workers of a DataLoader draw, that are started in this way. COUNT clones of each of two
+workers, made while these run; and, of fork, COUNT clones of this program, of which each starts two workers of its own.
+Prints JSON: for each worker, and for the first two of each program, a list of what the clones drew by torch, random and,
+where it is installed, numpy."""
 
 import importlib.util
 import json
@@ -55,10 +56,16 @@ def collect(items):
 
 
 def loaded(dataset):
-    return list(DataLoader(dataset, num_workers=2, collate_fn=collect))
+    return list(DataLoader(dataset, num_workers=2, collate_fn=collect, multiprocessing_context=sys.argv[3]))
 
 
-workers = loaded(Cloned())
-torch.rand(1)
-programs = run_clones(count, lambda number: json.dumps(loaded(Drawn())).encode(), prepare=lambda: torch.rand(1), source=source)
-print(json.dumps([*workers, *zip(*map(json.loads, programs), strict=True)]))
+if __name__ == "__main__":
+    found = loaded(Cloned())
+    if sys.argv[3] == "fork":
+
+        def start(number):
+            return json.dumps(loaded(Drawn())).encode()
+
+        programs = run_clones(count, start, prepare=lambda: torch.rand(1), source=source)
+        found += zip(*map(json.loads, programs), strict=True)
+    print(json.dumps(found))
