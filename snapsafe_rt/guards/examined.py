@@ -31,6 +31,7 @@ else:
     Examined = namedtuple("Examined", "name version level what also signs", defaults=((), ()))
 
 _GEOS = (("libgeos-", ("std::random_device",)),)
+_TORCH = ("c10", "torch_cpu", "torch_cuda", "torch_python")
 
 LEVELS = ("safe", "kept", "guarded", "refreshed", "unprotected")
 
@@ -146,7 +147,7 @@ EXAMINED = (
         "2.15.0",
         "guarded",
         "the CPU's generators, workers of a DataLoader; CUDA's are refreshed. Seeds are the kernel's",
-        signs=tuple((f"lib{one}.", ("std::random_device",)) for one in ("c10", "torch_cpu", "torch_cuda", "torch_python")),
+        signs=tuple((f"lib{one}.", ("std::random_device",)) for one in _TORCH),
     ),
     Examined("typeid", "0.3.11", "guarded", "draws from uuid_utils"),
     Examined(

@@ -23,17 +23,19 @@ FOREIGN = (
 )
 # Builtins that draw, in the order of enum ss_torch_draw; a version lacks some. What is not listed is renewed before it
 # draws, like all others, and not called again. tests/process/test_torch_row.py compares them with torch's own tags.
-_PURE = (
-    "_cudnn_rnn _flash_attention_forward _flash_attention_forward_no_dropout_inplace _fused_dropout _sample_dirichlet "
-    "_scaled_dot_product_attention_math_for_mps _scaled_dot_product_cudnn_attention "
-    "_scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "
-    "_scaled_dot_product_flash_attention_for_cpu _standard_gamma alpha_dropout bernoulli bernoulli_ binomial cauchy_ "
-    "dropout exponential_ feature_alpha_dropout feature_dropout geometric_ gru log_normal_ lstm miopen_rnn multinomial "
-    "native_dropout normal normal_ poisson random_ rnn_relu rnn_tanh rrelu rrelu_with_noise "
-    "scaled_dot_product_attention uniform_"
-).split()
-_CREATING = "rand rand_like randint randint_like randn randn_like randperm".split()
-_ONCE = "alpha_dropout_ dropout_ feature_alpha_dropout_ feature_dropout_ rrelu_ rrelu_with_noise_".split()
+# For each: those that make what they return, or fill what they are given; those that do so without a look at a tensor's
+# values; and those that multiply their input.
+_NAMES = """
+_cudnn_rnn _flash_attention_forward _flash_attention_forward_no_dropout_inplace _fused_dropout _sample_dirichlet
+_scaled_dot_product_attention_math_for_mps _scaled_dot_product_cudnn_attention _scaled_dot_product_efficient_attention
+_scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu _standard_gamma alpha_dropout bernoulli
+bernoulli_ binomial cauchy_ dropout exponential_ feature_alpha_dropout feature_dropout geometric_ gru log_normal_ lstm
+miopen_rnn multinomial native_dropout normal normal_ poisson random_ rnn_relu rnn_tanh rrelu rrelu_with_noise
+scaled_dot_product_attention uniform_;
+rand rand_like randint randint_like randn randn_like randperm;
+alpha_dropout_ dropout_ feature_alpha_dropout_ feature_dropout_ rrelu_ rrelu_with_noise_
+"""
+_PURE, _CREATING, _ONCE = DRAWING = [names.split() for names in _NAMES.split(";")]
 _HOLDERS = ("_VariableFunctions", "TensorBase", "_nn")
 _METHODS = (  # enum ss_torch_method
     "manual_seed",
@@ -91,11 +93,9 @@ class Torch(Guard):
         _find_layout(room, names)
         room.install(core["default_generator"])
         missed = [
-            name
-            for which, name in enumerate(_METHODS)
-            if not room.guard_method(vars(core["Generator"])[name], which)
+            name for which, name in enumerate(_METHODS) if not room.guard_method(vars(core["Generator"])[name], which)
         ]
-        for how, listed in enumerate((_PURE, _CREATING, _ONCE)):
+        for how, listed in enumerate(DRAWING):
             for name in listed:
                 found = [getattr(core[holder], name, None) for holder in _HOLDERS]
                 missed += [name for one in found if one is not None and not room.guard_draw(one, how)]
@@ -104,8 +104,7 @@ class Torch(Guard):
             raise TypeError(f"{', '.join(missed[:3])}{rest}: of an unknown kind, or exchanged by another library")
         _try_out(room, names)
         self._own = room.seen()[:4]
-        listed = {*_PURE, *_CREATING}
-        self._functions = {name: value for name, value in names.items() if name in listed}
+        self._functions = {name: value for name, value in names.items() if name in (*_PURE, *_CREATING)}
 
     def _follow_workers(self) -> None:
         """The seeds of a DataLoader's workers are made of a number that is drawn here; they begin with this memory."""
@@ -116,7 +115,8 @@ class Torch(Guard):
 
         def begin(iterator: "Any", loader: "Any") -> None:
             exchanged.original(iterator, loader)
-            seed, workers = getattr(iterator, "_base_seed", None), getattr(iterator, "_num_workers", 0)
+            seed: Any = getattr(iterator, "_base_seed", None)
+            workers = getattr(iterator, "_num_workers", 0)
             if workers and self._note_workers(seed, workers):
                 iterator._base_seed = _Seed(seed)
                 iterator._base_seed.workers = workers
@@ -190,7 +190,8 @@ class Torch(Guard):
     def note(self) -> str:
         renewed, older, kept, chosen = (now - own for now, own in zip(self._room.seen(), self._own, strict=False))
         early = f" ({older} were older than activation: seed them after it)" if older else ""
-        return f"{chosen} seeds chosen by the program; {renewed} times a generator renewed{early}, {kept} times one kept"
+        times = f"{renewed} times a generator renewed{early}, {kept} times one kept"
+        return f"{chosen} seeds chosen by the program; {times}"
 
     @property
     def by_event(self) -> bool:

@@ -51,7 +51,8 @@ def test_all_clones_draw_the_same_without_us(run_python, synchronous_source):
 
 
 def test_a_program_that_seeds_draws_what_stock_draws(run_python, synchronous_source):
-    ours, stock = (drawn(run_python, synchronous_source, 4, "chosen", activated=activated) for activated in (True, False))
+    asked = run_python, synchronous_source, 4, "chosen"
+    ours, stock = (drawn(*asked, activated=activated) for activated in (True, False))
     assert len(stock[0][0]) > 50
     for clone in ours:
         for name, value in stock[0][0].items():
@@ -134,8 +135,8 @@ def test_a_library_that_comes_later(run_python, source_file, compile_native, rel
     from pathlib import Path
 
     lib = Path(importlib.util.find_spec("torch").submodule_search_locations[0]) / "lib"
-    flags = [f"-L{lib}", "-ltorch_cpu", f"-Wl,-rpath,{lib}", "-Wl,--unresolved-symbols=ignore-all", f"-Wl,-z,{relocated}"]
-    library = compile_native("torch_user.c", "-Wl,-z,relro", *flags)
+    flags = [f"-L{lib}", "-ltorch_cpu", f"-Wl,-rpath,{lib}", "-Wl,--unresolved-symbols=ignore-all"]
+    library = compile_native("torch_user.c", *flags, "-Wl,-z,relro", f"-Wl,-z,{relocated}")
     env = source_file.env | {"SNAPSAFE_WATCH": "0"}
     first, second = run_python(LATER, library, env=env, **OPTIONS).splitlines()
     fresh, count, protections = first.split(maxsplit=2)

@@ -149,11 +149,13 @@ def test_somebody_exchanges_it(program, code, says, inside_first):
 import ctypes
 from snapsafe_rt.guards import table
 def take(one, other):
-    here, there = (ctypes.c_void_p.from_address(ctypes.c_void_p.from_address(id(x) + 40).value + 8) for x in (one, other))
+    definitions = (ctypes.c_void_p.from_address(id(x) + 40).value for x in (one, other))
+    here, there = (ctypes.c_void_p.from_address(at + 8) for at in definitions)
     here.value = there.value
 def word(name):
     parts = table.load("torch")._room.words().split()
-    return ctypes.c_void_p.from_address(next(int(part.split("=")[0], 16) for part in parts if part.endswith(":" + name)))
+    part = next(part for part in parts if part.endswith(":" + name))
+    return ctypes.c_void_p.from_address(int(part.split("=")[0], 16))
 """
     )
     if inside_first:
@@ -194,8 +196,8 @@ def test_torch_is_not_as_known(living, source_file, before, says):
 
 
 def test_undo_is_exact(run_python, source_file):
-    env = {"SNAPSAFE_WATCH": "0"}
-    assert run_python(PROGRAMS / "torch_undone.py", source_file.uri, env=env, activated=False, **OPTIONS) == "[] []\n[] []\n"
+    options = {**OPTIONS, "env": {"SNAPSAFE_WATCH": "0"}, "activated": False}
+    assert run_python(PROGRAMS / "torch_undone.py", source_file.uri, **options) == "[] []\n[] []\n"
 
 
 def test_every_operator_that_draws_is_known(run_python):
@@ -217,7 +219,7 @@ def test_every_operator_that_draws_is_known(run_python):
     """
     names = run_python(script, activated=False, **OPTIONS).split()
     assert len(names) > 30
-    assert set(names) <= {*guard._PURE, *guard._CREATING, *guard._ONCE}
+    assert set(names) <= {name for listed in guard.DRAWING for name in listed}
 
 
 def test_a_program_without_torch_loads_nothing_of_it(run_python, source_file):

@@ -1,11 +1,12 @@
-"""PATH COUNT [chosen]: COUNT clones of one template draw from torch in all ways, each surface first in some of them, and
-go on with sequences that the program chose. Prints JSON: was the pid the template's; for each clone what it drew, which
-kept sequences are those that stock gives, and what the row says at its end. chosen: the program seeds the default
+"""PATH COUNT [chosen]: COUNT clones of one template draw from torch in all ways, each surface first in some of them,
+and go on with sequences that the program chose. Prints JSON: was the pid the template's; for each clone what it drew,
+which kept sequences are those that stock gives, and what the row says at its end. chosen: the program seeds the default
 generator, and draws in one order."""
 
 import copy
 import importlib.util
 import json
+import logging
 import pickle
 import secrets
 import sys
@@ -23,6 +24,7 @@ import snapsafe_rt
 from snapsafe_rt.testing.clones import run_clones
 
 torch.set_num_threads(1)
+logging.disable(logging.WARNING)  # of what torch.compile misses
 chosen = sys.argv[3:] == ["chosen"]
 draws, kept = {}, {}
 HALF = torch.full((64,), 0.5)
@@ -128,9 +130,7 @@ def prepare_draws():
             "rrelu": lambda: functional.rrelu(-HALF, training=True),
             "rrelu_": lambda: functional.rrelu_(-HALF, training=True),
             "gumbel_softmax": lambda: functional.gumbel_softmax(HALF),
-            "attention": lambda: functional.scaled_dot_product_attention(
-                *[torch.ones(1, 8, 8)] * 3, dropout_p=0.5
-            ),
+            "attention": lambda: functional.scaled_dot_product_attention(*[torch.ones(1, 8, 8)] * 3, dropout_p=0.5),
             "LSTM with dropout": lambda: lstm(torch.ones(9, 1, 8))[0].detach(),
             "initial weights": weights,
             "orthogonal_": lambda: torch.nn.init.orthogonal_(torch.empty(3, 3)),
@@ -180,7 +180,8 @@ def prepare_draws():
             if name.startswith(("Generator", "set_rng_state")) or name in others:
                 del draws[name]
         return
-    draws["DataLoader with a generator"] = lambda: torch.stack(list(DataLoader(range(99), shuffle=True, generator=given)))
+    asked = {"shuffle": True, "generator": given}
+    draws["DataLoader with a generator"] = lambda: torch.stack(list(DataLoader(range(99), **asked)))
     draws["by place"] = lambda: torch._standard_gamma(HALF, given)
     if importlib.util.find_spec("numpy"):
         import numpy

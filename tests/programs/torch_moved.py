@@ -1,6 +1,6 @@
-"""SOURCE KIND: restores while torch draws. KIND: "system", or "kept" for generators that the program seeded. Prints JSON:
-the part of the values of a fill that are those of the state that it began with, when a restore came in the middle; the
-same of two threads that fill from one generator; and whether what is multiplied in place was so once."""
+"""SOURCE KIND: restores while torch draws. KIND: "system", or "kept" for generators that the program seeded. Prints
+JSON: the part of the values of a fill that are those of the state that it began with, when a restore came in the
+middle; the same of two threads that fill from one generator; and by what was multiplied that is multiplied in place."""
 
 import copy
 import json

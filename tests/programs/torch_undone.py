@@ -47,6 +47,10 @@ def words(of):
     return {at: ctypes.string_at(at, 4096) for at, protection in of.items() if protection[0] == "r"}
 
 
+def word(of, at):
+    return of[at & -4096][at & 4095 :][:8]
+
+
 def changed():
     return [name for name, was, now in (("type", *types), ("methods", *methods), ("pages", *protections)) if was != now]
 
@@ -55,8 +59,8 @@ torch.rand(1), torch.Generator()
 held, types, methods, protections = words(pages()), [of_type()] * 2, [definitions()] * 2, [pages()] * 2
 for _ in range(2):
     snapsafe_rt.activate([sys.argv[1]])
-    ours = [tuple(int(n, 16) for n in part.split(":")[0].split("=")) for part in table.load("torch")._room.words().split()]
-    slots = [at for at, value in ours if at & -4096 in held]
+    ours = [int(part.split("=")[0], 16) for part in table.load("torch")._room.words().split()]
+    slots = [at for at in ours if at & -4096 in held]
     assert len(slots) >= 2, slots
     types[1], methods[1], protections[1] = of_type(), definitions(), pages()
     assert changed() == ["type", "methods"], changed()
@@ -64,5 +68,6 @@ for _ in range(2):
     snapsafe_rt.deactivate()
     types[1], methods[1], protections[1] = of_type(), definitions(), pages()
     after = words(pages())
-    print([hex(at) for at in slots if held[at & -4096][at & 4095 :][:8] != after[at & -4096][at & 4095 :][:8]], changed())
+    left = [at for at in slots if word(held, at) != word(after, at)]
+    print(left, changed())
     assert not [x for x in snapsafe_rt.status().rows if x.name == "torch" and x.protection == "guarded"]

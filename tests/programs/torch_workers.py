@@ -1,7 +1,7 @@
 """PATH COUNT HOW: what the workers of a DataLoader draw, that are started in this way. COUNT clones of each of two
 workers, made while these run; and, of fork, COUNT clones of this program, of which each starts two workers of its own.
-Prints JSON: for each worker, and for the first two of each program, a list of what the clones drew by torch, random and,
-where it is installed, numpy."""
+Prints JSON: for each worker, and for the first two of each program, a list of what the clones drew by torch, random
+and, where it is installed, numpy."""
 
 import importlib.util
 import json
