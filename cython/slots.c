@@ -46,7 +46,14 @@ static void exchange(void **slot, bool read_only, void *context)
 static void exchange_in(const char *path, void *handle)
 {
     const int before = current->count;
+    void *found = dlsym(handle, current->symbol); /* in what it is linked with */
     (void)path;
+    found = found ? found : dlsym(RTLD_DEFAULT, current->symbol);
+    if (found != current->from) {
+        current->refused += found != NULL;
+        (void)dlclose(handle);
+        return;
+    }
     ss_libraries_slots(handle, current->symbol, exchange, current);
     if (current->count > before)
         current->places[before].handle = handle; /* which keeps it loaded */
@@ -74,7 +81,7 @@ bool ss_slots_restore(ss_slots *slots)
         if (slots->places[i].handle)
             (void)dlclose(slots->places[i].handle);
     }
-    *slots = (ss_slots){.symbol = slots->symbol, .to = slots->to};
+    *slots = (ss_slots){.symbol = slots->symbol, .from = slots->from, .to = slots->to};
     ss_process_unlock(&visiting);
     return true;
 }

@@ -13,7 +13,7 @@
 
 typedef struct {
     const char *symbol;
-    void *to;
+    void *from, *to; /* what is exchanged: who reaches another function of this name is left alone, and counted as refused */
     ss_libraries_mark mark;
     struct {
         void **at, *was;
@@ -21,7 +21,7 @@ typedef struct {
         void *handle; /* of its object, which stays loaded by it; NULL: a former one has that */
     } places[SS_SLOTS_MOST];
     int count;   /* atomic */
-    int refused; /* that could not be exchanged: written to by nobody, or no place left */
+    int refused; /* that could not be exchanged: written to by nobody, no place left, or another function's */
 } ss_slots;
 
 /* Exchanges the words of all objects that came since the last call. False where another thread is at it. */

@@ -109,12 +109,12 @@ ss_torch_generator *ss_torch_find(PyObject *generator)
     return ss_torch_note(generator, own ? ss_numpy_tag(epoch, SS_NUMPY_KEPT) : ss_numpy_tag(epoch - 1, SS_NUMPY_OLD));
 }
 
-static void take_out(ss_torch_generator **at)
+static ss_torch_generator *take_out(ss_torch_generator **at)
 {
     ss_torch_generator *g = *at;
     put_tag(g, ss_numpy_tag(0, SS_NUMPY_SYSTEM)); /* for what is counted */
     *at = g->next;
-    free(g);
+    return g;
 }
 
 void ss_torch_forget(PyObject *generator)
@@ -124,10 +124,11 @@ void ss_torch_forget(PyObject *generator)
     while (*at && (*at)->object != generator)
         at = &(*at)->next;
     if (*at && *at != ss_torch_default)
-        take_out(at);
+        free(take_out(at));
     ss_process_unlock(&lock);
 }
 
+/* They are not freed: a thread that draws from one may be inside what is undone. */
 void ss_torch_forget_all(void)
 {
     acquire();
@@ -136,7 +137,7 @@ void ss_torch_forget_all(void)
             if (*at == ss_torch_default)
                 at = &(*at)->next;
             else
-                take_out(at);
+                (void)take_out(at);
     ss_process_unlock(&lock);
 }
 

@@ -125,6 +125,7 @@ static PyObject *install(PyObject *module, PyObject *generator)
     ss_torch_default = ss_torch_note(generator, ss_numpy_tag(ss_epoch_begin() - 1, SS_NUMPY_SYSTEM));
     if (!ss_torch_default)
         return PyErr_NoMemory();
+    ss_torch_slots.from = defined_at;
     ss_torch_slots.to = (void *)ss_torch_hook;
     if (!ss_slots_exchange(&ss_torch_slots) || !ss_torch_slots.count || ss_torch_slots.refused)
         return PyErr_Format(PyExc_LookupError, "%d of the words by which its libraries find a generator cannot be written to",

@@ -50,8 +50,9 @@ _METHODS = (  # enum ss_torch_method
 _MARK = 0x5AFE5AFE5AFE5AFE
 _LOADER = "torch.utils.data.dataloader"
 _BACKENDS = ("torch.cuda", "torch.xpu")
+_BUILDS = ("cuda", "hip", "xpu")  # torch.version's: None where it was built without
 DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri")
-"""Where there is one, there may be generators of another device than the CPU."""
+"""Where there is one, a torch that was built for it may have generators of another device than the CPU."""
 
 
 class Torch(Guard):
@@ -156,7 +157,7 @@ class Torch(Guard):
         if problems:
             return "unprotected", "there was no entropy for a state"
         if refused:
-            return "unprotected", f"{refused} libraries draw past what is guarded: their words cannot be written to"
+            return "unprotected", f"{refused} libraries draw past what is guarded, or from another libtorch"
         if foreign:
             return "unprotected", FOREIGN.format(foreign)
         if kept:
@@ -220,7 +221,8 @@ class _Seed(int):
 
 
 def has_devices() -> bool:
-    return any(map(os.path.exists, DEVICES))
+    built = names_of(sys.modules.get("torch.version"))
+    return any(map(built.get, _BUILDS)) and any(map(os.path.exists, DEVICES))
 
 
 def _version() -> str:

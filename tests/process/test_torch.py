@@ -195,7 +195,7 @@ DEVICE = """
         ctypes.c_uint8.from_address(impl + 56).value = 1  # c10::DeviceType::CUDA
         return one
     system, kept, own = made(), made(), made()
-    row.DEVICES = ("/dev/null",)
+    row.DEVICES, torch.version.cuda = ("/dev/null",), "a stand-in"
     torch.cuda.default_generators = (system, kept)
     snapsafe_rt.activate(["vmclock:" + sys.argv[1]])
     kept.manual_seed(5)
