@@ -144,6 +144,24 @@ def test_a_library_that_comes_later(run_python, source_file, compile_native, rel
     assert second == "True"
 
 
+def test_another_libtorch_is_left_alone(run_python, source_file, compile_native):
+    """It has a default generator of its own. That is not reached, which is said."""
+    script = """
+    import ctypes, sys
+    import torch
+    import snapsafe_rt
+    def row():
+        return [(one.protection, one.note) for one in snapsafe_rt.status().rows if one.name == "torch"][0]
+    before, copy = row(), ctypes.CDLL(sys.argv[1])
+    torch.rand(1)
+    print(before[0], copy.is_own(), *row())
+    """
+    library = compile_native("torch_copy.c")
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    found = run_python(script, library, env=env, **OPTIONS)
+    assert found.startswith("guarded 1 unprotected 1 libraries draw past what is guarded")
+
+
 def test_threads_while_restores_come(run_python, source_file):
     """Draws, generators that come and go, and libraries' operators, in four threads; nothing fails, and the chosen
     sequence of each thread is stock's."""
