@@ -130,7 +130,9 @@ def prepare_draws():
             "rrelu": lambda: functional.rrelu(-HALF, training=True),
             "rrelu_": lambda: functional.rrelu_(-HALF, training=True),
             "gumbel_softmax": lambda: functional.gumbel_softmax(HALF),
-            "attention": lambda: functional.scaled_dot_product_attention(*[torch.ones(1, 8, 8)] * 3, dropout_p=0.5),
+            "attention": lambda: functional.scaled_dot_product_attention(
+                *[torch.ones(1, 16, 16)] * 2, torch.eye(16).reshape(1, 16, 16), dropout_p=0.5
+            ),
             "LSTM with dropout": lambda: lstm(torch.ones(9, 1, 8))[0].detach(),
             "initial weights": weights,
             "orthogonal_": lambda: torch.nn.init.orthogonal_(torch.empty(3, 3)),
