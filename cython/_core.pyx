@@ -50,6 +50,7 @@ include "sites.pxi"
 include "calls.pxi"
 include "numpy.pxi"
 include "numba.pxi"
+include "torch.pxi"
 
 
 cdef int set_up() except -1:

@@ -41,6 +41,8 @@ typedef struct {
     const ElfW(Sym) *symbols;
     const char *names;
     const uint32_t *gnu, *old; /* DT_GNU_HASH, DT_HASH: one of them at least */
+    const ElfW(Rela) *calls, *data;        /* DT_JMPREL, DT_RELA */
+    size_t call_size, data_size, relative; /* in bytes; DT_RELACOUNT */
 } tables;
 
 static tables tables_of(const struct dl_phdr_info *info)
@@ -50,7 +52,7 @@ static tables tables_of(const struct dl_phdr_info *info)
     for (int i = 0; i < info->dlpi_phnum && !entry; i++)
         if (info->dlpi_phdr[i].p_type == PT_DYNAMIC)
             entry = (const ElfW(Dyn) *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-    for (; entry && entry->d_tag != DT_NULL && !(found.symbols && found.names && found.gnu); entry++) {
+    for (; entry && entry->d_tag != DT_NULL; entry++) {
         /* glibc has added the object's base to what its dynamic section holds; musl has not, nor the kernel in the vDSO. */
         ElfW(Addr) base = entry->d_un.d_ptr < info->dlpi_addr ? info->dlpi_addr : 0;
         const void *target = (const void *)(base + entry->d_un.d_ptr);
@@ -62,6 +64,16 @@ static tables tables_of(const struct dl_phdr_info *info)
             found.gnu = target;
         else if (entry->d_tag == DT_HASH)
             found.old = target;
+        else if (entry->d_tag == DT_JMPREL)
+            found.calls = target;
+        else if (entry->d_tag == DT_RELA)
+            found.data = target;
+        else if (entry->d_tag == DT_PLTRELSZ)
+            found.call_size = entry->d_un.d_val;
+        else if (entry->d_tag == DT_RELASZ)
+            found.data_size = entry->d_un.d_val;
+        else if (entry->d_tag == DT_RELACOUNT)
+            found.relative = entry->d_un.d_val;
     }
     return found;
 }
@@ -112,11 +124,30 @@ static uint32_t gnu_hash(const char *name)
     return hash;
 }
 
+/* The index of the symbol in an object that defines it or asks for it; 0 where it does neither. */
+static uint32_t named(const struct dl_phdr_info *info, const char *name, uint32_t hash)
+{
+    const ElfW(Sym) *symbol = defined(info, name, hash);
+    tables in = tables_of(info);
+    if (symbol)
+        return (uint32_t)(symbol - in.symbols);
+    /* What it only asks for is in no bucket of DT_GNU_HASH: it stands before all that is. */
+    const uint32_t end = !in.symbols || !in.names ? 0 : in.gnu ? in.gnu[1] : in.old ? in.old[1] : 0;
+    for (uint32_t index = 1; index < end; index++)
+        if (strcmp(in.names + in.symbols[index].st_name, name) == 0)
+            return index;
+    return 0;
+}
+
+static bool defines(const struct dl_phdr_info *info, const char *name, uint32_t hash) { return defined(info, name, hash) != NULL; }
+static bool names(const struct dl_phdr_info *info, const char *name, uint32_t hash) { return named(info, name, hash) != 0; }
+
 #define MATCHES_MAX 32
 
 struct matches {
     const char *symbol;
     uint32_t hash;
+    bool (*is)(const struct dl_phdr_info *info, const char *symbol, uint32_t hash);
     ss_libraries_mark mark;
     int index, count, kept;
     char (*paths)[PATH_MAX]; /* NULL while they are counted */
@@ -128,7 +159,7 @@ static int match(struct dl_phdr_info *info, size_t size, void *data)
     (void)size;
     if (info->dlpi_subs != matches->mark.subs)
         matches->mark = (ss_libraries_mark){.subs = info->dlpi_subs};
-    if (matches->index++ < matches->mark.objects || !defined(info, matches->symbol, matches->hash))
+    if (matches->index++ < matches->mark.objects || !matches->is(info, matches->symbol, matches->hash))
         return 0;
     matches->count++;
     if (matches->paths && matches->kept < MATCHES_MAX && strlen(info->dlpi_name) < PATH_MAX)
@@ -136,11 +167,12 @@ static int match(struct dl_phdr_info *info, size_t size, void *data)
     return 0;
 }
 
-void ss_libraries_visit(const char *symbol, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle))
+static void visit_all(struct matches matches, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle))
 {
     /* Collected first: the loader's lock is held inside dl_iterate_phdr, and what visits calls into the library. Not on the
        stack: this runs in threads with small ones. */
-    struct matches matches = {.symbol = symbol, .hash = gnu_hash(symbol), .mark = *mark};
+    matches.hash = gnu_hash(matches.symbol);
+    matches.mark = *mark;
     (void)dl_iterate_phdr(match, &matches);
     if (matches.count) {
         matches.paths = malloc(MATCHES_MAX * sizeof *matches.paths);
@@ -161,6 +193,82 @@ void ss_libraries_visit(const char *symbol, ss_libraries_mark *mark, void (*visi
             visit(path, handle);
     }
     free(matches.paths);
+}
+
+void ss_libraries_visit(const char *symbol, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle))
+{
+    visit_all((struct matches){.symbol = symbol, .is = defines}, mark, visit);
+}
+
+void ss_libraries_visit_users(const char *symbol, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle))
+{
+    visit_all((struct matches){.symbol = symbol, .is = names}, mark, visit);
+}
+
+/* ---- by which words an object reaches a symbol ---- */
+
+#ifdef __x86_64__
+enum { JUMP_SLOT = R_X86_64_JUMP_SLOT, GLOB_DAT = R_X86_64_GLOB_DAT, ABSOLUTE = R_X86_64_64 };
+#else
+enum { JUMP_SLOT = R_AARCH64_JUMP_SLOT, GLOB_DAT = R_AARCH64_GLOB_DAT, ABSOLUTE = R_AARCH64_ABS64 };
+#endif
+
+struct reached {
+    const ElfW(Dyn) *dynamic;
+    const char *symbol;
+    void (*visit)(void **slot, bool read_only, void *context);
+    void *context;
+};
+
+/* As the loader protects it: whole pages, after it has relocated the object. */
+static bool is_protected(const struct dl_phdr_info *info, uintptr_t address)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        const uintptr_t begin = info->dlpi_addr + part->p_vaddr;
+        if (part->p_type == PT_GNU_RELRO && address >= (begin & -page) && address < ((begin + part->p_memsz) & -page))
+            return true;
+    }
+    return false;
+}
+
+static void reach(const struct reached *reached, const struct dl_phdr_info *info, const ElfW(Rela) *entry, size_t count,
+                  uint32_t index)
+{
+    for (size_t i = 0; entry && i < count; i++, entry++) {
+        const unsigned type = ELF64_R_TYPE(entry->r_info);
+        if (ELF64_R_SYM(entry->r_info) != index || entry->r_addend ||
+            (type != JUMP_SLOT && type != GLOB_DAT && type != ABSOLUTE))
+            continue;
+        const uintptr_t at = info->dlpi_addr + entry->r_offset;
+        reached->visit((void **)at, is_protected(info, at), reached->context);
+    }
+}
+
+static int reach_object(struct dl_phdr_info *info, size_t size, void *data)
+{
+    const struct reached *reached = data;
+    (void)size;
+    if (!ss_libraries_part(info, PT_DYNAMIC, (uintptr_t)reached->dynamic))
+        return 0;
+    const tables in = tables_of(info);
+    const uint32_t index = named(info, reached->symbol, gnu_hash(reached->symbol));
+    if (index) {
+        const size_t data_count = in.data_size / sizeof *in.data, skipped = in.relative < data_count ? in.relative : data_count;
+        reach(reached, info, in.calls, in.call_size / sizeof *in.calls, index);
+        reach(reached, info, in.data ? in.data + skipped : NULL, data_count - skipped, index);
+    }
+    return 1;
+}
+
+void ss_libraries_slots(void *handle, const char *symbol, void (*visit)(void **slot, bool read_only, void *context), void *context)
+{
+    struct link_map *map = NULL;
+    if (dlinfo(handle, RTLD_DI_LINKMAP, &map) != 0 || !map->l_ld)
+        return;
+    struct reached reached = {map->l_ld, symbol, visit, context};
+    (void)dl_iterate_phdr(reach_object, &reached);
 }
 
 void *ss_libraries_open(const char *object, const char *symbol, char *out)

@@ -27,6 +27,14 @@ typedef struct {
    (dlmopen(3)) is not seen. */
 void ss_libraries_visit(const char *symbol, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle));
 
+/* The same for every object that defines the symbol or asks for it. By then each has been relocated: its handle is had under the
+   loader's lock. */
+void ss_libraries_visit_users(const char *symbol, ss_libraries_mark *mark, void (*visit)(const char *path, void *handle));
+
+/* Calls visit(slot, read_only, context) for every word of this object that the loader fills with the symbol's address;
+   `read_only`: the loader has write-protected its page (PT_GNU_RELRO). Any thread; under the loader's lock. */
+void ss_libraries_slots(void *handle, const char *symbol, void (*visit)(void **slot, bool read_only, void *context), void *context);
+
 /* Where a room keeps what it knows of each library, for the status page. `state`, `failing`, `path`: offsets in an entry. */
 typedef struct {
     uint64_t address;

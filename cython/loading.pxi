@@ -151,6 +151,7 @@ cdef PyObject* guard_execute_310 "guard_execute_310"(PyObject* module, PyObject*
 cdef void look_through() noexcept nogil:
     cdef bint done = ss_openssl_scan()
     done = ss_sqlite_scan() and done
+    done = ss_torch_scan() and done
     if not done:
         ss_libraries_look_again()
 

@@ -192,8 +192,10 @@ uint64_t ss_numpy_judge(PyObject *seed, uint64_t epoch)
     bool systems = !seed || seed == Py_None;
     PyObject *number = seed && PyIndex_Check(seed) ? PyNumber_Index(seed) : NULL;
     Py_buffer view;
-    if (number && ss_provenance_of_made(ss_numpy_print_entropy(number), &made)) {
-        Py_DECREF(number);
+    /* Of a SeedSequence; or the list that torch makes of one for each worker. */
+    PyObject *printed = number ? number : seed && PyList_Check(seed) ? seed : NULL;
+    if (printed && ss_provenance_of_made(ss_numpy_print_entropy(printed), &made)) {
+        Py_XDECREF(number);
         return ss_numpy_widen(made, epoch);
     }
     if (number) {

@@ -8,9 +8,13 @@ cdef extern from "numpy_room.h":
     object ss_numpy_make_room "ss_numpy_room"()
 
 
-def numpy_room():
-    """The functions for snapsafe_rt/guards/numpy.py; numpy_room.c says what each does."""
+cdef void judge_as_random() noexcept:
     global ss_numpy_is_systems, ss_numpy_reseed_kept
     ss_numpy_is_systems = is_systems
     ss_numpy_reseed_kept = &ss_reseed_kept
+
+
+def numpy_room():
+    """The functions for snapsafe_rt/guards/numpy.py; numpy_room.c says what each does."""
+    judge_as_random()
     return ss_numpy_make_room()

@@ -5,6 +5,7 @@
 #include "numpy.h"
 #include "numpy_calls.h"
 #include "numpy_types.h"
+#include "words.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -199,38 +200,10 @@ static bool word_at(int i, uint64_t *ret_at, uint64_t *ret_held, const char **re
 }
 
 /* displaced(): the name of something that is not in place, or "". */
-static PyObject *displaced(PyObject *module, PyObject *unused)
-{
-    uint64_t at, held;
-    const char *name;
-    for (int i = 0; word_at(i, &at, &held, &name); i++)
-        if (at && *(uint64_t *)(uintptr_t)at != held)
-            return PyUnicode_FromString(name);
-    return PyUnicode_FromString("");
-}
+static PyObject *displaced(PyObject *module, PyObject *unused) { return ss_words_displaced(word_at); }
 
 /* words(): of memory, by which another process sees the same (sites.pxi). */
-static PyObject *words(PyObject *module, PyObject *unused)
-{
-    PyObject *found = PyList_New(0), *text = NULL, *separator = PyUnicode_FromString(" "), *joined = NULL;
-    uint64_t at, held;
-    const char *name;
-    for (int i = 0; found && word_at(i, &at, &held, &name); i++) {
-        char word[128];
-        if (!at)
-            continue;
-        const char *last = strrchr(name, '.');
-        (void)snprintf(word, sizeof word, "%" PRIx64 "=%" PRIx64 ":%.64s", at, held, last ? last + 1 : name);
-        if (!(text = PyUnicode_FromString(word)) || PyList_Append(found, text) != 0)
-            Py_CLEAR(found);
-        Py_XDECREF(text);
-    }
-    if (found && separator)
-        joined = PyUnicode_Join(separator, found);
-    Py_XDECREF(found);
-    Py_XDECREF(separator);
-    return joined;
-}
+static PyObject *words(PyObject *module, PyObject *unused) { return ss_words_text(word_at); }
 
 /* judged_words(): the same of what the level depends on. */
 static PyObject *judged_words(PyObject *module, PyObject *unused)

@@ -32,6 +32,7 @@ else:
     Examined = namedtuple("Examined", "name version level what also signs", defaults=((), ()))
 
 _GEOS = (("libgeos-", ("std::random_device",)),)
+_TORCH = ("c10", "torch_cpu", "torch_cuda", "torch_python")
 
 LEVELS = ("safe", "kept", "kernel", "guarded", "refreshed", "unprotected")
 
@@ -248,7 +249,13 @@ EXAMINED = (
         "random.uniform(), random.shuffle(), random.Generator: has generators of its own",
     ),
     Examined("tokenizers", "0.23.3", "unprotected", "BPE's dropout repeats"),
-    Examined("torch", "2.13.0+cpu", "unprotected", "the default generator, and those seeded by the system"),
+    Examined(
+        "torch",
+        "2.15.0",
+        "guarded",
+        "the CPU's generators, workers of a DataLoader; CUDA's are refreshed. Seeds are the kernel's",
+        signs=tuple((f"lib{one}.", ("std::random_device",)) for one in _TORCH),
+    ),
     Examined("tornado", "6.6.1", "guarded", "XSRF token: draws from os.urandom and uuid.uuid4"),
     Examined("trio", "0.35.0", "guarded", "order of tasks: draws from random"),
     Examined("twisted", "26.10.0", "guarded", "secureRandom(): draws from os.urandom"),

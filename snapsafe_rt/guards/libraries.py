@@ -57,14 +57,6 @@ class Named(Guard):
 
 GUARDS = (
     Named(
-        "torch",
-        ("torch",),
-        ("torch.rand", "initial weights", "dropout"),
-        ("libtorch_cpu.", "libtorch_python."),
-        "repeats itself; this reaches CUDA's generators too, but only 32 bits of it the CPU's",
-        "torch.manual_seed(int.from_bytes(snapsafe_rt.entropy(8), 'little'))",
-    ),
-    Named(
         "tensorflow",
         ("tensorflow.python",),
         ("tf.random", "initial weights"),

@@ -50,13 +50,13 @@ TABLE: dict[str, tuple[str, ...]] = {
     "ddtrace": ("ddtrace.internal.native._native", "ddtrace.internal._rand"),
     "numba": ("numba._helperlib",),
     "numpy": ("numpy.random.mtrand", "numpy.random"),
+    "torch": ("torch", "torch.utils.data.dataloader"),
     "snapstart": ("snapshot_restore_py",),
 }
 
 # Libraries that nothing reaches (libraries.py): reported while they are loaded. unexamined.py finds others by what is
 # in their files.
 NAMED: dict[str, tuple[str, ...]] = {
-    "torch": ("torch",),
     "tensorflow": ("tensorflow.python",),
     "grpcio": ("grpc._cython.cygrpc",),
     "sentencepiece": ("sentencepiece",),

@@ -141,8 +141,8 @@ def judged(*lines, mapped=()):
 
 
 def test_a_named_library_by_its_line_or_by_its_file():
-    assert judged(("library", "torch")) == {"torch": "unprotected"}
-    assert judged(mapped=["/x/torch/lib/libtorch_python.so (deleted)"]) == {"torch": "unprotected"}
+    assert judged(("library", "tensorflow")) == {"tensorflow": "unprotected"}
+    assert judged(mapped=["/x/lib/libtensorflow_framework.so (deleted)"]) == {"tensorflow": "unprotected"}
 
 
 @pytest.mark.parametrize("name", ["of_a_later_version", "random", "openssl", "guard", "../os", ""])

@@ -1,0 +1,36 @@
+#include "words.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+PyObject *ss_words_displaced(ss_word_at word_at)
+{
+    uint64_t at, held;
+    const char *name;
+    for (int i = 0; word_at(i, &at, &held, &name); i++)
+        if (at && __atomic_load_n((uint64_t *)(uintptr_t)at, __ATOMIC_ACQUIRE) != held)
+            return PyUnicode_FromString(name);
+    return PyUnicode_FromString("");
+}
+
+PyObject *ss_words_text(ss_word_at word_at)
+{
+    PyObject *found = PyList_New(0), *text = NULL, *separator = PyUnicode_FromString(" "), *joined = NULL;
+    uint64_t at, held;
+    const char *name;
+    for (int i = 0; found && word_at(i, &at, &held, &name); i++) {
+        char word[128];
+        if (!at)
+            continue;
+        const char *last = strrchr(name, '.');
+        (void)snprintf(word, sizeof word, "%" PRIx64 "=%" PRIx64 ":%.64s", at, held, last ? last + 1 : name);
+        if (!(text = PyUnicode_FromString(word)) || PyList_Append(found, text) != 0)
+            Py_CLEAR(found);
+        Py_XDECREF(text);
+    }
+    if (found && separator)
+        joined = PyUnicode_Join(separator, found);
+    Py_XDECREF(found);
+    Py_XDECREF(separator);
+    return joined;
+}
