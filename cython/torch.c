@@ -170,15 +170,21 @@ static bool renew(char *impl)
     return true;
 }
 
+/* Of a seed that nobody saw being given: as at::manual_seed(5) gives it, or as Generator::seed() of C++ does. */
+static enum ss_numpy_kind kind_of_seed(uint64_t seed)
+{
+    return seed >> SS_TORCH_CHOSEN_BITS == 0 || seed == SS_TORCH_DEFAULT_SEED ? SS_NUMPY_KEPT : SS_NUMPY_FOREIGN;
+}
+
 /* With its own lock: the tag that it has in `epoch`; unchanged where there was no entropy. */
 static uint64_t brought_into(ss_torch_generator *g, uint64_t epoch)
 {
     uint64_t tag = __atomic_load_n(&g->tag, __ATOMIC_ACQUIRE);
     if (!ss_numpy_is_stale(tag, epoch))
         return tag;
-    if (seed_of(g) != g->seed && ss_numpy_kind_of(tag) != SS_NUMPY_OLD) { /* by C++, past Python's methods: at::manual_seed() */
+    if (seed_of(g) != g->seed && ss_numpy_kind_of(tag) != SS_NUMPY_OLD) { /* by C++, past Python's methods */
         count(&ss_torch_seen.chosen);
-        tag = ss_numpy_tag(epoch, SS_NUMPY_KEPT);
+        tag = ss_numpy_tag(epoch, kind_of_seed(seed_of(g)));
     }
     if (ss_numpy_is_kept(tag)) {
         count(&ss_torch_seen.kept);
@@ -194,14 +200,18 @@ static uint64_t brought_into(ss_torch_generator *g, uint64_t epoch)
     return ss_numpy_tag(epoch, SS_NUMPY_SYSTEM);
 }
 
-/* Takes its own lock, std::mutex. False: it is this thread's, or is not to be had without waiting. */
+/* Takes its own lock, std::mutex. False: it is this thread's, or that of a thread which a fork left behind, or is not to be had
+   without waiting. */
 static bool lock_it(char *impl, bool wait)
 {
     pthread_mutex_t *mutex = (pthread_mutex_t *)(impl + ss_torch_at.mutex);
     if (pthread_mutex_trylock(mutex) == 0)
         return true;
 #ifdef __GLIBC__
-    if (mutex->__data.__owner == (int)syscall(SYS_gettid))
+    const int saved = errno, owner = __atomic_load_n(&mutex->__data.__owner, __ATOMIC_RELAXED);
+    const bool is_gone = owner && syscall(SYS_tgkill, getpid(), owner, 0) != 0 && errno == ESRCH;
+    errno = saved;
+    if (is_gone || owner == (int)syscall(SYS_gettid))
         return false;
 #endif
     return wait && pthread_mutex_lock(mutex) == 0;
@@ -290,9 +300,7 @@ uint64_t ss_torch_judge_state(const ss_torch_generator *g, uint64_t epoch)
     if (g->cpu && ss_provenance_of_state(words_of(g), &tag))
         return ss_numpy_widen(tag, epoch);
     /* A generator that was seeded goes by its seed wherever it is taken; torch keeps it with the state. */
-    const uint64_t seed = seed_of(g);
-    const bool chosen = !g->cpu || seed >> SS_TORCH_CHOSEN_BITS == 0 || seed == SS_TORCH_DEFAULT_SEED;
-    return ss_numpy_tag(epoch, chosen ? SS_NUMPY_KEPT : SS_NUMPY_FOREIGN);
+    return ss_numpy_tag(epoch, g->cpu ? kind_of_seed(seed_of(g)) : SS_NUMPY_KEPT);
 }
 
 void ss_torch_note_number(uint64_t number, uint64_t epoch)

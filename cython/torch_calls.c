@@ -12,6 +12,7 @@ typedef struct {
 } call;
 
 PyTypeObject *ss_torch_type;
+PyObject *ss_torch_hooks;
 static PyObject *generator_name, *out_name; /* interned; owned */
 
 /* ---- drawing ---- */
@@ -43,6 +44,18 @@ static bool is_true(PyObject *o, const char *attribute)
     return found;
 }
 
+/* What the graph saves for the backward pass is handed to the program, which a second draw would do again: a checkpoint counts. */
+static bool is_handed_out(PyObject *drawn)
+{
+    if (!is_true(drawn, "requires_grad"))
+        return false;
+    PyObject *hooks = ss_torch_hooks ? PyObject_CallOneArg(ss_torch_hooks, Py_False) : NULL;
+    const bool none = hooks == Py_None;
+    Py_XDECREF(hooks);
+    PyErr_Clear();
+    return !none;
+}
+
 /* After a draw that the generation moved in: may it be made again? Where it was drawn on the CPU, from a generator that is not
    kept, which a second draw would move on; and what it was made of is still what it was. */
 static __attribute__((noinline)) bool is_repeatable(const call *c, PyObject *value, PyObject *args, PyObject *named)
@@ -56,7 +69,7 @@ static __attribute__((noinline)) bool is_repeatable(const call *c, PyObject *val
         if (!PyNumber_Check(PyTuple_GET_ITEM(args, i)) || PyObject_HasAttrString(PyTuple_GET_ITEM(args, i), "is_cpu"))
             return false;
     PyObject *drawn = PyTuple_Check(value) && PyTuple_GET_SIZE(value) ? PyTuple_GET_ITEM(value, 0) : value;
-    return is_true(drawn, "is_cpu");
+    return is_true(drawn, "is_cpu") && !is_handed_out(drawn);
 }
 
 /* A number that was drawn is often a seed: the samplers and the workers of a DataLoader have theirs by this. It is read where it
@@ -151,7 +164,7 @@ static uint64_t tag_of_seed(ss_torch_generator *g, PyObject *seed, uint64_t epoc
 static uint64_t tag_of_system(ss_torch_generator *g, PyObject *unused, uint64_t epoch) { return ss_numpy_tag(epoch, SS_NUMPY_SYSTEM); }
 
 /* torch.utils.checkpoint puts the state back that a forward pass began with, to compute it once more: with the values that it had.
-   It puts the other one back after that. */
+   So does what torch.compile makes of it. They put the other one back after that. */
 static bool is_recomputing(void)
 {
     PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());
@@ -160,8 +173,9 @@ static bool is_recomputing(void)
         PyCodeObject *code = PyFrame_GetCode(frame);
         const char *file = PyUnicode_AsUTF8(code->co_filename);
         const size_t size = file ? strlen(file) : 0;
-        static const char own[] = "/torch/utils/checkpoint.py";
-        found = size >= sizeof own && strcmp(file + size - (sizeof own - 1), own) == 0;
+        static const char *const own[] = {"/torch/utils/checkpoint.py", "/torch/_prims/rng_prims.py"};
+        for (size_t i = 0; i < sizeof own / sizeof *own && !found; i++)
+            found = size >= strlen(own[i]) && strcmp(file + size - strlen(own[i]), own[i]) == 0;
         Py_DECREF(code);
         Py_SETREF(frame, PyFrame_GetBack(frame));
     }

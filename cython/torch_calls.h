@@ -40,6 +40,10 @@ bool ss_torch_guard_method(PyObject *callable, enum ss_torch_method which);
 void ss_torch_guard_type(PyTypeObject *type);
 extern PyTypeObject *ss_torch_type;
 
+/* torch._C._autograd._top_saved_tensors_default_hooks(bool): None where the program has set none. Owned; NULL if there is no such
+   function. */
+extern PyObject *ss_torch_hooks;
+
 /* As ss_numpy_call_word(). */
 bool ss_torch_call_word(int i, uint64_t *ret_at, uint64_t *ret_held, const char **ret_name);
 

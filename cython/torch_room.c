@@ -107,9 +107,14 @@ static void see_definition(const char *path, void *handle)
     (void)dlclose(handle);
 }
 
-/* install(default_generator), after find_layout(). It is taken for the system's, of an older epoch: nobody saw it being seeded. */
-static PyObject *install(PyObject *module, PyObject *generator)
+/* install(default_generator, function for ss_torch_hooks or None), after find_layout(). The generator is taken for the system's,
+   of an older epoch: nobody saw it being seeded. */
+static PyObject *install(PyObject *module, PyObject *args)
 {
+    PyObject *generator, *hooks;
+    if (!PyArg_ParseTuple(args, "OO", &generator, &hooks))
+        return NULL;
+    Py_XSETREF(ss_torch_hooks, hooks == Py_None ? NULL : Py_NewRef(hooks));
     ss_libraries_mark mark = {0};
     defined_times = 0;
     defined_at = NULL;
@@ -285,7 +290,7 @@ PyObject *ss_torch_room(void)
         METHOD("find_layout", find_layout, METH_VARARGS)
         METHOD("with_normals", with_normals, METH_O)
         METHOD("has_normals", has_normals, METH_O)
-        METHOD("install", install, METH_O)
+        METHOD("install", install, METH_VARARGS)
         METHOD("guard_draw", guard_draw, METH_VARARGS)
         METHOD("guard_method", guard_method, METH_VARARGS)
         METHOD("remove", undo, METH_NOARGS)

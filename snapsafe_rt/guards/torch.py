@@ -1,5 +1,6 @@
 """torch: the generators of the CPU, checked by each operator (cython/torch.h); those of other devices by the event."""
 
+import gc
 import os
 import sys
 
@@ -92,7 +93,8 @@ class Torch(Guard):
         self._room = room = native.torch_room()
         core = vars(names["_C"])
         _find_layout(room, names)
-        room.install(core["default_generator"])
+        hooks = getattr(core.get("_autograd"), "_top_saved_tensors_default_hooks", None)
+        room.install(core["default_generator"], hooks)
         missed = [
             name for which, name in enumerate(_METHODS) if not room.guard_method(vars(core["Generator"])[name], which)
         ]
@@ -105,6 +107,9 @@ class Torch(Guard):
             raise TypeError(f"{', '.join(missed[:3])}{rest}: of an unknown kind, or exchanged by another library")
         _try_out(room, names)
         self._own = room.seen()[:4]
+        if not is_executing(sys.modules.get("torch")):
+            for one in _made_before(core["Generator"]):
+                room.is_fresh(one)  # which makes it known: C++ alone may draw from it
         self._functions = {name: value for name, value in names.items() if name in (*_PURE, *_CREATING)}
 
     def _follow_workers(self) -> None:
@@ -231,6 +236,20 @@ def _version() -> str:
 
 def _is_whole(names: "dict[str, Any]") -> bool:
     return all(name in names for name in ("_C", "Tensor", "Generator", "rand", "default_generator", "__version__"))
+
+
+def _made_before(kind: type) -> "list[Any]":
+    """Generators that are older than activation: those that Python's objects hold, and the variables of what runs."""
+    held = gc.get_referents(*gc.get_objects())
+    for running in sys._current_frames().values():
+        frame: Any = running
+        while frame is not None:
+            held += frame.f_locals.values()
+            frame = frame.f_back
+    # The collector does not follow what holds nothing that it follows, and a generator is nothing of that.
+    held += gc.get_referents(*(one for one in held if type(one) in (dict, tuple) and not gc.is_tracked(one)))
+    kinds = {one for one in {*map(type, held)} if kind in one.__mro__}
+    return [one for one in held if type(one) in kinds]
 
 
 def _find_layout(room: "Any", names: "dict[str, Any]") -> None:

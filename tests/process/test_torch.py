@@ -109,6 +109,81 @@ def test_a_checkpoint_is_computed_again_as_it_was(run_python, source_file):
     assert not {*lines[0][1::2]} & {*lines[1][1::2]}
 
 
+COMPILED = """
+    import sys, torch
+    from snapsafe_rt.source.vmclock_file import FileSource
+    from torch._prims.rng_prims import run_and_save_rng_state, run_with_rng_state
+    source = FileSource(sys.argv[1])
+    draw, x = torch.ops.aten.rand_like.default, torch.ones(5)
+    state, drawn = run_and_save_rng_state(draw, x)
+    source.bump()
+    print(torch.equal(run_with_rng_state(state, draw, x), drawn), torch.rand(1).item())
+"""
+
+
+def test_so_it_is_by_compiled_code(run_python, source_file):
+    """torch.compile makes these two operators of a checkpoint."""
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    lines = [run_python(COMPILED, source_file.path, env=env, **OPTIONS).split() for _ in range(2)]
+    assert [line[0] for line in lines] == ["True", "True"]
+    assert lines[0][1] != lines[1][1]
+
+
+SAVED = """
+    import sys, torch
+    from snapsafe_rt.source.vmclock_file import FileSource
+    source = FileSource(sys.argv[1])
+    saved, x = [], torch.ones(50, requires_grad=True)
+    def pack(tensor):
+        saved.append(tensor)
+        if len(saved) == 1:
+            source.bump()
+        return tensor
+    torch.rand(1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        torch.nn.functional.dropout(x)
+    print(len(saved))
+"""
+
+
+@pytest.mark.parametrize("activated", [True, False])
+def test_what_the_graph_saves_is_handed_out_once(run_python, source_file, activated):
+    """A checkpoint counts it, and fails where a draw that a restore interrupts is made again."""
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    assert run_python(SAVED, source_file.path, env=env, activated=activated, **OPTIONS) == "1\n"
+
+
+FORKED = """
+    import os, signal, sys, threading
+    import torch
+    from snapsafe_rt.source.vmclock_file import FileSource
+    source = FileSource(sys.argv[1])
+    torch.set_num_threads(1)
+    own = torch.Generator()
+    own.seed()
+    first = torch.rand(1, generator=own)
+    values = torch.zeros(20_000_000, dtype=torch.float64)
+    thread = threading.Thread(target=values.uniform_)
+    thread.start()
+    while values[0] == 0:  # it has the lock of the default generator
+        pass
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        source.bump()
+        os._exit(torch.rand(1, generator=own).item() == first.item())
+    print(os.waitpid(child, 0)[1])
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("activated", [True, False])
+def test_a_fork_beside_a_thread_that_draws(run_python, source_file, activated):
+    """The child draws from a generator of its own, and waits for no lock that nobody opens there."""
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    assert run_python(FORKED, source_file.path, env=env, activated=activated, **OPTIONS) == "0\n"
+
+
 LATER = """
     import ctypes, sys
     import torch

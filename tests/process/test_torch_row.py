@@ -47,6 +47,39 @@ def test_before_activation(living, source_file):
     assert "1 were older than activation" in one(f"answer = {ROW}")[1]
 
 
+EARLY = """
+    import sys, torch
+    @torch.jit.script
+    def scripted(one: torch.Generator):
+        return torch.rand([3], generator=one)
+    def made():
+        one = torch.Generator()
+        one.seed()
+        return one
+    class Object:
+        pass
+    held = [{"a": made()}, ({"b": (made(),)},), Object()]
+    held[2].one = made()
+    def main(local):
+        every = held[0]["a"], held[1][0]["b"][0], held[2].one, local
+        expected = [scripted(one.clone_state()) for one in every]
+        del every
+        if sys.argv[2] == "activate":
+            import snapsafe_rt
+            snapsafe_rt.activate(["vmclock:" + sys.argv[1]])
+        every = held[0]["a"], held[1][0]["b"][0], held[2].one, local
+        print(*(not torch.equal(scripted(one), value) for one, value in zip(every, expected)))
+    main(made())
+"""
+
+
+@pytest.mark.parametrize("how", ["activate", "stock"])
+def test_what_is_older_and_never_given_to_a_builtin(run_python, source_file, how):
+    """Generators that objects and variables hold are known from activation on, whatever draws from them."""
+    out = run_python(EARLY, source_file.path, how, activated=False, env={"SNAPSAFE_WATCH": "0"}, **OPTIONS)
+    assert out.split() == [str(how == "activate")] * 4
+
+
 def test_a_global_seed_is_told(program):
     assert program("answer = row()")[0] == outside(program)[0] == "guarded"
     program("torch.manual_seed(5)")
@@ -132,6 +165,16 @@ def test_a_seed_that_c_plus_plus_gave(run_python, source_file):
     """
     env = source_file.env | {"SNAPSAFE_WATCH": "0"}
     assert run_python(script, source_file.path, env=env, **OPTIONS) == "True\n"
+
+
+def test_a_seed_that_c_plus_plus_took_from_the_system(program, source_file):
+    """Nobody knows whose it is: it is kept, and told."""
+    program("one = torch.Generator(); torch.ops.aten.seed(one)")
+    source_file.bump()
+    program("torch.rand(1)")
+    level, note = program("answer = row()")
+    assert level == "unprotected"
+    assert "made elsewhere" in note
 
 
 @pytest.mark.parametrize("inside_first", [True, False])
