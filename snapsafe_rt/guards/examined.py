@@ -251,7 +251,7 @@ EXAMINED = (
     Examined("tokenizers", "0.23.3", "unprotected", "BPE's dropout repeats"),
     Examined(
         "torch",
-        "2.15.0",
+        "2.13.0+cpu",
         "guarded",
         "the CPU's generators, workers of a DataLoader; CUDA's are refreshed. Seeds are the kernel's",
         signs=tuple((f"lib{one}.", ("std::random_device",)) for one in _TORCH),
