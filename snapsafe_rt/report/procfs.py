@@ -85,7 +85,7 @@ def printable(text: str) -> str:
     """Another process's words, safe for a terminal."""
     if text.isprintable():  # nearly always, and asked for thousands of times
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def mappings(pid: int) -> list[Mapping]:
