@@ -21,6 +21,7 @@ from snapsafe_rt.state import state
 if TYPE_CHECKING:
     from snapsafe_rt.report.status import Status
 
+SECONDS = {"quiescing": "quiesce_seconds", "quiesced": "quiesced_seconds", "unquiescing": "unquiesce_seconds"}
 MANAGER_SECONDS = 1.0  # one that hangs is as good as none
 TONES = dict.fromkeys(("guarded", "refreshed"), "good") | dict.fromkeys(("unprotected", "unexamined"), "bad")
 TONES |= {"kept": "", "not loaded": "dim"}
@@ -236,14 +237,20 @@ def _show_lifecycle(lifecycle: dict[str, Any]) -> None:
 
 
 def of_machine() -> "dict[str, Any] | None":
-    """None if there is no manager, or none that answers."""
+    """None if there is no manager, or none that answers as ours does."""
     try:
         with Manager(answer_seconds=MANAGER_SECONDS) as manager:
             described = manager.call("Describe")
             inhibitors = manager.call("ListInhibitors")["inhibitors"]
-    except (Failure, Refused):
+        kept = snake_case({name: described[name] for name in ("state", "snapshot", "lastSnapshot")})
+        state, last = kept["state"], kept["last_snapshot"]
+        whole = isinstance(state, str) and all(one["mode"] in ("block", "delay") and named(one) for one in inhibitors)
+        if not whole or not state.isprintable():
+            return None
+        if last is not None:
+            listed([_told_of(last), *last["late"]])
+    except (Failure, Refused, LookupError, TypeError, ValueError):
         return None
-    kept = snake_case({name: described[name] for name in ("state", "snapshot", "lastSnapshot")})
     return {**kept, "inhibitors": inhibitors}
 
 
@@ -256,15 +263,15 @@ def _show_machine(machine: "dict[str, Any]") -> None:
         output.say(f"No snapshot may be announced now: {listed(blocking)}.", "warn")
     last = machine["last_snapshot"]
     if last is not None:
-        times = ", ".join(
-            f"{name} {last[f'{key}_seconds']:.3f} s"
-            for name, key in (("quiescing", "quiesce"), ("quiesced", "quiesced"), ("unquiescing", "unquiesce"))
-            if last[f"{key}_seconds"] is not None
-        )
-        how = f", {last['ended']}" if last["ended"] else ""
-        output.say(f"Last snapshot: number {last['number']}, {_ago(last['at'])}, {times}{how}.")
+        output.say(_told_of(last))
         if last["late"]:
             output.say(f"Problem: it was taken without waiting any longer for {listed(last['late'])}.", "warn")
+
+
+def _told_of(last: "dict[str, Any]") -> str:
+    times = ", ".join(f"{name} {last[key]:.3f} s" for name, key in SECONDS.items() if last[key] is not None)
+    how = f", {last['ended']}" if last["ended"] else ""
+    return f"Last snapshot: number {last['number']}, {_ago(last['at'])}, {times}{how}."
 
 
 # ---- --all ----

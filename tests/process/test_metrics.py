@@ -146,3 +146,53 @@ def test_the_twin_without_escaping_is_broken(monkeypatch):
     monkeypatch.setattr(metrics, "_label", str)
     with pytest.raises((AssertionError, UnicodeEncodeError)):
         parse(metrics.render(metrics.samples([hostile(4711)], 0, None)))
+
+
+LAST = {
+    **{"number": 1, "at": 1.0, "ended": "", "late": []},
+    **{"quiesceSeconds": 1.0, "quiescedSeconds": None, "unquiesceSeconds": 2.0},
+}
+HOLDER = {"who": "db", "pid": 1, "uid": 0, "why": "it writes", "mode": "delay"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "phase"),
+    [
+        ({"state": "running", "snapshot": None, "lastSnapshot": LAST, "inhibitors": [HOLDER]}, "running"),
+        ({"state": "running", "snapshot": None, "lastSnapshot": None, "inhibitors": []}, "running"),
+        ({}, None),
+        ({"state": "running", "snapshot": None, "lastSnapshot": None}, None),
+        ({"state": "running", "inhibitors": []}, None),
+        ({"state": {"a": 1}, "snapshot": None, "lastSnapshot": None, "inhibitors": []}, None),
+        ({"state": "\x1b[31m", "snapshot": None, "lastSnapshot": None, "inhibitors": []}, None),
+        ({"state": "running", "snapshot": None, "lastSnapshot": 7, "inhibitors": []}, None),
+        ({"state": "running", "snapshot": None, "lastSnapshot": {**LAST, "at": "x"}, "inhibitors": []}, None),
+        ({"state": "running", "snapshot": None, "lastSnapshot": {}, "inhibitors": []}, None),
+        ({"state": "running", "snapshot": None, "lastSnapshot": None, "inhibitors": [1]}, None),
+        ({"state": "running", "snapshot": None, "lastSnapshot": None, "inhibitors": "x"}, None),
+        ({"state": "running", "snapshot": None, "lastSnapshot": None, "inhibitors": [{**HOLDER, "uid": "x"}]}, None),
+    ],
+)
+def test_a_manager_that_answers_otherwise_is_none(monkeypatch, answer, phase):
+    """One of another version, or something else that listens there: neither metrics nor doctor ends by it."""
+
+    class Manager:
+        def __init__(self, **given):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def call(self, method):
+            return answer
+
+    monkeypatch.setattr(metrics.status, "Manager", Manager)
+    told = metrics.status.of_machine()
+    assert (told and told["state"]) == phase
+    found = parse(metrics.render(metrics.samples([], 0, told)))
+    assert of(found, "snapsafe_manager_up") == [phase is not None]
+    if told is not None:
+        metrics.status._show_machine(told)
