@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from snapsafe_rt import settings
 from snapsafe_rt.cli import installation, machine, output, scan_cache, status
-from snapsafe_rt.cli.machine import Machine
+from snapsafe_rt.cli.machine import NO_PROC, Machine
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source import selection
@@ -22,13 +22,15 @@ CONFIG = "CONFIG_PTP_1588_CLOCK_VMCLOCK"
 NOTHING = ("ec2", "bare")  # nobody clones their memory
 
 _ASK = """
-import json, sys
+import json, os, sys, sysconfig
+marked = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+managed = sys.prefix == sys.base_prefix and os.path.exists(marked)
 try:
     import snapsafe_rt._core as core
     state = sys.modules["snapsafe_rt.state"].state if "snapsafe_rt.state" in sys.modules else None
-    print(json.dumps(["yes" if core.active() else "no", getattr(state, "why_not", "")]))
+    print(json.dumps(["yes" if core.active() else "no", getattr(state, "why_not", ""), managed]))
 except Exception as error:
-    print(json.dumps(["no package", str(error)]))
+    print(json.dumps(["no package", str(error), managed]))
 """
 
 
@@ -39,6 +41,7 @@ class Python(NamedTuple):
     version: str
     state: str
     reason: str
+    externally_managed: bool = False  # pip refuses to install there: it is a distribution's (PEP 668)
 
 
 class Found(NamedTuple):
@@ -133,10 +136,10 @@ def _python(path: str) -> Python:
             timeout=PYTHON_SECONDS,
         )
         version, answer = done.stdout.splitlines()
-        state, reason = json.loads(answer)
+        state, reason, managed = json.loads(answer)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return Python(path, "", "does not start", str(error).partition("\n")[0])
-    return Python(path, version, {"yes": "active", "no": "installed"}.get(state, state), reason)
+    return Python(path, version, {"yes": "active", "no": "installed"}.get(state, state), reason, managed)
 
 
 def _processes() -> dict[str, Any]:
@@ -175,13 +178,14 @@ def advise(found: Found) -> list[Step]:
         steps = [Step("here", "The manager that writes the source does not run.", [start])]
     steps += _activation_steps(found)
     for kind, why in (
-        ("unprotected", "of a running process would repeat itself in a clone"),
-        ("unexamined", "of a running process may have random state that nobody has examined"),
+        ("unprotected", "would repeat in a clone"),
+        ("unexamined", "may have random state that nobody has examined"),
     ):
-        for name, pids in sorted(found.processes[kind].items()):
-            steps.append(
-                Step("here", f"{name}, in {len(pids)} processes, {why}.", [f"snapsafe status --pid {pids[0]}"])
-            )
+        names = found.processes[kind]
+        if names:
+            # Of each a process that has it; one process may have several.
+            commands = [f"snapsafe status --pid {pid}" for pid in dict.fromkeys(pids[0] for pids in names.values())]
+            steps.append(Step("here", f"In processes that run, this {why}: {', '.join(sorted(names))}.", commands))
     if steps:
         steps.append(Step("here", "Look again.", ["snapsafe doctor"]))
     return steps
@@ -302,9 +306,12 @@ def _activation_steps(found: Found) -> list[Step]:
             steps.append(Step("here", why, [f"snapsafe install --python {quoted}"]))
         elif one.state == "no package" and tuple(map(int, one.version.split(".")[:2])) >= (3, 10):
             why = f"{one.path} ({one.version}) has no package, or none that was built for it."
-            steps.append(
-                Step("here", why, [f"{quoted} -m pip install snapsafe-rt && snapsafe install --python {quoted}"])
-            )
+            option = ""
+            if one.externally_managed:
+                why += " It is the distribution's, where pip wants to be told so; or use a virtual environment:"
+                option = " --break-system-packages"
+            command = f"{quoted} -m pip install{option} snapsafe-rt && snapsafe install --python {quoted}"
+            steps.append(Step("here", why, [command]))
     return steps
 
 
@@ -357,7 +364,8 @@ def show(found: Found, steps: list[Step]) -> None:
     if not found.pythons:
         rows.append(["Python", "none on PATH"])
     processes = found.processes
-    rows.append(["processes", f"{processes['python']} of Python run, {processes['protected']} of them protected"])
+    told = f"{processes['python']} of Python run, {processes['protected']} of them protected"
+    rows.append(["processes", ("cannot be seen", "warn") if any(NO_PROC in one for one in here.unseen) else told])
     for kind in ("unprotected", "unexamined"):
         if processes[kind]:
             rows.append([f"{kind} in them", ", ".join(sorted(processes[kind]))])

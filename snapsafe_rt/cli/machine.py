@@ -10,6 +10,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+NO_PROC = "/proc (not mounted)"
 MOST = 64  # pieces of a file that are read
 DMI = "sys/class/dmi/id"
 ACPI = "sys/bus/acpi/devices"
@@ -110,7 +111,7 @@ class _Tree:
 def describe(root: str = "/", environ: Mapping[str, str] = os.environ) -> Machine:
     tree, signs = _Tree(root), []
     if not tree.there("proc/self"):
-        tree.unseen.append("/proc (not mounted)")
+        tree.unseen.append(NO_PROC)
     kind, name, sign = _kind(tree, environ)
     signs.append(f"{name}: {sign}")
     container, sign = _container(tree, environ)

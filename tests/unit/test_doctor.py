@@ -185,6 +185,34 @@ def test_where_nothing_is_missing_nothing_is_to_do(tmp_path, capsys, name):
     assert "Nothing is missing" in capsys.readouterr().out
 
 
+def test_without_proc_no_process_is_counted(tmp_path, capsys):
+    found = found_on(machine.describe(str(tmp_path), {}))
+    doctor.show(found, [])
+    said = capsys.readouterr().out
+    assert "cannot be seen" in said
+    assert "0 of Python run" not in said
+    (tmp_path / "proc/self").mkdir(parents=True)
+    doctor.show(found_on(machine.describe(str(tmp_path), {})), [])
+    assert "0 of Python run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["", "twin"])
+def test_a_python_where_pip_refuses(tmp_path, marked):
+    """As distributions mark theirs (PEP 668)."""
+    python = tmp_path / "python"
+    python.write_text(
+        f"""#!/bin/sh
+exec {sys.executable} -S -c 'import sys, sysconfig; sys.base_prefix = sys.prefix
+sysconfig.get_path = lambda name: "{tmp_path}"; sys.path.append("/nowhere"); exec(sys.argv[1])' "$3"
+"""
+    )
+    python.chmod(0o755)
+    if marked:
+        (tmp_path / "EXTERNALLY-MANAGED").touch()
+    found = doctor._python(str(python))
+    assert (found.state, found.externally_managed) == ("no package", marked), found
+
+
 def test_a_device_that_may_not_be_read(tmp_path):
     lay_out(tmp_path, GUEST | SYSTEMD | acpi("AMZNC10C", oem="FIRECK"))
     here = machine.describe(str(tmp_path), {})
@@ -206,15 +234,19 @@ def test_a_deserted_source_a_stranger_and_a_library(tmp_path):
         ACTIVE,
         Python("/opt/my python", "3.12.1", "installed", "activate() was not called"),
         Python("/opt/python3.14", "3.14.0", "no package", "No module named 'snapsafe_rt'"),
+        Python("/usr/bin/python3", "3.13.5", "no package", "No module named 'snapsafe_rt'", True),
         Python("/opt/python3.9", "3.9.1", "no package", ""),
         Python("/opt/python3.15", "", "does not start", "Exec format error"),
     ]
-    processes = {"unprotected": {"torch": [7, 8]}, "unexamined": {"granian": [9]}}
+    processes = {"unprotected": {"torch": [7, 8], "jax": [7], "os": [5]}, "unexamined": {"granian": [9]}}
     text = text_of(doctor.advise(found_on(here, source=SOURCE, pythons=pythons, processes=processes)))
     assert "snapsafe install --python '/opt/my python'" in text
     assert "/opt/python3.14 -m pip install snapsafe-rt" in text
+    assert "/opt/python3.14 -m pip install --break" not in text
+    assert "/usr/bin/python3 -m pip install --break-system-packages snapsafe-rt &&" in text
     assert "3.9" not in text
-    assert "snapsafe status --pid 7" in text
+    assert "jax, os, torch" in text
+    assert text.count("snapsafe status --pid 7") == text.count("snapsafe status --pid 5") == 1
     assert "snapsafe status --pid 9" in text
 
 
