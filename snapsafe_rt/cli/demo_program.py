@@ -48,7 +48,7 @@ def of_file(count: int, file: str, folder: str) -> None:
     called, then in each clone once more."""
     # Not for the demo's own program, which is an ordinary one: it loads much.
     from snapsafe_rt.testing import safe
-    from snapsafe_rt.testing.alike import Unfit
+    from snapsafe_rt.testing.alike import Unfit, by_common_names
 
     os.chdir(folder)
     sys.path.insert(0, os.path.dirname(file))
@@ -76,9 +76,9 @@ def of_file(count: int, file: str, folder: str) -> None:
         tell(failed=answers.raised.told)
         return
     drawn: list[dict[str, list[str]]] = []
-    for one in answers:
+    for leaves in by_common_names([one.value for one in answers]):
         drawn.append({})
-        for leaf in one.value:
+        for leaf in leaves:
             drawn[-1].setdefault(leaf.name or "returned", []).append(leaf.digest.hex())
     names = {name: (f"draw(){name}" if name != "returned" else "draw()", "program") for one in drawn for name in one}
     finish(names, drawn, answers.isolation, answers.seconds)

@@ -1,6 +1,10 @@
 """What two clones returned alike is found, and what cannot be compared is refused."""
 
 import array
+import collections
+import dataclasses
+import itertools
+import types
 import uuid
 
 import pytest
@@ -12,6 +16,94 @@ pytestmark = pytest.mark.any_python
 
 def alike(*returned):
     return [(row.name, row.clones, row.shown) for row in compare([list(leaves(value)) for value in returned])]
+
+
+@dataclasses.dataclass
+class Token:
+    code: object
+    at: object
+
+
+class Struct:  # as msgspec's
+    __struct_fields__ = ("code", "at")
+
+    def __init__(self, code, at):
+        self.code, self.at = code, at
+
+
+class Attrs(Struct):
+    __attrs_attrs__ = (types.SimpleNamespace(name="code"), types.SimpleNamespace(name="at"))
+
+
+class Model(Struct):  # as pydantic's
+    __pydantic_validator__ = None
+    __struct_fields__ = ()
+
+
+del Model.__struct_fields__
+
+
+class Objects:  # as an array of numpy's
+    dtype = types.SimpleNamespace(hasobject=True)
+
+    def __init__(self, *values):
+        self.tolist = lambda: list(values)
+
+
+class Shows:
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return f"Shows({self.value!r})"
+
+
+CLOCK = itertools.count()
+
+
+def aged(make):
+    """Of two clones: the code is alike, and the time differs."""
+    return tuple(make("same", next(CLOCK)) for _ in range(2))
+
+
+@pytest.mark.parametrize(
+    "make", [Token, Struct, Attrs, Model, lambda code, at: types.SimpleNamespace(code=code, at=at)]
+)
+def test_a_record_is_taken_apart(make):
+    assert alike(*aged(make)) == [(".code", [0, 1], "'same'")]
+    assert alike(*({"a": [one]} for one in aged(make))) == [("['a'].code", [0, 1], "'same'")]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda code, at: collections.deque([code, at]),
+        lambda code, at: collections.UserList([code, at]),
+        lambda code, at: {code: at}.items(),
+        lambda code, at: {code: 1, at: 2}.keys(),
+        lambda code, at: {1: code, 2: at}.values(),
+        lambda code, at: collections.namedtuple("Pair", "code at")(code, at),
+        Objects,
+    ],
+)
+def test_each_kind_of_list_is_taken_apart(make):
+    assert alike(*aged(make)) == [("", [0, 1], "'same'")]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [collections.UserString("a"), range(10**9), "a", b"a", bytearray(b"a"), pytest.param(1 << 20000, id="huge")],
+)
+def test_what_is_one_value(one):
+    assert [clones for _, clones, _ in alike(one, one)] == [[0, 1]]
+
+
+def test_names_that_differ_hide_nothing():
+    """An id that is new in each clone is the name of a token that is not."""
+    found = alike({"id-1": "same"}, {"id-2": "same"})
+    assert found == [("[other names]", [0, 1], "'same'")]
+    assert alike({"id-1": {"at": 1, "code": 7}}, {"id-2": {"at": 2, "code": 7}})
+    assert alike({"a": 1}, {"a": 2, "more": 3}) == []
 
 
 @pytest.mark.parametrize(
@@ -38,9 +130,17 @@ def test_what_is_alike(returned, found):
     assert alike(*returned) == found
 
 
-@pytest.mark.parametrize("value", [None, object(), {"a": None}, [len], {"a": object()}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, object(), {"a": None}, [len], {"a": object()}, Shows(object())),
+        *(Token(object(), 1), Objects(object())),
+        *([], {}, (), {"a": [], "b": 1}, [[], 1], Token({}, 1), {}.values()),
+    ],
+)
 def test_what_cannot_be_compared_is_refused(value):
-    """The repr of an object is its address, which all clones have alike."""
+    """The repr of an object is its address, which all clones have alike, or which differs though nothing else does. What
+    is empty was not compared."""
     with pytest.raises(Unfit, match="values that must differ in each clone"):
         list(leaves(value))
 
