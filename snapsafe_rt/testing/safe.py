@@ -25,7 +25,7 @@ from snapsafe_rt.guards import table as guards
 from snapsafe_rt.restore import events
 from snapsafe_rt.source.vmclock_file import FileSource, private_folders
 from snapsafe_rt.state import state
-from snapsafe_rt.testing.alike import WANTED, Leaf, Unfit, compare, leaves, table
+from snapsafe_rt.testing.alike import Leaf, compare, leaves, table
 from snapsafe_rt.testing.clones import PARALLEL, TIMEOUT, CloneError, run_clones
 
 __unittest = True  # unittest leaves our frames out of its tracebacks
@@ -39,6 +39,7 @@ KEPT = (
     "snapsafe_rt.per_generation, or renew it in a callback (docs/testing.md)."
 )
 HERE = {"SNAPSAFE_WATCH": "0", "SNAPSAFE_STRICT": "0"}  # in the process that is cloned
+FIRST = "the call before the clones are made"
 LEFT = (
     "before the clones are made it was called once, and began threads that went on: {}. Clones have the calling thread "
     "alone, and would wait for those in vain: end them in the test, or mark it with warm_up=False"
@@ -213,7 +214,10 @@ def call_in_clones(
             )
         except CloneError as error:
             why = f"\nClones have the calling thread alone, and none of these: {', '.join(others)}." if others else ""
-            raise NotMade(f"{error}{why if 'in time' in str(error) else ''}") from None
+            what = str(error).replace("prepare", FIRST, 1) if str(error).startswith("prepare ") else str(error)
+            raise NotMade(f"{what}{why if 'in time' in what else ''}") from None
+    if not all(made):
+        raise NotMade(f"clone {made.index(b'')} ended before it answered: something in it called os._exit()")
     answers = Answers(pickle.loads(one) for one in made)  # noqa: S301 - our own clones'
     answers.isolation, answers.seconds = made.isolation, made.seconds
     return answers
@@ -268,10 +272,7 @@ def apart(value: Any) -> list[Leaf] | Raised:
     """What a test returned, to be compared; what it raised stays. Raises Unfit."""
     if isinstance(value, Raised):
         return value
-    found = list(leaves(value))
-    if not found:
-        raise Unfit(f"it returned nothing: {WANTED}")
-    return found
+    return list(leaves(value))
 
 
 def told(answers: Answers) -> str:
@@ -291,6 +292,8 @@ def arguments(
     """What `clone_safe` takes. Raises TypeError or ValueError for all else."""
     if isinstance(clones, bool) or not isinstance(clones, int) or clones < 2:
         raise ValueError(f"clones={clones!r} is no whole number from 2 on")
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < threading.TIMEOUT_MAX:
+        raise ValueError(f"timeout={timeout!r} is no number of seconds")
     return {"clones": clones, "warm_up": warm_up, "at_once": at_once, "timeout": timeout}
 
 

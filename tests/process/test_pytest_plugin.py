@@ -143,6 +143,42 @@ def test_a_planted_duplicate_in_an_application(run, application, others):
     assert f"{others + 1} failed" in said, said
 
 
+AGAIN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):  # as pytest-rerunfailures
+    for _ in range(3):
+        item._initrequest()
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+def test_a_test_that_is_run_again_is_compared_again(own, tmp_path):
+    (tmp_path / "conftest.py").write_text(AGAIN)
+    found, said = own("""
+import secrets, pytest
+@pytest.mark.clone_safe(clones=3)
+class TestIt:
+    def test_alike(self): return "same"
+    def test_new(self): return secrets.token_hex()
+@pytest.mark.clone_safe(clones=3)
+def test_alone(): return "same"
+@pytest.mark.clone_safe(clones=3)
+def test_alone_new(): return secrets.token_hex()
+""")
+    assert found == {
+        "TestIt::test_alike": "FAILED",
+        "TestIt::test_new": "PASSED",
+        "test_alone": "FAILED",
+        "test_alone_new": "PASSED",
+    }
+    assert said.count("3 clones of this process: 1 value came out alike") >= 2, said
+    assert "another plugin" not in said
+
+
 def test_the_line_that_makes_it_green(own, tmp_path):
     text = "import random, pytest\n@pytest.mark.clone_safe\ndef test_it():\n    return random.random()\n"
     found, said = own(text)
@@ -222,7 +258,7 @@ def test_strict():
 
 def test_it_never_passes_without_having_compared(own):
     found, said = own("""
-import threading, time, unittest, pytest
+import os, threading, time, unittest, pytest
 pytestmark = pytest.mark.clone_safe
 def test_nothing(): pass
 def test_empty(): return []
@@ -236,6 +272,12 @@ def test_one(): return 1
 def test_unknown(): return 1
 @pytest.mark.clone_safe(timeout=1, warm_up=False)
 def test_hangs(): time.sleep(60)
+@pytest.mark.clone_safe(timeout="long")
+def test_no_time(): return 1
+@pytest.mark.clone_safe(warm_up=False)
+def test_leaves(): os._exit(0)
+def test_leaves_at_once(): os._exit(0)
+def test_partly(): return {"codes": [], "at": time.time_ns()}
 def test_thread():
     threading.Thread(target=time.sleep, args=(60,), daemon=True, name="stays").start()
     return time.time_ns()
@@ -244,7 +286,8 @@ class TestCase(unittest.TestCase):
 """)
     skipped = {"test_skips", "test_xfails"}
     assert {name for name, outcome in found.items() if outcome != "FAILED"} <= skipped, said
-    assert len(found.keys() - skipped) == 9
+    assert len(found.keys() - skipped) == 13
+    assert "During handling" not in said  # each is told once
     for text in (
         "it returned nothing",
         "it returned a object",
@@ -252,6 +295,10 @@ class TestCase(unittest.TestCase):
         "clones=1 is no whole number from 2 on",
         "unexpected keyword argument 'copies'",
         "did not finish in time",
+        "timeout='long' is no number of seconds",
+        "ended before it answered: something in it called os._exit()",
+        "the call before the clones are made died",
+        "it returned an empty list as ['codes']",
         "began threads that went on: stays",
         "snapsafe_rt.testing.safe.clone_safe",
         "not here",
