@@ -149,8 +149,13 @@ def test_the_twin_without_escaping_is_broken(monkeypatch):
 
 
 LAST = {
-    **{"number": 1, "at": 1.0, "ended": "", "late": []},
-    **{"quiesceSeconds": 1.0, "quiescedSeconds": None, "unquiesceSeconds": 2.0},
+    "number": 1,
+    "at": 1.0,
+    "ended": "",
+    "late": [],
+    "quiesceSeconds": 1.0,
+    "quiescedSeconds": None,
+    "unquiesceSeconds": 2.0,
 }
 HOLDER = {"who": "db", "pid": 1, "uid": 0, "why": "it writes", "mode": "delay"}
 
@@ -196,3 +201,17 @@ def test_a_manager_that_answers_otherwise_is_none(monkeypatch, answer, phase):
     assert of(found, "snapsafe_manager_up") == [phase is not None]
     if told is not None:
         metrics.status._show_machine(told)
+
+
+def test_words_of_another_process_are_shown_without_an_import(run_python):
+    """Whose privileges fell may not be able to import a codec any more."""
+    said = run_python(
+        r"""
+        import sys
+        from snapsafe_rt.report.procfs import printable
+        sys.meta_path.clear()
+        print(ascii(printable("a\x1b\udcff\n'\\")))
+        """,
+        activated=False,
+    )
+    assert said.strip() == ascii(r"a\x1b\udcff\n'" + "\\")

@@ -139,8 +139,8 @@ def test_what_is_alike(returned, found):
     ],
 )
 def test_what_cannot_be_compared_is_refused(value):
-    """The repr of an object is its address, which all clones have alike, or which differs though nothing else does. What
-    is empty was not compared."""
+    """The repr of an object is its address, which all clones have alike, or which differs though nothing else does.
+    What is empty was not compared."""
     with pytest.raises(Unfit, match="values that must differ in each clone"):
         list(leaves(value))
 
