@@ -192,10 +192,11 @@ def call_in_clones(
     def prepare() -> None:
         watch(own)
         if before is not None:
+            brought = _tasks()  # by what a library does in each fork, as ddtrace
             value = attempt(before)()
             failed.extend([value] if isinstance(value, Raised) else [])
             watch(own)  # it may be `before` that activated it
-            if not failed and (left := _other_threads()):
+            if not failed and (left := _other_threads(brought)):
                 failed.append(Raised("Unfit", LEFT.format(", ".join(left)), ""))
         notes.extend(_notes())
 
@@ -223,16 +224,23 @@ def call_in_clones(
     return answers
 
 
-def _other_threads() -> list[str]:
-    """Names of those that do not end within a second. The kernel knows more than threading, and for a moment longer."""
+def _tasks() -> set[str]:
+    """The threads of this process, by the numbers by which this /proc knows them."""
+    return set(os.listdir("/proc/self/task"))
+
+
+def _other_threads(brought: set[str]) -> list[str]:
+    """Names of those that were not there and do not end within a second. The kernel knows more than threading, and for a
+    moment longer."""
     until = time.monotonic() + 1
-    own = os.path.basename(os.readlink("/proc/thread-self"))  # the number by which this /proc knows it
     while True:
-        others = set(os.listdir("/proc/self/task")) - {own}
+        others = _tasks() - brought
         if not others or time.monotonic() > until:
             break
         time.sleep(0.001)
-    known = [one.name for one in threading.enumerate() if one is not threading.current_thread()]
+    if not others:
+        return []
+    known = [one.name for one in threading.enumerate() if one is not threading.current_thread()][: len(others)]
     return known + ["a thread of native code"] * (len(others) - len(known))
 
 
