@@ -230,7 +230,7 @@ def _tasks() -> set[str]:
 
 
 def _other_threads(brought: set[str]) -> list[str]:
-    """Names of those that were not there and do not end within a second. The kernel knows more than threading, and for a
+    """Names of those that are new and do not end within a second. The kernel knows more than threading does, and for a
     moment longer."""
     until = time.monotonic() + 1
     while True:
