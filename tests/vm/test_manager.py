@@ -115,13 +115,15 @@ def test_each_way_to_a_source(lab, managed, results):
             if name != "stock":
                 until_shown(guest, name, source, begun["status"])
                 assert seen_from_outside(guest, name) == (source, source is not None), name
+        # On a busy machine a program may have begun with another source, and to change it counts as a restore.
+        before = {name: asked(guest, name) for name in WAYS}
         snapshot = guest.snapshot("ways-0", resume=False)
 
     def body(clone):
         begun = clone.run()
         for name, (_, _, source) in WAYS.items():
             if source is not None:
-                assert clone.hear(name)["callback"] == 1
+                assert clone.hear(name)["callback"] == before[name]["calls"] + 1, name
                 if name == "reading":
                     late = time.monotonic() - begun
         reports = {name: asked(clone, name) for name in WAYS}
@@ -136,7 +138,7 @@ def test_each_way_to_a_source(lab, managed, results):
             if name != "stock":
                 status = reports[name]["status"]
                 assert in_short(status) == (source, source is not None), name
-                assert status["epoch"] == (1 if source else 0), name
+                assert status["epoch"] == before[name]["status"]["epoch"] + (1 if source else 0), name
         repeated[name] = {key: result["repeated"] for key, result in names.result().items()}
     for name, words in TITLES.items():
         for key, number in repeated[name].items():
