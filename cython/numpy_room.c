@@ -7,8 +7,6 @@
 #include "numpy_types.h"
 #include "words.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 
 /* ---- the layout, found out ---- */
 
@@ -208,12 +206,7 @@ static PyObject *words(PyObject *module, PyObject *unused) { return ss_words_tex
 /* judged_words(): the same of what the level depends on. */
 static PyObject *judged_words(PyObject *module, PyObject *unused)
 {
-    const ss_numpy_counts *s = &ss_numpy_seen;
-    char text[200];
-    (void)snprintf(text, sizeof text, "%" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64,
-                   (uintptr_t)&s->global_kept, s->global_kept, (uintptr_t)&s->foreign, s->foreign, (uintptr_t)&s->problems,
-                   s->problems);
-    return PyUnicode_FromString(text);
+    return ss_words_judged(&ss_numpy_seen.global_kept, &ss_numpy_seen.foreign, &ss_numpy_seen.problems);
 }
 
 /* seen(): (renewed, older, kept, chosen, is the global one kept, foreign, problem). */

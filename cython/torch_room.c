@@ -7,9 +7,7 @@
 #include "words.h"
 
 #include <dlfcn.h>
-#include <inttypes.h>
 #include <pthread.h>
-#include <stdio.h>
 
 /* ---- the layout, found out ---- */
 
@@ -250,12 +248,7 @@ static PyObject *words(PyObject *module, PyObject *unused) { return ss_words_tex
 /* judged_words(): the same of what the level depends on. */
 static PyObject *judged_words(PyObject *module, PyObject *unused)
 {
-    const ss_torch_counts *s = &ss_torch_seen;
-    char text[200];
-    (void)snprintf(text, sizeof text, "%" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64,
-                   (uintptr_t)&s->global_kept, s->global_kept, (uintptr_t)&s->foreign, s->foreign, (uintptr_t)&s->problems,
-                   s->problems);
-    return PyUnicode_FromString(text);
+    return ss_words_judged(&ss_torch_seen.global_kept, &ss_torch_seen.foreign, &ss_torch_seen.problems);
 }
 
 /* seen(): (renewed, older, kept, chosen, is the default one kept, foreign, problems, words that could not be exchanged). */

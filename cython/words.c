@@ -34,3 +34,11 @@ PyObject *ss_words_text(ss_word_at word_at)
     Py_XDECREF(separator);
     return joined;
 }
+
+PyObject *ss_words_judged(const uint64_t *global_kept, const uint64_t *foreign, const uint64_t *problems)
+{
+    char text[200];
+    (void)snprintf(text, sizeof text, "%" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64,
+                   (uintptr_t)global_kept, *global_kept, (uintptr_t)foreign, *foreign, (uintptr_t)problems, *problems);
+    return PyUnicode_FromString(text);
+}

@@ -15,4 +15,8 @@ typedef bool (*ss_word_at)(int i, uint64_t *ret_at, uint64_t *ret_held, const ch
 PyObject *ss_words_displaced(ss_word_at word_at);
 PyObject *ss_words_text(ss_word_at word_at);
 
+/* The same text of what a level depends on: whether the program seeded the default generator, how many states are nobody's, and
+   how often something went wrong. As above. */
+PyObject *ss_words_judged(const uint64_t *global_kept, const uint64_t *foreign, const uint64_t *problems);
+
 #endif
