@@ -1,9 +1,11 @@
 """For scripts: how many different values do clones of this process draw? argv[1] is the source's path."""
 
+import json
 import os
 import sys
 import threading
 
+import snapsafe_rt
 from snapsafe_rt.source.vmclock_file import FileSource
 from snapsafe_rt.testing.clones import clone_here, run_clones
 
@@ -21,6 +23,18 @@ def distinct(draw, prepare=None, count=CLONES, place="main"):
         sys.exit(77)
     assert all(made)
     return len(set(made))
+
+
+def told(name, drawn, same):
+    """What a clone of tell_clones() returns: what it drew, by surface; is each kept sequence stock's; that row."""
+    row = next((row for row in snapsafe_rt.status().rows if row.name == name), None)
+    return json.dumps([drawn, same, [row.protection, row.note] if row else None]).encode()
+
+
+def tell_clones(count, body, prepare):
+    """Prints JSON: was the pid the template's; what body(number) returned in each clone, made by told()."""
+    clones = run_clones(count, body, prepare=prepare, source=source, timeout=120)
+    print(json.dumps([clones.same_pid, [json.loads(clone) for clone in clones]]))
 
 
 def restored_twice(draw, prepare, count=10):

@@ -1,46 +1,30 @@
 """numpy.random in clones and while the generation moves; each with the twin that shows what is repeated without us."""
 
 import importlib.util
-import json
 import os
 
 import pytest
 
 from ..conftest import PROGRAMS, need
+from ..helpers.generators import check_guarded, drawn
 
 pytest.importorskip("numpy")
 
 CLONES = int(os.environ.get("SNAPSAFE_TEST_CLONES", "1000"))
 DRAWS = int(os.environ.get("SNAPSAFE_TEST_DRAWS", "400000"))  # .ci/run asks for ten million
 TWINS = 20
-
-
-def drawn(run_python, source, count, program="numpy_clones.py", *, activated=True):
-    options = {"env": source.env | {"SNAPSAFE_WATCH": "0"}, "dev": False, "timeout": 900}
-    same_pid, clones = json.loads(run_python(PROGRAMS / program, source.path, count, activated=activated, **options))
-    if not same_pid:
-        pytest.skip("this kernel lets nobody make pid namespaces")
-    assert len(clones) == count
-    return clones
+PROGRAM = "numpy_clones.py"
 
 
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(1000)
 def test_no_clone_draws_what_another_drew(run_python, synchronous_source):
     """And those with a chosen seed go on bit for bit."""
-    clones = drawn(run_python, synchronous_source, CLONES)
-    assert len(clones[0][0]) >= 80
-    for name in clones[0][0]:
-        assert len({clone[0][name] for clone in clones}) == CLONES, name
-    assert len(clones[0][1]) >= 40
-    for name in clones[0][1]:
-        assert all(clone[1][name] for clone in clones), name
-    level, note = clones[0][2]
-    assert level == "guarded", note
+    check_guarded(drawn(run_python, PROGRAM, synchronous_source, CLONES), 80, 40)
 
 
 def test_all_clones_draw_the_same_without_us(run_python, synchronous_source):
-    clones = drawn(run_python, synchronous_source, TWINS, activated=False)
+    clones = drawn(run_python, PROGRAM, synchronous_source, TWINS, activated=False)
     for name in clones[0][0]:
         assert len({clone[0][name] for clone in clones}) == 1, name
     assert all(all(clone[1].values()) for clone in clones)
@@ -50,7 +34,7 @@ def test_all_clones_draw_the_same_without_us(run_python, synchronous_source):
 @pytest.mark.parametrize("activated", [True, False])
 def test_bit_generators_of_another_library(run_python, synchronous_source, activated):
     """Which have their own random_raw(), and states that are set in their own way."""
-    clones = drawn(run_python, synchronous_source, TWINS, "numpy_randomgen.py", activated=activated)
+    clones = drawn(run_python, "numpy_randomgen.py", synchronous_source, TWINS, activated=activated)
     assert len(clones[0][0]) > 60
     for name in clones[0][0]:
         assert len({clone[0][name] for clone in clones}) == (TWINS if activated else 1), name

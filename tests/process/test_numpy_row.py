@@ -2,15 +2,14 @@
 
 import pytest
 
-from snapsafe_rt.report import remote
-
 from ..conftest import PROGRAMS
+from ..helpers.generators import check_exchanged, row_outside
 
 pytest.importorskip("numpy")
 
 
 def outside(one):
-    return next((row.protection, row.note) for row in remote.inspect(one.pid).rows if row.name == "numpy")
+    return row_outside(one, "numpy")
 
 
 @pytest.fixture
@@ -194,14 +193,7 @@ def take(one, other):
     here.value = there.value
 """
     )
-    if inside_first:
-        assert program("answer = row()")[0] == "guarded"
-    program(code)
-    assert outside(program)[0] == "unprotected"
-    level, note = program("answer = row()")
-    assert level == "unprotected"
-    assert says in note
-    assert outside(program)[0] == "unprotected"
+    check_exchanged(program, "numpy", code, says, inside_first)
 
 
 @pytest.mark.parametrize(

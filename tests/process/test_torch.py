@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import PROGRAMS
+from ..helpers.generators import check_guarded, drawn
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: .ci/companions runs this")
 
@@ -21,31 +22,19 @@ def run(run_python, program, source, *arguments, activated=True, **more):
     return json.loads(run_python(PROGRAMS / program, *arguments, env=env, activated=activated, **OPTIONS, **more))
 
 
-def drawn(run_python, source, count, *how, activated=True):
-    same_pid, clones = run(run_python, "torch_clones.py", source, source.path, count, *how, activated=activated)
-    if not same_pid:
-        pytest.skip("this kernel lets nobody make pid namespaces")
-    assert len(clones) == count
-    return clones
+def clones_of(run_python, source, count, *how, activated=True):
+    return drawn(run_python, "torch_clones.py", source, count, *how, activated=activated, **OPTIONS)
 
 
 @pytest.mark.xdist_group("heavy")
 @pytest.mark.timeout(1000)
 def test_no_clone_draws_what_another_drew(run_python, synchronous_source):
     """And generators with a chosen seed go on bit for bit."""
-    clones = drawn(run_python, synchronous_source, CLONES)
-    assert len(clones[0][0]) >= 90
-    for name in clones[0][0]:
-        assert len({clone[0][name] for clone in clones}) == CLONES, name
-    assert len(clones[0][1]) >= 9
-    for name in clones[0][1]:
-        assert all(clone[1][name] for clone in clones), name
-    level, note = clones[0][2]
-    assert level == "guarded", note
+    check_guarded(clones_of(run_python, synchronous_source, CLONES), 90, 9)
 
 
 def test_all_clones_draw_the_same_without_us(run_python, synchronous_source):
-    clones = drawn(run_python, synchronous_source, TWINS, activated=False)
+    clones = clones_of(run_python, synchronous_source, TWINS, activated=False)
     for name in clones[0][0]:
         if name != "seed()":  # which asks the kernel, and that is one for all of these clones
             assert len({clone[0][name] for clone in clones}) == 1, name
@@ -54,7 +43,7 @@ def test_all_clones_draw_the_same_without_us(run_python, synchronous_source):
 
 def test_a_program_that_seeds_draws_what_stock_draws(run_python, synchronous_source):
     asked = run_python, synchronous_source, 4, "chosen"
-    ours, stock = (drawn(*asked, activated=activated) for activated in (True, False))
+    ours, stock = (clones_of(*asked, activated=activated) for activated in (True, False))
     assert len(stock[0][0]) > 50
     for clone in ours:
         for name, value in stock[0][0].items():

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 import pytest
 
 from snapsafe_rt.guards import torch as guard
-from snapsafe_rt.report import remote
 
 from ..conftest import PROGRAMS
+from ..helpers.generators import check_exchanged, row_outside
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: .ci/companions runs this")
 
@@ -16,7 +16,7 @@ ROW = "next((one.protection, one.note) for one in snapsafe_rt.status().rows if o
 
 
 def outside(one):
-    return next((row.protection, row.note) for row in remote.inspect(one.pid).rows if row.name == "torch")
+    return row_outside(one, "torch")
 
 
 @pytest.fixture
@@ -203,14 +203,7 @@ def word(name):
     return ctypes.c_void_p.from_address(int(part.split("=")[0], 16))
 """
     )
-    if inside_first:
-        assert program("answer = row()")[0] == "guarded"
-    program(code)
-    assert outside(program)[0] == "unprotected"
-    level, note = program("answer = row()")
-    assert level == "unprotected"
-    assert says in note
-    assert outside(program)[0] == "unprotected"
+    check_exchanged(program, "torch", code, says, inside_first)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,10 @@
 """PATH COUNT: as numpy_clones.py, of each BitGenerator of randomgen, over which numpy's Generator and its own draw."""
 
-import json
 import sys
 
 import numpy.random as r
 import randomgen
-from drawing import source
-
-import snapsafe_rt
-from snapsafe_rt.testing.clones import run_clones
+from drawing import tell_clones, told
 
 KINDS = [
     value
@@ -46,9 +42,7 @@ def prepare():
 def body(number):
     drawn = {name: str(draw()) for name, draw in draws.items()}
     same = {name: ours.random_raw(6).tolist() == expected for name, (ours, expected) in kept.items()}
-    row = next((row for row in snapsafe_rt.status().rows if row.name == "numpy"), None)
-    return json.dumps([drawn, same, [row.protection, row.note] if row else None]).encode()
+    return told("numpy", drawn, same)
 
 
-clones = run_clones(int(sys.argv[2]), body, prepare=prepare, source=source, timeout=120)
-print(json.dumps([clones.same_pid, [json.loads(clone) for clone in clones]]))
+tell_clones(int(sys.argv[2]), body, prepare)

@@ -5,23 +5,20 @@ generator, and draws in one order."""
 
 import copy
 import importlib.util
-import json
 import logging
 import pickle
 import secrets
 import sys
-import threading
 import time
 
 import torch
-from drawing import source
+from drawing import in_thread, tell_clones, told
 from torch import rand as bound_earlier
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler, random_split
 
 import snapsafe_rt
-from snapsafe_rt.testing.clones import run_clones
 
 torch.set_num_threads(1)
 logging.disable(logging.WARNING)  # of what torch.compile misses
@@ -59,14 +56,6 @@ def put_back(state):
         return torch.rand(1, dtype=torch.float64)
 
     return draw
-
-
-def in_thread(draw):
-    drawn = []
-    thread = threading.Thread(target=lambda: drawn.append(draw()))
-    thread.start()
-    thread.join()
-    return drawn[0]
 
 
 def weights():
@@ -248,10 +237,7 @@ def body(number):
     first = 0 if chosen or not snapsafe_rt.status().rows else number % len(names)  # twins draw in one order
     drawn = {name: str(draws[name]().tolist()) for name in names[first:] + names[:first]}
     same = {name: drawn_from(ours) == expected for name, (ours, expected) in kept.items()}
-    row = next((row for row in snapsafe_rt.status().rows if row.name == "torch"), None)
-    return json.dumps([drawn, same, [row.protection, row.note] if row else None]).encode()
+    return told("torch", drawn, same)
 
 
-clones = run_clones(int(sys.argv[2]), body, prepare=prepare, source=source, timeout=120)
-found = [json.loads(clone) for clone in clones]
-print(json.dumps([clones.same_pid, found]))
+tell_clones(int(sys.argv[2]), body, prepare)
