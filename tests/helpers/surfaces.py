@@ -200,6 +200,22 @@ def _numpy(draw):
     return lambda: draw(import_module("numpy.random"))
 
 
+def _torch(draw):
+    """draw(torch), a tensor of which the bytes are what was drawn."""
+
+    def prepare():
+        torch = import_module("torch")
+        return lambda: draw(torch).numpy().tobytes()
+
+    return prepare
+
+
+def _dropout(torch):
+    """Which of 64 values it left."""
+    left = torch.nn.functional.dropout(torch.ones(64), 0.5) > 0
+    return (left * 2 ** torch.arange(64)).sum().reshape(1)
+
+
 def _uuid_utils():
     library = import_module("uuid_utils")
     return lambda: library.uuid4().bytes
@@ -251,6 +267,17 @@ TABLE = (
         *("generator", "Generator.bytes()", "memory"),
         _numpy(lambda np: partial(np.default_rng().bytes, 8)),
         library="numpy",
+    ),
+    Surface("torch", "torch.rand()", "memory", _torch(lambda it: it.rand(1, dtype=it.float64)), library="torch"),
+    Surface(
+        *("randint", "torch.Tensor.random_()", "memory"),
+        _torch(lambda it: it.empty(1, dtype=it.int64).random_()),
+        library="torch",
+    ),
+    Surface(
+        *("dropout", "dropout of torch", "memory"),
+        _torch(_dropout),
+        library="torch",
     ),
     Surface("tokenizers", "dropout of tokenizers", "memory", _tokenizers, library="tokenizers"),
     Surface("uuid_utils", "uuid_utils.uuid4()", "memory", _uuid_utils, library="uuid_utils"),

@@ -22,6 +22,9 @@ AT_ONCE = int(os.environ.get("SNAPSAFE_VM_AT_ONCE") or min(2, os.cpu_count() or 
 PROVISION = 1800  # seconds
 MORE = float(os.environ.get("SNAPSAFE_VM_MORE") or 1)  # times as many clones; of those that must not repeat if below 1
 
+KERNEL = "console=ttyS0 panic=-1 quiet initramfs_options=size=90%"
+MEMORY = {"": 320, "numpy": 512, "torch": 2048}  # MB, by libraries: they lie in it twice, until the disk is unpacked
+
 
 class Machine(NamedTuple):
     program: str
@@ -31,7 +34,7 @@ class Machine(NamedTuple):
     rdrand: bool = True
     generation: bool = False  # VMClock as Firecracker gives it: with vm_generation_counter
     network: bool = False
-    numpy: bool = False  # a memory disk that has it
+    libraries: str = ""  # the memory disk that has them
     settings: Mapping[str, object] = MappingProxyType({})  # environment of the guest's program
     guest: type = Guest
 
@@ -40,8 +43,8 @@ class Machine(NamedTuple):
         words = {"SNAPSAFE": int(self.protected), "PROGRAM": self.program, **self.settings}
         network = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
         return [
-            *("-m", 512 if self.numpy else 320, "-initrd", lab.disk(self.python, self.numpy)),
-            *("-append", " ".join(["console=ttyS0 panic=-1 quiet", *(f"{k}={v}" for k, v in words.items())])),
+            *("-m", MEMORY[self.libraries], "-initrd", lab.disk(self.python, self.libraries)),
+            *("-append", " ".join([KERNEL, *(f"{k}={v}" for k, v in words.items())])),
             *(network if self.network else []),
         ]
 
@@ -115,9 +118,9 @@ class Lab:
             say(f"{str(error).partition('; logs')[0]}: software emulation")
             self.accel = software
 
-    def disk(self, python, numpy):
+    def disk(self, python, libraries):
         """The memory disk: interpreter, project and the guest's programs, one archive after the other."""
-        more = ("numpy",) if numpy else ()
+        more = (libraries,) if libraries else ()
         programs = '"$0"/guest/*.py "$0/../helpers/surfaces.py" "$0/../../snapsafe_rt/cli/demo_surfaces.py"'
         pack = f'mkdir app && cp {programs} app/ && cp "$0/guest/init" init && chmod 755 init'
         return self.packed((python, *more), (f"disk-{python}", f"site-{python}", *more), pack)

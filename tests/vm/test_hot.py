@@ -9,8 +9,9 @@ from tests.vm.compare import by_surface
 from tests.vm.lab import MORE, Machine
 
 NUMPY = ("numpy", "pcg64", "generator")
+TORCH = ("torch", "randint", "dropout", "generator")
 KERNELS = [one.words for one in select("urandom", "uuid4", "token_bytes")]
-MEMORYS = [one.words for one in select("getrandbits", "ssl", *NUMPY)]
+MEMORYS = [one.words for one in select("getrandbits", "ssl", *NUMPY, *TORCH)]
 LONG = 20_000  # values of each surface, in each clone; the longer run takes so many everywhere
 EACH = LONG if MORE > 1 else 5_000
 
@@ -24,6 +25,7 @@ class Setup(NamedTuple):
     real_time: int = 0
     values: int = EACH
     names: str = ""  # of the surfaces, if not those of the program
+    twins: tuple = (4, 2)  # snapshots of the twin, and clones of each
 
 
 SETUPS = [
@@ -36,7 +38,15 @@ SETUPS = [
     ),
     Setup("1 vCPU, no RDRAND, root", {"rdrand": False}, 5, 10, real_time=1),
     Setup("2 vCPUs, no RDRAND, user 1000", {"rdrand": False, "cpus": 2}, 4, 4, user=1000, real_time=1),
-    Setup("1 vCPU, numpy", {"numpy": True}, 5, 10, names=",".join(NUMPY)),
+    Setup("1 vCPU, numpy", {"libraries": "numpy"}, 5, 10, names=",".join(NUMPY)),
+    Setup(
+        "1 vCPU, torch and numpy, Python 3.11",
+        {"libraries": "torch", "python": "3.11"},
+        *(2, 10),
+        values=2_000,  # in software emulation importing torch takes a minute, and so do 10,000 draws
+        names=",".join(TORCH),
+        twins=(1, 2),
+    ),
 ]
 
 
@@ -60,7 +70,7 @@ def run(lab, chance, setup, protected, snapshots, clones):
 
 @pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: setup.words.replace(" ", "-"))
 def test_hot_loop(lab, results, chance, setup):
-    plain, _ = run(lab, chance, setup, False, 4, 2)
+    plain, _ = run(lab, chance, setup, False, *setup.twins)
     ours, reports = run(lab, chance, setup, True, setup.snapshots, setup.clones)
     degraded = reports[0]["status"]["fence"]["state"] == "degraded"
     for surface, result in ours.items():
