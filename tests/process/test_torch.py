@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not
 
 CLONES = int(os.environ.get("SNAPSAFE_TEST_TORCH_CLONES", "40"))
 TWINS = 12
+WORKERS = int(os.environ.get("SNAPSAFE_TEST_TORCH_WORKERS", TWINS))  # clones of a DataLoader's
 OPTIONS = {"options": ["-W", "ignore"], "dev": False, "timeout": 900}
 
 
@@ -55,13 +56,14 @@ def test_a_program_that_seeds_draws_what_stock_draws(run_python, synchronous_sou
 @pytest.mark.parametrize("activated", [True, False])
 def test_the_workers_of_a_loader(run_python, synchronous_source, how, activated):
     """Clones of workers that run on, as persistent ones do, and workers that clones start: by torch, random, numpy."""
-    arguments = synchronous_source.path, TWINS, how
+    count = WORKERS if activated else TWINS
+    arguments = synchronous_source.path, count, how
     found = run(run_python, "torch_workers.py", synchronous_source, *arguments, activated=activated)
     assert len(found) == (4 if how == "fork" else 2)
     for clones in found:
-        assert len(clones) == TWINS
+        assert len(clones) == count
         for values in zip(*clones, strict=True):
-            assert len(set(values)) == (TWINS if activated else 1)
+            assert len(set(values)) == (count if activated else 1)
 
 
 @pytest.mark.parametrize("kind", ["system", "kept"])
