@@ -1,4 +1,5 @@
 #!/bin/sh
+# snapsafe manager --print snapsafe-criu >/usr/libexec/snapsafe-criu && chmod 755 /usr/libexec/snapsafe-criu
 # CRIU action script: moves the generation of a file source while the restored tasks are still held, and asks programs
 # before they are dumped (docs/criu.md).
 #

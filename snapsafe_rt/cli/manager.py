@@ -13,13 +13,19 @@ from snapsafe_rt.source import selection
 
 PLACES = "name places of your own with --socket and --file"
 PRINTED = {  # where below packaging/ they are
-    "snapsafe-manager.service": "systemd",
-    "snapsafe.tmpfiles": "systemd",
-    "60-snapsafe.rules": "systemd",
-    "snapsafe-device.conf": "systemd",
-    "snapsafe-fsfreeze.sh": "qemu",
-    "snapsafe-dbus.service": "systemd",
-    "org.snapsafe.Manager1.conf": "dbus",
+    "snapsafe-manager.service": "systemd/snapsafe-manager.service",
+    "snapsafe.tmpfiles": "systemd/snapsafe.tmpfiles",
+    "60-snapsafe.rules": "systemd/60-snapsafe.rules",
+    "snapsafe-device.conf": "systemd/snapsafe-device.conf",
+    "snapsafe-fsfreeze.sh": "qemu/snapsafe-fsfreeze.sh",
+    "snapsafe-dbus.service": "systemd/snapsafe-dbus.service",
+    "org.snapsafe.Manager1.conf": "dbus/org.snapsafe.Manager1.conf",
+    "snapsafe-criu": "criu/snapsafe.sh",
+    "cdi.json": "containers/cdi.json",
+    "kubernetes.yaml": "containers/kubernetes.yaml",
+    "Containerfile": "containers/Containerfile",
+    "make-layer": "containers/lambda/make-layer",
+    "snapsafe-wrapper": "containers/lambda/snapsafe-wrapper",
 }
 
 
@@ -64,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print",
         choices=PRINTED,
-        help="print a file for the system's own folders, with this command's path in it; its first line says where",
+        metavar="FILE",
+        help="print a file for the system, CRIU, containers or AWS Lambda, with this command's path in it; its first\n"
+        "lines say where it goes. FILE: " + ", ".join(PRINTED),
     )
     parser.epilog = (
         "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
@@ -74,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     if options.print:
-        with open(shipped("packaging", PRINTED[options.print], options.print), encoding="utf-8") as file:
+        with open(shipped("packaging", *PRINTED[options.print].split("/")), encoding="utf-8") as file:
             print(file.read().replace("@SNAPSAFE@", _command()), end="")
         return OK
     if native is None:

@@ -1,6 +1,8 @@
 """snapsafe manager: each sign of a restore is published once, also one that came while it was away."""
 
+import json
 import os
+import re
 import signal
 import stat
 import struct
@@ -9,6 +11,8 @@ import sys
 import time
 
 import pytest
+
+from snapsafe_rt.cli import manager as manager_command
 
 from ..conftest import FOLDER, PACKAGE, layout
 from ..helpers.looking import at_rest
@@ -330,18 +334,19 @@ def test_strict_programs_refuse_a_file_that_nobody_keeps(manager, outer, run_pyt
     assert error.endswith("is kept by a manager that does not run\n")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("snapsafe-manager.service", "snapsafe-dbus.service"),
-        *("snapsafe.tmpfiles", "60-snapsafe.rules", "snapsafe-fsfreeze.sh"),
-    ],
-)
+@pytest.mark.parametrize("name", manager_command.PRINTED)
 def test_files_for_the_system(name):
+    """Each says in its first lines where it goes, as far as its format has a place for that."""
     command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.removeprefix("#!/bin/sh\n").startswith(f"# snapsafe manager --print {name} >/etc/")
+    first = re.sub(r"\A#!/bin/(ba)?sh\n", "", done.stdout).partition("\n")[0]
+    if name == "org.snapsafe.Manager1.conf":
+        assert "For /etc/dbus-1/system.d" in done.stdout
+    elif name == "cdi.json":
+        json.loads(done.stdout)
+    else:
+        assert first.startswith(f"# snapsafe manager --print {name} >"), first
     assert "@SNAPSAFE@" not in done.stdout
     if name.endswith(".service"):
         [start] = [line for line in done.stdout.splitlines() if line.startswith("ExecStart=")]
