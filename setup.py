@@ -6,6 +6,7 @@ import os
 import platform
 import py_compile
 import runpy
+import sys
 
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
@@ -29,6 +30,9 @@ if build == "asan":
 # Elsewhere the package imports without the extension, and snapsafe_rt.status() says what is missing.
 supported = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
 extensions = []
+# pip goes by requires-python and comes here only where it was told not to; the core would not compile.
+if sys.version_info >= (3, 16):
+    sys.exit("snapsafe-rt knows CPython 3.10 to 3.15, and guards nothing on a newer one: look for a newer snapsafe-rt")
 if supported and platform.python_implementation() == "CPython" and build != "none":
     from Cython.Build import cythonize
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["MISSING", "CachedOnce", "importing", "native"]
+__all__ = ["MISSING", "NEWEST", "CachedOnce", "importing", "native"]
+
+NEWEST = (3, 15)
+"""The newest CPython that cython/compat.h knows; the core is built for no newer one."""
 
 MISSING = ""
 """Why there is no native core; empty where there is one."""
@@ -32,9 +35,10 @@ else:
         import snapsafe_rt._core as native
     except ModuleNotFoundError:
         native = None
-        MISSING = (
-            f"no native core for {PYTHON} on {sys.platform}: this copy of snapsafe_rt was built for another one; "
-            "install snapsafe-rt with this interpreter"
+        MISSING = f"no native core for {PYTHON} on {sys.platform}: " + (
+            f"this version of snapsafe-rt knows CPython up to {NEWEST[0]}.{NEWEST[1]}; look for a newer one"
+            if sys.version_info[:2] > NEWEST
+            else "this copy of snapsafe_rt was built for another one; install snapsafe-rt with this interpreter"
         )
     except Exception as error:  # an ImportError, or whatever a half-built or half-readable installation raises
         native = None

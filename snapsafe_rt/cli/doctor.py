@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import pathlib
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from snapsafe_rt.source import selection
 PYTHON_SECONDS = 20
 FILE_HERE = "/dev/shm/snapsafe"
 CONFIG = "CONFIG_PTP_1588_CLOCK_VMCLOCK"
+FORBIDDEN = "may not be opened by this user"
 NOTHING = ("ec2", "bare")  # nobody clones their memory
 
 _ASK = """
@@ -172,7 +174,9 @@ def _fine(found: Found) -> bool:
 
 def advise(found: Found) -> list[Step]:
     """The next steps, in their order; none where nothing is missing."""
-    steps = [] if found.source is not None and not found.source["deserted"] else _source_steps(found)
+    steps = []
+    if found.source is None or found.source["deserted"]:
+        steps = _named_steps(found) or _source_steps(found)
     if found.source is not None and found.source["deserted"]:
         start = "systemctl start snapsafe-manager" if found.machine.systemd else "snapsafe manager"
         steps = [Step("here", "The manager that writes the source does not run.", [start])]
@@ -195,7 +199,10 @@ def _source_steps(found: Found) -> list[Step]:
     here = found.machine
     device = here.devices[0]
     if here.kind == "lambda":
-        layer = ["packaging/containers/lambda/make-layer layer.zip snapsafe_rt-*.whl"]
+        layer = [
+            "snapsafe manager --print make-layer >make-layer",
+            "bash make-layer layer.zip snapsafe_rt-*.whl   # of the function's Python, machine and C library",
+        ]
         layer.append("aws lambda publish-layer-version --layer-name snapsafe --zip-file fileb://layer.zip")
         layer.append(
             "aws lambda update-function-configuration --function-name NAME --layers ARN "
@@ -241,6 +248,38 @@ def _source_steps(found: Found) -> list[Step]:
     return [Step("here", why, ["snapsafe trigger --create", "snapsafe trigger   # after each restore"])]
 
 
+def _named_steps(found: Found) -> list[Step]:
+    """For sources that SNAPSAFE_SOURCES names and this user may not open; the default ones have advice of their own."""
+    usual = settings.DEFAULT_SOURCES.split(",")
+    steps = []
+    for one in found.candidates:
+        path = one["source"].partition(":")[2]
+        if one["source"] in usual or not one["reason"].startswith(FORBIDDEN):
+            continue
+        why = f"{path}, which SNAPSAFE_SOURCES names, is not for this user ({one['reason']}). "
+        closed = _closed_folder(path)
+        if closed is None:
+            why += "Let everybody read it. Whoever makes it again has to do the same; `snapsafe trigger --create` does."
+            steps.append(Step("here", why + _as_root(found), [f"chmod a+r {shlex.quote(path)}"]))
+        else:
+            why += f"The folder {closed} lets nobody else in. Let everybody pass it, and read the file:"
+            both = f"chmod a+x {shlex.quote(closed)} && chmod a+r {shlex.quote(path)}"
+            steps.append(Step("here", why + _as_root(found), [both]))
+    return steps
+
+
+def _as_root(found: Found) -> str:
+    return "" if found.root else " As root, or as its owner:"
+
+
+def _closed_folder(path: str) -> str | None:
+    """The outermost folder on the way there that this user may not pass."""
+    for folder in reversed(pathlib.PurePath(path).parents):
+        if os.path.isdir(folder) and not os.access(folder, os.X_OK):
+            return str(folder)
+    return None
+
+
 MANAGE = "The manager publishes restores to programs that may not open the device."
 LATE = (
     "VMGenID tells the kernel alone: the manager hears of it by the kernel's log and tells programs, milliseconds late."
@@ -276,7 +315,7 @@ def _container_steps(found: Found, device: bool) -> list[Step]:
         return [Step("here", why, _try())]
     why = "A container has the source that its machine passes to it. First look at what that one offers:"
     if here.container == "Kubernetes":
-        commands = ["kubectl apply -f packaging/containers/kubernetes.yaml   # to copy from: the source and a bundle"]
+        commands = ["snapsafe manager --print kubernetes.yaml >app.yaml   # to copy from: the source and a bundle"]
     else:
         program = "podman" if here.container == "podman" else "docker"
         commands = [f"{program} run --device /dev/vmclock0:/dev/vmclock0:r ...   # if it has the device"] * device
@@ -287,7 +326,7 @@ def _container_steps(found: Found, device: bool) -> list[Step]:
 def _criu_steps() -> list[Step]:
     commands = [
         "snapsafe trigger --create --frozen",
-        "install -m 755 packaging/criu/snapsafe.sh /usr/libexec/snapsafe-criu",
+        "snapsafe manager --print snapsafe-criu >/usr/libexec/snapsafe-criu && chmod 755 /usr/libexec/snapsafe-criu",
         "mkdir -p /etc/criu && echo 'action-script /usr/libexec/snapsafe-criu' >>/etc/criu/default.conf",
     ]
     return [Step("on the host", "If CRIU or podman restores processes: its action script moves a file.", commands)]
@@ -306,12 +345,11 @@ def _activation_steps(found: Found) -> list[Step]:
             steps.append(Step("here", why, [f"snapsafe install --python {quoted}"]))
         elif one.state == "no package" and tuple(map(int, one.version.split(".")[:2])) >= (3, 10):
             why = f"{one.path} ({one.version}) has no package, or none that was built for it."
-            option = ""
+            commands = [f"{quoted} -m pip install snapsafe-rt && snapsafe install --python {quoted}"]
             if one.externally_managed:
-                why += " It is the distribution's, where pip wants to be told so; or use a virtual environment:"
-                option = " --break-system-packages"
-            command = f"{quoted} -m pip install{option} snapsafe-rt && snapsafe install --python {quoted}"
-            steps.append(Step("here", why, [command]))
+                why += " It is the distribution's, where pip refuses (PEP 668). In an environment beside it, one of:"
+                commands = installation.beside(one.path)
+            steps.append(Step("here", why, commands))
     return steps
 
 

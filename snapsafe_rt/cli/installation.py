@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,16 @@ def _run(executable: str, script: str, *arguments: str) -> "subprocess.Completed
         text=True,
         timeout=60,
     )
+
+
+def beside(python: str) -> list[str]:
+    """Commands, any one of which gives a Python that is a distribution's, where pip refuses (PEP 668), its package."""
+    quoted = shlex.quote(python)
+    return [
+        f"{quoted} -m venv ~/snapsafe && ~/snapsafe/bin/pip install snapsafe-rt   # then ~/snapsafe/bin/snapsafe",
+        f"pipx install --python {quoted} snapsafe-rt",
+        f"uv tool install --python {quoted} snapsafe-rt",
+    ]
 
 
 def of_prefix(prefix: str) -> list[Target]:

@@ -11,8 +11,8 @@ import zipfile
 from collections.abc import Mapping
 
 from snapsafe_rt import settings
-from snapsafe_rt.cli import matrix
-from snapsafe_rt.core import MISSING, native
+from snapsafe_rt.cli import installation, matrix
+from snapsafe_rt.core import MISSING, NEWEST, native
 from snapsafe_rt.source import selection
 
 NAME = re.compile(r"python(?:(\d+)(?:\.(\d+))?)?t?$")
@@ -91,10 +91,9 @@ def _of_python(path: str, arguments: list[str]) -> str:
     if major is not None and minor is not None:
         if (major, minor) < LEAST:  # a script of the machine's own, say
             return ""
-        if not _has_core(f"{major}{minor}", path):
-            version = f"{major}.{minor}"
-            way = f"`{shlex.quote(path)} -m pip install snapsafe-rt`"
-            return f"no core for Python {version} is here: {way}, or see `snapsafe bundle --help`"
+        has = _look_for_core(f"{major}{minor}", path)
+        if not has:
+            return f"no core for Python {major}.{minor} is here: {_core_for((major, minor), path, has is None)}"
     rest = list(arguments)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
@@ -116,16 +115,37 @@ def _of_python(path: str, arguments: list[str]) -> str:
     return PEX if rest and _is_pex(rest[0]) else ""
 
 
-def _has_core(version: str, python: str) -> bool:
+def _core_for(version: tuple[int, int], path: str, managed: bool) -> str:
+    """The way to one."""
+    if version > NEWEST:
+        return f"snapsafe-rt {settings.VERSION} knows Python up to {NEWEST[0]}.{NEWEST[1]}; look for a newer one"
+    if managed:
+        ways = " or ".join(f"`{command.partition('   #')[0]}`" for command in installation.beside(path))
+        return f"pip refuses there (PEP 668), so make an environment, by {ways}, and use the `snapsafe run` of that one"
+    return f"`{shlex.quote(path)} -m pip install snapsafe-rt`, or see `snapsafe bundle --help`"
+
+
+_ASK = """
+import os, sys, sysconfig
+try:
+    import snapsafe_rt._core
+except ImportError:
+    marked = os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
+    sys.exit(2 + (marked and sys.prefix == sys.base_prefix))
+"""
+_MANAGED = 3
+
+
+def _look_for_core(version: str, python: str) -> bool | None:
+    """None: it has none, and pip refuses to install one there (PEP 668)."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if glob.glob(f"_core.cpython-{version}[!0-9]*", root_dir=package):
         return True
     try:
-        return (
-            subprocess.run([python, "-c", "import snapsafe_rt._core"], capture_output=True, timeout=10).returncode == 0
-        )
+        code = subprocess.run([python, "-c", _ASK], capture_output=True, timeout=10).returncode
     except (OSError, subprocess.TimeoutExpired):
         return False
+    return None if code == _MANAGED else code == 0
 
 
 def _of_source() -> str:

@@ -8,7 +8,10 @@ import zipfile
 import pytest
 
 from snapsafe_rt.cli import reach
+from snapsafe_rt.core import NEWEST
 from tests.helpers.running import SNAPSAFE_RUN
+
+from ..conftest import PACKAGE
 
 
 @pytest.fixture
@@ -62,11 +65,32 @@ def test_no_source_and_switched_off(said):
 
 
 def test_another_version(said, tmp_path):
-    stranger = script(tmp_path / "python3.99", "#!/bin/sh\nexit 1\n")
-    assert f"no core for Python 3.99 is here: `{stranger} -m pip install snapsafe-rt`" in said(stranger, code=1)
+    built = {path.name[:17] for path in PACKAGE.glob("_core.cpython-3*")}
+    minor = next(minor for minor in range(10, 16) if f"_core.cpython-3{minor}" not in built)
+    stranger = script(tmp_path / f"python3.{minor}", "#!/bin/sh\nexit 1\n")
+    assert f"no core for Python 3.{minor} is here: `{stranger} -m pip install snapsafe-rt`" in said(stranger, code=1)
+    # As a distribution's, where pip refuses (PEP 668).
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    lines = "import sys, sysconfig", "sys.base_prefix = sys.prefix", "sys.modules['snapsafe_rt'] = None"
+    lines += (f"sysconfig.get_path = lambda name: {str(tmp_path)!r}", "exec(sys.argv[1])")
+    code = "; ".join(lines)
+    script(stranger, f'#!/bin/sh\nexec {sys.executable} -Sc "{code}" "$2"\n')
+    line = said(stranger, "-c", "pass")
+    assert "PEP 668" in line
+    for way in (f"`{stranger} -m venv ", f"`pipx install --python {stranger} ", f"`uv tool install --python {stranger} "):
+        assert way in line
+    (tmp_path / "EXTERNALLY-MANAGED").unlink()
+    assert "PEP 668" not in said(stranger, "-c", "pass")
     script(stranger, "#!/bin/sh\n")  # it has snapsafe-rt itself
     assert not said(stranger)
     assert not said(script(tmp_path / "python2.7", "#!/bin/sh\n"))
+
+
+def test_a_version_that_nobody_knows_yet(said, tmp_path):
+    newer = script(tmp_path / "python3.99", "#!/bin/sh\nexit 1\n")
+    line = said(newer, code=1)
+    assert f"knows Python up to {'.'.join(map(str, NEWEST))}; look for a newer one" in line
+    assert "pip install" not in line
 
 
 @pytest.mark.parametrize("name", [*reach.CLEARS, "opentelemetry-instrument"])

@@ -4,6 +4,7 @@ mend it."""
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 from snapsafe_rt.cli import doctor, machine, main
 from snapsafe_rt.cli.doctor import Found, Python
+from snapsafe_rt.source import vmclock_file
 
 from ..conftest import FOLDER, PACKAGE
 
@@ -88,7 +90,7 @@ MACHINES = {
         GUEST,
         {"AWS_LAMBDA_FUNCTION_NAME": "f", "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"},
         ("lambda", ""),
-        ["make-layer", "AWS_LAMBDA_EXEC_WRAPPER"],
+        ["--print make-layer", "make-layer layer.zip", "AWS_LAMBDA_EXEC_WRAPPER"],
     ),
     "gvisor": ({"proc/gvisor/": ""}, {}, ("gvisor", ""), ["snapsafe manager --file /dev/shm/snapsafe"]),
     "gvisor by its version": ({"proc/version": machine.GVISOR_KERNEL}, {}, ("gvisor", ""), ["checkpoint.path"]),
@@ -211,6 +213,10 @@ sysconfig.get_path = lambda name: "{tmp_path}"; sys.path.append("/nowhere"); exe
         (tmp_path / "EXTERNALLY-MANAGED").touch()
     found = doctor._python(str(python))
     assert (found.state, found.externally_managed) == ("no package", marked), found
+    text = text_of(doctor.advise(found_on(machine.describe(str(tmp_path), {}), pythons=[found])))
+    for way in (f"{python} -m venv ", f"pipx install --python {python} ", f"uv tool install --python {python} "):
+        assert (way in text) is marked
+    assert (f"{python} -m pip install snapsafe-rt" in text) is not marked
 
 
 def test_a_device_that_may_not_be_read(tmp_path):
@@ -224,6 +230,35 @@ def test_a_device_that_may_not_be_read(tmp_path):
     assert "on the host" in text
     assert "60-snapsafe.rules" in text
     assert "snapsafe-manager" not in text
+
+
+@pytest.mark.parametrize("closed", ["file", "folder", ""])
+def test_a_named_source_that_may_not_be_read(tmp_path, run_python, closed):
+    """As another user than its owner; the way out, followed word by word, mends it."""
+    if os.geteuid():
+        pytest.skip("takes root")
+    place = vmclock_file.private_folders()[0] + "/snapsafe named"
+    file = f"{place}/source"
+    shutil.rmtree(place, ignore_errors=True)
+    os.mkdir(place, 0o700 if closed == "folder" else 0o755)
+    try:
+        vmclock_file.create(file, generation=1)
+        os.chmod(file, 0o600 if closed else 0o644)
+        script = """
+            import json, os
+            from snapsafe_rt.cli import doctor
+            os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+            found = doctor.look(environ={"PATH": ""})
+            print(json.dumps([found.source is not None, [step.commands for step in doctor._named_steps(found)]]))
+        """
+        env = {"SNAPSAFE_SOURCES": f"vmclock:{file}", "SNAPSAFE": "0", "PATH": "/usr/bin:/bin"}
+        usable, steps = json.loads(run_python(script, env=env))
+        assert (usable, len(steps)) == (not closed, 1 if closed else 0)
+        for [command] in steps:
+            subprocess.run(command, shell=True, check=True)
+        assert json.loads(run_python(script, env=env)) == [True, []]
+    finally:
+        shutil.rmtree(place)
 
 
 def test_a_deserted_source_a_stranger_and_a_library(tmp_path):
@@ -242,8 +277,7 @@ def test_a_deserted_source_a_stranger_and_a_library(tmp_path):
     text = text_of(doctor.advise(found_on(here, source=SOURCE, pythons=pythons, processes=processes)))
     assert "snapsafe install --python '/opt/my python'" in text
     assert "/opt/python3.14 -m pip install snapsafe-rt" in text
-    assert "/opt/python3.14 -m pip install --break" not in text
-    assert "/usr/bin/python3 -m pip install --break-system-packages snapsafe-rt &&" in text
+    assert "/usr/bin/python3 -m venv ~/snapsafe && ~/snapsafe/bin/pip install snapsafe-rt" in text
     assert "3.9" not in text
     assert "jax, os, torch" in text
     assert text.count("snapsafe status --pid 7") == text.count("snapsafe status --pid 5") == 1
