@@ -3,7 +3,7 @@
 import os
 import sys
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 PYTHON = f"{sys.implementation.name} {sys.version.split()[0]}"
 
 FILE = "/run/snapsafe/vmclock0"  # the file source that the manager writes
