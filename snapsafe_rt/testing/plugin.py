@@ -218,4 +218,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if plain:
         from snapsafe_rt.testing.safe import PLAIN
 
-        terminalreporter.write_line(f"snapsafe: {len(plain)} tests had {PLAIN}")
+        terminalreporter.write_line(f"snapsafe: {len(plain)} {'test' if len(plain) == 1 else 'tests'} had {PLAIN}")

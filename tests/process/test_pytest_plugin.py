@@ -322,7 +322,7 @@ def test_it():
 """)
     assert found == {"test_it": "FAILED"}
     assert "(plain clones: the kernel permits no namespaces here" in said
-    assert "snapsafe: 1 tests had plain clones" in said
+    assert "snapsafe: 1 test had plain clones" in said
     assert clones.WAYS["none"] == 0
 
 

@@ -32,7 +32,6 @@ for folder in /etc /usr/local/bin /usr/libexec; do
     mount --bind "$1$folder" $folder
 done
 for folder in /run /opt /var/lib; do mount -t tmpfs -o mode=755 quickstart $folder; done
-mkdir -p /etc/udev/rules.d /etc/systemd/system /etc/tmpfiles.d /etc/cron.d
 cd "$2"
 exec bash page.sh
 """
@@ -49,7 +48,7 @@ STAND_INS = {
         in_image() { env $(sed -n 's/^ENV //p' Containerfile | sed "s|/snapsafe|$PWD/bundle|") "$@"; }
         hook() {
             script=$(sed -n 's/^action-script //p' /etc/criu/default.conf)
-            CRTOOLS_SCRIPT_ACTION=$1 CRTOOLS_INIT_PID=$(cat app.pid) SNAPSAFE_COMMAND=build/bin/snapsafe "$script"
+            CRTOOLS_SCRIPT_ACTION=$1 CRTOOLS_INIT_PID=$(cat app.pid) "$script"
         }
         case "$1 $2" in
             'build -t') [ -e bundle/sitecustomize.py ] ;;
@@ -176,7 +175,7 @@ def check_fleet(said, work):
 
 
 def check_containers(said, work):
-    after = said.partition("$ build/bin/snapsafe status --all\n")[2]
+    after = said.partition("$ snapsafe status --all\n")[2]
     assert "1 of 1 protected." in after
     assert re.search(r"app\.py +vmclock:/run/snapsafe/vmclock0 +synchronous +1 ", after), "the restore was noticed"
 
