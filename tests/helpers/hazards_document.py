@@ -91,7 +91,7 @@ OTHERS = (
     (
         "a seed that the program chose is the same in every clone",
         "`Random(42)`, `numpy.random.seed(1)`",
-        "left alone, bit for bit; `status` tells it, and `SNAPSAFE_SEEDED=reseed` renews it ([settings.md](settings.md))",
+        "left alone, bit for bit, and told; `SNAPSAFE_SEEDED=reseed` renews it ([settings.md](settings.md))",
         "kept",
         "process/test_random.py::test_kept_bit_for_bit",
     ),
@@ -135,7 +135,8 @@ def matrix() -> str:
     counts = ", ".join(f"{levels.count(level)} {level}" for level in examined.LEVELS)
     limits = "".join(f"- {limit}\n" for limit in LIMITS)
     return (
-        "\n".join(lines) + f"\n\nOf libraries {len(levels)} were measured in clones ([libraries.md](libraries.md)), each called "
+        "\n".join(lines)
+        + f"\n\nOf libraries {len(levels)} were measured in clones ([libraries.md](libraries.md)), each called "
         f"what its worst surface is: {counts}.\n\nNever covered:\n\n{limits}"
     )
 

@@ -1,7 +1,7 @@
-"""The quickstarts, word by word: each block that is a command is run, each that is a file is written, in a root of its own.
+"""The quickstarts, word by word, each in a root of its own: its commands are run, and its files written.
 
-A block whose first line is `# NAME` is a file. A command that ends in `# red...` has to fail. `<!-- played: NAMES -->` before
-a block names the programs that a stand-in plays, for the machine has none; the page says so in its last lines.
+A block whose first line is `# NAME` is a file. A command that ends in `# red...` has to fail. `<!-- played: NAMES -->`
+before a block names the programs that a stand-in plays, for the machine has none; the page says so in its last lines.
 """
 
 import importlib.metadata
@@ -43,7 +43,8 @@ STAND_INS = {
     "systemctl": """[ "$*" = 'enable --now snapsafe-manager' ]
         $(sed -n 's/^ExecStart=//p' /etc/systemd/system/snapsafe-manager.service) >manager.log 2>&1 </dev/null &
         until [ -S /run/snapsafe/org.snapsafe.Manager ]; do kill -0 $!; done""",
-    "aws": """case "$*" in *--layer-name*) echo arn:aws:lambda:layer:snapsafe:1 ;; esac; [ ! -e layer.zip ] || echo "$*" >>aws.log""",
+    "aws": """[ -e layer.zip ]; echo "$*" >>aws.log
+        case "$*" in *--layer-name*) echo arn:aws:lambda:layer:snapsafe:1 ;; esac""",
     "podman": """
         in_image() { env $(sed -n 's/^ENV //p' Containerfile | sed "s|/snapsafe|$PWD/bundle|") "$@"; }
         hook() {
@@ -158,7 +159,12 @@ def test_word_by_word(page, wheels, tmp_path):
 def check_lambda(said, work):
     assert '{"snapsafe": {"epoch": 1, "cause": "notified"}}' in said
     asked = (work / "aws.log").read_text()
-    for word in ("publish-layer-version", "AWS_LAMBDA_EXEC_WRAPPER=/opt/snapsafe-wrapper", "RESTORE_REPORT", "snapsafe.epoch >= 1"):
+    for word in (
+        "publish-layer-version",
+        "AWS_LAMBDA_EXEC_WRAPPER=/opt/snapsafe-wrapper",
+        "RESTORE_REPORT",
+        "snapsafe.epoch >= 1",
+    ):
         assert word in asked
     # The layer protects the runtime that its wrapper starts.
     subprocess.run([sys.executable, "-m", "zipfile", "-e", work / "layer.zip", work / "opt"], check=True)

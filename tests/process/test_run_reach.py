@@ -77,7 +77,11 @@ def test_another_version(said, tmp_path):
     script(stranger, f'#!/bin/sh\nexec {sys.executable} -Sc "{code}" "$2"\n')
     line = said(stranger, "-c", "pass")
     assert "PEP 668" in line
-    for way in (f"`{stranger} -m venv ", f"`pipx install --python {stranger} ", f"`uv tool install --python {stranger} "):
+    for way in (
+        f"`{stranger} -m venv ",
+        f"`pipx install --python {stranger} ",
+        f"`uv tool install --python {stranger} ",
+    ):
         assert way in line
     (tmp_path / "EXTERNALLY-MANAGED").unlink()
     assert "PEP 668" not in said(stranger, "-c", "pass")

@@ -1,4 +1,4 @@
-"""What a release says of itself agrees: the version, the CPythons that the core knows, the files that the sdist takes."""
+"""What a release says of itself agrees: its version, the CPythons that the core knows, the files of the sdist."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def test_the_same_cpythons_everywhere():
     low, high = bounds.search((ROOT / "cython/compat.h").read_text()).groups()
     first, beyond = int(low, 16), int(high, 16)
     assert PROJECT["requires-python"] == f">=3.{first},<3.{beyond}"
-    assert core.NEWEST == (3, beyond - 1)
+    assert (3, beyond - 1) == core.NEWEST
     listed = [int(one[1]) for one in map(re.compile(r".*Python :: 3\.(\d+)$").match, PROJECT["classifiers"]) if one]
     assert listed == list(range(first, beyond))
     assert f"version_info >= (3, {beyond})" in (ROOT / "setup.py").read_text()
@@ -51,10 +51,16 @@ def test_a_newer_cpython_is_refused_in_words():
     done = subprocess.run([sys.executable, "-c", NEWER], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith("False False no native core for ")
     assert f"knows CPython up to 3.{core.NEWEST[1]}; look for a newer one" in done.stdout
-    setup = "import sys, runpy; sys.version_info = (3, 99); sys.argv = ['setup.py', '--version']; runpy.run_path('setup.py')"
-    done = subprocess.run([sys.executable, "-c", setup], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    setup = "import sys, runpy; sys.version_info = (3, 99); sys.argv = ['setup.py', '--version']; "
+    setup += "runpy.run_path('setup.py')"
+    done = subprocess.run(
+        [sys.executable, "-c", setup], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 1
-    assert done.stderr == "snapsafe-rt knows CPython 3.10 to 3.15, and guards nothing on a newer one: look for a newer snapsafe-rt\n"
+    assert (
+        done.stderr
+        == "snapsafe-rt knows CPython 3.10 to 3.15, and guards nothing on a newer one: look for a newer snapsafe-rt\n"
+    )
 
 
 def test_what_the_files_consist_of_and_how_they_were_made(tmp_path):
@@ -72,7 +78,9 @@ def test_what_the_files_consist_of_and_how_they_were_made(tmp_path):
     digest = statement["subject"][0]["digest"]["sha256"]
     assert {"alg": "SHA-256", "content": digest} in [h for one in sbom["components"] for h in one.get("hashes", ())]
     assert sbom["metadata"]["component"]["version"] == settings.VERSION
-    done = subprocess.run([sys.executable, ROOT / ".ci/provenance", tmp_path / ".."], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci/provenance", tmp_path / ".."], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "has no wheel and no sdist" in done.stderr
 
@@ -96,4 +104,6 @@ def test_the_sdist_takes_each_folder():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     if not tracked:
         pytest.skip("this is no checkout")
-    assert {name.partition("/")[0] for name in tracked if "/" in name} == set(re.findall(r"^graft (\S+)$", told, re.MULTILINE))
+    assert {name.partition("/")[0] for name in tracked if "/" in name} == set(
+        re.findall(r"^graft (\S+)$", told, re.MULTILINE)
+    )
