@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -237,10 +238,9 @@ def test_a_named_source_that_may_not_be_read(tmp_path, run_python, closed):
     """As another user than its owner; the way out, followed word by word, mends it."""
     if os.geteuid():
         pytest.skip("takes root")
-    place = vmclock_file.private_folders()[0] + "/snapsafe named"
+    place = tempfile.mkdtemp(prefix="snapsafe named ", dir=vmclock_file.private_folders()[0])
     file = f"{place}/source"
-    shutil.rmtree(place, ignore_errors=True)
-    os.mkdir(place, 0o700 if closed == "folder" else 0o755)
+    os.chmod(place, 0o700 if closed == "folder" else 0o755)
     try:
         vmclock_file.create(file, generation=1)
         os.chmod(file, 0o600 if closed else 0o644)
