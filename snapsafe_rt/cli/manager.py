@@ -20,6 +20,8 @@ PRINTED = {  # where below packaging/ they are
     "snapsafe-fsfreeze.sh": "qemu",
     "snapsafe-dbus.service": "systemd",
     "org.snapsafe.Manager1.conf": "dbus",
+    "snapsafe-alerts.yml": "prometheus",
+    "snapsafe-dashboard.json": "grafana",
 }
 
 
@@ -60,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=60.0,
         help="how long the machine stays quiesced if nobody calls Unquiesce (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics-file",
+        metavar="PATH",
+        help="keep what the manager knows in this file, as node_exporter's textfile collector wants it",
     )
     parser.add_argument(
         "--print",
@@ -104,6 +111,7 @@ def main(options: argparse.Namespace) -> int:
             options.freeze,
             delay_max=options.inhibit_delay_max,
             quiesced_max=options.quiesced_max,
+            metrics_path=options.metrics_file and os.path.abspath(options.metrics_file),
         )
     except NotFrozen as error:
         raise Failure(f"--freeze: {error}", CONFIGURATION) from None
@@ -112,7 +120,7 @@ def main(options: argparse.Namespace) -> int:
             f"another manager has {options.socket}: end that one, or name another --socket and --file"
         ) from None
     except OSError as error:
-        raise failure(options.socket, error, PLACES) from None
+        raise failure(options.socket, error, f"{PLACES}, --metrics-file" if options.metrics_file else PLACES) from None
     manager.run()
     return OK
 

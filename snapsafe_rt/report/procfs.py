@@ -75,6 +75,22 @@ def ids(pid: int) -> tuple[int, int]:
     return user, own
 
 
+def cgroup(pid: int) -> str:
+    """Where it is in the tree of cgroups, as seen from here; of cgroup v1 in systemd's own tree. "" where that cannot
+    be told."""
+    found = ""
+    try:
+        with open(f"/proc/{pid}/cgroup", "rb") as file:
+            for line in file.read(1 << 16).decode(errors="surrogateescape").split("\n"):
+                number, _, rest = line.partition(":")
+                kind, _, path = rest.partition(":")
+                if number == "0" or (kind == "name=systemd" and not found):
+                    found = path
+    except OSError:
+        pass
+    return printable(found)
+
+
 def _program(words: list[str]) -> str:
     """A command line for people: without folders, and without what says how the interpreter is started."""
     words = [word for word in words if word]

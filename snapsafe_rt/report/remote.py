@@ -294,6 +294,7 @@ class Outside(status.Status):
         self.version, self.python = "", ""
         self.pid, self.program = process.pid, process.program
         self.user, self._own_id = procfs.ids(process.pid)
+        self.cgroup = procfs.cgroup(process.pid)
         self.is_python = not process.kernel and is_python(process.pid, mapped)
         self.recorded = False
         self.active = False
@@ -497,6 +498,7 @@ class Outside(status.Status):
             **super().as_dict(),
             "program": self.program,
             "user": self.user,
+            "cgroup": self.cgroup,
             "recorded": self.recorded,
             "written": self.written,
             "kept": self.kept,
