@@ -10,7 +10,6 @@ import struct
 import sys
 
 SOCKET = "/run/systemd/journal/socket"
-RESTORE = "5b1a5d0c3b7e4c7f9a0d6f2e8c4d1a73"  # MESSAGE_ID of a restore; a problem has none
 INFO, WARNING = 6, 4  # of syslog(3)
 
 

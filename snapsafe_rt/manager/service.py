@@ -10,7 +10,7 @@ import socket
 import time
 from typing import Any
 
-from snapsafe_rt import settings
+from snapsafe_rt import log, settings
 from snapsafe_rt.core import native
 from snapsafe_rt.manager import journal, metrics
 from snapsafe_rt.manager.connections import Connections
@@ -191,7 +191,7 @@ class Manager:
         source = self._detectors.source
         journal.note(
             f"restore {self.published} published" + ("" if reseeded else "; the kernel was not reseeded"),
-            MESSAGE_ID=journal.RESTORE,
+            MESSAGE_ID=log.RESTORE,
             SNAPSAFE_RESTORES=self.published,
             SNAPSAFE_GENERATION=self._file.generation or 0,
             SNAPSAFE_SOURCE=source.name if source else "",
