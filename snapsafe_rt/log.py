@@ -1,8 +1,8 @@
 """A record for each restore event, and for each callback that failed, where the program has `logging` loaded.
 
 The logger is "snapsafe_rt". It is silent unless the program sets a handler up: it has a NullHandler. The fields of a
-record are named as systemd's journal wants them, whose JournalHandler passes them on. Records are kept while the delivery
-lock is held, since a handler may wait for a thread that waits for that lock; then flush() hands them over.
+record are named as systemd's journal wants them, whose JournalHandler passes them on. Records are kept while the
+delivery lock is held, since a handler may wait for a thread that waits for that lock; then flush() hands them over.
 """
 
 import sys

@@ -1,7 +1,8 @@
-"""What status() says, as instruments of OpenTelemetry: snapsafe_rt.telemetry.instrument(), once, after the meter provider is
-set up. Takes opentelemetry-api, which is imported by that call alone; the restores themselves are told by `logging`."""
+"""What status() says, as instruments of OpenTelemetry: call instrument() once, after the meter provider is set up.
 
-import threading
+It takes opentelemetry-api, which is imported by that call alone. Each restore is told by `logging` besides.
+"""
+
 import time
 
 import snapsafe_rt
@@ -16,13 +17,12 @@ if TYPE_CHECKING:
 
 FRESH_SECONDS = 1.0  # each instrument of one collection asks
 
-_lock = threading.Lock()
 _last: "tuple[float, int, Status] | None" = None
 
 
 def instrument(meter_provider: "Any" = None) -> None:
     """Make the instruments, of this meter provider, else of the global one. Raises ImportError without the API."""
-    from opentelemetry import metrics
+    from opentelemetry import metrics  # type: ignore[import-not-found,unused-ignore]
 
     meter = metrics.get_meter("snapsafe_rt", VERSION, meter_provider)
 
@@ -32,20 +32,22 @@ def instrument(meter_provider: "Any" = None) -> None:
     for name, unit, words, read in _GAUGES:
         meter.create_observable_gauge(name, observing(read), unit, words)
     meter.create_observable_counter(
-        "snapsafe.restores", observing(lambda status: [(status.restores["count"], {})]), "{restore}", "Restores noticed."
+        "snapsafe.restores",
+        observing(lambda status: [(status.restores["count"], {})]),
+        "{restore}",
+        "Restores noticed.",
     )
 
 
 def _status() -> "Status":
     """Of this moment, or of one a second ago: never of one before a restore."""
     global _last
-    with _lock:
-        now, epoch, kept = time.monotonic(), snapsafe_rt.epoch(), _last
-        if kept is not None and kept[1] == epoch and 0 <= now - kept[0] < FRESH_SECONDS:
-            return kept[2]
-        status = snapsafe_rt.status()
-        _last = now, epoch, status
-        return status
+    now, epoch, kept = time.monotonic(), snapsafe_rt.epoch(), _last
+    if kept is not None and kept[1] == epoch and 0 <= now - kept[0] < FRESH_SECONDS:
+        return kept[2]
+    status = snapsafe_rt.status()
+    _last = now, epoch, status
+    return status
 
 
 def _subsystems(status: "Status") -> "Iterable[tuple[float, dict[str, str]]]":
@@ -62,7 +64,12 @@ _GAUGES: "tuple[tuple[str, str, str, Callable[[Status], Iterable[tuple[float, di
     ("snapsafe.protected", "1", "1 if the process is protected.", lambda status: [(int(status.protected), {})]),
     ("snapsafe.epoch", "1", "The epoch: it counts restores.", lambda status: [(status.epoch, {})]),
     ("snapsafe.callbacks", "{callback}", "Callbacks that are registered.", lambda status: [(status.callbacks, {})]),
-    ("snapsafe.fence", "1", "Always 1; the state of the fence.", lambda status: [(1, {"state": status.fence["state"]})]),
+    (
+        "snapsafe.fence",
+        "1",
+        "Always 1; the state of the fence.",
+        lambda status: [(1, {"state": status.fence["state"]})],
+    ),
     ("snapsafe.subsystem", "1", "Always 1; one that is unprotected or unexamined.", _subsystems),
     (
         "snapsafe.event.duration",
@@ -70,5 +77,10 @@ _GAUGES: "tuple[tuple[str, str, str, Callable[[Status], Iterable[tuple[float, di
         "How long the last restore event took.",
         _event(lambda event: max(0.0, event["ended"] - event["began"])),
     ),
-    ("snapsafe.event.errors", "{error}", "How many callbacks failed in it.", _event(lambda event: len(event["errors"]))),
+    (
+        "snapsafe.event.errors",
+        "{error}",
+        "How many callbacks failed in it.",
+        _event(lambda event: len(event["errors"])),
+    ),
 )

@@ -1,19 +1,19 @@
-"""WSGI and ASGI middleware for who tells a web application of its snapshot by HTTP: POST before it, POST after a restore.
+"""WSGI and ASGI middleware, for who tells a web application by HTTP of its snapshot and of a restore.
 
     app = snapsafe_rt.webhooks.WSGI(app)       # or ASGI(app)
 
-The paths are those of AWS's Lambda Web Adapter, from its own variables, or what `hooks` says:
+The paths are those of AWS's Lambda Web Adapter, by its own variables, or those of `hooks`, for a POST:
 
     ASGI(app, hooks={"/hooks/pre": "before", "/hooks/post": "after"})
     WSGI(app, hooks=MICROVM)
 
-"before" calls what was registered for the time before a snapshot, "after" counts a restore and runs its event, "ready" is
-answered and nothing else. The answer is 200 when all is done, and 500 where something failed: who takes the snapshot
+"before" calls what was registered for the time before a snapshot, "after" counts a restore and runs its event, "ready"
+is answered and nothing else. The answer is 200 when all is done, and 500 where something failed: who takes the snapshot
 then leaves it. All other requests go to the application.
 
 A hook is for who runs the machine, not for whoever may speak to the application. So the peer has to be of `peers`, the
-loopback addresses by default, and a request that a proxy passed on, or a browser sent, is refused (403). Nothing here is
-imported but by who asks for it.
+loopback addresses by default, and a request that a proxy passed on, or a browser sent, is refused (403). Nothing here
+is imported but by who asks for it.
 """
 
 import ipaddress
@@ -83,7 +83,7 @@ def before_snapshot() -> None:
     """Call what was registered for the time before a snapshot, last-in first-out, each where it belongs. Raises a group
     of what they raised."""
     global _began
-    from snapsafe_rt.restore import callbacks, dispatch, events  # noqa: F401 - what the restore wants is there by then
+    from snapsafe_rt.restore import callbacks, dispatch, events  # what the restore wants is there by then
     from snapsafe_rt.snapshot import snapstart
 
     _began = None
@@ -211,11 +211,12 @@ class WSGI(_Hooks):
 
 
 class ASGI(_Hooks):
-    """app = ASGI(app), the outermost middleware. A hook runs in a thread, so that the loop's own callbacks run on it."""
+    """app = ASGI(app), the outermost middleware. A hook runs in a thread, so that the loop's callbacks run on it."""
 
     async def __call__(self, scope: "dict[str, Any]", receive: "Any", send: "Any") -> None:
         if scope["type"] != "http" or scope["path"] not in self.hooks:
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         headers = {name.decode("latin-1").lower() for name, _ in scope["headers"]}
         client = scope.get("client")
         status, text = self._refusal(scope["method"], client[0] if client else None, headers)
@@ -225,7 +226,6 @@ class ASGI(_Hooks):
         told = [(name.lower().encode(), value.encode()) for name, value in _headers(status, body)]
         await send({"type": "http.response.start", "status": status, "headers": told})
         await send({"type": "http.response.body", "body": body})
-        return None
 
     async def _apart(self, path: str) -> "tuple[int, str]":
         from snapsafe_rt.restore import affinity

@@ -23,12 +23,12 @@ def say(text: str) -> None:
 
 def note(text: str, priority: int = INFO, **fields: "int | str") -> bool:
     """For the journal alone. False where there is none."""
-    told = {"MESSAGE": text, "PRIORITY": priority, "SYSLOG_IDENTIFIER": "snapsafe"}
+    told: dict[str, int | str] = {"MESSAGE": text, "PRIORITY": priority, "SYSLOG_IDENTIFIER": "snapsafe"}
     return _is_journal() and _send({**told, **fields})
 
 
 def _is_journal() -> bool:
-    """Does systemd read our stderr? It says so by JOURNAL_STREAM, which a child that was redirected inherits as well."""
+    """Does systemd read our stderr? It says so by JOURNAL_STREAM, which a child that is redirected inherits as well."""
     try:
         found = os.fstat(2)
     except OSError:

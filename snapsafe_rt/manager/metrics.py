@@ -1,4 +1,4 @@
-"""What the manager knows, in a file as node_exporter's textfile collector wants it: written anew when it has changed."""
+"""What the manager knows, in a file for node_exporter's textfile collector: written anew when it has changed."""
 
 import time
 from collections.abc import Iterable
