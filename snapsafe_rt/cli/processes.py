@@ -53,6 +53,7 @@ def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
     """The Python processes but this one, and how many may not be read. Raises Failure where no process can be seen."""
     if not os.path.isdir("/proc/self"):
         raise Failure("/proc: is not mounted, so that no process can be seen", NOT_PERMITTED)
+    remote.forget_waits()
     found, hidden = [], 0
     pids = sorted(set(procfs.processes()) - {os.getpid()})
     shown = contextlib.nullcontext(lambda done: None) if quiet else output.progress("processes looked at", len(pids))

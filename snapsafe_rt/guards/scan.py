@@ -99,10 +99,11 @@ _LINE = re.compile(r"^(\S+) (\S+) (\S+) (\S+) (\d+) +(/.*)$", re.MULTILINE)
 Line = tuple[str, str, str, str, str, str]  # where, access, offset, device, inode, path
 
 
-def read_maps(pid: "int | str" = "self") -> str:
-    """Raises OSError. Not as a text file: that would take a \\r in a file's name for the end of a line."""
+def read_maps(pid: "int | str" = "self", most: int = -1) -> str:
+    """So many bytes at the most. Raises OSError. Not as a text file: that would take a \\r in a file's name for the end
+    of a line."""
     with open(f"/proc/{pid}/maps", "rb") as maps:
-        return maps.read().decode("utf-8", "surrogateescape")
+        return maps.read(most).decode("utf-8", "surrogateescape")
 
 
 def lines_of(maps: str) -> "list[Line]":

@@ -10,6 +10,10 @@ from snapsafe_rt.guards import scan
 
 _PF_KTHREAD = 0x00200000  # Linux include/linux/sched.h
 _PAGE, _TABLE_MOST = 4096, 1 << 20
+# What is read of one process at the most: none of them may hold up who looks at all of them, or use up the memory.
+MAPS_MOST = 16 << 20  # 65,530 mappings are 7 MB
+_COMMAND_MOST = 4096
+_MEMORY_MOST = 32 << 20
 
 
 class Gone(Exception):
@@ -52,7 +56,7 @@ def look(pid: int) -> Process:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read(1 << 16).decode(errors="surrogateescape").split("\0")
+            words = file.read(_COMMAND_MOST).decode(errors="surrogateescape").split("\0")
     except (FileNotFoundError, ProcessLookupError):
         raise Gone(f"there is no process {pid}, or /proc hides it (hidepid)") from None
     if not fields or fields[0] in (b"Z", b"X"):
@@ -107,15 +111,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def lines(pid: int) -> "list[scan.Line]":
-    """What it has mapped. Raises Gone, NotPermitted."""
-    return scan.lines_of(read_maps(pid))
-
-
 def read_maps(pid: int) -> str:
-    """Raises Gone, NotPermitted."""
+    """No more than MAPS_MOST. Raises Gone, NotPermitted."""
     try:
-        return scan.read_maps(pid)
+        return scan.read_maps(pid, MAPS_MOST)
     except PermissionError:
         raise NotPermitted(_refusal(pid)) from None
     except (FileNotFoundError, ProcessLookupError):
@@ -201,6 +200,7 @@ class Memory:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self._left = _MEMORY_MOST
         try:
             self._fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except PermissionError:
@@ -212,9 +212,11 @@ class Memory:
         os.close(self._fd)
 
     def read(self, address: int, size: int) -> bytes:
-        """Raises OSError for no such memory, or a device's; Moved where nothing at all is there any more."""
-        if not 0 < address < 1 << 63:
-            raise OSError("no address")
+        """Raises OSError for no such memory, or a device's, and when it was enough; Moved where nothing at all is there
+        any more."""
+        self._left -= size
+        if not 0 < address < 1 << 63 or self._left < 0:
+            raise OSError("no address, or too many")
         data = os.pread(self._fd, size, address)
         if len(data) != size:
             raise Moved if not data else OSError("memory ends")

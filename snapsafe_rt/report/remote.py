@@ -39,8 +39,9 @@ from snapsafe_rt.source import selection, vmclock_file
 
 MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 3, 0x100
-LENGTH_MOST = 1 << 20
+LENGTH_MOST = 1 << 17
 SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
+PATIENCE_SECONDS = 5.0  # how long all readings of this command wait for the processes of one user
 
 # The core's own words and numbers, repeated here, for this must work where there is no core for the interpreter; a test
 # compares all of it, down to _SOURCE (tests/unit/test_native_facts.py).
@@ -71,18 +72,28 @@ _NATIVE_TABLES = ("openssl", "sqlite3")  # in the order in which the record has 
 T = TypeVar("T")
 
 
-def _settled(attempt: Callable[[], T | None]) -> T | None:
-    """`attempt` until it returns something: None means that a writer was at work; it may have been stopped."""
-    until = time.monotonic() + SETTLE_SECONDS
-    number = 0
-    while time.monotonic() < until:
+_waited: dict[int, float] = {}  # seconds, by user
+
+
+def forget_waits() -> None:
+    """A command begins."""
+    _waited.clear()
+
+
+def _settled(user: int, attempt: Callable[[], T | None]) -> T | None:
+    """`attempt` until it returns something: None means that a writer was at work; it may have been stopped, or write
+    without end so that nobody else's process is looked at. `user`: whose process it is."""
+    for _ in range(20):
         found = attempt()
         if found is not None:
             return found
-        number += 1
-        if number > 20:
-            time.sleep(0.0005)
-    return None
+    began = time.monotonic()
+    until = began + min(SETTLE_SECONDS, PATIENCE_SECONDS - _waited.get(user, 0.0))
+    while found is None and time.monotonic() < until:
+        time.sleep(0.0005)
+        found = attempt()
+    _waited[user] = _waited.get(user, 0.0) + time.monotonic() - began
+    return found
 
 
 class Words(NamedTuple):
@@ -104,9 +115,10 @@ class Words(NamedTuple):
 class Record:
     """One reading. `lines` is the text, "" where it cannot be had; `problems` says what is wrong with the record."""
 
-    def __init__(self, memory: Memory, start: int) -> None:
+    def __init__(self, memory: Memory, start: int, user: int = -1) -> None:
         self.memory = memory
         self.start = start
+        self.user = user
         self.problems: list[str] = []
         self.untested: set[str] = set()  # names of native tables with a library whose guard cannot be tested from here
         header = memory.unpack(_HEADER, start)
@@ -123,7 +135,7 @@ class Record:
         return bool(self.magic == MAGIC and self.version == VERSION and TEXT_AT < self.length <= LENGTH_MOST)
 
     def lines(self) -> list[list[str]]:
-        found = _settled(self._text)
+        found = _settled(self.user, self._text)
         if found is None:
             self.problems.append("the record was being written all the time: the process may have been stopped at it")
             return []
@@ -138,7 +150,7 @@ class Record:
         return text if before == after and not before & 1 else None
 
     def words(self) -> Words:
-        words = _settled(self._words)
+        words = _settled(self.user, self._words)
         if words is None:
             self.problems.append("it was counting a restore all the time: it may have been stopped at it")
             words = self._read_words()
@@ -246,7 +258,8 @@ def inspect(pid: int) -> "Outside":
 
 def _inspect(process: Process) -> "Outside":
     pid = process.pid
-    lines = [] if process.kernel else procfs.lines(pid)
+    text = "" if process.kernel else read_maps(pid)
+    lines = scan.lines_of(text)
     mapped = mappings(lines)
     found = Outside(process, mapped, lines)
     memory = None
@@ -255,10 +268,12 @@ def _inspect(process: Process) -> "Outside":
         for one in mapped:
             if one.path == MAPPING:
                 memory = memory or Memory(pid)
-                candidate = Record(memory, one.start)
+                candidate = Record(memory, one.start, found.user)
                 if candidate.magic == MAGIC:
                     record = candidate
-        if record is not None:
+        if len(text) >= procfs.MAPS_MOST:
+            found.refuse("it has more mapped than is looked at")
+        elif record is not None:
             found.read(record)
     except OSError:
         # Memory that the maps promised is not there: another program has begun, or else the record is broken.
@@ -432,7 +447,7 @@ class Outside(status.Status):
             self.problems.append(f"{name} {gone}")
             return
         if kind == 0 and (sequence := record.memory.number(page + vmclock_file.OFF_SEQ, 4)) is not None:
-            stuck = sequence & 1 and _settled(lambda: _even(record, page)) is None
+            stuck = sequence & 1 and _settled(self.user, lambda: _even(record, page)) is None
         frozen = record.memory.number(page + vmclock_file.OFF_SYNCHRONOUS, 4) if kind == 0 and not device else 0
         self.source = {
             "source": name,

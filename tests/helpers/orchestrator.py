@@ -1,7 +1,10 @@
 """A stand-in for orchestrators that call a program before and after a snapshot: OSEP-0020 of OpenSandbox, OpenKruise's
-agents, CubeSandbox, agent-sandbox. By their texts: an argv without a shell, run in the machine as root with little of an
-environment and an id of the operation; seconds that it may take, after which its process group is killed; any exit status
-but 0 has failed, and with the policy Abort (the default) the transition is given up, and nothing more is called."""
+agents, CubeSandbox, agent-sandbox.
+
+By their texts: an argv without a shell, run in the machine as root with little of an environment and an id of the
+operation; seconds that it may take, after which its process group is killed; any exit status but 0 has failed, and with
+the policy Abort (the default) the transition is given up, and nothing more is called.
+"""
 
 import os
 import signal

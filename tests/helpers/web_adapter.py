@@ -1,6 +1,8 @@
-"""A stand-in for AWS's Lambda Web Adapter 1.1, by its documentation: an empty POST to each path that its variables name,
-60 s at the most; a status that is not 2xx, or no answer, fails the phase. What clients ask it passes on from the same
-address, with headers of its own."""
+"""A stand-in for AWS's Lambda Web Adapter 1.1, by its documentation.
+
+An empty POST to each path that its variables name, 60 s at the most; a status that is not 2xx, or no answer, fails the
+phase. What clients ask it passes on from the same address, with headers of its own.
+"""
 
 import http.client
 

@@ -74,7 +74,7 @@ def test_who_is_late_does_not_abort(start):
         sandbox.pause()
         sandbox.resume()
         twin = orchestrator(one, pre=())
-        with pytest.raises(Aborted, match="waited 0.2 s in vain for holder") as error:
+        with pytest.raises(Aborted, match=r"waited 0\.2 s in vain for holder") as error:
             twin.pause()
         assert (error.value.code, twin.state) == (75, "Running")
 
