@@ -1,6 +1,8 @@
 """WSGI and ASGI middleware, for who tells a web application by HTTP of its snapshot and of a restore.
 
-    app = snapsafe_rt.webhooks.WSGI(app)       # or ASGI(app)
+    from snapsafe_rt import webhooks
+
+    app = webhooks.WSGI(app)  # or ASGI(app)
 
 The paths are those of AWS's Lambda Web Adapter, by its own variables, or those of `hooks`, for a POST:
 
