@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from snapsafe_rt.cli import output
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
-from snapsafe_rt.report import procfs, remote
+from snapsafe_rt.report import patience, procfs, remote
 from snapsafe_rt.report.remote import Outside
 
 NAMES_MOST = 8  # of what is unprotected, in the line of a group
@@ -53,7 +53,7 @@ def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
     """The Python processes but this one, and how many may not be read. Raises Failure where no process can be seen."""
     if not os.path.isdir("/proc/self"):
         raise Failure("/proc: is not mounted, so that no process can be seen", NOT_PERMITTED)
-    remote.forget_waits()
+    patience.begin()
     found, hidden = [], 0
     pids = sorted(set(procfs.processes()) - {os.getpid()})
     shown = contextlib.nullcontext(lambda done: None) if quiet else output.progress("processes looked at", len(pids))

@@ -12,8 +12,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
@@ -21,6 +20,7 @@ from snapsafe_rt.guards import scan, table, unexamined
 from snapsafe_rt.guards.guard import Guard
 from snapsafe_rt.report import procfs, status
 from snapsafe_rt.report.attended import attended
+from snapsafe_rt.report.patience import settled
 from snapsafe_rt.report.procfs import (
     Gone,
     Mapping,
@@ -40,8 +40,6 @@ from snapsafe_rt.source import selection, vmclock_file
 MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 3, 0x100
 LENGTH_MOST = 1 << 17
-SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
-PATIENCE_SECONDS = 5.0  # how long all readings of this command wait for the processes of one user
 
 # The core's own words and numbers, repeated here, for this must work where there is no core for the interpreter; a test
 # compares all of it, down to _SOURCE (tests/unit/test_native_facts.py).
@@ -68,32 +66,6 @@ _PATH_MOST = 4096
 LOST = "this child was forked past os.fork, until it draws, imports or checks; or it may start no thread"
 
 _NATIVE_TABLES = ("openssl", "sqlite3")  # in the order in which the record has them
-
-T = TypeVar("T")
-
-
-_waited: dict[int, float] = {}  # seconds, by user
-
-
-def forget_waits() -> None:
-    """A command begins."""
-    _waited.clear()
-
-
-def _settled(user: int, attempt: Callable[[], T | None]) -> T | None:
-    """`attempt` until it returns something: None means that a writer was at work; it may have been stopped, or write
-    without end so that nobody else's process is looked at. `user`: whose process it is."""
-    for _ in range(20):
-        found = attempt()
-        if found is not None:
-            return found
-    began = time.monotonic()
-    until = began + min(SETTLE_SECONDS, PATIENCE_SECONDS - _waited.get(user, 0.0))
-    while found is None and time.monotonic() < until:
-        time.sleep(0.0005)
-        found = attempt()
-    _waited[user] = _waited.get(user, 0.0) + time.monotonic() - began
-    return found
 
 
 class Words(NamedTuple):
@@ -135,7 +107,7 @@ class Record:
         return bool(self.magic == MAGIC and self.version == VERSION and TEXT_AT < self.length <= LENGTH_MOST)
 
     def lines(self) -> list[list[str]]:
-        found = _settled(self.user, self._text)
+        found = settled(self.user, self._text)
         if found is None:
             self.problems.append("the record was being written all the time: the process may have been stopped at it")
             return []
@@ -150,7 +122,7 @@ class Record:
         return text if before == after and not before & 1 else None
 
     def words(self) -> Words:
-        words = _settled(self.user, self._words)
+        words = settled(self.user, self._words)
         if words is None:
             self.problems.append("it was counting a restore all the time: it may have been stopped at it")
             words = self._read_words()
@@ -447,7 +419,7 @@ class Outside(status.Status):
             self.problems.append(f"{name} {gone}")
             return
         if kind == 0 and (sequence := record.memory.number(page + vmclock_file.OFF_SEQ, 4)) is not None:
-            stuck = sequence & 1 and _settled(self.user, lambda: _even(record, page)) is None
+            stuck = sequence & 1 and settled(self.user, lambda: _even(record, page)) is None
         frozen = record.memory.number(page + vmclock_file.OFF_SYNCHRONOUS, 4) if kind == 0 and not device else 0
         self.source = {
             "source": name,

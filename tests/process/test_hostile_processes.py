@@ -4,12 +4,11 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from snapsafe_rt.report import procfs, remote
+from snapsafe_rt.report import patience, procfs, remote
 
 from ..conftest import PACKAGE
 from ..helpers.prometheus import of, parse
@@ -67,18 +66,15 @@ def test_the_forged_page_is_read(forged):
     assert not one.protected
 
 
-def test_one_that_writes_without_end_is_waited_for_a_while(forged):
+def test_one_that_writes_without_end_is_waited_for_a_while(forged, monkeypatch):
     pids = [forged(sequence=1) for _ in range(4)]
-    remote.forget_waits()
-    remote.PATIENCE_SECONDS, patience = 0.5, remote.PATIENCE_SECONDS
-    try:
-        began = time.monotonic()
-        found = [remote.inspect(pid) for pid in pids]
-        assert sum(remote._waited.values()) < 2, "all of one user's together"
-    finally:
-        remote.PATIENCE_SECONDS = patience
-        remote.forget_waits()
-    assert time.monotonic() - began < 60
+    patience.begin()
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+    found = [remote.inspect(pid) for pid in pids]
+    once = patience.waited()
+    found += [remote.inspect(pid) for pid in pids]
+    assert patience.waited() - once < 0.1, "all of one user's together"
+    patience.begin()
     assert not any(one.protected for one in found)
 
 
