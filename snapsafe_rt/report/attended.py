@@ -1,5 +1,6 @@
 """Is the file that another process watches still written? Asked of the kernel, not of that process."""
 
+import contextlib
 import os
 import stat
 
@@ -18,6 +19,9 @@ def attended(
     process could open.
     """
     file = procfs.backing(pid, lines, page)
+    if file is None:  # mapped since the lines were read, perhaps
+        with contextlib.suppress(procfs.Gone, procfs.NotPermitted):
+            file = procfs.backing(pid, scan.lines_of(procfs.read_maps(pid)), page)
     if file is None:
         return "is not what its record says that it has mapped", ""
     path = name.partition(":")[2]
