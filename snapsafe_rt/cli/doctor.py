@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from snapsafe_rt import settings
-from snapsafe_rt.cli import installation, machine, output, scan_cache, status
+from snapsafe_rt.cli import installation, machine, output, processes, scan_cache, status
 from snapsafe_rt.cli.machine import NO_PROC, Machine
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import FAILED, OK, Failure
@@ -146,7 +146,7 @@ def _python(path: str) -> Python:
 
 def _processes() -> dict[str, Any]:
     try:
-        found, hidden = status.find_all()
+        found, hidden = processes.find_all()
     except Failure:  # which the machine's `unseen` tells
         found, hidden = [], 0
     names: dict[str, dict[str, list[int]]] = {"unprotected": {}, "unexamined": {}}

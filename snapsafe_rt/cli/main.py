@@ -100,6 +100,12 @@ def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
         parser.print_help(sys.stderr)
         parser.exit(USAGE)
     if chosen is None:
+        if not arguments[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(arguments[0], [command.name for command in COMMANDS], 1)
+            way = f"did you mean `snapsafe {near[0]}`?" if near else "`snapsafe --help` lists the commands"
+            parser.error(f"unknown command: {arguments[0]}; {way}")
         parser.parse_args(arguments)  # --help, --version, or an error
         parser.error(f"unknown command: {arguments[0]}")
     own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])

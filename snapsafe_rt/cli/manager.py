@@ -26,6 +26,8 @@ PRINTED = {  # where below packaging/ they are
     "Containerfile": "containers/Containerfile",
     "make-layer": "containers/lambda/make-layer",
     "snapsafe-wrapper": "containers/lambda/snapsafe-wrapper",
+    "snapsafe-alerts.yml": "prometheus/snapsafe-alerts.yml",
+    "snapsafe-dashboard.json": "grafana/snapsafe-dashboard.json",
 }
 
 
@@ -68,10 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long the machine stays quiesced if nobody calls Unquiesce (default: %(default)s)",
     )
     parser.add_argument(
+        "--metrics-file",
+        metavar="PATH",
+        help="keep what the manager knows in this file, as node_exporter's textfile collector wants it",
+    )
+    parser.add_argument(
         "--print",
         choices=PRINTED,
         metavar="FILE",
-        help="print a file for the system, CRIU, containers or AWS Lambda, with this command's path in it; its first\n"
+        help="print a file for the system, CRIU, containers, AWS Lambda, Grafana or Prometheus, with this command's path in it; its first\n"
         "lines say where it goes. FILE: " + ", ".join(PRINTED),
     )
     parser.epilog = (
@@ -112,6 +119,7 @@ def main(options: argparse.Namespace) -> int:
             options.freeze,
             delay_max=options.inhibit_delay_max,
             quiesced_max=options.quiesced_max,
+            metrics_path=options.metrics_file and os.path.abspath(options.metrics_file),
         )
     except NotFrozen as error:
         raise Failure(f"--freeze: {error}", CONFIGURATION) from None
@@ -120,7 +128,7 @@ def main(options: argparse.Namespace) -> int:
             f"another manager has {options.socket}: end that one, or name another --socket and --file"
         ) from None
     except OSError as error:
-        raise failure(options.socket, error, PLACES) from None
+        raise failure(options.socket, error, f"{PLACES}, --metrics-file" if options.metrics_file else PLACES) from None
     manager.run()
     return OK
 

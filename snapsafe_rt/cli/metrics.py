@@ -1,55 +1,41 @@
 """snapsafe metrics: what is true of all Python processes that the caller may see, as Prometheus reads it."""
 
 import argparse
-import contextlib
-import math
-import os
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Iterable
+from typing import Any
 
-from snapsafe_rt.cli import scan_cache, status
+from snapsafe_rt.cli import processes, scan_cache, status
 from snapsafe_rt.cli.shipped import failure
-from snapsafe_rt.errors import OK
-from snapsafe_rt.report.procfs import printable
+from snapsafe_rt.errors import OK, Failure
+from snapsafe_rt.report import prometheus
+from snapsafe_rt.report.prometheus import Metric, Sample
 from snapsafe_rt.report.remote import Outside
 from snapsafe_rt.settings import VERSION
 
-LABEL_MOST = 200  # characters: some are the word of the process that is looked at
 PROGRAM_MOST = 32  # as `status --all` shows: what comes later in a command line may be a secret
 ROWS_MOST = 64  # of one process
-NUMBER_MOST = 1 << 63
 
-
-class Metric(NamedTuple):
-    name: str
-    kind: str
-    words: str
-
-
-METRICS = {
-    one.name: one
-    for one in (
-        Metric("snapsafe_info", "gauge", "Always 1; the version of the command that wrote this."),
-        Metric("snapsafe_processes", "gauge", "Python processes that may be seen, by whether they are protected."),
-        Metric("snapsafe_processes_not_permitted", "gauge", "Processes that the caller may not look at."),
-        Metric("snapsafe_protected", "gauge", "1 if the process is protected."),
-        Metric("snapsafe_active", "gauge", "1 if the process is activated."),
-        Metric("snapsafe_source_info", "gauge", "Always 1; the source that the process watches."),
-        Metric("snapsafe_epoch", "gauge", "Restores noticed by the process, and by those it was forked from."),
-        Metric("snapsafe_restores_total", "counter", "Restores noticed by the process."),
-        Metric("snapsafe_last_restore_timestamp_seconds", "gauge", "When the last one was noticed, and its cause."),
-        Metric("snapsafe_subsystem", "gauge", "Always 1; a subsystem that is unprotected or unexamined."),
-        Metric("snapsafe_fence_info", "gauge", "Always 1; the state of the fence."),
-        Metric("snapsafe_callbacks", "gauge", "Callbacks that are registered."),
-        Metric("snapsafe_last_event_seconds", "gauge", "How long the last restore event took."),
-        Metric("snapsafe_last_event_callbacks", "gauge", "Callbacks that ran in it."),
-        Metric("snapsafe_last_event_errors", "gauge", "Of these, how many failed."),
-        Metric("snapsafe_phase_info", "gauge", "Always 1; where the process stands around an announced snapshot."),
-        Metric("snapsafe_manager_up", "gauge", "1 if a manager answers."),
-        Metric("snapsafe_machine_phase_info", "gauge", "Always 1; where the machine stands, as the manager says."),
-    )
-}
-Sample = tuple[str, Mapping[str, str], float]
+METRICS = (
+    Metric("snapsafe_info", "gauge", "Always 1; the version of the command that wrote this."),
+    Metric("snapsafe_processes", "gauge", "Python processes that may be seen, by whether they are protected."),
+    Metric("snapsafe_processes_not_permitted", "gauge", "Processes that the caller may not look at."),
+    Metric("snapsafe_protected", "gauge", "1 if the process is protected."),
+    Metric("snapsafe_active", "gauge", "1 if the process is activated."),
+    Metric("snapsafe_source_info", "gauge", "Always 1; the source that the process watches."),
+    Metric("snapsafe_epoch", "gauge", "Restores noticed by the process, and by those it was forked from."),
+    Metric("snapsafe_restores_total", "counter", "Restores noticed by the process."),
+    Metric("snapsafe_last_restore_timestamp_seconds", "gauge", "When the last one was noticed, and its cause."),
+    Metric("snapsafe_subsystem", "gauge", "Always 1; a subsystem that is unprotected or unexamined."),
+    Metric("snapsafe_fence_info", "gauge", "Always 1; the state of the fence."),
+    Metric("snapsafe_callbacks", "gauge", "Callbacks that are registered."),
+    Metric("snapsafe_last_event_seconds", "gauge", "How long the last restore event took."),
+    Metric("snapsafe_last_event_callbacks", "gauge", "Callbacks that ran in it."),
+    Metric("snapsafe_last_event_errors", "gauge", "Of these, how many failed."),
+    Metric("snapsafe_phase_info", "gauge", "Always 1; where the process stands around an announced snapshot."),
+    Metric("snapsafe_manager_up", "gauge", "1 if a manager answers."),
+    Metric("snapsafe_machine_phase_info", "gauge", "Always 1; where the machine stands, as the manager says."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,27 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.output is None and sys.__stdout__ is None:
+        raise Failure("stdout is closed, and nobody would get the numbers; name a file with --output")
     with scan_cache.kept():
-        found, hidden = status.find_all(quiet=True)
-    text = render(samples(found, hidden, status.of_machine()))
+        found, hidden = processes.find_all(quiet=True)
+    text = prometheus.render(METRICS, samples(found, hidden, status.of_machine()))
     if options.output is None:
         print(text, end="")
-    else:
-        _write(os.path.abspath(options.output), text)
-    return OK
-
-
-def _write(path: str, text: str) -> None:
-    """Whole or not at all: who collects it may read at any moment. Raises Failure."""
-    temporary = f"{path}.{os.getpid()}"
+        return OK
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        prometheus.write(options.output, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise failure(path, error, "name another --output") from None
+        raise failure(options.output, error, "name another --output") from None
+    return OK
 
 
 def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | None) -> list[Sample]:
@@ -103,7 +81,7 @@ def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | Non
 
 
 def _of_process(one: Outside) -> Iterable[Sample]:
-    own = {"pid": str(one.pid), "program": one.program[:PROGRAM_MOST], "uid": str(one.user)}
+    own = {"pid": str(one.pid), "program": one.program[:PROGRAM_MOST], "uid": str(one.user), "cgroup": one.cgroup}
     yield "snapsafe_protected", own, one.protected
     yield "snapsafe_active", own, one.active
     if not one.active:
@@ -128,31 +106,3 @@ def _of_process(one: Outside) -> Iterable[Sample]:
         yield "snapsafe_last_event_callbacks", own, event["callbacks"]
         yield "snapsafe_last_event_errors", own, len(event["errors"])
     yield "snapsafe_phase_info", own | {"phase": one.lifecycle["phase"]}, 1
-
-
-def render(made: Iterable[Sample]) -> str:
-    """Prometheus' text format, one group for each metric. A value that is no finite number is left out."""
-    groups: dict[str, dict[str, str]] = {name: {} for name in METRICS}
-    for name, labels, value in made:
-        shown = _number(value)
-        if shown:
-            told = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
-            # Once for each set of labels: a second sample would make the whole text invalid.
-            groups[name].setdefault(f"{name}{{{told}}}" if told else name, shown)
-    lines = []
-    for name, group in groups.items():
-        if group:
-            lines += [f"# HELP {name} {METRICS[name].words}", f"# TYPE {name} {METRICS[name].kind}"]
-            lines += [f"{series} {shown}" for series, shown in group.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int):
-        return str(int(value)) if abs(value) < NUMBER_MOST else ""
-    return repr(value) if math.isfinite(value) else ""
-
-
-def _label(text: str) -> str:
-    cut = printable(text)[:LABEL_MOST].encode("utf-8", "backslashreplace").decode()
-    return cut.replace("\\", r"\\").replace('"', r"\"")

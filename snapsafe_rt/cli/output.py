@@ -37,7 +37,12 @@ def _width(stream: TextIO) -> int | None:
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
-def _text(cell: Cell) -> str:
+def room() -> int | None:
+    """How many columns there are to fill; None where lines may be as long as they are."""
+    return _width(sys.stdout)
+
+
+def text_of(cell: Cell) -> str:
     return cell if isinstance(cell, str) else cell[0]
 
 
@@ -60,7 +65,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequ
 
     Where the terminal is too narrow for that, each row becomes a block of lines.
     """
-    widths = [max(len(_text(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
+    widths = [max(len(text_of(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
     room = _width(sys.stdout)
     fixed = sum(widths[:-1]) + 2 * (len(columns) - 1)
     if room and fixed + min(widths[-1], _FLEXIBLE_MINIMUM) > room:
@@ -84,7 +89,7 @@ def _rich_table(
         fixed = number < len(columns) - 1
         shown.add_column(name, justify="right" if number in right else "left", no_wrap=fixed, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(_text(cell), style="" if isinstance(cell, str) else _STYLES[cell[1]]) for cell in row))
+        shown.add_row(*(Text(text_of(cell), style="" if isinstance(cell, str) else _STYLES[cell[1]]) for cell in row))
     console.print(shown)
 
 
@@ -101,7 +106,7 @@ def _plain_table(
     print(line(columns))
     print("  ".join("-" * width for width in [*widths[:-1], min(widths[-1], last)]))
     for row in rows:
-        texts = [_text(cell) for cell in row]
+        texts = [text_of(cell) for cell in row]
         for number, piece in enumerate(textwrap.wrap(texts[-1], last, break_on_hyphens=False) or [""]):
             print(line([*(texts[:-1] if number == 0 else [""] * (len(texts) - 1)), piece]))
 
@@ -109,10 +114,10 @@ def _plain_table(
 def _blocks(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     width = _width(sys.stdout) or 80
     for row in rows:
-        say(_text(row[0]), "bold")
+        say(text_of(row[0]), "bold")
         for name, cell in zip(columns[1:], row[1:], strict=True):
-            if _text(cell):
-                print(textwrap.fill(f"{name}: {_text(cell)}", width, initial_indent="  ", subsequent_indent="    "))
+            if text_of(cell):
+                print(textwrap.fill(f"{name}: {text_of(cell)}", width, initial_indent="  ", subsequent_indent="    "))
 
 
 @contextmanager

@@ -5,12 +5,11 @@ import contextlib
 import importlib
 import json
 import os
-import pwd
 import time
 from typing import TYPE_CHECKING, Any
 
 from snapsafe_rt.activation import activate
-from snapsafe_rt.cli import output, scan_cache
+from snapsafe_rt.cli import output, processes, scan_cache
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
 from snapsafe_rt.report import procfs, remote
@@ -37,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pid", type=int, metavar="N", help="of a running process, seen from outside")
     which.add_argument("--all", action="store_true", help="a table of the Python processes that run here")
+    processes.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
         "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone, or if nobody\n"
@@ -45,9 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    processes.must_be_all(options)
     if options.all:
         with scan_cache.kept():
-            return _show_all(options.json)
+            return processes.show(options, lambda one: _event(one.last_event) if one.last_event else "")
     if options.pid is not None:
         with scan_cache.kept():
             status: Status = _look(options.pid)
@@ -96,7 +97,7 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
                 f"{_ago(status.written)}; the rest is of this moment."
             )
         if status.recorded and status.user not in (0, os.geteuid()):
-            output.say(f"All of it is the word of user {_name(status.user)}, whose process it is.", "warn")
+            output.say(f"All of it is the word of user {processes.name(status.user)}, whose process it is.", "warn")
     else:
         output.say(f"snapsafe {data['version']} in {data['python']}: what a program started here, by this user, gets.")
     output.say()
@@ -242,16 +243,31 @@ def of_machine() -> "dict[str, Any] | None":
         with Manager(answer_seconds=MANAGER_SECONDS) as manager:
             described = manager.call("Describe")
             inhibitors = manager.call("ListInhibitors")["inhibitors"]
-        kept = snake_case({name: described[name] for name in ("state", "snapshot", "lastSnapshot")})
-        state, last = kept["state"], kept["last_snapshot"]
-        whole = isinstance(state, str) and all(one["mode"] in ("block", "delay") and named(one) for one in inhibitors)
-        if not whole or not state.isprintable():
-            return None
-        if last is not None:
-            listed([_told_of(last), *last["late"]])
-    except (Failure, Refused, LookupError, TypeError, ValueError):
+        told = snake_case({name: described[name] for name in ("state", "snapshot", "lastSnapshot")})
+    except (Failure, Refused, LookupError, TypeError):
         return None
-    return {**kept, "inhibitors": inhibitors}
+    last = told["last_snapshot"]
+    whole = (
+        isinstance(told["state"], str)
+        and told["state"].isprintable()
+        and isinstance(inhibitors, list)
+        and all(_has(one, _INHIBITOR) and one["mode"] in ("block", "delay") for one in inhibitors)
+        and (last is None or (_has(last, _SNAPSHOT) and all(isinstance(name, str) for name in last["late"])))
+    )
+    return {**told, "inhibitors": inhibitors} if whole else None
+
+
+_NUMBER = (int, float)
+_INHIBITOR = {"who": str, "why": str, "mode": str, "uid": int, "pid": int}
+_SNAPSHOT = {"number": int, "at": _NUMBER, "late": list, "ended": (str, type(None))}
+_SNAPSHOT |= dict.fromkeys(SECONDS.values(), (*_NUMBER, type(None)))
+
+
+def _has(told: Any, kinds: "dict[str, Any]") -> bool:
+    """Is that an object with these keys, each of its kind?"""
+    if not isinstance(told, dict) or not all(key in told and isinstance(told[key], kinds[key]) for key in kinds):
+        return False
+    return not any(isinstance(told[key], _NUMBER) and not abs(told[key]) < 1 << 63 for key in kinds)
 
 
 def _show_machine(machine: "dict[str, Any]") -> None:
@@ -272,96 +288,3 @@ def _told_of(last: "dict[str, Any]") -> str:
     times = ", ".join(f"{name} {last[key]:.3f} s" for name, key in SECONDS.items() if last[key] is not None)
     how = f", {last['ended']}" if last["ended"] else ""
     return f"Last snapshot: number {last['number']}, {_ago(last['at'])}, {times}{how}."
-
-
-# ---- --all ----
-
-
-def _show_all(as_json: bool) -> int:
-    found, hidden = find_all()
-    if as_json:
-        print(json.dumps({"processes": [one.as_dict() for one in found], "not_permitted": hidden}, indent=2))
-    else:
-        _show_table(found)
-        if hidden:
-            whose = "1 process" if hidden == 1 else f"{hidden} processes"
-            way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
-            output.say(f"Not to be read by user {os.geteuid()}: {whose}; {way_out}.", "warn")
-    if not all(one.protected for one in found):
-        return FAILED
-    return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
-
-
-def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
-    """The Python processes but this one, and how many may not be read. Raises Failure where no process can be seen."""
-    if not os.path.isdir("/proc/self"):
-        raise Failure("/proc: is not mounted, so that no process can be seen", NOT_PERMITTED)
-    found, hidden = [], 0
-    pids = sorted(set(procfs.processes()) - {os.getpid()})
-    shown = contextlib.nullcontext(lambda done: None) if quiet else output.progress("processes looked at", len(pids))
-    with shown as progress:
-        for number, pid in enumerate(pids):
-            progress(number)
-            try:
-                one = remote.inspect(pid)
-            except procfs.Gone:
-                continue
-            except procfs.NotPermitted:
-                hidden += 1
-                continue
-            if one.is_python:
-                found.append(one)
-    return found, hidden
-
-
-def _show_table(found: list[Outside]) -> None:
-    if not found:
-        output.say("No Python process runs here, as far as it may be seen.")
-        return
-    rows: list[list[output.Cell]] = []
-    for one in found:
-        source = one.source
-        event = one.last_event
-        rows.append(
-            [
-                str(one.pid),
-                _cut(_name(one.user), 12),
-                _cut(one.program, 32),
-                str(source["source"]) if source else ("none", "bad"),
-                "" if source is None else "synchronous" if source["synchronous"] else "asynchronous",
-                str(one.epoch) if one.active else "",
-                one.fence["state"] if one.active else "",
-                "" if event is None else _event(event),
-                (_missing(one), "good" if one.protected else "bad"),
-            ]
-        )
-    columns = ["pid", "user", "program", "source", "when", "epoch", "fence", "last event", "unprotected"]
-    output.table(columns, rows, right=[0, 5])
-    output.say(f"{sum(one.protected for one in found)} of {len(found)} protected.")
-    if any(one.recorded and one.user not in (0, os.geteuid()) for one in found):
-        output.say("What is said of a process is its user's word.", "warn")
-
-
-def _missing(one: Outside) -> str:
-    if not one.recorded:
-        return "all: not activated"
-    if not one.active:
-        return f"all: {one.why_not}"
-    if one.source is None:
-        return "all: no source"
-    if one.source["deserted"]:
-        return "all: its manager does not run"
-    if one.source["distrust"]:
-        return "perhaps all: see --pid"
-    return ", ".join([*one.unprotected, *one.unexamined, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
-
-
-def _name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except (KeyError, OverflowError):
-        return str(user)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."

@@ -94,23 +94,32 @@ class Mapped:
         self.parts: list[tuple[int, int, int]] = []
 
 
-def mapped(pid: "int | str" = "self") -> "list[Mapped]":
-    """Raises OSError."""
+# 7f10-7f20 r-xp 00000000 08:01 1234   /lib/libc.so.6
+_LINE = re.compile(r"^(\S+) (\S+) (\S+) (\S+) (\d+) +(/.*)$", re.MULTILINE)
+Line = tuple[str, str, str, str, str, str]  # where, access, offset, device, inode, path
+
+
+def read_maps(pid: "int | str" = "self", most: int = -1) -> str:
+    """So many bytes at the most. Raises OSError. Not as a text file: that would take a \\r in a file's name for the end
+    of a line."""
+    with open(f"/proc/{pid}/maps", "rb") as maps:
+        return maps.read(most).decode("utf-8", "surrogateescape")
+
+
+def lines_of(maps: str) -> "list[Line]":
+    """Of the parts of files that are mapped."""
+    return _LINE.findall(maps)
+
+
+def mapped(lines: "list[Line] | None" = None) -> "list[Mapped]":
+    """By the lines of a process; without them this one. Raises OSError."""
     files: dict[tuple[str, str], Mapped] = {}
-    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
-        text = maps.read()
-    for line in text.split("\n"):
-        # 7f10-7f20 r-xp 00000000 08:01 1234   /lib/libc.so.6
-        slash = line.find("/")
-        if slash < 0:
-            continue
-        where, access, offset, _, inode = line[:slash].split(None, 4)
+    for where, access, offset, _, inode, path in lines_of(read_maps()) if lines is None else lines:
         if access[1] == "w":
             continue
-        key = (line[slash:], inode)
-        one = files.get(key)
+        one = files.get((path, inode))
         if one is None:
-            one = files[key] = Mapped(line[slash:].removesuffix(" (deleted)"), int(inode))
+            one = files[path, inode] = Mapped(path.removesuffix(" (deleted)"), int(inode))
         start, _, end = where.partition("-")
         one.parts.append((int(start, 16), int(end, 16), int(offset, 16)))
         if access[2] == "x" and not one.code:

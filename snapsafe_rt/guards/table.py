@@ -79,8 +79,18 @@ _failed: dict[str, str] = {}
 _cached: "dict[str, Verdict]" = {}  # what was last seen of each row
 
 
+_guards: "dict[str, Guard]" = {}
+
+
 def load(name: str) -> "Guard":
     """The guard of a line, its file imported when first needed. Raises KeyError for a name that is in no line."""
+    guard = _guards.get(name)
+    if guard is None:
+        guard = _guards[name] = _load(name)
+    return guard
+
+
+def _load(name: str) -> "Guard":
     if name in ELSEWHERE:
         return ELSEWHERE[name]()
     if name in NAMED:

@@ -33,7 +33,13 @@ def report() -> "list[Row]":
     count = native.find_libraries()
     if _last is not None and _last[0] == count and not os.path.exists("/proc/self/maps"):
         return _last[1]  # it has gone where there is no /proc, and has loaded nothing since
-    rows = report_of("self", _known, state.settings.trust, set(table.named()))
+    try:
+        files = scan.mapped()
+    except OSError as error:
+        why = f"what is loaded cannot be seen: /proc/self/maps: {error.strerror}"
+        rows = [("loaded files", "unexamined", why)]
+    else:
+        rows = judge(files, _known(), state.settings.trust, set(table.named()))
     _last = count, rows
     return rows
 
@@ -45,19 +51,6 @@ def _known() -> "dict[str, list[str]]":
     return {"openssl": [path for path, _ in native.libcrypto_states()], "sqlite3": [one.path for one in sqlites]}
 
 
-def report_of(
-    pid: "int | str", known: "Callable[[], dict[str, list[str]]]", trusted: "frozenset[str]", named: "set[str]"
-) -> "list[Row]":
-    """The same of process `pid`. `known`: the paths of the libraries in its core's tables, asked for after the maps
-    were read, for they grow; `named`: the libraries that have their row already."""
-    try:
-        files = scan.mapped(pid)
-    except OSError as error:
-        why = f"what is loaded cannot be seen: /proc/{pid}/maps: {error.strerror}"
-        return [("loaded files", "unexamined", why)]
-    return judge(files, known(), trusted, named, pid)
-
-
 def judge(
     files: "list[scan.Mapped]",
     known: "dict[str, list[str]]",
@@ -65,6 +58,8 @@ def judge(
     named: "set[str]",
     pid: "int | str" = "self",
 ) -> "list[Row]":
+    """Of process `pid`. `known`: the paths of the libraries in its core's tables, read after the maps were, for they
+    grow; `named`: the libraries that have their row already."""
     found: dict[str, Row] = {}
     root = "" if pid == "self" else f"/proc/{pid}/root"
     for one in files:
@@ -113,13 +108,15 @@ def is_one_of(one: "scan.Mapped", paths: "list[str]", pid: "int | str" = "self")
     """Is the mapped file one of these? The loader names it as it found it, the maps by its real path."""
     root = "" if pid == "self" else f"/proc/{pid}/root"
     for path in paths:
-        if one.path in (path, os.path.realpath(path)):
+        if one.path == path:
             return True
         try:
             if os.stat(root + path).st_ino == one.inode:
                 return True
         except OSError:
             pass
+        if one.path == os.path.realpath(path):
+            return True
     return False
 
 

@@ -39,6 +39,7 @@ class Loop:
         self._times = sched.scheduler(self.monotonic)
         self._stopped = False
         self._woken: Callable[[], None] = lambda: None
+        self._rests: Callable[[], None] = lambda: None
         self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.watch(self._pipe[0], READ, self._drain)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
@@ -81,6 +82,10 @@ class Loop:
         with contextlib.suppress(BlockingIOError):  # it is awake anyway
             os.write(self._pipe[1], b"\0")
 
+    def before_sleep(self, function: Callable[[], None]) -> None:
+        """Call it whenever all was done that there was to do."""
+        self._rests = function
+
     def _drain(self, _: int) -> None:
         signals = os.read(self._pipe[0], 4096)
         if signals.strip(b"\0"):
@@ -91,6 +96,7 @@ class Loop:
         """Until SIGTERM or SIGINT."""
         while not self._stopped:
             pause = self._times.run(blocking=False)
+            self._rests()
             for fd, mask in self._epoll.poll(None if pause is None else min(pause, SLICE_SECONDS)):
                 if fd in self._watched:  # else forgotten by what was called before it
                     self._watched[fd][1](mask)

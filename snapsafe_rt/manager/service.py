@@ -7,11 +7,12 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 import time
+from typing import Any
 
-from snapsafe_rt import settings
+from snapsafe_rt import log, settings
 from snapsafe_rt.core import native
+from snapsafe_rt.manager import journal, metrics
 from snapsafe_rt.manager.connections import Connections
 from snapsafe_rt.manager.detectors import SAME_RESTORE_SECONDS, Detectors
 from snapsafe_rt.manager.freezer import Freezer, NotFrozen, left_frozen, thaw_left
@@ -34,8 +35,8 @@ class Busy(Exception):
 
 class Manager:
     """`names`: sources to watch, as in SNAPSAFE_SOURCES; `gvisor`: gVisor's file, where it is; `cgroup`: the folder of
-    the programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots. Raises OSError where the socket
-    cannot be made, Busy, NotFrozen."""
+    the programs to stop over a snapshot; `delay_max`, `quiesced_max`: as for Snapshots; `metrics_path`: the file for
+    node_exporter. Raises OSError where the socket or that file cannot be made, Busy, NotFrozen."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Manager:
         cgroup: "str | None",
         delay_max: float,
         quiesced_max: float,
+        metrics_path: "str | None" = None,
     ) -> None:
         self._lock = _lock(socket_path + ".lock")
         self._freezer = Freezer(cgroup, self._lock) if cgroup else None
@@ -65,6 +67,7 @@ class Manager:
         self._locking = False
         self._bumped = False  # an agent has told of a restore, so it will tell of others
         self._told = ""
+        self._metrics = metrics.File(metrics_path) if metrics_path else None
         self._catch_up()
         self._snapshots = Snapshots(self, self._loop, socket_path + ".state", delay_max, quiesced_max)
         service = Service(
@@ -80,11 +83,15 @@ class Manager:
             },
         )
         self._connections = Connections(socket_path, service, self._loop, self._snapshots.gone)
+        if self._metrics is not None:
+            self._metrics.write(self._described())
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         self._loop.on_wake(self._look)
         self._detectors.watch(self._loop)
+        if self._metrics is not None:
+            self._loop.before_sleep(self._keep_metrics)
         notify("READY=1")
         self._look()  # for what happened before the detectors were watched
         self._loop.run()
@@ -94,6 +101,9 @@ class Manager:
         if self.frozen:
             self._resume(restored=True)
         self._file.unlock()
+        if self._metrics is not None:  # nobody keeps it any more
+            with contextlib.suppress(OSError):
+                os.unlink(self._metrics.path)
         signal.set_wakeup_fd(-1)
 
     # ---- restores ----
@@ -164,6 +174,7 @@ class Manager:
             if not known:
                 self.published += 1
                 self._last = time.time()
+                self._log_restore(reseeded)
             self._done = epoch
             self._lock_file()
             fed = known = False
@@ -175,6 +186,24 @@ class Manager:
         if self._file.problem and not self._retrying:
             self._retrying = True
             self._loop.later(RETRY_SECONDS, self._retry)
+
+    def _log_restore(self, reseeded: bool) -> None:
+        source = self._detectors.source
+        journal.note(
+            f"restore {self.published} published" + ("" if reseeded else "; the kernel was not reseeded"),
+            MESSAGE_ID=log.RESTORE,
+            SNAPSAFE_RESTORES=self.published,
+            SNAPSAFE_GENERATION=self._file.generation or 0,
+            SNAPSAFE_SOURCE=source.name if source else "",
+            SNAPSAFE_RESEEDED=int(reseeded),
+        )
+
+    def _keep_metrics(self) -> None:
+        assert self._metrics is not None
+        before = self._metrics.problem
+        self._metrics.keep(self._described())
+        if self._metrics.problem != before:
+            self._tell()
 
     def _retry(self) -> None:
         self._retrying = False
@@ -242,10 +271,7 @@ class Manager:
         self._resume(restored=False)
 
     def say(self, text: str) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # nobody reads it any more, and the machine may be in the middle of a snapshot
-            print(f"snapsafe manager: {text}", file=sys.stderr, flush=True)
+        journal.say(text)
 
     # ----
 
@@ -260,6 +286,8 @@ class Manager:
             found.append(f"restores are not published: {self._file.problem}")
         elif self._file.locked_out:
             found.append(f"programs take this manager for absent: {self._file.locked_out}")
+        if self._metrics is not None and self._metrics.problem:
+            found.append(f"the numbers are not written: {self._metrics.problem}")
         untold = self._snapshots.problem()
         if untold:
             found.append(f"no snapshot can be announced: {untold}")
@@ -282,24 +310,25 @@ class Manager:
 
     def _describe(self, call: Call) -> Reply:
         call.take()
+        return Reply(self._described())
+
+    def _described(self) -> "dict[str, Any]":
         source = self._detectors.source
-        return Reply(
-            {
-                "version": settings.VERSION,
-                "pid": os.getpid(),
-                "source": None if source is None else source.name,
-                "how": self._detectors.how,
-                "vmgenid": self._detectors.vmgenid,
-                "file": self._file.path,
-                "generation": self._file.generation,
-                "published": self.published,
-                "reseeded": self._file.reseeded,
-                "lastRestore": self._last,
-                "clients": len(self._connections),
-                "problems": self.problems(),
-                **self._snapshots.describe(),
-            }
-        )
+        return {
+            "version": settings.VERSION,
+            "pid": os.getpid(),
+            "source": None if source is None else source.name,
+            "how": self._detectors.how,
+            "vmgenid": self._detectors.vmgenid,
+            "file": self._file.path,
+            "generation": self._file.generation,
+            "published": self.published,
+            "reseeded": self._file.reseeded,
+            "lastRestore": self._last,
+            "clients": len(self._connections),
+            "problems": self.problems(),
+            **self._snapshots.describe(),
+        }
 
     def _get_source(self, call: Call) -> Reply:
         [wanted] = call.take(source=str)

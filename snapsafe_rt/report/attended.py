@@ -1,20 +1,27 @@
 """Is the file that another process watches still written? Asked of the kernel, not of that process."""
 
+import contextlib
 import os
 import stat
 
 from snapsafe_rt.core import native
+from snapsafe_rt.guards import scan
 from snapsafe_rt.report import procfs
 from snapsafe_rt.source import selection, vmclock_file
 
 
-def attended(pid: int, memory: procfs.Memory, name: str, device: bool, page: int) -> tuple[str, str | None]:
+def attended(
+    pid: int, lines: "list[scan.Line]", memory: procfs.Memory, name: str, device: bool, page: int
+) -> tuple[str, str | None]:
     """(why nobody writes what is mapped, or "", why that cannot be told: "" where it can, None without a manager).
 
     The path is that process's word. Nothing is opened there but the very file of which the page is, which that
     process could open.
     """
-    file = procfs.backing(pid, page)
+    file = procfs.backing(pid, lines, page)
+    if file is None:  # mapped since the lines were read, perhaps
+        with contextlib.suppress(procfs.Gone, procfs.NotPermitted):
+            file = procfs.backing(pid, scan.lines_of(procfs.read_maps(pid)), page)
     if file is None:
         return "is not what its record says that it has mapped", ""
     path = name.partition(":")[2]

@@ -6,10 +6,14 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from snapsafe_rt.guards.scan import LIBRARY, PROGRAM
+from snapsafe_rt.guards import scan
 
 _PF_KTHREAD = 0x00200000  # Linux include/linux/sched.h
 _PAGE, _TABLE_MOST = 4096, 1 << 20
+# What is read of one process at the most: none of them may hold up who looks at all of them, or use up the memory.
+MAPS_MOST = 16 << 20  # 65,530 mappings are 7 MB
+_COMMAND_MOST = 4096
+_MEMORY_MOST = 32 << 20
 
 
 class Gone(Exception):
@@ -52,7 +56,7 @@ def look(pid: int) -> Process:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read(1 << 16).decode(errors="surrogateescape").split("\0")
+            words = file.read(_COMMAND_MOST).decode(errors="surrogateescape").split("\0")
     except (FileNotFoundError, ProcessLookupError):
         raise Gone(f"there is no process {pid}, or /proc hides it (hidepid)") from None
     if not fields or fields[0] in (b"Z", b"X"):
@@ -60,16 +64,35 @@ def look(pid: int) -> Process:
     return Process(pid, int(fields[19]), bool(int(fields[6]) & _PF_KTHREAD), _program(words))
 
 
-def own_id(pid: int) -> int:
-    """The id that the process has for itself, in its own namespace."""
+def ids(pid: int) -> tuple[int, int]:
+    """(whose process it is, -1 where that cannot be seen; the id that it has for itself, in its own namespace)."""
+    user, own = -1, pid
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"NSpid:"):
-                    return int(line.split()[-1])
-    except (FileNotFoundError, ProcessLookupError):
-        raise Gone(f"process {pid} has ended") from None
-    return pid
+            for line in file.read().split(b"\n"):
+                if line.startswith(b"Uid:"):
+                    user = int(line.split()[1])
+                elif line.startswith(b"NSpid:"):
+                    own = int(line.split()[-1])
+    except OSError:  # it has ended, which whoever reads on will see
+        pass
+    return user, own
+
+
+def cgroup(pid: int) -> str:
+    """Where it is in the tree of cgroups, as seen from here; of cgroup v1 in systemd's own tree. "" where that cannot
+    be told."""
+    found = ""
+    try:
+        with open(f"/proc/{pid}/cgroup", "rb") as file:
+            for line in file.read(1 << 16).decode(errors="surrogateescape").split("\n"):
+                number, _, rest = line.partition(":")
+                kind, _, path = rest.partition(":")
+                if number == "0" or (kind == "name=systemd" and not found):
+                    found = path
+    except OSError:
+        pass
+    return printable(found)
 
 
 def _program(words: list[str]) -> str:
@@ -88,36 +111,37 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def mappings(pid: int) -> list[Mapping]:
-    """The files that a process has mapped, each once. Raises Gone, NotPermitted."""
+def read_maps(pid: int) -> str:
+    """No more than MAPS_MOST. Raises Gone, NotPermitted."""
     try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.readlines()
+        return scan.read_maps(pid, MAPS_MOST)
     except PermissionError:
         raise NotPermitted(_refusal(pid)) from None
     except (FileNotFoundError, ProcessLookupError):
         raise Gone(f"process {pid} has ended") from None
-    found: dict[tuple[str, int], Mapping] = {}
-    for line in lines:
-        fields = line.rstrip("\n").split(None, 5)
-        if len(fields) == 6 and fields[5].startswith("/"):
-            one = Mapping(int(fields[0].partition("-")[0], 16), fields[5], int(fields[4]))
-            found.setdefault((one.path, one.inode), one)
+
+
+def mappings(lines: "list[scan.Line]") -> list[Mapping]:
+    """The files that a process has mapped, each once."""
+    found: dict[tuple[str, str], Mapping] = {}
+    for where, _, _, _, inode, path in lines:
+        if (path, inode) not in found:
+            found[path, inode] = Mapping(int(where.partition("-")[0], 16), path, int(inode))
     return list(found.values())
 
 
-def file_at(pid: int, address: int) -> str:
+def _at(lines: "list[scan.Line]", address: int) -> "scan.Line | None":
+    for line in lines:
+        start, _, end = line[0].partition("-")
+        if int(start, 16) <= address < int(end, 16):
+            return line
+    return None
+
+
+def file_at(lines: "list[scan.Line]", address: int) -> str:
     """The file that a process has mapped there; "" for none."""
-    try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                fields = line.rstrip("\n").split(None, 5)
-                start, _, end = fields[0].partition("-")
-                if int(start, 16) <= address < int(end, 16):
-                    return fields[5] if len(fields) == 6 else ""
-    except OSError:
-        pass
-    return ""
+    line = _at(lines, address)
+    return line[5] if line else ""
 
 
 class Backing(NamedTuple):
@@ -129,35 +153,19 @@ class Backing(NamedTuple):
     path: str
 
 
-def backing(pid: int, address: int) -> "Backing | None":
-    """None for memory that is of no file, and where that may not be seen."""
-    try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                where, _, _, device, inode, *path = line.rstrip("\n").split(None, 5)
-                start, end = (int(text, 16) for text in where.split("-"))
-                if not start <= address < end:
-                    continue
-                if inode == "0" or not path:
-                    return None
-                major, minor = (int(text, 16) for text in device.split(":"))
-                ids = [(os.makedev(major, minor), int(inode))]
-                with contextlib.suppress(OSError):  # takes CAP_SYS_ADMIN; some file systems have a number more
-                    found = os.stat(f"/proc/{pid}/map_files/{start:x}-{end:x}")
-                    ids.append((found.st_dev, found.st_ino))
-                return Backing(tuple(ids), not path[0].endswith(" (deleted)"), path[0])
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def user(pid: int) -> int:
-    """Whose process it is; -1 where that cannot be seen."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith(b"Uid:"))
-    except (OSError, StopIteration):
-        return -1
+def backing(pid: int, lines: "list[scan.Line]", address: int) -> "Backing | None":
+    """None for memory that is of no file."""
+    line = _at(lines, address)
+    if line is None or line[4] == "0":
+        return None
+    where, _, _, device, inode, path = line
+    major, minor = (int(text, 16) for text in device.split(":"))
+    ids = [(os.makedev(major, minor), int(inode))]
+    with contextlib.suppress(OSError):  # takes CAP_SYS_ADMIN; some file systems have a number more
+        start, end = (int(text, 16) for text in where.split("-"))
+        found = os.stat(f"/proc/{pid}/map_files/{start:x}-{end:x}")
+        ids.append((found.st_dev, found.st_ino))
+    return Backing(tuple(ids), not path.endswith(" (deleted)"), path)
 
 
 def _refusal(pid: int) -> str:
@@ -182,9 +190,9 @@ def is_python(pid: int, mapped: list[Mapping]) -> bool:
         program = os.readlink(f"/proc/{pid}/exe")
     except OSError:
         program = ""
-    if PROGRAM.search(program.removesuffix(" (deleted)")):
+    if scan.PROGRAM.search(program.removesuffix(" (deleted)")):
         return True
-    return any(LIBRARY.search(one.path.removesuffix(" (deleted)")) for one in mapped)
+    return any(scan.LIBRARY.search(one.path.removesuffix(" (deleted)")) for one in mapped)
 
 
 class Memory:
@@ -192,6 +200,7 @@ class Memory:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self._left = _MEMORY_MOST
         try:
             self._fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except PermissionError:
@@ -203,9 +212,11 @@ class Memory:
         os.close(self._fd)
 
     def read(self, address: int, size: int) -> bytes:
-        """Raises OSError for no such memory, or a device's; Moved where nothing at all is there any more."""
-        if not 0 < address < 1 << 63:
-            raise OSError("no address")
+        """Raises OSError for no such memory, or a device's, and when it was enough; Moved where nothing at all is there
+        any more."""
+        self._left -= size
+        if not 0 < address < 1 << 63 or self._left < 0:
+            raise OSError("no address, or too many")
         data = os.pread(self._fd, size, address)
         if len(data) != size:
             raise Moved if not data else OSError("memory ends")
@@ -233,3 +244,25 @@ class Memory:
                         return table + looked + 8, int.from_bytes(data[looked + 8 : looked + 16], "little")
                     looked += 1
         return None
+
+
+class Pages:
+    """Numbers of the memory, by pages of which each is read once: what is compared lies close together."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._read: dict[int, bytes] = {}
+
+    def number(self, address: int) -> int | None:
+        """Of 8 bytes; None where there is no such memory."""
+        page, at = address & -_PAGE, address & (_PAGE - 1)
+        if at > _PAGE - 8:
+            return self._memory.number(address, 8)
+        data = self._read.get(page)
+        if data is None:
+            try:
+                data = self._memory.read(page, _PAGE)
+            except OSError:
+                data = b""
+            self._read[page] = data
+        return int.from_bytes(data[at : at + 8], "little") if data else None

@@ -7,19 +7,20 @@ Two kinds of facts. The native words are those that the guards compare: never ou
 moment (cython/start.pxi); where anything else shows that more was loaded since, the row is unprotected.
 """
 
+import functools
 import os
 import re
 import struct
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from snapsafe_rt import settings
 from snapsafe_rt.core import native
-from snapsafe_rt.guards import table, unexamined
+from snapsafe_rt.guards import scan, table, unexamined
 from snapsafe_rt.guards.guard import Guard
 from snapsafe_rt.report import procfs, status
 from snapsafe_rt.report.attended import attended
+from snapsafe_rt.report.patience import settled
 from snapsafe_rt.report.procfs import (
     Gone,
     Mapping,
@@ -31,15 +32,14 @@ from snapsafe_rt.report.procfs import (
     is_python,
     look,
     mappings,
-    own_id,
     printable,
+    read_maps,
 )
 from snapsafe_rt.source import selection, vmclock_file
 
 MAPPING = "/memfd:snapsafe (deleted)"
 MAGIC, VERSION, TEXT_AT = b"SNAPSAFE", 3, 0x100
-LENGTH_MOST = 1 << 20
-SETTLE_SECONDS = 1.0  # how long a reading waits for whoever writes, who may wait for a CPU
+LENGTH_MOST = 1 << 17
 
 # The core's own words and numbers, repeated here, for this must work where there is no core for the interpreter; a test
 # compares all of it, down to _SOURCE (tests/unit/test_native_facts.py).
@@ -67,22 +67,6 @@ LOST = "this child was forked past os.fork, until it draws, imports or checks; o
 
 _NATIVE_TABLES = ("openssl", "sqlite3")  # in the order in which the record has them
 
-T = TypeVar("T")
-
-
-def _settled(attempt: Callable[[], T | None]) -> T | None:
-    """`attempt` until it returns something: None means that a writer was at work; it may have been stopped."""
-    until = time.monotonic() + SETTLE_SECONDS
-    number = 0
-    while time.monotonic() < until:
-        found = attempt()
-        if found is not None:
-            return found
-        number += 1
-        if number > 20:
-            time.sleep(0.0005)
-    return None
-
 
 class Words(NamedTuple):
     """What the guards themselves compare."""
@@ -103,9 +87,10 @@ class Words(NamedTuple):
 class Record:
     """One reading. `lines` is the text, "" where it cannot be had; `problems` says what is wrong with the record."""
 
-    def __init__(self, memory: Memory, start: int) -> None:
+    def __init__(self, memory: Memory, start: int, user: int = -1) -> None:
         self.memory = memory
         self.start = start
+        self.user = user
         self.problems: list[str] = []
         self.untested: set[str] = set()  # names of native tables with a library whose guard cannot be tested from here
         header = memory.unpack(_HEADER, start)
@@ -122,13 +107,13 @@ class Record:
         return bool(self.magic == MAGIC and self.version == VERSION and TEXT_AT < self.length <= LENGTH_MOST)
 
     def lines(self) -> list[list[str]]:
-        text = _settled(self._text)
-        if text is None:
+        found = settled(self.user, self._text)
+        if found is None:
             self.problems.append("the record was being written all the time: the process may have been stopped at it")
             return []
-        return [
-            [_unescaped(field) for field in line.split("\t")] for line in text.decode(errors="replace").split("\n")[:-1]
-        ]
+        text = found.decode(errors="replace")
+        rows = [line.split("\t") for line in text.split("\n")[:-1]]
+        return [[_unescaped(field) for field in row] for row in rows] if "\\" in text else rows
 
     def _text(self) -> bytes | None:
         before, size = struct.unpack("<II", self.memory.read(self.start + 0x10, 8))
@@ -137,7 +122,7 @@ class Record:
         return text if before == after and not before & 1 else None
 
     def words(self) -> Words:
-        words = _settled(self._words)
+        words = settled(self.user, self._words)
         if words is None:
             self.problems.append("it was counting a restore all the time: it may have been stopped at it")
             words = self._read_words()
@@ -159,8 +144,12 @@ class Record:
             return None
         return self.memory.unpack(_SOURCE, self.sources + index * self.source_size)
 
-    def libraries(self, number: int) -> list[tuple[str, str, bool]]:
-        """(path, state, failing) of each libcrypto (0) or SQLite (1) that the core knows."""
+    @functools.cached_property
+    def libraries(self) -> dict[str, list[tuple[str, str, bool]]]:
+        """(path, state, failing) of each libcrypto and SQLite that the core knows."""
+        return {name: self._libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
+
+    def _libraries(self, number: int) -> list[tuple[str, str, bool]]:
         address, entry, count, state_at, failing_at, path_at, seam_at = self.tables[number]
         words = (OPENSSL, SQLITE)[number]
         found = []
@@ -180,22 +169,19 @@ class Record:
                 found.append((path, word, failing))
         return found
 
-    def differing(self, words: str) -> tuple[int, str] | None:
+    def differing(self, words: str, pages: procfs.Pages) -> tuple[int, str] | None:
         """The first address of a `site` line that does not hold what the line says, and whose it is; None if all do.
         Negative: what lies behind it cannot be found. Raises ValueError for a line that is not understood."""
-        for word in words.split():
-            place, _, held = word.partition("=")
-            held, _, name = held.partition(":")
-            if place[:1] == "?":
-                at, _, key = place[1:].partition(">")
-                found = self.memory.entry(int(at, 16), int(key, 16))
-                if found is None:
-                    return -1, name
-                if found[1] != int(held, 16):
-                    return found[0], name
+        for place, key, held, name in _compared(words):
+            if key is None:
+                if pages.number(abs(place)) != held:
+                    return place, name
                 continue
-            if self.memory.number(abs(int(place, 16)), 8) != int(held, 16):
-                return int(place, 16), name
+            found = self.memory.entry(place, key)
+            if found is None:
+                return -1, name
+            if found[1] != held:
+                return found[0], name
         return None
 
     def unseen(self, epoch: int) -> str:
@@ -205,6 +191,18 @@ class Record:
 
     def age(self) -> str:
         return f"{max(0, time.time() - self.memory.unpack(_LOOKED, self.looked_at)[3] / 1e9):.0f} s ago"
+
+
+@functools.lru_cache(maxsize=256)  # children that were forked have the words of their parent
+def _compared(words: str) -> list[tuple[int, "int | None", int, str]]:
+    """(address, a dict's key or None, what stands there, whose it is) of each word. Raises ValueError."""
+    found = []
+    for word in words.split():
+        place, _, held = word.partition("=")
+        held, _, name = held.partition(":")
+        at, _, key = place.removeprefix("?").partition(">")
+        found.append((int(at, 16), int(key, 16) if place[:1] == "?" else None, int(held, 16), name))
+    return found
 
 
 def _word(words: tuple[str, ...], number: int) -> str:
@@ -232,18 +230,22 @@ def inspect(pid: int) -> "Outside":
 
 def _inspect(process: Process) -> "Outside":
     pid = process.pid
-    mapped = [] if process.kernel else mappings(pid)
-    found = Outside(process, mapped)
+    text = "" if process.kernel else read_maps(pid)
+    lines = scan.lines_of(text)
+    mapped = mappings(lines)
+    found = Outside(process, mapped, lines)
     memory = None
     try:
         record = None
         for one in mapped:
             if one.path == MAPPING:
                 memory = memory or Memory(pid)
-                candidate = Record(memory, one.start)
+                candidate = Record(memory, one.start, found.user)
                 if candidate.magic == MAGIC:
                     record = candidate
-        if record is not None:
+        if len(text) >= procfs.MAPS_MOST:
+            found.refuse("it has more mapped than is looked at")
+        elif record is not None:
             found.read(record)
     except OSError:
         # Memory that the maps promised is not there: another program has begun, or else the record is broken.
@@ -254,6 +256,7 @@ def _inspect(process: Process) -> "Outside":
             memory.close()
     if not _same(process, mapped):
         raise Moved
+    found.forget_maps()
     return found
 
 
@@ -262,20 +265,23 @@ def _same(process: Process, mapped: list[Mapping]) -> bool:
     try:
         if look(process.pid).began != process.began:
             return False
-        now = [] if process.kernel else mappings(process.pid)
+        text = "" if process.kernel else read_maps(process.pid)
     except (Gone, NotPermitted):
         return False
+    now = mappings(scan.lines_of("\n".join(line for line in text.split("\n") if line.endswith(MAPPING))))
     return [one for one in mapped if one.path == MAPPING] == [one for one in now if one.path == MAPPING]
 
 
 class Outside(status.Status):
     """As snapsafe_rt.status() in that process, as far as it is seen from here."""
 
-    def __init__(self, process: Process, mapped: list[Mapping]) -> None:
+    def __init__(self, process: Process, mapped: list[Mapping], lines: "list[scan.Line] | None" = None) -> None:
         super().__init__()
-        self._mapped = mapped
+        self._mapped, self._lines = mapped, lines or []
         self.version, self.python = "", ""
-        self.pid, self.program, self.user = process.pid, process.program, procfs.user(process.pid)
+        self.pid, self.program = process.pid, process.program
+        self.user, self._own_id = procfs.ids(process.pid)
+        self.cgroup = procfs.cgroup(process.pid)
         self.is_python = not process.kernel and is_python(process.pid, mapped)
         self.recorded = False
         self.active = False
@@ -309,7 +315,7 @@ class Outside(status.Status):
         watcher, connection, callbacks = (
             record.word(at) for at in (record.watcher_at, record.connection_at, record.callbacks_at)
         )
-        if record.pid == own_id(self.pid) and watcher < len(HOW):
+        if record.pid == self._own_id and watcher < len(HOW):
             self.watching["how"] = HOW[watcher]
             self._take_connection(_word(CONNECTION, connection))
         self.callbacks = callbacks
@@ -330,6 +336,10 @@ class Outside(status.Status):
                 self._report_lost(LOST)
         self.problems += record.problems
 
+    def forget_maps(self) -> None:
+        """They are most of what one look takes, and a command may look at thousands."""
+        self._mapped, self._lines, self._sites = [], [], []
+
     def refuse(self, why_not: str) -> None:
         """Forget whatever half of it was read: it is no protection."""
         self.active, self.why_not = False, why_not
@@ -338,7 +348,7 @@ class Outside(status.Status):
     def _read_lines(self, lines: list[list[str]]) -> list[tuple[str, str, str, bool]]:
         rows = []
         for kind, *fields in lines:
-            if kind not in ("event", "snapshot"):
+            if kind not in ("event", "snapshot") and not "".join(fields).isprintable():
                 fields = [printable(field) for field in fields]
             try:
                 if kind == "snapsafe":
@@ -404,12 +414,12 @@ class Outside(status.Status):
             self.problems.append(f"{name} was truncated: nothing is watched")
             return
         via = self._via.get(name)  # then its path leads nowhere for that process
-        gone, distrust = ("", "") if via else attended(self.pid, record.memory, name, device, page)
+        gone, distrust = ("", "") if via else attended(self.pid, self._lines, record.memory, name, device, page)
         if gone:
             self.problems.append(f"{name} {gone}")
             return
         if kind == 0 and (sequence := record.memory.number(page + vmclock_file.OFF_SEQ, 4)) is not None:
-            stuck = sequence & 1 and _settled(lambda: _even(record, page)) is None
+            stuck = sequence & 1 and settled(self.user, lambda: _even(record, page)) is None
         frozen = record.memory.number(page + vmclock_file.OFF_SYNCHRONOUS, 4) if kind == 0 and not device else 0
         self.source = {
             "source": name,
@@ -475,6 +485,7 @@ class Outside(status.Status):
             **super().as_dict(),
             "program": self.program,
             "user": self.user,
+            "cgroup": self.cgroup,
             "recorded": self.recorded,
             "written": self.written,
             "kept": self.kept,
@@ -486,12 +497,9 @@ class Outside(status.Status):
     def _of_files(self, record: Record, rows: set[str]) -> list[tuple[str, str, str]]:
         """What the process itself says of its files, when it is asked."""
 
-        def known() -> dict[str, list[str]]:
-            tables = enumerate(_NATIVE_TABLES)
-            return {name: [path for path, *_ in record.libraries(number)] for number, name in tables}
-
+        known = {name: [path for path, *_ in libraries] for name, libraries in record.libraries.items()}
         trusted = settings.names(self.settings.get("SNAPSAFE_TRUST", ""))
-        found = unexamined.report_of(self.pid, known, trusted, rows & set(table.NAMED))
+        found = unexamined.judge(scan.mapped(self._lines), known, trusted, rows & set(table.NAMED), self.pid)
         return [(printable(name), level, printable(note)) for name, level, note in found]
 
     def _judged(self, record: Record, rows: list[tuple[str, str, str, bool]]) -> list[tuple[str, str, str]]:
@@ -510,10 +518,11 @@ class Outside(status.Status):
     def _tested(self, record: Record, epoch: int, rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
         """The rows, as far as what they rest on is seen to be in place now."""
         fails: dict[str, str] = {}
+        pages = procfs.Pages(record.memory)
         aged = self._by_python | record.untested
         for name, what, words in self._sites:
             try:
-                differs = record.differing(words)
+                differs = record.differing(words, pages)
             except ValueError:
                 fails[name] = f"says of {what} what is not understood"
                 continue
@@ -537,7 +546,7 @@ class Outside(status.Status):
     def _holder(self, record: Record, place: int) -> str:
         """Who is there, as far as the file that was loaded there tells."""
         value = record.memory.number(place, 8) or 0
-        file = file_at(self.pid, value)
+        file = file_at(self._lines, value)
         return f"{file} was put there" if file else "something of the program's was put there"
 
 
@@ -546,9 +555,7 @@ class _Seen:
 
     def __init__(self, outside: Outside, record: Record) -> None:
         self.watched = outside.watching["how"] != HOW[0]
-        files = [one.path.removesuffix(" (deleted)") for one in outside._mapped]
-        self._files = [(os.path.basename(file), file) for file in files]  # once: each guard asks
-        self._tables = {name: record.libraries(number) for number, name in enumerate(_NATIVE_TABLES)}
+        self._files = tuple(one.path.removesuffix(" (deleted)") for one in outside._mapped)
         self._record = record
 
     def seeds(self) -> tuple[bool, int]:
@@ -556,12 +563,17 @@ class _Seen:
         return bool(kept), int(foreign)
 
     def native_table(self, name: str) -> list[tuple[str, str, bool]]:
-        return self._tables[name]
+        return self._record.libraries[name]
 
     def mapped(self, patterns: tuple[str, ...]) -> str | None:
-        beginnings = tuple(pattern for pattern in patterns if "/" not in pattern)
-        ends = tuple(pattern for pattern in patterns if "/" in pattern)
-        return next((f for name, f in self._files if name.startswith(beginnings) or f.endswith(ends)), None)
+        return _first_of(self._files, patterns) if patterns else None
+
+
+@functools.lru_cache(maxsize=1024)  # each guard asks, of each process, and many processes have the same files
+def _first_of(files: tuple[str, ...], patterns: tuple[str, ...]) -> str | None:
+    beginnings = tuple(pattern for pattern in patterns if "/" not in pattern)
+    ends = tuple(pattern for pattern in patterns if "/" in pattern)
+    return next((f for f in files if f.rpartition("/")[2].startswith(beginnings) or f.endswith(ends)), None)
 
 
 def _even(record: Record, page: int) -> bool | None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 
+from snapsafe_rt import log
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import loaded
 from snapsafe_rt.restore import affinity, callbacks, dispatch, events
@@ -92,6 +93,7 @@ async def _deliver_here() -> "list[tuple[object, BaseException]] | None":
         return failed
     finally:
         events.delivery.release()
+        log.flush()
 
 
 async def _run_here(entry: "Registration", epoch: int) -> "BaseException | None":

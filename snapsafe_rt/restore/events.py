@@ -7,6 +7,7 @@ and notify_restored(), or, if nobody calls those, on a thread of the watcher (sn
 import sys
 import time
 
+from snapsafe_rt import log
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import loaded, table
 from snapsafe_rt.restore import affinity, callbacks, dispatch, generation
@@ -59,7 +60,11 @@ class Event:
     def finish(self) -> None:
         self.entries = ()
         self.now = ""
-        note(self.epoch, self.cause, self.started, time.time(), self.callbacks, callbacks.lines(self.failed))
+        ended = time.time()
+        note(self.epoch, self.cause, self.started, ended, self.callbacks, callbacks.lines(self.failed))
+        for who, error in self.failed:
+            log.failed("restore", callbacks.name(who), error)
+        log.restored(self.epoch, self.cause, ended - self.started, self.callbacks, len(self.failed))
 
 
 ERRORS_KEPT, ERROR_LENGTH = 8, 300
@@ -150,6 +155,7 @@ def run_here(first: "Callable[[], object] | None" = None) -> bool:
     finally:
         if not held:
             delivery.release()
+            log.flush()
 
 
 def _wait_for_other(turn: int, limit: "Limit | None") -> bool:

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from snapsafe_rt import hooks
+from snapsafe_rt import hooks, log
 from snapsafe_rt.core import importing, native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import callbacks
@@ -214,6 +214,7 @@ def woken(paths: bool, heard: bool) -> None:
     finally:
         events.delivery.release()
     events.report(failed)
+    log.flush()
 
 
 hooks.source_changed.add(update)

@@ -5,7 +5,7 @@ Imported by the first registration for the time before a snapshot.
 
 import time
 
-from snapsafe_rt import hooks
+from snapsafe_rt import hooks, log
 from snapsafe_rt.core import native
 from snapsafe_rt.guards import table
 from snapsafe_rt.restore import affinity, callbacks, dispatch, events, watcher
@@ -227,6 +227,7 @@ class Lifecycle:
         finally:
             events.delivery.release()
         events.report(failed)
+        log.flush()
         if self.now.phase in (QUIESCED, LATE):
             self.look()
 
@@ -262,7 +263,10 @@ class Lifecycle:
             return []
         if self._change(machine.ran, error is not None, state.active).step != RUN:
             calls.entries = ()
-        return [] if error is None else [(entry.func, error)]
+        if error is None:
+            return []
+        log.failed(calls.phase if calls.phase == BEFORE else AFTER, callbacks.name(entry.func), error)
+        return [(entry.func, error)]
 
     def _refuse(self, snapshot: Snapshot, failed: "Failures") -> None:
         snapshot.errors = callbacks.lines(failed)

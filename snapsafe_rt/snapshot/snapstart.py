@@ -88,7 +88,7 @@ def before_snapshot() -> None:
     from snapsafe_rt.restore import callbacks, events  # noqa: F401
 
     _told(run_before)
-    _seen = _counter()
+    _seen = counter()
 
 
 def run_before() -> None:
@@ -115,7 +115,7 @@ def after_restore() -> None:
     seen, _seen = _seen, None
     for module in _modules:
         _put(module.get_before_snapshot(), _BEFORE)  # it was taken off, and a restored process can be snapshotted again
-    now = _counter() if seen else None  # a look at any other source would count what notify_restored() counts
+    now = counter() if seen else None  # a look at any other source would count what notify_restored() counts
     if seen and now and seen[0] == now[0] and seen != now:
         from snapsafe_rt.restore.events import check
 
@@ -137,7 +137,7 @@ def _told(run: "Callable[[], object]") -> None:
         raise
 
 
-def _counter() -> "tuple[int, int] | None":
+def counter() -> "tuple[int, int] | None":
     """Slot and value of a source that moves by restores alone, before the clone runs. One that moves later, or at its
     writer's will (SysGenID), is no word on the restore we are told of: a restore too many is the lesser evil."""
     watched = state.watched

@@ -46,22 +46,32 @@ def test_what_is_no_hook_goes_to_the_application(start):
     assert ask(port) == first
 
 
+def test_nobody_else_may_call(start):
+    port = port_in(start("microvm_hooks.py", "--peer", "10.0.0.0/8").line())
+    first = ask(port)
+    assert ask(port, HOOKS + "run", "POST")[0] == 403
+    assert ask(port) == first
+
+
 def test_a_failure_is_told(run_python):
     run_python(
         """
         import sys
         sys.path.insert(0, sys.argv[1])
         import microvm_hooks, snapsafe_rt
-        microvm_hooks.log.disabled = True
+        from snapsafe_rt import webhooks
+
+        sys.unraisablehook = lambda told: None  # read elsewhere
 
         @snapsafe_rt.register_after_restore
         def fails():
             raise RuntimeError("no way to the database")
 
         said = []
-        environ = {"PATH_INFO": microvm_hooks.HOOKS + "run", "REQUEST_METHOD": "POST"}
-        app = microvm_hooks.MicrovmHooks(None)
-        assert app(environ, lambda status, headers: said.append(status)) == [b""]
+        path = "/aws/lambda-microvms/runtime/v1/run"
+        environ = {"PATH_INFO": path, "REQUEST_METHOD": "POST", "REMOTE_ADDR": "127.0.0.1"}
+        app = webhooks.WSGI(microvm_hooks.application, webhooks.MICROVM)
+        assert app(environ, lambda status, headers: said.append(status)) == [b"RuntimeError\\n"]
         assert said == ["500 Internal Server Error"]
         assert snapsafe_rt.epoch() == 1
         snapsafe_rt.unregister(fails)

@@ -1,50 +1,19 @@
 """`snapsafe metrics`: of real processes; what a hostile one says breaks neither the format nor another's numbers."""
 
 import os
-import re
 import subprocess
 import sys
 import time
 
 import pytest
 
-from snapsafe_rt.cli import metrics
-from snapsafe_rt.report import procfs, remote
+from snapsafe_rt.cli import metrics, status
+from snapsafe_rt.report import procfs, prometheus, remote
 
 from ..conftest import PACKAGE
+from ..helpers.prometheus import of, parse
 
 pytestmark = pytest.mark.any_python
-
-LABEL = r'[a-z_]+="(?:[^"\\\n]|\\["\\n])*"'
-LINE = re.compile(rf"([a-z_]+)(?:{{({LABEL}(?:,{LABEL})*)?}})? (-?[0-9.e+-]+)")
-
-
-def parse(text):
-    """(metric, labels) -> value, as strict as Prometheus is: each line is a comment or a sample, none twice."""
-    assert text.endswith("\n")
-    found, kinds, seen = {}, {}, []
-    for line in text[:-1].split("\n"):
-        if line.startswith("#"):
-            mark, name, *words = line.split(" ")[1:]
-            if mark == "TYPE":
-                assert name not in kinds
-                kinds[name] = words[0]
-            continue
-        match = LINE.fullmatch(line)
-        assert match, line
-        name, labels, value = match.groups()
-        assert name in kinds, line
-        if not seen or seen[-1] != name:  # the samples of a metric stand together
-            assert name not in seen, line
-            seen.append(name)
-        key = name, tuple(sorted(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', labels or "")))
-        assert key not in found, line
-        found[key] = float(value)
-    return found
-
-
-def of(found, metric, **labels):
-    return [value for (name, told), value in found.items() if name == metric and labels.items() <= dict(told).items()]
 
 
 @pytest.fixture
@@ -88,11 +57,27 @@ def test_of_processes_that_run(run, living, source_file, tmp_path):
     done = run("--output", tmp_path / "snapsafe.prom")
     assert (done.returncode, done.stdout) == (0, "")
     assert of(parse((tmp_path / "snapsafe.prom").read_text()), "snapsafe_protected", pid=pids["one"]) == [1]
-    done = run("--output", tmp_path / "no" / "such" / "file")
-    assert done.returncode == 1
-    assert "/no/such" in done.stderr
-    assert "Traceback" not in done.stderr
     assert [one.name for one in tmp_path.glob("snapsafe.prom*")] == ["snapsafe.prom"]
+
+
+def test_a_file_that_cannot_be_written_is_named(run, tmp_path):
+    for name, why in (("no/such/file", "No such file or directory"), ("link", "is no regular file")):
+        path = tmp_path / name
+        if name == "link":
+            path.symlink_to("/dev/stdout")
+        done = run("--output", path)
+        assert (done.returncode, done.stderr) == (1, f"snapsafe metrics: {path}: {why}\n")
+    done = run("--output", "/dev/full")
+    assert (done.returncode, done.stderr) == (1, "snapsafe metrics: /dev/full: is no regular file\n")
+    assert [one.name for one in tmp_path.iterdir()] == ["link"]
+
+
+def test_without_a_place_for_the_numbers_it_fails():
+    command = f"{sys.executable} -m snapsafe_rt metrics >&-"
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, shell=True, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("snapsafe metrics: stdout is closed")
 
 
 def hostile(pid):
@@ -130,7 +115,7 @@ def hostile(pid):
 
 def test_a_hostile_process_speaks_of_itself_alone():
     made = metrics.samples([hostile(4711), hostile(4712)], 3, {"state": 'qui"esced'})
-    text = metrics.render(made)
+    text = prometheus.render(metrics.METRICS, made)
     found = parse(text)
     assert of(found, "snapsafe_protected", pid="1") == []
     assert of(found, "snapsafe_protected", pid="4711") == [0]
@@ -143,9 +128,9 @@ def test_a_hostile_process_speaks_of_itself_alone():
 
 
 def test_the_twin_without_escaping_is_broken(monkeypatch):
-    monkeypatch.setattr(metrics, "_label", str)
+    monkeypatch.setattr(prometheus, "_label", str)
     with pytest.raises((AssertionError, UnicodeEncodeError)):
-        parse(metrics.render(metrics.samples([hostile(4711)], 0, None)))
+        parse(prometheus.render(metrics.METRICS, metrics.samples([hostile(4711)], 0, None)))
 
 
 LAST = {
@@ -194,13 +179,13 @@ def test_a_manager_that_answers_otherwise_is_none(monkeypatch, answer, phase):
         def call(self, method):
             return answer
 
-    monkeypatch.setattr(metrics.status, "Manager", Manager)
-    told = metrics.status.of_machine()
+    monkeypatch.setattr(status, "Manager", Manager)
+    told = status.of_machine()
     assert (told and told["state"]) == phase
-    found = parse(metrics.render(metrics.samples([], 0, told)))
+    found = parse(prometheus.render(metrics.METRICS, metrics.samples([], 0, told)))
     assert of(found, "snapsafe_manager_up") == [phase is not None]
     if told is not None:
-        metrics.status._show_machine(told)
+        status._show_machine(told)
 
 
 def test_words_of_another_process_are_shown_without_an_import(run_python):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from snapsafe_rt.guards import table
+from snapsafe_rt.guards import scan, table
 from snapsafe_rt.report import procfs, remote
 
 from ..helpers.looking import POKE, rows
@@ -78,7 +78,7 @@ if answer == 0:
     assert not remote.inspect(one.pid).active
     assert remote.inspect(child).protected
     for pid in (child, one.pid):
-        mapping = next(m for m in procfs.mappings(pid) if m.path == remote.MAPPING)
+        mapping = next(m for m in procfs.mappings(scan.lines_of(scan.read_maps(pid))) if m.path == remote.MAPPING)
         memory = procfs.Memory(pid)
         assert remote.Record(memory, mapping.start).pid == pid
         memory.close()
@@ -174,7 +174,7 @@ thread.start()
 
 
 def record_of(pid):
-    mapping = next(m for m in procfs.mappings(pid) if m.path == remote.MAPPING)
+    mapping = next(m for m in procfs.mappings(scan.lines_of(scan.read_maps(pid))) if m.path == remote.MAPPING)
     return remote.Record(procfs.Memory(pid), mapping.start)
 
 

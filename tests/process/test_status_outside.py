@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from snapsafe_rt.guards import table
+from snapsafe_rt.guards import scan, table
 from snapsafe_rt.report import procfs, remote
 from snapsafe_rt.source import vmclock_file
 
@@ -283,7 +283,7 @@ def sqlite_module():
 def test_a_library_that_nobody_saw(activated, living, tmp_path, library):
     other = living(activated=False)
     other(f"import ctypes, ctypes.util\nif name := ctypes.util.find_library({library!r}): ctypes.CDLL(name)")
-    mapped = [one.path for one in procfs.mappings(other.pid)]
+    mapped = [one.path for one in procfs.mappings(scan.lines_of(scan.read_maps(other.pid)))]
     found = [path for path in mapped if os.path.basename(path).startswith(f"lib{library}")]
     if not found:
         pytest.skip(f"no lib{library}")
@@ -328,7 +328,7 @@ def test_a_libcrypto_whose_reseed_fails(living, source_file, compile_native):
     one = living(env=source_file.env)
     one("import ssl")
     assert remote.inspect(one.pid).protected
-    mapping = next(m for m in procfs.mappings(one.pid) if m.path == remote.MAPPING)
+    mapping = next(m for m in procfs.mappings(scan.lines_of(scan.read_maps(one.pid))) if m.path == remote.MAPPING)
     memory = procfs.Memory(one.pid)
     address, _, _, state_at, failing_at, _, _ = remote.Record(memory, mapping.start).tables[0]
     memory.close()

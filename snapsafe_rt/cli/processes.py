@@ -1,0 +1,194 @@
+"""snapsafe status --all: the Python processes that run here, each in a line, or by cgroup or user."""
+
+import argparse
+import contextlib
+import json
+import os
+import pwd
+from collections.abc import Callable
+
+from snapsafe_rt.cli import output
+from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
+from snapsafe_rt.report import patience, procfs, remote
+from snapsafe_rt.report.remote import Outside
+
+NAMES_MOST = 8  # of what is unprotected, in the line of a group
+ALL_ONLY = ("unprotected", "by", "cgroup", "user")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--unprotected", action="store_true", help="of --all only those that are not protected")
+    parser.add_argument("--by", choices=GROUPS, help="of --all a line for each cgroup, or for each user")
+    parser.add_argument("--cgroup", metavar="PATH", help="of --all only those in this cgroup or below it")
+    parser.add_argument("--user", metavar="NAME", help="of --all only those of this user, by name or number")
+
+
+def must_be_all(options: argparse.Namespace) -> None:
+    """Raises Failure where an option stands alone that speaks of many processes."""
+    given = [name for name in ALL_ONLY if getattr(options, name)]
+    if given and not options.all:
+        raise Failure(f"--{given[0]} goes with --all", USAGE)
+
+
+def show(options: argparse.Namespace, event: Callable[[Outside], str]) -> int:
+    """`event`: what to say of the last restore event of a process."""
+    wanted = _wanted(options)
+    found, hidden = find_all()
+    found = [one for one in found if wanted(one)]
+    shown = [one for one in found if not (options.unprotected and one.protected)]
+    if options.json:
+        print(json.dumps({"processes": [one.as_dict() for one in shown], "not_permitted": hidden}, indent=2))
+    else:
+        _show(found, shown, options.by, event)
+        if hidden:
+            whose = "1 process" if hidden == 1 else f"{hidden} processes"
+            way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
+            output.say(f"Not to be read by user {os.geteuid()}: {whose}; {way_out}.", "warn")
+    if not all(one.protected for one in found):
+        return FAILED
+    return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
+
+
+def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
+    """The Python processes but this one, and how many may not be read. Raises Failure where no process can be seen."""
+    if not os.path.isdir("/proc/self"):
+        raise Failure("/proc: is not mounted, so that no process can be seen", NOT_PERMITTED)
+    patience.begin()
+    found, hidden = [], 0
+    pids = sorted(set(procfs.processes()) - {os.getpid()})
+    shown = contextlib.nullcontext(lambda done: None) if quiet else output.progress("processes looked at", len(pids))
+    with shown as progress:
+        for number, pid in enumerate(pids):
+            progress(number)
+            try:
+                one = remote.inspect(pid)
+            except procfs.Gone:
+                continue
+            except procfs.NotPermitted:
+                hidden += 1
+                continue
+            if one.is_python:
+                found.append(one)
+    return found, hidden
+
+
+def _wanted(options: argparse.Namespace) -> Callable[[Outside], bool]:
+    """Raises Failure for a user that is none."""
+    user, cgroup = options.user, options.cgroup and "/" + options.cgroup.strip("/")
+    if user is not None:
+        try:
+            user = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+        except (KeyError, ValueError):
+            raise Failure(f"--user {user}: there is no such user", USAGE) from None
+
+    def wanted(one: Outside) -> bool:
+        if cgroup and cgroup != "/" and one.cgroup != cgroup and not one.cgroup.startswith(f"{cgroup}/"):
+            return False
+        return user is None or one.user == user
+
+    return wanted
+
+
+def _show(found: list[Outside], shown: list[Outside], by: "str | None", event: Callable[[Outside], str]) -> None:
+    if not found:
+        output.say("No Python process runs here, as far as it may be seen.")
+        return
+    if shown and by:
+        _groups(shown, by)
+    elif shown:
+        _table(shown, event)
+    output.say(f"{sum(one.protected for one in found)} of {len(found)} protected.")
+    if any(one.recorded and one.user not in (0, os.geteuid()) for one in shown):
+        output.say("What is said of a process is its user's word.", "warn")
+
+
+# Heading, cell. The first that stand here are left out first where the terminal is narrow.
+_SPARED = ("last event", "when", "source", "fence", "epoch", "user")
+_PROGRAM_LEAST, _ROOM_LEAST, _GAP = 16, 26, 3
+
+
+def _table(shown: list[Outside], event: Callable[[Outside], str]) -> None:
+    names = {one.user: cut(name(one.user), 12) for one in shown}
+    columns: dict[str, list[output.Cell]] = {
+        "pid": [str(one.pid) for one in shown],
+        "user": [names[one.user] for one in shown],
+        "program": [cut(one.program, 32) for one in shown],
+        "source": [str(one.source["source"]) if one.source else ("none", "bad") for one in shown],
+        "when": [_when(one) for one in shown],
+        "epoch": [str(one.epoch) if one.active else "" for one in shown],
+        "fence": [one.fence["state"] if one.active else "" for one in shown],
+        "last event": [event(one) for one in shown],
+        "unprotected": [(missing(one), "good" if one.protected else "bad") for one in shown],
+    }
+    room = output.room()
+    widths = {
+        heading: max(len(heading), *(len(output.text_of(cell)) for cell in cells)) for heading, cells in columns.items()
+    }
+    if room is not None:
+        widths["unprotected"] = min(widths["unprotected"], _ROOM_LEAST)
+        for heading in _SPARED:
+            if sum(widths[left] + _GAP for left in columns) - _GAP <= room:
+                break
+            del columns[heading]
+        over = sum(widths[left] + _GAP for left in columns) - _GAP - room
+        if over > 0:
+            length = max(_PROGRAM_LEAST, widths["program"] - over)
+            columns["program"] = [cut(one.program, length) for one in shown]
+    headings = list(columns)
+    right = [number for number, heading in enumerate(headings) if heading in ("pid", "epoch")]
+    output.table(headings, list(zip(*columns.values(), strict=True)), right=right)
+
+
+def _when(one: Outside) -> str:
+    return "" if one.source is None else "synchronous" if one.source["synchronous"] else "asynchronous"
+
+
+GROUPS: dict[str, Callable[[Outside], str]] = {
+    "cgroup": lambda one: one.cgroup or "?",
+    "user": lambda one: name(one.user),
+}
+
+
+def _groups(shown: list[Outside], by: str) -> None:
+    groups: dict[str, list[Outside]] = {}
+    for one in shown:
+        groups.setdefault(GROUPS[by](one), []).append(one)
+    rows: list[list[output.Cell]] = []
+    for title, members in sorted(groups.items()):
+        protected = sum(one.protected for one in members)
+        names = list(dict.fromkeys(missing(one) for one in members if not one.protected))
+        more = f" and {len(names) - NAMES_MOST} more" if len(names) > NAMES_MOST else ""
+        told = (f"{protected} of {len(members)}", "good" if protected == len(members) else "bad")
+        rows.append([_tail(title), told, "; ".join(names[:NAMES_MOST]) + more])
+    output.table([by, "protected", "unprotected"], rows)
+
+
+def _tail(title: str) -> str:
+    """The end of a cgroup's path tells most."""
+    most = max(20, (output.room() or 120) - 40)
+    return title if len(title) <= most else "..." + title[3 - most :]
+
+
+def missing(one: Outside) -> str:
+    if not one.recorded:
+        return "all: not activated"
+    if not one.active:
+        return f"all: {one.why_not}"
+    if one.source is None:
+        return "all: no source"
+    if one.source["deserted"]:
+        return "all: its manager does not run"
+    if one.source["distrust"]:
+        return "perhaps all: see --pid"
+    return ", ".join([*one.unprotected, *one.unexamined, *(["degraded entropy"] if one.degraded else [])]) or "nothing"
+
+
+def name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except (KeyError, OverflowError):
+        return str(user)
+
+
+def cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
