@@ -37,8 +37,8 @@ server.wait_for_termination()
 
 
 class Program(NamedTuple):
-    """`needs`: its libraries. `reset`: what its twin does where the peer answers what it does not know: "fails", or "goes
-    on", where the library tries again by itself; "" for either, as gRPC tries again what it takes for not sent."""
+    """`needs`: its libraries. `reset`: what its twin does where the peer answers what it does not know: "fails", or
+    "goes on", where the library tries again by itself; "" for either: gRPC tries again what it takes for not sent."""
 
     server: str
     needs: tuple[str, ...]
