@@ -37,12 +37,12 @@ cdef extern from "<string.h>" nogil:
     void explicit_bzero(void*, size_t) noexcept
 
 include "random.pxi"
+include "audit.pxi"
 include "urandom.pxi"
 include "ssl.pxi"
 include "sqlite.pxi"
 include "loading.pxi"
 include "exchange.pxi"
-include "audit.pxi"
 include "generation.pxi"
 include "watching.pxi"
 include "uuid.pxi"

@@ -81,6 +81,7 @@ static struct {
     int place;
 } sessions[SESSIONS];
 static int session_count;
+static bool settled;
 static PyTypeObject *session_type;
 static destructor session_dealloc;
 
@@ -159,10 +160,11 @@ static int make_table(void)
     return 0;
 }
 
-int ss_audit_forked(void) { return ss_audit_on ? make_table() : 0; }
+int ss_audit_forked(void) { return ss_audit_on && token != ss_process_token() ? make_table() : 0; }
 
-void ss_audit_note(const char *text, size_t size)
+void ss_audit_note(const char *text, size_t size, bool last)
 {
+    settled = last; /* what is open now was, though the interpreter will close it */
     if (!table || token != ss_process_token() || size > NOTE_MOST)
         return;
     __atomic_store_n(&table->sequence, table->sequence | 1, __ATOMIC_RELAXED);
@@ -467,7 +469,7 @@ static void forget_session(PyObject *self)
 {
     for (int i = 0; i < session_count; i++)
         if (sessions[i].session == self) {
-            if (table && token == ss_process_token())
+            if (table && !settled && token == ss_process_token())
                 table->places[sessions[i].place].open--;
             sessions[i] = sessions[--session_count];
             return;
@@ -483,6 +485,9 @@ static void dealloc(PyObject *self)
 static PyObject *do_handshake(PyObject *self, PyObject *argument)
 {
     PyObject *value = ss_call(STOCK(SSL_DO_HANDSHAKE), self, argument);
+    for (int i = 0; i < session_count; i++)
+        if (sessions[i].session == self)
+            return value; /* it was over before */
     const int place = value ? count(SS_AUDIT_TLS, "TLS handshake", NULL) : -1;
     if (place < 0)
         return value;
@@ -491,7 +496,6 @@ static PyObject *do_handshake(PyObject *self, PyObject *argument)
         session_dealloc = session_type->tp_dealloc;
         session_type->tp_dealloc = dealloc;
     }
-    forget_session(self);
     if (Py_TYPE(self)->tp_dealloc == dealloc && session_count < SESSIONS) {
         sessions[session_count].session = self;
         sessions[session_count++].place = place;

@@ -59,8 +59,8 @@ void ss_audit_end(void);
 /* In a child: a table of its own. Returns 0 or an errno. */
 int ss_audit_forked(void);
 
-/* Replaces the note. One that does not fit is left out. */
-void ss_audit_note(const char *text, size_t size);
+/* Replaces the note. One that does not fit is left out. `last`: the program is over, and what ends now was open. */
+void ss_audit_note(const char *text, size_t size, bool last);
 
 /* A builtin that calls `target`, and counts it as `what`, which has to live as long; of the environment the name that was
    read is counted. New reference, or NULL with MemoryError set. */

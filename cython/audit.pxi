@@ -10,7 +10,7 @@ cdef extern from "audit.h":
     int ss_audit_begin(const char* file, const char* library, const char* own, const ss_audit_origins*) noexcept
     void ss_audit_end() noexcept
     int ss_audit_forked() noexcept
-    void ss_audit_note(const char* text, size_t size) noexcept
+    void ss_audit_note(const char* text, size_t size, bint last) noexcept
     object ss_audit_wrap(ss_audit_kind kind, const char* what, PyObject* target)
     object ss_audit_make(PyObject* factory)
 
@@ -65,9 +65,9 @@ def audit_forked():
     return ss_audit_forked()
 
 
-def audit_note(bytes text not None, /):
-    """What only Python can tell, as of now."""
-    ss_audit_note(PyBytes_AS_STRING(text), len(text))
+def audit_note(bytes text not None, bint last, /):
+    """What only Python can tell, as of now. `last`: the program is over."""
+    ss_audit_note(PyBytes_AS_STRING(text), len(text), last)
 
 
 def audit_wrap(str name not None, target, /):

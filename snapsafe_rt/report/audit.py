@@ -71,7 +71,7 @@ def _forked() -> None:
 
 def _note(when: str) -> None:
     try:
-        native.audit_note(_text(when))
+        native.audit_note(_text(when), when == "exit")
     except Exception:  # no descriptor is left to look by, say: the counts are there all the same
         pass
 

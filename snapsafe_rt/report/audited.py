@@ -21,6 +21,7 @@ _PLACE = struct.Struct("<Q3q2I472s")
 _NOTE, _NOTE_MOST = 0x100, 65536 - 0x100
 _PLACES_MOST = 4096
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+_REGULAR = re.compile(r"/(?!proc/|sys/|dev/(?!shm/)|memfd:)")
 _ESTABLISHED = "01"  # Linux include/net/tcp_states.h
 
 
@@ -142,12 +143,14 @@ def opened(pid: "int | str") -> dict[str, Any]:
     """TCP connections, files open for writing, and threads, as /proc shows them. What may not be seen is left out."""
     folder = f"/proc/{pid}"
     sockets, files = set(), []
-    for number in _listed(f"{folder}/fd")[3:]:  # not what it was started with
+    for number in _listed(f"{folder}/fd"):
+        if int(number) < 3:
+            continue  # it was started with them
         with contextlib.suppress(OSError):
             target = os.readlink(f"{folder}/fd/{number}")
             if target.startswith("socket:["):
                 sockets.add(target[8:-1])
-            elif target.startswith("/") and not target.startswith(("/dev/", "/proc/")) and _writes(folder, number):
+            elif _REGULAR.match(target) and _writes(folder, number):
                 files.append(procfs.printable(target))
     tcp = sorted(remote for inode, remote in _connections(folder) if inode in sockets)
     threads = []
