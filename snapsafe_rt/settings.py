@@ -43,11 +43,12 @@ class Settings:
 
     def changed(self) -> "list[tuple[str, str]]":
         """(name, value) of the variables that ask for something else than the default."""
-        given = [(name, self._text(name)) for name in (*_CHOICES, "SNAPSAFE_SOURCES", "SNAPSAFE_TRUST", "SNAPSAFE_AUDIT")]
+        named = (*_CHOICES, "SNAPSAFE_SOURCES", "SNAPSAFE_TRUST", "SNAPSAFE_AUDIT")
+        given = [(name, self._text(name)) for name in named]
         return [(name, value) for name, value in given if value and value != _CHOICES.get(name, ("",))[0]]
 
     def _audit(self) -> str:
-        """"": off; "1", or the absolute path with which the names of the files begin."""
+        """ "": off; "1", or the absolute path with which the names of the files begin."""
         value = self._text("SNAPSAFE_AUDIT")
         if value in ("", "0", "1") or os.path.isabs(value):
             return "" if value == "0" else value

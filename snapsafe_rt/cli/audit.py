@@ -145,7 +145,7 @@ def _opened(record: Record, kind: str) -> list[str]:
 def findings(records: list[Record], kinds: "tuple[str, ...]") -> list[tuple[str, int]]:
     """(kind, how many) of those asked for. What is not known counts as one: places that did not fit, and what a process
     had open that ended without a word."""
-    found = {kind: 0 for kind in kinds}
+    found = dict.fromkeys(kinds, 0)
     for record in records:
         for place in record.places:
             if place.kind in found and not place.renewed:

@@ -1,4 +1,4 @@
-"""The audit of this process: begins the native record (cython/audit.h), and writes the note on what only Python can tell.
+"""The audit of this process: begins the native record (cython/audit.h), and writes the note on what Python alone knows.
 
 Loaded where SNAPSAFE_AUDIT asks for it, and nowhere else. Nothing here raises into the program.
 """
@@ -70,7 +70,7 @@ def _forked() -> None:
 
 
 def _note(when: str) -> None:
-    try:
+    try:  # noqa: SIM105 - contextlib may not be there
         native.audit_note(_text(when), when == "exit")
     except Exception:  # no descriptor is left to look by, say: the counts are there all the same
         pass

@@ -26,7 +26,7 @@ _ESTABLISHED = "01"  # Linux include/net/tcp_states.h
 
 
 class Place(NamedTuple):
-    """What was done at one place of a program: `function` did it, `caller` is the program's own frame that led there."""
+    """What was done at one place: `function` did it, `caller` is the program's own frame that led there."""
 
     kind: str
     what: str
@@ -56,9 +56,8 @@ class Record(NamedTuple):
 def parse(data: bytes) -> Record:
     """Raises ValueError for what is none, or not whole."""
     try:
-        magic, version, begin, size, fit, used, sequence, lost, pid, parent, began, length, sessions = _HEAD.unpack_from(
-            data
-        )
+        head = _HEAD.unpack_from(data)
+        magic, version, begin, size, fit, used, sequence, lost, pid, parent, began, length, sessions = head
         if magic != b"SNAPAUDT" or version != 1 or size != _PLACE.size or used > min(fit, _PLACES_MOST):
             raise ValueError("no record of an audit, or one of another version")
         places = [_place(*_PLACE.unpack_from(data, begin + number * size)) for number in range(used)]
@@ -78,11 +77,15 @@ def _merged(places: list[Place]) -> list[Place]:
     for one in places:
         key = one.kind, one.what, one.renewed, *one[7:]
         old = found.get(key)
-        found[key] = one if old is None else old._replace(
-            times=old.times + one.times,
-            first=min(old.first, one.first),
-            last=max(old.last, one.last),
-            open=old.open + one.open,
+        found[key] = (
+            one
+            if old is None
+            else old._replace(
+                times=old.times + one.times,
+                first=min(old.first, one.first),
+                last=max(old.last, one.last),
+                open=old.open + one.open,
+            )
         )
     return list(found.values())
 
@@ -95,7 +98,9 @@ def _place(times: int, first: int, last: int, opened: int, kind: int, renewed: i
     name = KINDS[kind]
     if name in ("random", "urandom"):  # by what stands between the program and the generator
         name = MODULES.get(what.partition(".")[0], "random" if what.startswith("random.") else name)
-    what = re.sub(r"^random\.Random\.(__init__$)?", lambda found: "random.Random" if found[1] else "random.", what)
+    what = re.sub(
+        r"^random\.(?:Random\.(__init__$)?|(__init__$))", lambda found: "random." + "Random" * any(found.groups()), what
+    )
     numbers = [int(word) if word.isdigit() else 0 for word in (line, caller_line)]
     at = (file, numbers[0], function, caller_file, numbers[1], caller)
     return Place(name, what, times, first / 1e9, last / 1e9, max(0, opened), bool(renewed), *at)

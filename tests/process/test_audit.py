@@ -71,7 +71,8 @@ def test_each_place_is_named_and_no_value(audit, tmp_path, source_file):
     # Where.
     here = [place for place in found.places if place["file"] == str(PROGRAM)]
     said = {("renewed" if place["renewed"] else place["what"], place["line"]) for place in here}
-    assert marks() <= said
+    if sys.version_info >= (3, 11):  # before, code does not tell of which class it is
+        assert marks() <= said
     assert {line for _, line in marks()} == {line for _, line in said}
     assert all(place["times"] >= 1 and place["first"] <= place["last"] for place in here)
     assert {place["function"] for place in here if place["what"] == "os.urandom"} == {"draws"}
@@ -107,9 +108,11 @@ facts = [
     type(uuid.uuid4).__name__, uuid.uuid4.__code__.co_name, uuid.uuid4.__module__, isinstance(uuid.uuid4(), uuid.UUID),
     type(os.environ).__getitem__.__code__.co_varnames,
     os.environ.get("NOT_THERE"), "NOT_THERE" in os.environ, ssl.RAND_bytes.__doc__, random.Random.random.__objclass__,
-    random.Random(4).random(), copy.copy(random.Random(4)).random(), pickle.loads(pickle.dumps(random.Random(4))).random(),
+    random.Random(4).random(), copy.copy(random.Random(4)).random(),
+    pickle.loads(pickle.dumps(random.Random(4))).random(),
 ]
-for wrong in (lambda: os.environ["NOT_THERE"], lambda: os.urandom(-1), lambda: random.seed(1, 2, 3, 4), lambda: os.environ[3]):
+wrongs = [lambda: os.environ["NO"], lambda: os.urandom(-1), lambda: random.seed(1, 2, 3, 4), lambda: os.environ[3]]
+for wrong in wrongs:
     try:
         wrong()
     except Exception as error:
@@ -357,10 +360,11 @@ def test_closed_output_and_a_sigterm_that_is_passed_on(source_file):
     )
     assert done.returncode == 0
     program = "import signal, sys; signal.signal(15, lambda *_: sys.exit(5)); print(1, flush=True); signal.pause()"
-    one = subprocess.Popen([*AUDIT, sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert one.stdout.readline() == b"1\n"
-    one.terminate()
-    one.communicate(timeout=60)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*AUDIT, sys.executable, "-c", program], env=env, stdout=pipe, stderr=pipe) as one:
+        assert one.stdout.readline() == b"1\n"
+        one.terminate()
+        one.communicate(timeout=60)
     assert one.returncode == 5
 
 
@@ -406,11 +410,13 @@ def test_a_record_that_lies_is_refused_or_bounded(tmp_path, run_python, source_f
     for _ in range(500):
         bad = bytearray(good[: 65536 + 1024])
         for _ in range(dice.randrange(1, 8)):
-            bad[dice.choice([dice.randrange(80), dice.randrange(256, 700), dice.randrange(65536, 66560)])] = dice.randrange(256)
+            at = dice.choice([range(80), range(256, 700), range(65536, 66560)])
+            bad[dice.choice(at)] = dice.randrange(256)
         with contextlib.suppress(ValueError):
             record = audited.parse(bytes(bad))
             assert len(record.places) <= 4096
-            assert all(text.isprintable() for place in record.places for text in (place.what, place.file, place.function))
+            texts = [text for place in record.places for text in (place.what, place.file, place.function)]
+            assert all(text.isprintable() for text in texts)
     for length in (0, 7, 79, 300, 65536, 65540):
         with pytest.raises(ValueError, match="record"):
             audited.parse(good[:length])

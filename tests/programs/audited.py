@@ -1,5 +1,5 @@
-"""Draws in each way that an audit records, each at a line with the mark `#: WHAT`, and prints what it drew, in hexadecimal:
-test_audit.py finds the marks in the report, and none of the values."""
+"""Draws in each way that an audit records, each at a line with the mark `#: WHAT`, and prints what it drew:
+tests/process/test_audit.py finds the marks in the report, and none of the values."""
 
 import os
 import random
