@@ -36,7 +36,7 @@ struct table {
     uint64_t lost, pid, parent;
     int64_t began;
     uint64_t note_length, sessions_lost;
-    char gap[NOTE - 80];
+    char program[128], gap[NOTE - 208];
     char note[NOTE_MOST];
     struct place places[PLACES];
 };
@@ -58,8 +58,10 @@ enum file_kind { UNKNOWN, DRAWS, LIBRARY, PROGRAM, OURS };
 bool ss_audit_on;
 
 static struct table *table;
+static bool settled; /* the program is over: what ends now was open */
 static uint64_t token; /* of the process that the table is of */
 static char *prefix, *library_folder, *own_folder;
+static char program[128];
 static ss_audit_origins origin;
 static struct key *keys;       /* PLACES of them */
 static uint16_t slots[SLOTS];  /* number of a key + 1; 0: free */
@@ -81,7 +83,6 @@ static struct {
     int place;
 } sessions[SESSIONS];
 static int session_count;
-static bool settled;
 static PyTypeObject *session_type;
 static destructor session_dealloc;
 
@@ -134,6 +135,7 @@ static int make_table(void)
         (void)munmap(table, sizeof *table); /* the parent's */
     table = NULL;
     session_count = 0;
+    settled = false;
     token = ss_process_token();
     memset(slots, 0, sizeof slots); /* and what the keys hold is left alone: what it ends could run code */
     const int fd = make_file();
@@ -155,16 +157,17 @@ static int make_table(void)
     made->pid = (uint64_t)getpid();
     made->parent = (uint64_t)getppid();
     made->began = now_ns();
+    memcpy(made->program, program, sizeof program);
     memcpy(made->magic, "SNAPAUDT", sizeof made->magic);
     table = made;
     return 0;
 }
 
-int ss_audit_forked(void) { return ss_audit_on && token != ss_process_token() ? make_table() : 0; }
-
 void ss_audit_note(const char *text, size_t size, bool last)
 {
-    settled = last; /* what is open now was, though the interpreter will close it */
+    if (ss_audit_on && token != ss_process_token())
+        (void)make_table();
+    settled = last;
     if (!table || token != ss_process_token() || size > NOTE_MOST)
         return;
     __atomic_store_n(&table->sequence, table->sequence | 1, __ATOMIC_RELAXED);
@@ -288,15 +291,6 @@ static void put_text(struct text *text, const char *words)
         *text->at++ = *words++;
 }
 
-static PyObject *name_of(PyCodeObject *code)
-{
-#if PY_VERSION_HEX >= 0x030b0000
-    return code->co_qualname;
-#else
-    return code->co_name;
-#endif
-}
-
 static void put_place(struct text *text, PyCodeObject *code, int at)
 {
     char line[16] = "";
@@ -309,7 +303,7 @@ static void put_place(struct text *text, PyCodeObject *code, int at)
     put_text(text, line);
     put_text(text, "\t");
     if (code)
-        put_str(text, name_of(code), 48);
+        put_str(text, ss_code_name(code), 48);
 }
 
 /* The name of a module by its file, without folder and ".py". */
@@ -336,7 +330,7 @@ static void describe(const struct key *key, const char *what, PyObject *name, ch
     } else if (key->via && !own) {
         put_module(&text, key->via->co_filename);
         put_text(&text, ".");
-        put_str(&text, name_of(key->via), 40);
+        put_str(&text, ss_code_name(key->via), 40);
     } else {
         put_text(&text, what);
     }
@@ -374,7 +368,7 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
         PyErr_Clear();
     }
     if (token != ss_process_token())
-        (void)make_table(); /* a child of fork(2) that ran no handler */
+        (void)make_table(); /* a child has one from its first draw on: many only execute another program */
     if (table && look(thread, &key)) {
         size_t slot = slot_of(&key);
         if (!slots[slot] && table->used < PLACES) {
@@ -519,10 +513,12 @@ static void *const observers[SS_GUARD_COUNT] = {
     [SS_GUARD_SSL_DO_HANDSHAKE] = (void *)do_handshake,
 };
 
-int ss_audit_begin(const char *file, const char *library, const char *own, const ss_audit_origins *origins)
+int ss_audit_begin(const char *file, const char *library, const char *own, const char *name,
+                   const ss_audit_origins *origins)
 {
     if (ss_audit_on)
         return 0;
+    (void)snprintf(program, sizeof program, "%s", name);
     keys = keys ? keys : calloc(PLACES, sizeof *keys);
     free(prefix);
     free(library_folder);

@@ -6,7 +6,8 @@
    as it is. No value is kept, nor passed on to anybody.
 
    The counts lie in a mapping that is read from outside at any moment, also when the process hangs: a file that stays when
-   the process ends in whatever way, or memory. A forked process begins with a table of its own.
+   the process ends in whatever way, or memory. A forked process has a table of its
+   own from its first draw, or note, on.
 
    Layout, version 1, little-endian; snapsafe_rt/report/audited.py reads it:
      0x00  8 bytes  "SNAPAUDT"
@@ -16,6 +17,7 @@
      0x28  u64[2]   id of the process, of its parent (in its own namespace)
      0x38  i64      when it began, ns since 1970
      0x40  u64[2]   length of the note; sessions that did not fit
+     0x50  128      the program's name, then 0
      0x100          the note, UTF-8: JSON (snapsafe_rt/report/audit.py)
    Of a place: u64 times; i64[2] first and last, ns since 1970; i64 TLS sessions that began here and are not over; u32[2] kind,
    and 1 if it is in per_generation(); then text: fields that tabs part, what, and file, line, function of the place and of
@@ -50,14 +52,12 @@ typedef struct {
 } ss_audit_origins;
 
 /* Begins it. `file`: the files are called that with ".PID" at the end; NULL: memory. `library`, `own`: the folders of the
-   standard library, and of this package. Idempotent. Returns 0, or an errno: then nothing is recorded. */
-int ss_audit_begin(const char *file, const char *library, const char *own, const ss_audit_origins *origins);
+   standard library, and of this package; `name`: the program's. Idempotent. Returns 0, or an errno: then nothing is recorded. */
+int ss_audit_begin(const char *file, const char *library, const char *own, const char *name,
+                   const ss_audit_origins *origins);
 
 /* Ends it; what was recorded stays to be read. */
 void ss_audit_end(void);
-
-/* In a child: a table of its own. Returns 0 or an errno. */
-int ss_audit_forked(void);
 
 /* Replaces the note. One that does not fit is left out. `last`: the program is over, and what ends now was open. */
 void ss_audit_note(const char *text, size_t size, bool last);

@@ -7,9 +7,9 @@ cdef extern from "audit.h":
         bint (*seed_is_systems)(PyObject*) noexcept
         bint (*state_is_known)(PyObject*) noexcept
     bint ss_audit_on
-    int ss_audit_begin(const char* file, const char* library, const char* own, const ss_audit_origins*) noexcept
+    int ss_audit_begin(const char* file, const char* library, const char* own, const char* name,
+                       const ss_audit_origins*) noexcept
     void ss_audit_end() noexcept
-    int ss_audit_forked() noexcept
     void ss_audit_note(const char* text, size_t size, bint last) noexcept
     object ss_audit_wrap(ss_audit_kind kind, const char* what, PyObject* target)
     object ss_audit_make(PyObject* factory)
@@ -44,25 +44,21 @@ cdef bint audit_is_known "ss_audit_is_known"(PyObject* generator) noexcept:
     return ss_provenance_of_state(words_of(generator), &tag)
 
 
-def audit_begin(file, str library not None, str own not None, /):
+def audit_begin(file, str library not None, str own not None, str name not None, /):
     """Record from here on (audit.h). `file`: None for memory. Raises OSError."""
     cdef bytes path = b"" if file is None else file.encode("utf-8", "surrogateescape")
     cdef bytes first = library.encode("utf-8", "surrogateescape"), second = own.encode("utf-8", "surrogateescape")
+    cdef bytes third = name.encode("utf-8", "backslashreplace")
     cdef const char* text = NULL
     if file is not None:
         text = path
-    cdef int error = ss_audit_begin(text, first, second, &ss_audit_origin)
+    cdef int error = ss_audit_begin(text, first, second, third, &ss_audit_origin)
     if error:
         raise OSError(error, "the place for an audit's report cannot be made", file)
 
 
 def audit_end():
     ss_audit_end()
-
-
-def audit_forked():
-    """In a child: a table of its own. Returns 0 or an errno."""
-    return ss_audit_forked()
 
 
 def audit_note(bytes text not None, bint last, /):

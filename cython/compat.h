@@ -240,4 +240,14 @@ static inline int ss_frame_at(PyFrameObject *frame)
 #endif
 }
 
+/* By which a code object is known: with its class, where it tells that. Borrowed. */
+static inline PyObject *ss_code_name(PyCodeObject *code)
+{
+#if PY_VERSION_HEX >= 0x030b0000
+    return code->co_qualname;
+#else
+    return code->co_name;
+#endif
+}
+
 #endif

@@ -87,7 +87,7 @@ def _of_process(pid: int) -> Record:
 def _of_program(program: list[str]) -> tuple[int, list[Record]]:
     if not program[0]:
         raise Failure("which program? For example: snapsafe audit python app.py", USAGE)
-    with tempfile.TemporaryDirectory(prefix="snapsafe-audit-") as folder:
+    with tempfile.TemporaryDirectory(prefix="snapsafe-audit-", ignore_cleanup_errors=True) as folder:
         prefix = os.path.join(folder, "of")
         environment = {**run.activating(), "SNAPSAFE_AUDIT": prefix}
         why_not = reach.why_not(program, environment)
@@ -185,7 +185,7 @@ def as_dict(record: Record) -> dict[str, Any]:
     return {
         "pid": record.pid,
         "parent": record.parent,
-        "program": _program(record),
+        "program": record.program,
         "began": record.began,
         "places": [place._asdict() for place in record.places],
         "lost": record.lost,
@@ -200,10 +200,6 @@ def as_dict(record: Record) -> dict[str, Any]:
     }
 
 
-def _program(record: Record) -> str:
-    return procfs.printable(str(record.note.get("program", "")))[:80]
-
-
 def _show_text(records: list[Record]) -> None:
     empty = 0
     for record in records:
@@ -211,7 +207,7 @@ def _show_text(records: list[Record]) -> None:
             empty += 1
             continue
         whole = f", forked from {record.parent}" if any(other.pid == record.parent for other in records) else ""
-        output.say(f"{_program(record)} (process {record.pid}{whole})", "bold")
+        output.say(f"{record.program} (process {record.pid}{whole})", "bold")
         _show_places(record)
         _show_open(record)
         output.say()
@@ -229,7 +225,8 @@ def _show_places(record: Record) -> None:
         if place.kind == "tls":
             kept = (f"{place.open} open", "bad") if place.open else ("no: over", "good")
         when = _time(place.first) if place.times == 1 else f"{_time(place.first)} to {_time(place.last)}"
-        rows.append([place.what, str(place.times), when, kept, where])
+        what = f"environment: {place.what}" if place.kind == "environment" else place.what
+        rows.append([what, str(place.times), when, kept, where])
     if rows:
         output.table(["what", "times", "when", "same in clones", "where"], rows, right=[1])
     if len(record.places) > ROWS_MOST:

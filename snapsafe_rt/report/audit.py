@@ -25,7 +25,7 @@ def begin() -> None:
     """Before the guards are put in place, so that no draw is missed. A failure becomes a problem of status()."""
     file = None if state.settings.audit == "1" else state.settings.audit
     try:
-        native.audit_begin(file, os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(__file__)))
+        native.audit_begin(file, os.path.dirname(os.__file__), os.path.dirname(os.path.dirname(__file__)), _program())
         _read_environment()
     except Exception as error:
         state.problems.append(f"SNAPSAFE_AUDIT: nothing is recorded ({error})")
@@ -34,7 +34,6 @@ def begin() -> None:
 def follow() -> None:
     """When the process is active: notes at the end of what runs before a snapshot, and at exit."""
     global _followed
-    _note("begin")
     if _followed:
         return
     _followed = True
@@ -65,8 +64,6 @@ def _read_environment() -> None:
 def _forked() -> None:
     global _quiesced
     _quiesced = None
-    if native.audit_forked() == 0:
-        _note("fork")
 
 
 def _note(when: str) -> None:
@@ -78,15 +75,14 @@ def _note(when: str) -> None:
 
 def _text(when: str) -> bytes:
     global _quiesced
-    import json  # all of it only now: a program that ends by os._exit() never pays for it
+    import json  # only now: not every program comes to its end here
 
-    told: dict[str, Any] = {"when": when, "at": _now(), "program": _program()}
-    if when in ("quiesce", "exit"):
-        from snapsafe_rt.report import audited
+    from snapsafe_rt.report import audited
 
-        told["open"] = {**audited.opened("self"), "generators": _generators(), "stacks": _stacks()}
-        if when == "quiesce":
-            _quiesced = dict(told)
+    told: dict[str, Any] = {"when": when, "at": _now()}
+    told["open"] = {**audited.opened("self"), "generators": _generators(), "stacks": _stacks()}
+    if when == "quiesce":
+        _quiesced = dict(told)
     if _quiesced is not None:
         told["quiesce"] = _quiesced
     return json.dumps(told).encode("utf-8", "backslashreplace")

@@ -18,7 +18,7 @@ MODULES = {"secrets": "secrets", "tempfile": "tempfile", "uuid": "uuid", "utils"
 MOST = 100  # of each list of what is open
 _HEAD = struct.Struct("<8s6IQ2Qq2Q")
 _PLACE = struct.Struct("<Q3q2I472s")
-_NOTE, _NOTE_MOST = 0x100, 65536 - 0x100
+_NAME_END, _NOTE, _NOTE_MOST = 0xD0, 0x100, 65536 - 0x100
 _PLACES_MOST = 4096
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 _REGULAR = re.compile(r"/(?!proc/|sys/|dev/(?!shm/)|memfd:)")
@@ -51,6 +51,7 @@ class Record(NamedTuple):
     places: list[Place]
     note: dict[str, Any]
     lost_sessions: int
+    program: str
 
 
 def parse(data: bytes) -> Record:
@@ -63,12 +64,13 @@ def parse(data: bytes) -> Record:
         places = [_place(*_PLACE.unpack_from(data, begin + number * size)) for number in range(used)]
     except struct.error as error:
         raise ValueError(f"a record that is cut off ({error})") from None
+    name = data[_HEAD.size : _NAME_END].partition(b"\0")[0].decode("utf-8", "replace")
     note: Any = {}
     if not sequence & 1 and 0 < length <= _NOTE_MOST:
         with contextlib.suppress(ValueError, RecursionError):
             note = json.loads(data[_NOTE : _NOTE + length].decode("utf-8", "replace"))
     note = note if isinstance(note, dict) else {}
-    return Record(pid, parent, began / 1e9, lost, _merged(places), note, sessions)
+    return Record(pid, parent, began / 1e9, lost, _merged(places), note, sessions, procfs.printable(name))
 
 
 def _merged(places: list[Place]) -> list[Place]:
