@@ -37,6 +37,7 @@ cdef extern from "<string.h>" nogil:
     void explicit_bzero(void*, size_t) noexcept
 
 include "random.pxi"
+include "audit.pxi"
 include "urandom.pxi"
 include "ssl.pxi"
 include "sqlite.pxi"

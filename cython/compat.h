@@ -5,6 +5,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <frameobject.h>
 #include <structmember.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -227,6 +228,26 @@ static inline Py_ssize_t ss_slot_offset(PyTypeObject *type, PyObject *descriptor
         return -1;
     PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
     return member->type == T_OBJECT_EX ? member->offset : -1;
+}
+
+/* How far a frame is in its code, in bytes, as PyCode_Addr2Line() takes it. */
+static inline int ss_frame_at(PyFrameObject *frame)
+{
+#if PY_VERSION_HEX >= 0x030b0000
+    return PyFrame_GetLasti(frame);
+#else
+    return frame->f_lasti * (int)sizeof(_Py_CODEUNIT);
+#endif
+}
+
+/* By which a code object is known: with its class, where it tells that. Borrowed. */
+static inline PyObject *ss_code_name(PyCodeObject *code)
+{
+#if PY_VERSION_HEX >= 0x030b0000
+    return code->co_qualname;
+#else
+    return code->co_name;
+#endif
 }
 
 #endif

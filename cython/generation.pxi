@@ -37,7 +37,7 @@ cdef class PerGeneration:
                 epoch = ss_epoch_begin()
                 if self.made and self.made_in == epoch:
                     return self.value
-                value = self.__wrapped__()
+                value = ss_audit_make(<PyObject*>self.__wrapped__) if ss_audit_on else self.__wrapped__()
                 tries += 1
                 if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                     with critical_section(self):

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-ss_guard ss_guards[SS_GUARD_COUNT];
+ss_guard ss_guards[SS_GUARD_COUNT], ss_guard_stock[SS_GUARD_COUNT];
+static void *const *observing;
 char *ss_guard_refused[SS_GUARD_COUNT];
 
 PyMethodDef *ss_definition(PyObject *callable)
@@ -82,6 +83,21 @@ static void refuse(enum ss_guard_id id, const PyMethodDef *def)
         __atomic_store_n(place, strdup(dladdr((const void *)def, &own) ? own.dli_fname : SS_GUARD_NO_FILE), __ATOMIC_RELEASE);
 }
 
+static void set_original(int id, void *original)
+{
+    ss_guard_stock[id].original = original;
+    void *called = observing && observing[id] ? observing[id] : original;
+    __atomic_store_n(&ss_guards[id].original, called, __ATOMIC_RELEASE);
+}
+
+void ss_guard_observe(void *const *observers)
+{
+    observing = observers;
+    for (int id = 0; id < SS_GUARD_COUNT; id++)
+        if (ss_guard_stock[id].original)
+            set_original(id, ss_guard_stock[id].original);
+}
+
 /* Needs the GIL. 0, or -1 with no exception set. */
 static int exchange(enum ss_guard_id id, PyObject *callable)
 {
@@ -101,7 +117,7 @@ static int exchange(enum ss_guard_id id, PyObject *callable)
         guard->def = def;
         if (!ss_same_object(def, now))
             return -1; /* exchanged before us, by whom nobody knows: no original to go on with */
-        __atomic_store_n(&guard->original, now, __ATOMIC_RELEASE);
+        set_original((int)id, now);
         __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
     }
     /* A JIT trace compiled before the exchange has the old pointer in it (CPython 3.15, PYTHON_JIT=1). */
@@ -149,7 +165,7 @@ int ss_guard_module(const char *name, PyObject *module, PyObject *failed)
 void ss_guard_remove(enum ss_guard_id id)
 {
     if (ss_guard_active(id))
-        __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_guards[id].original, __ATOMIC_RELEASE);
+        __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_guard_stock[id].original, __ATOMIC_RELEASE);
 }
 
 int ss_guarded(const char *name)

@@ -92,6 +92,13 @@ typedef struct {
 } ss_guard;
 extern ss_guard ss_guards[SS_GUARD_COUNT];
 
+/* The same, with the original itself where an observer stands in ss_guards. */
+extern ss_guard ss_guard_stock[SS_GUARD_COUNT];
+
+/* From here on guards call observers[id], a function of the row's convention that calls the original of ss_guard_stock; where
+   that is NULL, the original. NULL: all originals. The table must live as long. Needs the GIL. */
+void ss_guard_observe(void *const *observers);
+
 /* For the group of a row, the rows of its type: the file of another definition of the same method, which is not guarded. Set
    once under the GIL, never freed; another process reads whether it is set (sites.pxi). */
 extern char *ss_guard_refused[SS_GUARD_COUNT];

@@ -227,6 +227,7 @@ cdef extern from "guard.h":
     enum: SS_GUARD_URANDOM, SS_GUARD_GETRANDOM, SS_GUARD_SEED, SS_GUARD_GETRANDBITS, SS_GUARD_SSL_RAND_ADD
     enum: SS_GUARD_SSL_RAND_BYTES, SS_GUARD_EXEC_DYNAMIC, SS_GUARD_CURSOR_EXECUTE, SS_GUARD_COUNT
     ss_guard* ss_guards
+    ss_guard* ss_guard_stock
     PyObject* ss_call(ss_guard*, PyObject*, PyObject*) noexcept
     PyObject* ss_call_fast(ss_guard*, PyObject*, PyObject**, Py_ssize_t) noexcept
     PyObject* ss_call_keywords(ss_guard*, PyObject*, PyObject**, Py_ssize_t, PyObject*) noexcept

@@ -141,7 +141,7 @@ cdef bint reseed(PyObject* self, bint drawing) noexcept:
     if number == NULL:
         raw_error_clear()
         return False
-    result = ss_call_fast(&ss_guards[SS_GUARD_SEED], self, &number, 1)
+    result = ss_call_fast(&ss_guard_stock[SS_GUARD_SEED], self, &number, 1)
     raw_decref(number)
     if result == NULL:
         raw_error_clear()

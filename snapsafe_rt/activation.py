@@ -14,7 +14,11 @@ from snapsafe_rt.state import NOT_CALLED, state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from snapsafe_rt.guards.guard import Guard
+
+_audit: "ModuleType | None" = None  # snapsafe_rt.report.audit, where SNAPSAFE_AUDIT asked for it
 
 
 def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None:
@@ -42,12 +46,25 @@ def activate(sources: "str | list[str] | tuple[str, ...] | None" = None) -> None
             return
         state.candidates = candidates if sources is not None else _from_environment()
         try:
+            if state.settings.audit and native.in_main_interpreter():
+                _begin_audit()
             _put_in_place()
         except BaseException:  # a signal's handler may raise between any two steps: all of it, or nothing
             _take_away("activate() was interrupted")
             raise
         _check_strict()
         _publish()
+        if _audit is not None:
+            _audit.follow()
+
+
+def _begin_audit() -> None:
+    """Before the guards are in place, so that no draw is missed."""
+    global _audit
+    from snapsafe_rt.report import audit
+
+    _audit = audit
+    audit.begin()
 
 
 def _put_in_place() -> None:
@@ -113,6 +130,8 @@ def deactivate() -> None:
 
 def _take_away(why_not: str) -> None:
     """What _put_in_place() did, as far as it came."""
+    if _audit is not None:
+        _audit.end()
     native.remove_finder()
     table.remove()
     if not native.owned_elsewhere():

@@ -38,12 +38,22 @@ class Settings:
         self.disruption = self._choice("SNAPSAFE_DISRUPTION")
         self.watch = self._choice("SNAPSAFE_WATCH") == "1"
         self.lifecycle = self._choice("SNAPSAFE_LIFECYCLE")
+        self.audit = self._audit()
         self.trust = names(self._text("SNAPSAFE_TRUST"))
 
     def changed(self) -> "list[tuple[str, str]]":
         """(name, value) of the variables that ask for something else than the default."""
-        given = [(name, self._text(name)) for name in (*_CHOICES, "SNAPSAFE_SOURCES", "SNAPSAFE_TRUST")]
+        named = (*_CHOICES, "SNAPSAFE_SOURCES", "SNAPSAFE_TRUST", "SNAPSAFE_AUDIT")
+        given = [(name, self._text(name)) for name in named]
         return [(name, value) for name, value in given if value and value != _CHOICES.get(name, ("",))[0]]
+
+    def _audit(self) -> str:
+        """ "": off; "1", or the absolute path with which the names of the files begin."""
+        value = self._text("SNAPSAFE_AUDIT")
+        if value in ("", "0", "1") or os.path.isabs(value):
+            return "" if value == "0" else value
+        self.problems.append(f"SNAPSAFE_AUDIT={value!r} is neither 0, nor 1, nor an absolute path; nothing is recorded")
+        return ""
 
     def _text(self, name: str) -> str:
         if self._given is not None:

@@ -29,6 +29,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("run", "snapsafe_rt.cli.run", "start a program protected: snapsafe run python app.py"),
     Command("status", "snapsafe_rt.cli.status", "what is watched and guarded here, and what is not"),
+    Command("audit", "snapsafe_rt.cli.audit", "what a program did that will be the same in every clone, by place"),
     Command("metrics", "snapsafe_rt.cli.metrics", "what is true of all programs here, as Prometheus reads it"),
     Command("doctor", "snapsafe_rt.cli.doctor", "what this machine is, what it lacks, and the commands that mend it"),
     Command("demo", "snapsafe_rt.cli.demo", "clone a running Python, and show what the clones draw twice"),

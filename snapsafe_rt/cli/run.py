@@ -27,9 +27,7 @@ def main(options: argparse.Namespace) -> NoReturn:
     program: list[str] = options.program
     if not program or not program[0]:
         raise Failure("which program? For example: snapsafe run python app.py", USAGE)
-    environment = dict(os.environ)
-    _uncoerce_locale(environment)
-    environment["PYTHONPATH"] = _first(activation_folder(), environment.get("PYTHONPATH", ""))
+    environment = activating()
     why_not = "" if options.quiet else reach.why_not(program, environment)
     if why_not:
         print(f"snapsafe run: not protected: {why_not}", file=sys.stderr)
@@ -44,6 +42,14 @@ def main(options: argparse.Namespace) -> NoReturn:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise Failure(f"{program[0]}: cannot be executed: {reason}", NOT_EXECUTABLE) from None
+
+
+def activating() -> dict[str, str]:
+    """The environment of a program that is to be activated."""
+    environment = dict(os.environ)
+    _uncoerce_locale(environment)
+    environment["PYTHONPATH"] = _first(activation_folder(), environment.get("PYTHONPATH", ""))
+    return environment
 
 
 def _first(folder: str, path: str) -> str:

@@ -39,7 +39,8 @@ class Uuid(Guard):
         methods = native.Uuid(module, {name: exchanged.original for name, exchanged in functions.items()})
         for name, exchanged in functions.items():
             # uuid8 is put together from several draws of `random`, each of them guarded.
-            exchanged.to(native.Rechecked(exchanged.original) if name == "uuid8" else getattr(methods, name))
+            target = native.Rechecked(exchanged.original) if name == "uuid8" else getattr(methods, name)
+            exchanged.to(native.audit_wrap(name, target))
         self._installed.append((module, functions, methods))
 
     def remove(self) -> None:
