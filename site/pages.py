@@ -1,5 +1,5 @@
-"""FOLDER: makes of a copy of the repository what Sphinx reads: its documents in place, and beside them a page for each command,
-and for each source file and folder that a document links.
+"""FOLDER: makes of a copy of the repository what Sphinx reads: its documents in place, and beside them a page for each
+command, and for each source file and folder that a document links.
 
 The options of the commands are those of the parser itself.
 """
@@ -96,7 +96,8 @@ def commands(target: Path) -> None:
     rows = "\n".join(f"| [snapsafe {one.name}]({one.name}.md) | {one.summary} |" for one in COMMANDS)
     (target / "index.md").write_text(
         "# Each command and its options\n\nWhat the commands mean together, and their exit codes: "
-        f"[The command](../../docs/command.md).\n\n| command | does |\n|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n{names}\n```\n"
+        "[The command](../../docs/command.md).\n\n"
+        f"| command | does |\n|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n{names}\n```\n"
     )
 
 
