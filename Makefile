@@ -5,6 +5,7 @@
 # make image-test  examples/base-image built and run; the same, about a minute once all is in the cache
 # make wheels  wheels for machines without a compiler, into dist/: glibc and musl, x86-64 and arm64, each CPython that can be
 #             had; ARGS="--only KIND VERSION" for some; 20 CPU seconds each
+# make site   the documentation as a web site, in .venv/site/html
 # make library-test  libraries of PyPI in clones, against the levels of docs/libraries.md; ARGS=NAME... for some of
 #             them; a quarter of an hour, and 8 GB in the cache
 # make bench  what each path costs, in pairs without and with, and how that grows; five minutes, on a machine that does
@@ -16,7 +17,7 @@ PYTHON ?= python3
 JOBS ?= 4
 SOURCES := $(wildcard cython/* snapsafe_rt/*.py snapsafe_rt/*/*.py sitecustomize/*.py packaging/*/*) setup.py pyproject.toml
 
-.PHONY: demo test vm-test evidence sequence criu-test image-test wheels lint bench instructions check clean library-test
+.PHONY: demo test vm-test evidence sequence criu-test image-test wheels lint bench instructions check clean library-test site
 
 demo: .venv/demo/ready
 	.venv/demo/bin/snapsafe demo $(ARGS)
@@ -48,6 +49,10 @@ criu-test: .venv/criu/ready
 image-test:
 	.ci/images
 
+# The man page and the completions in packaging/command as well, with ARGS=--write.
+site: .venv/site/ready
+	.ci/site $(ARGS)
+
 wheels:
 	.ci/wheels $(ARGS)
 library-test: .venv/test/ready
@@ -69,6 +74,9 @@ check:
 
 .venv/test/ready: $(SOURCES)
 	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/test -e .[cli,test]
+
+.venv/site/ready: $(SOURCES)
+	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/site .[cli,site]
 
 .venv/lint/ready: $(SOURCES)
 	PYTHON=$(PYTHON) SNAPSAFE_BUILD=strict .ci/venv .venv/lint -e .[cli,test,lint]

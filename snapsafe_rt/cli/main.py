@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Collection
 from types import ModuleType
 from typing import NamedTuple
 
@@ -81,7 +82,13 @@ def _open_closed_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
-def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with the options of all commands: what the command reference, man page and completions are made of."""
+    return _parser(COMMANDS)
+
+
+def _parser(chosen: Collection[Command]) -> argparse.ArgumentParser:
+    """The parser; only those commands have their options, and their modules are imported."""
     parser = argparse.ArgumentParser(
         prog="snapsafe",
         description="Python programs that never repeat themselves in a clone of a virtual machine or container.",
@@ -89,14 +96,18 @@ def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     )
     parser.add_argument("--version", action="version", version=f"snapsafe-rt {VERSION}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    chosen = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
     for command in COMMANDS:
         sentence = f"{command.summary[0].upper()}{command.summary[1:]}."
         sub = subparsers.add_parser(command.name, help=command.summary, description=sentence)
-        if command is chosen:
-            module = importlib.import_module(command.module)
+        if command in chosen:
             sub.formatter_class = argparse.RawDescriptionHelpFormatter
-            module.add_arguments(sub)
+            importlib.import_module(command.module).add_arguments(sub)
+    return parser
+
+
+def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    chosen = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
+    parser = _parser([chosen] if chosen else [])
     if not arguments:
         parser.print_help(sys.stderr)
         parser.exit(USAGE)
@@ -109,6 +120,7 @@ def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
             parser.error(f"unknown command: {arguments[0]}; {way}")
         parser.parse_args(arguments)  # --help, --version, or an error
         parser.error(f"unknown command: {arguments[0]}")
+    module = importlib.import_module(chosen.module)
     own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])
     options = parser.parse_args([chosen.name, *own])
     options.program = program
