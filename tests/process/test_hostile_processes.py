@@ -137,6 +137,23 @@ def test_the_others_are_seen_all_the_same(forged, living, source_file, tmp_path)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 200_000
 
 
+def test_the_table_stays_one(forged, living, source_file):
+    living(env=source_file.env)
+    long = "'x' * 9000"
+    forged(text=f"'snapsafe\\t9\\t3\\t1.0\\t0\\t' + {long} + '\\n'")
+    forged(text=f"{ROWS} + 'source\\t0\\t0\\t' + {long} + '\\t\\t\\n' + 'event\\t1\\t' + {long} + '\\t1\\t2\\t0\\n'")
+    for more in ([], ["--by", "user"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "snapsafe_rt", "status", "--all", *more],
+            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert max(map(len, done.stdout.splitlines())) < 4000
+
+
 namespaces = pytest.mark.skipif(
     subprocess.run(["unshare", "-U", "-r", "-p", "-f", "true"], capture_output=True, check=False).returncode != 0,
     reason="no user namespaces",
