@@ -49,7 +49,7 @@ criu-test: .venv/criu/ready
 image-test:
 	.ci/images
 
-# The man page and the completions in site/command as well, with ARGS=--write.
+# The man page and the completions in packaging/command as well, with ARGS=--write.
 site: .venv/site/ready
 	.ci/site $(ARGS)
 

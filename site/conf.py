@@ -8,7 +8,7 @@ project = "snapsafe_rt"
 author = copyright = "the snapsafe_rt project"
 release = importlib.metadata.version("snapsafe-rt")
 root_doc = "site/index"
-exclude_patterns = [".*"]
+exclude_patterns = [".github/ISSUE_TEMPLATE", ".github/PULL_REQUEST_TEMPLATE.md"]
 default_role = "code"
 highlight_language = "text"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]

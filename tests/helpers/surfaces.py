@@ -270,7 +270,7 @@ TABLE = (
     ),
     Surface("torch", "torch.rand()", "memory", _torch(lambda it: it.rand(1, dtype=it.float64)), library="torch"),
     Surface(
-        *("randint", "torch.Tensor.random_()", "memory"),
+        *("random_", "torch.Tensor.random_()", "memory"),
         _torch(lambda it: it.empty(1, dtype=it.int64).random_()),
         library="torch",
     ),

@@ -193,7 +193,7 @@ def test_promtool_takes_the_managers_file(manager, shm_path, outer):
 @needs_promtool
 def test_promtool_tries_the_rules(tmp_path):
     name = "snapsafe-alerts.yml"
-    rules = shipped("packaging", PRINTED[name], name)
+    rules = shipped("packaging", *PRINTED[name].split("/"))
     done = promtool("check", "rules", rules)
     assert done.returncode == 0, done.stdout + done.stderr
     own = 'pid="7",program="python app.py",uid="0",cgroup="/",instance="a",job="node"'

@@ -9,7 +9,7 @@ from tests.vm.compare import by_surface
 from tests.vm.lab import MORE, Machine
 
 NUMPY = ("numpy", "pcg64", "generator")
-TORCH = ("torch", "randint", "dropout", "generator")
+TORCH = ("torch", "random_", "dropout", "generator")
 KERNELS = [one.words for one in select("urandom", "uuid4", "token_bytes")]
 MEMORYS = [one.words for one in select("getrandbits", "ssl", *NUMPY, *TORCH)]
 LONG = 20_000  # values of each surface, in each clone; the longer run takes so many everywhere

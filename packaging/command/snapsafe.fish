@@ -50,8 +50,8 @@ function _shtab_snapsafe_using
   test "$_shtab_snapsafe_cmdpath" = "$argv"
 end
 
-set -g _shtab_snapsafe_commands run status metrics doctor demo wait-restored install uninstall bundle manager quiesce unquiesce inhibit dbus trigger
-set -g _shtab_snapsafe_opts_with_value --bus --clones --entropy --file --freeze --gvisor --inhibit-delay-max --mode --output --path --pid --prefix --print --program --python --quiesced-max --since --socket --timeout --wheel --who --why
+set -g _shtab_snapsafe_commands run status audit metrics doctor demo wait-restored install uninstall bundle manager quiesce unquiesce inhibit dbus trigger
+set -g _shtab_snapsafe_opts_with_value --bus --by --cgroup --clones --entropy --fail-on --file --freeze --gvisor --inhibit-delay-max --metrics-file --mode --output --path --pid --prefix --print --program --python --quiesced-max --since --socket --timeout --user --wheel --who --why
 
 complete -c snapsafe -e
 complete -c snapsafe -f
@@ -65,7 +65,17 @@ complete -c snapsafe -n '_shtab_snapsafe_using; and test $_shtab_snapsafe_npos -
 complete -c snapsafe -n '_shtab_snapsafe_using status' -s h -l help -d 'show this help message and exit'
 complete -c snapsafe -n '_shtab_snapsafe_using status' -l pid -x -d 'of a running process, seen from outside'
 complete -c snapsafe -n '_shtab_snapsafe_using status' -l all -d 'a table of the Python processes that run here'
+complete -c snapsafe -n '_shtab_snapsafe_using status' -l unprotected -d 'of --all only those that are not protected'
+complete -c snapsafe -n '_shtab_snapsafe_using status' -l by -xka "cgroup user" -d 'of --all a line for each cgroup, or for each user'
+complete -c snapsafe -n '_shtab_snapsafe_using status' -l cgroup -x -d 'of --all only those in this cgroup or below it'
+complete -c snapsafe -n '_shtab_snapsafe_using status' -l user -x -d 'of --all only those of this user, by name or number'
 complete -c snapsafe -n '_shtab_snapsafe_using status' -l json -d 'the same for programs; docs/command.md lists the keys'
+complete -c snapsafe -n '_shtab_snapsafe_using; and test $_shtab_snapsafe_npos -eq 0' -a audit -d 'What a program did that will be the same in every clone, by place.'
+complete -c snapsafe -n '_shtab_snapsafe_using audit' -s h -l help -d 'show this help message and exit'
+complete -c snapsafe -n '_shtab_snapsafe_using audit' -l pid -x -d 'of a running process that records by SNAPSAFE_AUDIT'
+complete -c snapsafe -n '_shtab_snapsafe_using audit' -l json -d machine-readable
+complete -c snapsafe -n '_shtab_snapsafe_using audit' -l output -x -d 'write it there; without it a program'"'"'s report is on stderr'
+complete -c snapsafe -n '_shtab_snapsafe_using audit' -l fail-on -x -d 'exit code 1 if there is one'
 complete -c snapsafe -n '_shtab_snapsafe_using; and test $_shtab_snapsafe_npos -eq 0' -a metrics -d 'What is true of all programs here, as Prometheus reads it.'
 complete -c snapsafe -n '_shtab_snapsafe_using metrics' -s h -l help -d 'show this help message and exit'
 complete -c snapsafe -n '_shtab_snapsafe_using metrics' -l output -x -d 'write it there, whole or not at all, as node_exporter'"'"'s textfile collector wants'
@@ -103,17 +113,20 @@ complete -c snapsafe -n '_shtab_snapsafe_using manager' -l freeze -x -d 'folder 
 complete -c snapsafe -n '_shtab_snapsafe_using manager' -l gvisor -x -d 'gVisor'"'"'s word on checkpoints, followed where it is (default: /proc/gvisor/checkpoint)'
 complete -c snapsafe -n '_shtab_snapsafe_using manager' -l inhibit-delay-max -x -d 'how long Quiesce waits for those who want to be asked before a snapshot (default: 5.0)'
 complete -c snapsafe -n '_shtab_snapsafe_using manager' -l quiesced-max -x -d 'how long the machine stays quiesced if nobody calls Unquiesce (default: 60.0)'
-complete -c snapsafe -n '_shtab_snapsafe_using manager' -l print -xka "snapsafe-manager.service snapsafe.tmpfiles 60-snapsafe.rules snapsafe-device.conf snapsafe-fsfreeze.sh snapsafe-dbus.service org.snapsafe.Manager1.conf" -d 'print a file for the system'"'"'s own folders, with this command'"'"'s path in it; its first line says where'
+complete -c snapsafe -n '_shtab_snapsafe_using manager' -l metrics-file -x -d 'keep what the manager knows in this file, as node_exporter'"'"'s textfile collector wants it'
+complete -c snapsafe -n '_shtab_snapsafe_using manager' -l print -xka "snapsafe-manager.service snapsafe.tmpfiles 60-snapsafe.rules snapsafe-device.conf snapsafe-fsfreeze.sh snapsafe-dbus.service org.snapsafe.Manager1.conf snapsafe-criu cdi.json kubernetes.yaml Containerfile make-layer snapsafe-wrapper snapsafe-alerts.yml snapsafe-dashboard.json" -d 'print a file for the system, CRIU, containers, AWS Lambda, Grafana or Prometheus, with this command'"'"'s path in it; its first'
 complete -c snapsafe -n '_shtab_snapsafe_using; and test $_shtab_snapsafe_npos -eq 0' -a quiesce -d 'Before a snapshot: ask the programs here to get ready for it.'
 complete -c snapsafe -n '_shtab_snapsafe_using quiesce' -s h -l help -d 'show this help message and exit'
 complete -c snapsafe -n '_shtab_snapsafe_using quiesce' -l timeout -x -d 'how long to wait for the programs (default, and the most: the manager'"'"'s --inhibit-delay-max)'
 complete -c snapsafe -n '_shtab_snapsafe_using quiesce' -l hold -d 'the programs go on at `snapsafe unquiesce` only, even if the manager notices a restore before'
 complete -c snapsafe -n '_shtab_snapsafe_using quiesce' -l dump -d 'for CRIU, which dumps no program that maps a device: the programs let go of it (not for snapshots of the machine)'
+complete -c snapsafe -n '_shtab_snapsafe_using quiesce' -l late-ok -d 'exit code 0 also where somebody was late: for orchestrators that abort on any other'
 complete -c snapsafe -n '_shtab_snapsafe_using quiesce' -l json -d 'the same for programs; docs/command.md lists the keys'
 complete -c snapsafe -n '_shtab_snapsafe_using quiesce' -l socket -x -d 'where the manager is (default: /run/snapsafe/org.snapsafe.Manager)'
 complete -c snapsafe -n '_shtab_snapsafe_using; and test $_shtab_snapsafe_npos -eq 0' -a unquiesce -d 'After a snapshot, or in a clone: let them go on.'
 complete -c snapsafe -n '_shtab_snapsafe_using unquiesce' -s h -l help -d 'show this help message and exit'
 complete -c snapsafe -n '_shtab_snapsafe_using unquiesce' -l restored -d 'this is a clone: the restore is published first, if no source has told of it'
+complete -c snapsafe -n '_shtab_snapsafe_using unquiesce' -l late-ok -d 'exit code 0 also where nothing is quiesced any more, as in a hook that is called again; with --restored the restore is published then'
 complete -c snapsafe -n '_shtab_snapsafe_using unquiesce' -l json -d 'the same for programs; docs/command.md lists the keys'
 complete -c snapsafe -n '_shtab_snapsafe_using unquiesce' -l socket -x -d 'where the manager is (default: /run/snapsafe/org.snapsafe.Manager)'
 complete -c snapsafe -n '_shtab_snapsafe_using; and test $_shtab_snapsafe_npos -eq 0' -a inhibit -d 'Run a command that no snapshot may interrupt.'
