@@ -244,8 +244,8 @@ cdef bint ss_noticing = False
 
 
 def notice_fork():
-    """In a child that was forked past os.fork: do what os.fork() would have had done there. Not again for what asks during
-    that: whoever looks for a source does, before the watcher is there."""
+    """In a child that was forked past os.fork: do what os.fork() would have had done there. Not again where that asks
+    itself, as looking for a source does before the watcher is there."""
     global ss_noticing
     if ss_watcher_lost() and not ss_forking and not ss_noticing:
         ss_noticing = True

@@ -1,6 +1,9 @@
 """grpc.aio: after a restore there is a new channel. The old one has a second for its calls.
 
-snapsafe run python examples/reconnect/grpc_aio.py service.example:50051
+    snapsafe run python examples/reconnect/grpc_aio.py service.example:50051
+
+gRPC shares connections between the channels of a process, so that a new channel to the same address would go on with
+the dead one. OWN is against that.
 """
 
 import asyncio
@@ -10,15 +13,17 @@ import grpc
 
 import snapsafe_rt
 
+OWN = [("grpc.use_local_subchannel_pool", 1)]
+
 
 class Client:
     def __init__(self, address):
         self.address = address
-        self.channel = grpc.aio.insecure_channel(address)
+        self.channel = grpc.aio.insecure_channel(address, options=OWN)
         snapsafe_rt.register_after_restore(self.renew)
 
     async def renew(self):
-        old, self.channel = self.channel, grpc.aio.insecure_channel(self.address)
+        old, self.channel = self.channel, grpc.aio.insecure_channel(self.address, options=OWN)
         await old.close(grace=1)
 
     async def ask(self):
