@@ -240,11 +240,20 @@ cdef int resume_lost "ss_resume_lost"(void* unused) noexcept:
     return 0
 
 
+cdef bint ss_noticing = False
+
+
 def notice_fork():
-    """In a child that was forked past os.fork: do what os.fork() would have had done there."""
-    if ss_watcher_lost() and not ss_forking:
-        after_fork()
-        page_write()
+    """In a child that was forked past os.fork: do what os.fork() would have had done there. Not again where that asks
+    itself, as looking for a source does before the watcher is there."""
+    global ss_noticing
+    if ss_watcher_lost() and not ss_forking and not ss_noticing:
+        ss_noticing = True
+        try:
+            after_fork()
+            page_write()
+        finally:
+            ss_noticing = False
 
 
 def calling(bint begins, /):

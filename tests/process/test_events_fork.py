@@ -178,6 +178,26 @@ def test_a_fork_past_python_is_told_and_mended(run_python, source_file, how, not
     run_python(script, source_file.path, how, noticed, env=source_file.env, options=THREADED)
 
 
+@pytest.mark.parametrize("noticed", ["check", "status", "epoch"])
+def test_a_fork_past_python_where_nothing_is_watched(run_python, noticed):
+    """Such a child looks for a source, which notices the fork, which looks for a source."""
+    script = f"""
+    import ctypes, os, snapsafe_rt
+    from restored import children_end
+    snapsafe_rt.register_after_restore(print)
+    pid = ctypes.PyDLL(None).syscall({{"x86_64": 56, "aarch64": 220}}[os.uname().machine], 17, 0, 0, 0, 0)
+    if pid == 0:
+        status = 1
+        try:
+            snapsafe_rt.{noticed}()
+            status = 0
+        finally:
+            os._exit(status)
+    assert children_end([pid]) == [0]
+    """
+    run_python(script, env={"SNAPSAFE_SOURCES": "vmclock:/nonexistent"}, options=THREADED)
+
+
 def test_callbacks_without_a_thread_are_told(run_python, source_file):
     """No thread may be started: the program's callbacks are called by check() alone, and that is no protection."""
     script = """
