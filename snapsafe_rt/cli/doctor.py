@@ -350,6 +350,7 @@ def show(found: Found, steps: list[Step]) -> None:
             [device.path, f"{device.mode}, of user {device.owner}, {able}" if device.exists else "does not exist"]
         )
     rows.append(["kernel", here.kernel or "unknown"])
+    rows.append(["clock", str(here.clock)])
     rows.append(["manager", f"runs, the machine is {found.manager['state']}" if found.manager else "none answers here"])
     source = found.source
     if source is not None:

@@ -10,6 +10,8 @@ import stat
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from snapsafe_rt.source.vmclock_file import LAYOUT, MAGIC
+
 NO_PROC = "/proc (not mounted)"
 MOST = 64  # pieces of a file that are read
 DMI = "sys/class/dmi/id"
@@ -17,6 +19,10 @@ ACPI = "sys/bus/acpi/devices"
 VMCLOCK_IDS, VMGENID_IDS = ("AMZNC10C",), ("VMGENCTR", "QEMUVGID", "FCVMGID", "VM_GEN_C")  # by maker; first 8 letters
 DRIVERS = {"ptp_vmclock": "CONFIG_PTP_1588_CLOCK_VMCLOCK", "vmgenid": "CONFIG_VMGENID"}
 DEVICES = ("dev/vmclock0", "dev/sysgenid")
+VMCLOCK = f"/{DEVICES[0]}"
+NO_COUNTER = 0xFF  # counter_id, where the page tells no time: QEMU's and Firecracker's
+CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
+TIMES = ("UTC", "TAI", "monotonic", "smeared", "smeared")  # by the page's time_type
 GVISOR_KERNEL = "Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016"  # what gVisor says it is
 
 # Of DMI's vendor and product, in any case: the machine's kind and its name.
@@ -47,6 +53,19 @@ class Device(NamedTuple):
     readable: bool
 
 
+class Clock(NamedTuple):
+    """`source`: what the kernel's clocks go by, "" where that cannot be seen. `vmclock`: the time that the VMClock
+    tells ("UTC", "TAI", "monotonic", "smeared"), "none" where its page tells none, "" where the page cannot be read."""
+
+    source: str
+    vmclock: str
+
+    def __str__(self) -> str:
+        told = {"": "no VMClock to compare it with", "none": f"{VMCLOCK} tells no time to compare it with"}
+        by_counter = f"{VMCLOCK} tells the time ({self.vmclock}) by the CPU's counter, which is not read here"
+        return f"{self.source or 'unknown'}; {told.get(self.vmclock, by_counter)}"
+
+
 class Machine(NamedTuple):
     """`kind`: "firecracker", "qemu", "cloud-hypervisor", "ec2", "lambda", "gvisor", "vm" (another one), "bare", or
     "unknown". `container`: "", or what made it. `signs`: what each of these was concluded from. `unseen`: what
@@ -61,11 +80,13 @@ class Machine(NamedTuple):
     drivers: dict[str, str]  # "loaded", "built in", "module", "absent" or "unknown"
     acpi: dict[str, bool]  # does the firmware list a VMClock, a VMGenID?
     devices: list[Device]
+    clock: "Clock"
     systemd: bool
     unseen: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        return {**self._asdict(), "devices": [device._asdict() for device in self.devices]}
+        devices = [device._asdict() for device in self.devices]
+        return {**self._asdict(), "devices": devices, "clock": self.clock._asdict()}
 
 
 class _Tree:
@@ -90,9 +111,11 @@ class _Tree:
             self._miss(name, error)
             return []
 
-    def bytes(self, name: str) -> bytes:
+    def bytes(self, name: str, count: int = -1) -> bytes:
         try:
             with open(self.path(name), "rb", buffering=0) as file:
+                if count >= 0:
+                    return file.read(count) or b""
                 pieces = iter(lambda: file.read(1 << 16), b"")  # a sysctl refuses to be asked for more
                 return b"".join(itertools.islice(pieces, MOST))
         except (FileNotFoundError, NotADirectoryError):
@@ -131,6 +154,7 @@ def describe(root: str = "/", environ: Mapping[str, str] = os.environ) -> Machin
         drivers=drivers,
         acpi={"vmclock": _listed(acpi, VMCLOCK_IDS), "vmgenid": _listed(acpi, VMGENID_IDS)},
         devices=[_device(tree, path) for path in DEVICES],
+        clock=_clock(tree),
         systemd=tree.there("run/systemd/system"),
         unseen=tree.unseen,
     )
@@ -218,6 +242,20 @@ def _driver(tree: _Tree, driver: str, release: str, container: bool) -> str:
         found_files = glob.glob(os.path.join(glob.escape(folder), "**", f"{driver}.ko*"), recursive=True)
         return "module" if found_files else "absent"
     return "unknown"
+
+
+def clock(root: str = "/") -> Clock:
+    return _clock(_Tree(root))
+
+
+def _clock(tree: _Tree) -> Clock:
+    """The skew is not computed: the page tells the time of a reading of the CPU's counter, so that takes one of now."""
+    page = tree.bytes(DEVICES[0], LAYOUT) if os.access(tree.path(DEVICES[0]), os.R_OK) else b""
+    time = ""
+    if len(page) == LAYOUT and int.from_bytes(page[:4], "little") == MAGIC:
+        counter, kind = page[0x0A], page[0x0B]
+        time = "none" if counter == NO_COUNTER or kind >= len(TIMES) else TIMES[kind]
+    return Clock(tree.text(CLOCKSOURCE), time)
 
 
 def _listed(names: list[str], wanted: tuple[str, ...]) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from snapsafe_rt.activation import activate
 from snapsafe_rt.cli import output, scan_cache
+from snapsafe_rt.cli.machine import clock
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
 from snapsafe_rt.report import procfs, remote
@@ -56,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
         by_itself = state.active  # before we activate
         status = measure()
         machine = of_machine()
-        data = {**status.as_dict(), "by_itself": by_itself, "machine": machine}
+        data = {**status.as_dict(), "by_itself": by_itself, "machine": machine, "clock": clock()._asdict()}
     if options.json:
         print(json.dumps(data, indent=2))
     else:
@@ -143,6 +144,8 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
         output.say(f"Last restore event: {_event(data['last_event'])}.")
         for error in data["last_event"]["errors"]:
             output.say(f"Problem: a callback failed: {procfs.printable(error)}.", "warn")
+    if not isinstance(status, Outside):
+        output.say(f"Clock {clock()}.")
     _show_lifecycle(data["lifecycle"])
     for problem in data["problems"]:
         output.say(f"Problem: {problem}.", "warn")

@@ -6,7 +6,6 @@ through is no waiting. Each has its twin: the same time, when it really passes o
 
 import json
 import os
-import struct
 import subprocess
 import sys
 import textwrap
@@ -18,22 +17,12 @@ from snapsafe_rt.restore.limit import Limit
 from snapsafe_rt.snapshot import announcers
 
 from ..conftest import PACKAGE
+from ..helpers.jumping_clock import Clock
 from ..helpers.managed import Container, Manager
 
 pytestmark = pytest.mark.any_python
 
 HOUR = 3600
-
-
-class Clock:
-    def __init__(self, path, library):
-        self.path = path
-        self.env = {"LD_PRELOAD": str(library), "JUMP_FILE": str(path)}
-        self.show()
-
-    def show(self, plus=0, instead=0):
-        self.path.with_suffix(".new").write_bytes(struct.pack("<qq", plus * 10**9, instead))
-        self.path.with_suffix(".new").rename(self.path)
 
 
 @pytest.fixture
@@ -213,10 +202,7 @@ def moving(jumping, source_file):
     """The module "moving", for scripts."""
     text = f"""
 import os, struct
-def show(plus):
-    with open({str(jumping.path)!r} + ".new", "wb") as file:
-        file.write(struct.pack("<qq", plus * 10**9, 0))
-    os.rename({str(jumping.path)!r} + ".new", {str(jumping.path)!r})
+from jumping_clock import show
 def bump():
     with open({str(source_file.path)!r}, "r+b", buffering=0) as file:
         old = struct.unpack("<Q", os.pread(file.fileno(), 8, 0x68))[0]

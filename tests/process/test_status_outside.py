@@ -58,7 +58,7 @@ def test_a_protected_service(living, status, source_file):
     assert done.stdout.endswith("Protected, from the moment the source is written.\n")
     told = json.loads(status("--pid", one.pid, "--json").stdout)
     here = json.loads(status("--json").stdout)
-    assert set(here) - {"by_itself", "machine"} <= set(told)
+    assert set(here) - {"by_itself", "machine", "clock"} <= set(told)
     assert told["protected"]
     assert {row["name"]: row["protection"] for row in told["subsystems"]} == {
         **dict.fromkeys(("os", "random", "uuid", "openssl"), "guarded"),

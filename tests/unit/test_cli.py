@@ -235,7 +235,7 @@ def test_status_for_programs(snapsafe, source_file):
     assert set(told) == {
         *("version", "python", "pid", "active", "why_not", "protected", "epoch", "restores", "source", "candidates"),
         *("fence", "callbacks", "watching", "subsystems", "last_event", "lifecycle", "problems", "limits", "by_itself"),
-        *("machine", "reasons", "unexamined"),
+        *("machine", "reasons", "unexamined", "clock"),
     }
 
 

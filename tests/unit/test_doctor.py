@@ -274,6 +274,33 @@ def test_the_driver(tmp_path, files, state):
     assert machine.describe(str(tmp_path), {}).drivers["ptp_vmclock"] == (state if of_the_kernel else "unknown")
 
 
+def page(counter, kind, magic=b"VCLK"):
+    """VMClock's first 112 bytes: which counter it tells the time by, and which time."""
+    return magic.ljust(0x0A, b"\0") + bytes([counter, kind]).ljust(0x70 - 0x0A, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("device", "clock", "told"),
+    [
+        (None, ("tsc", ""), "no VMClock to compare it with"),
+        (page(0xFF, 0), ("tsc", "none"), "tells no time"),
+        (page(1, 0), ("tsc", "UTC"), "tells the time (UTC)"),
+        (page(0, 1), ("tsc", "TAI"), "tells the time (TAI)"),
+        (page(1, 9), ("tsc", "none"), "tells no time"),
+        (page(1, 0, b"xxxx"), ("tsc", ""), "no VMClock"),
+        (page(1, 0)[:-1], ("tsc", ""), "no VMClock"),
+        (b"", ("tsc", ""), "no VMClock"),
+    ],
+)
+def test_the_clock(tmp_path, capsys, device, clock, told):
+    files = GUEST | {machine.CLOCKSOURCE: "tsc\n"} | ({} if device is None else {"dev/vmclock0": device})
+    lay_out(tmp_path, files)
+    assert machine.clock(str(tmp_path)) == clock
+    doctor.show(found_on(machine.describe(str(tmp_path), {})), [])
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert machine.clock(str(tmp_path / "none")) == ("", "")
+
+
 def test_without_proc(tmp_path):
     assert "/proc (not mounted)" in machine.describe(str(tmp_path), {}).unseen
     mounts = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc 2>/dev/null || exit 99; exec "$@"', "sh"]
