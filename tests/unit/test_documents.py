@@ -65,3 +65,10 @@ def test_the_program_of_the_readme_runs():
     program = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_program_that_reconnects_has_a_line():
+    text = (ROOT / "docs/reconnect.md").read_text()
+    programs = [path.relative_to(ROOT) for path in (ROOT / "examples/reconnect").glob("*.py")]
+    assert programs
+    assert [path for path in programs if f"](../{path})" not in text] == []
