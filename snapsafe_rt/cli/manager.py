@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--print",
         choices=PRINTED,
         metavar="FILE",
-        help="print a file for the system, CRIU, containers, AWS Lambda, Grafana or Prometheus, with this command's path in it; its first\n"
-        "lines say where it goes. FILE: " + ", ".join(PRINTED),
+        help="print a file for the system, CRIU, containers, AWS Lambda, Grafana or Prometheus, with this\n"
+        "command's path in it; its first lines say where it goes. FILE: " + ", ".join(PRINTED),
     )
     parser.epilog = (
         "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from snapsafe_rt.guards import scan
 from snapsafe_rt.report import procfs
 
 KINDS = ("random", "urandom", "ssl", "seed", "tls", "uuid", "environment")  # enum ss_audit_kind of cython/audit.h
@@ -123,8 +124,8 @@ def of_files(prefix: str) -> list[Record]:
 def of_process(pid: int) -> "Record | None":
     """None where it records nothing. Raises procfs.Gone, NotPermitted."""
     procfs.look(pid)
-    own = procfs.own_id(pid)
-    for mapping in procfs.mappings(pid):
+    own = procfs.ids(pid)[1]
+    for mapping in procfs.mappings(scan.lines_of(procfs.read_maps(pid))):
         name = os.path.basename(mapping.path.removesuffix(" (deleted)"))
         if name != "memfd:snapsafe-audit" and not re.search(rf"\.{own}(\.\d+)?$", name):
             continue
