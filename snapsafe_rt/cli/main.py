@@ -87,6 +87,10 @@ def whole_parser() -> argparse.ArgumentParser:
     return _parser(COMMANDS)
 
 
+def _module(command: Command) -> ModuleType:
+    return importlib.import_module(command.module)
+
+
 def _parser(chosen: Collection[Command]) -> argparse.ArgumentParser:
     """The parser; only those commands have their options, and their modules are imported."""
     parser = argparse.ArgumentParser(
@@ -101,7 +105,7 @@ def _parser(chosen: Collection[Command]) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(command.name, help=command.summary, description=sentence)
         if command in chosen:
             sub.formatter_class = argparse.RawDescriptionHelpFormatter
-            importlib.import_module(command.module).add_arguments(sub)
+            _module(command).add_arguments(sub)
     return parser
 
 
@@ -120,7 +124,7 @@ def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
             parser.error(f"unknown command: {arguments[0]}; {way}")
         parser.parse_args(arguments)  # --help, --version, or an error
         parser.error(f"unknown command: {arguments[0]}")
-    module = importlib.import_module(chosen.module)
+    module = _module(chosen)
     own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])
     options = parser.parse_args([chosen.name, *own])
     options.program = program
