@@ -1,5 +1,7 @@
 """The counter as QEMU and as Firecracker give it: what is an event, what is not, and how soon a sleeper is told."""
 
+import time
+
 import pytest
 
 from tests.vm.compare import Names
@@ -16,8 +18,9 @@ def idle(lab, chance, name, protected=True, generation=None, firecracker=False, 
         begun = guest.run()
         call = None if guest.silent(LONG) else guest.message()
         seconds = guest.heard - begun if call else None
+        asked = time.monotonic()
         guest.tell()
-        return {"seconds": seconds, "call": call, **guest.message()}
+        return {"seconds": seconds, "call": call, "asked": asked, **guest.message()}
 
     machine = Machine("idle", protected, generation=firecracker, settings=settings)
     (reports,) = lab.clones_of(name, machine, chance, 1, CLONES, body, generation)
@@ -31,12 +34,28 @@ def figures(reports):
     return {key: result["repeated"] for key, result in names.result().items()}
 
 
+def stood_still(reports, clock):
+    """How much of the time that the snapshot lay a clone's clock has missed: 1 all of it, 0 nothing. The clones of one
+    snapshot began at different times."""
+    first, *_, last = sorted(reports, key=lambda report: report["asked"])
+    return 1 - (last["clocks"][clock] - first["clocks"][clock]) / (last["asked"] - first["asked"])
+
+
 @pytest.fixture(scope="session")
 def plain(lab):
     """The twin: the same program, switched off."""
     import random
 
     return idle(lab, random.Random(), "idle-plain", protected=False)
+
+
+def test_clocks_after_a_restore(lab, results, plain):
+    """What docs/time.md says of machines that nobody sets the clock of."""
+    for clock in plain[0]["clocks"]:
+        missed = stood_still(plain, clock)
+        results.add("idle program", "clocks of clones of one snapshot", f"{clock}, missed", ours=f"{missed:.0%}")
+        if lab.accel != "kvm":
+            assert 0.8 < missed < 1.2
 
 
 def test_the_twin_repeats_and_hears_nothing(plain):

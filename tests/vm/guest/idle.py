@@ -2,6 +2,7 @@
 
 import random
 import ssl
+import time
 
 import channel
 
@@ -22,6 +23,7 @@ def look():
         "ssl": ssl.RAND_bytes(8).hex(),
         "status": channel.status(),
         "calls": calls,
+        "clocks": {"wall clock": time.time(), "CLOCK_MONOTONIC": time.monotonic()},
     }
 
 
