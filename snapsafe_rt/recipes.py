@@ -79,12 +79,14 @@ def _connected() -> "Iterator[tuple[socket, tuple[Any, ...], tuple[Any, ...]]]":
                 raise
             continue
         try:
-            sock = _socket.socket(fileno=copy)
+            # Called non-blocking, else Python makes it so, for its owner too, where there is a default timeout.
+            sock = _socket.socket(type=_socket.SOCK_STREAM | _socket.SOCK_NONBLOCK, fileno=copy)
         except OSError:  # of a family that Python does not know
             os.close(copy)
             continue
         try:
-            if sock.family in (_socket.AF_INET, _socket.AF_INET6) and sock.type == _socket.SOCK_STREAM:
+            is_stream = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_TYPE) == _socket.SOCK_STREAM
+            if is_stream and sock.family in (_socket.AF_INET, _socket.AF_INET6):
                 try:
                     addresses = sock.getsockname(), sock.getpeername()
                 except OSError:  # not connected
@@ -187,7 +189,7 @@ def environment(path: "str | os.PathLike[str]") -> "Callable[[], None]":
 
 
 def _settings(path: str) -> "Iterator[tuple[str, str]]":
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             line = line.strip()
             if not line or line.startswith("#"):
@@ -195,6 +197,11 @@ def _settings(path: str) -> "Iterator[tuple[str, str]]":
             name, equals, value = line.partition("=")
             if not equals or not name.isidentifier() or "\0" in value:
                 raise ValueError(f"{path}, line {number}: not NAME=value")
+            try:
+                line.encode()
+                os.fsencode(line)
+            except UnicodeEncodeError:  # whose words show some of it, and which keeps all
+                raise ValueError(f"{path}, line {number}: not UTF-8, or not of this process's encoding") from None
             if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
                 value = value[1:-1]
             yield name, value

@@ -73,6 +73,25 @@ def test_what_is_near_or_was_accepted_is_left_alone(run_python, source_file):
     run(run_python, source_file, script, env={"SNAPSAFE_WATCH": "0"}, options=("-W", "ignore"))
 
 
+def test_nobodys_socket_is_made_non_blocking(run_python, source_file):
+    """An object for a socket of a default timeout makes it so, for all who have it open."""
+    script = """
+    import _socket
+    client, server, listener = pair()
+    ends = [*socket.socketpair(), client, server, listener, socket.socket(type=socket.SOCK_DGRAM)]
+    def blocking():
+        return [os.get_blocking(end.fileno()) for end in ends]
+    recipes.connections(local=True)
+    socket.setdefaulttimeout(5)
+    assert restore() == [] and ended(client)
+    client.settimeout(None)
+    assert blocking() == [True] * 6, blocking()
+    _socket.socket(fileno=os.dup(ends[0].fileno())).close()
+    assert blocking() == [False, *[True] * 5], "the twin: an object made without a word does"
+    """
+    run(run_python, source_file, script, options=("-W", "ignore"))
+
+
 def test_who_waits_for_an_answer_is_woken(run_python, source_file):
     script = """
     import threading
@@ -132,6 +151,28 @@ def test_the_environment_is_read_again(run_python, source_file, tmp_path):
     assert "FileNotFoundError" in error(recipes.environment, path)
     """
     run(run_python, source_file, script, tmp_path / "settings", env={"SNAPSAFE_WATCH": "0"})
+
+
+@pytest.mark.parametrize("wrong", ["secr\u20act".encode(), b"secr\xfft"], ids=["not of this encoding", "not utf-8"])
+def test_what_cannot_be_encoded_changes_nothing(run_python, source_file, tmp_path, wrong):
+    path = tmp_path / "settings"
+    path.write_bytes(b"X_ONE=1\n")
+    path.with_suffix(".new").write_bytes(b"# a comment\nX_ONE=2\nX_TWO=" + wrong + b"\n")
+    script = """
+    path = sys.argv[2]
+    recipes.environment(path)
+    os.replace(path + ".new", path)
+    [raised] = restore()
+    assert type(raised) is ValueError and f"{path}, line 3" in str(raised) and "secr" not in str(raised), ascii(raised)
+    assert raised.__suppress_context__
+    assert os.environ["X_ONE"] == "1" and "X_TWO" not in os.environ
+    try:
+        os.environ.update({"X_ONE": "2", "X_TWO": chr(0x20AC)})
+    except UnicodeEncodeError:
+        assert os.environ["X_ONE"] == "2", "the twin: os.environ is changed one by one"
+    """
+    ascii_only = {"SNAPSAFE_WATCH": "0", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run(run_python, source_file, script, path, env=ascii_only)
 
 
 def test_credentials_of_the_environment_are_read_again(run_python, source_file, tmp_path):
