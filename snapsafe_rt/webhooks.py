@@ -14,8 +14,8 @@ is answered and nothing else. The answer is 200 when all is done, and 500 where 
 then leaves it. All other requests go to the application.
 
 A hook is for who runs the machine, not for whoever may speak to the application. So the peer has to be of `peers`, the
-loopback addresses by default, and a request that a proxy passed on, or a browser sent, is refused (403). Nothing here
-is imported but by who asks for it.
+loopback addresses by default, and a request that a proxy passed on, or a browser sent, is refused (403), as far as it
+says so: docs/orchestrators.md names who does not. Nothing here is imported but by who asks for it.
 """
 
 import ipaddress
@@ -53,12 +53,13 @@ MICROVM = {
 # What a proxy adds, Lambda's adapter among them, or a browser. The hook of an orchestrator has none of it.
 PASSED_ON = frozenset(
     (
-        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
-        *("true-client-ip", "cf-connecting-ip", "x-client-ip", "x-envoy-external-address"),
+        *("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip"),
+        *("true-client-ip", "cf-connecting-ip", "fastly-client-ip", "fly-client-ip", "cdn-loop"),
         *("x-amzn-request-context", "x-amzn-lambda-context", "x-amzn-trace-id", "x-apigateway-event"),
-        *("origin", "referer", "sec-fetch-site", "cookie"),
+        *("origin", "referer", "cookie"),
     )
 )
+PASSED_ON_AS = ("x-forwarded-", "x-original-", "x-envoy-", "sec-fetch-")
 
 
 def lambda_web_adapter(environ: "Mapping[str, str]" = os.environ) -> "dict[str, str]":
@@ -152,12 +153,15 @@ class _Hooks:
         wrong = {action for action in self.hooks.values() if action not in _ACTIONS}
         if wrong:
             raise ValueError(f"a hook is one of {', '.join(_ACTIONS)}, not {', '.join(map(repr, sorted(wrong)))}")
+        nowhere = [path for path in self.hooks if not path.startswith("/")]
+        if nowhere:  # the application would get the request, and perhaps answer 200
+            raise ValueError(f"a hook's path begins with a slash, not as {', '.join(map(repr, nowhere))}")
         self.peers = [ipaddress.ip_network(peer) for peer in peers]
         self._does = {"before": before, "after": after}
 
     def _refusal(self, method: str, peer: "str | None", headers: "Iterable[str]") -> "tuple[int, str]":
         """Status and text of a request that may not or cannot be answered; 0 for one that is to be."""
-        if not self._is_peer(peer) or not PASSED_ON.isdisjoint(headers):
+        if not self._is_peer(peer) or any(name in PASSED_ON or name.startswith(PASSED_ON_AS) for name in headers):
             return 403, "not from here"
         return (405, "POST it") if method != "POST" else (0, "")
 
@@ -177,10 +181,13 @@ class _Hooks:
         if not turn.acquire(blocking=False):
             return 409, "another hook is at work"
         try:
-            action()
+            if hasattr(action(), "__await__"):
+                raise TypeError("before= and after= take no coroutine functions: what they return is not waited for")
         except BaseExceptionGroup as group:
             return 500, "; ".join(type(error).__name__ for error in group.exceptions)
         except Exception as error:
+            if native is not None:
+                native.report_unraisable(error, action)
             return 500, type(error).__name__
         finally:
             turn.release()

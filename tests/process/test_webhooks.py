@@ -166,6 +166,7 @@ def test_peers_that_are_asked_for(kind, ask):
 
 
 @BOTH
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is told by that as well
 def test_what_a_server_with_several_processes_gives(kind, ask):
     did = []
 
@@ -179,9 +180,36 @@ def test_what_a_server_with_several_processes_gives(kind, ask):
 
 
 @BOTH
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is told by that as well
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_coroutine_function_is_not_called_done(kind, ask):
+    did = []
+
+    async def before():
+        did.append(1)
+
+    def twin():
+        did.append(1)
+
+    assert ask(kind(None, {"/b": "before"}, before=before))[::2] == (500, "TypeError")
+    assert did == []
+    assert ask(kind(None, {"/b": "before"}, before=twin))[0] == 200
+    assert did == [1]
+
+
+@pytest.mark.parametrize("name", ["X_FORWARDED_PORT", "X_FORWARDED_SERVER", "X_ORIGINAL_HOST", "X_ENVOY_PEER_METADATA"])
+def test_what_one_header_of_a_proxy_says(name):
+    app = webhooks.WSGI(None, {"/b": "ready"})
+    assert wsgi(app, **{f"HTTP_{name}": "x"})[0] == 403
+    assert wsgi(app, HTTP_X_REQUEST_ID="x")[0] == 200
+
+
+@BOTH
 def test_a_hook_that_is_none(kind, ask):
     with pytest.raises(ValueError, match="'resume'"):
         kind(None, {"/x": "resume"})
+    with pytest.raises(ValueError, match="'hooks/pre'"):
+        kind(None, {"hooks/pre": "before"})
 
 
 def test_the_hooks_of_lambda():
