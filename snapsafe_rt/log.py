@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME = "snapsafe_rt"
 RESTORE = "5b1a5d0c3b7e4c7f9a0d6f2e8c4d1a73"  # MESSAGE_ID, of the manager's word as well
 FAILED = "c1c6f3a94d6b4b0e8f5e27a1d90b6e24"
-KEPT_MOST = 64
+KEPT_MOST = 64  # errors: there is always room for the word that tells of the event
 INFO, ERROR = 20, 40  # logging's
 
 _Record = tuple[int, str, "tuple[Any, ...]", "dict[str, Any]", "BaseException | None"]
@@ -42,7 +42,7 @@ def failed(when: str, who: str, error: BaseException) -> None:
 def _keep(
     level: int, words: str, arguments: "tuple[Any, ...]", told: "dict[str, Any]", error: "BaseException | None"
 ) -> None:
-    if "logging" in sys.modules and len(_kept) < KEPT_MOST:
+    if "logging" in sys.modules and len(_kept) < (KEPT_MOST if error is not None else 2 * KEPT_MOST):
         _kept.append((level, words, arguments, told, error))
 
 

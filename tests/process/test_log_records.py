@@ -163,3 +163,22 @@ def test_a_child_does_not_tell_what_its_parent_noticed(run_python):
     )
     told, parent = said.splitlines()
     assert told.startswith(f"{parent} restored (notified): epoch 1"), said
+
+
+def test_many_errors_do_not_push_the_event_out(run_python):
+    run_python(
+        HEARD
+        + """
+for number in range(70):
+    snapsafe_rt.register_after_restore(fails)
+try:
+    snapsafe_rt.notify_restored()
+except Exception as group:
+    assert len(group.exceptions) == 70
+assert heard[-1][1].startswith("restored (notified): epoch 1, 70 callbacks in "), heard[-1]
+assert heard[-1][2]["SNAPSAFE_ERRORS"] == 70
+assert sum(one[0] == "ERROR" for one in heard) == 64, "the twin: errors are bounded"
+""",
+        env=ALONE,
+        dev=False,
+    )
