@@ -42,9 +42,9 @@ def _send(fields: "dict[str, int | str]") -> bool:
         data = str(value).encode("utf-8", "backslashreplace")
         length = b"\n" + struct.pack("<Q", len(data)) if b"\n" in data else b"="
         message += name.encode() + length + data + b"\n"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
             peer.sendto(message, socket.MSG_DONTWAIT, SOCKET)
-        except OSError:
-            return False
+    except OSError:  # also without a descriptor that is free
+        return False
     return True

@@ -1,5 +1,6 @@
 """What a fleet is watched by: the manager's file and its words for the journal, the rules, the dashboard."""
 
+import errno
 import json
 import os
 import re
@@ -88,7 +89,7 @@ def test_a_file_that_cannot_be_written_any_more_is_a_problem(manager, shm_path):
     folder = shm_path / "there"
     folder.mkdir()
     one = manager(folder / "manager.prom")
-    shutil.rmtree(folder)
+    folder.rename(shm_path / "away")  # at once: the manager may be about to write
     command(one, "quiesce")
     command(one, "unquiesce")
     assert any("the numbers are not written" in text for text in one.describe()["problems"])
@@ -144,6 +145,19 @@ def test_without_a_journal_problems_are_on_stderr(monkeypatch, capsys):
     journal.say("a problem")
     assert not journal.note("a restore")
     assert capsys.readouterr().err == "snapsafe manager: a problem\n"
+
+
+def test_without_a_descriptor_problems_are_on_stderr(monkeypatch, capfd):
+    found = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+
+    def full(*arguments):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(journal.socket, "socket", full)
+    journal.say("a problem")
+    assert not journal.note("a restore")
+    assert capfd.readouterr().err == "snapsafe manager: a problem\n"
 
 
 # ---- rules, dashboard ----
