@@ -185,7 +185,7 @@ class _Hooks:
                 raise TypeError("before= and after= take no coroutine functions: what they return is not waited for")
         except BaseExceptionGroup as group:
             return 500, "; ".join(type(error).__name__ for error in group.exceptions)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # which would end the server's loop
             if native is not None:
                 native.report_unraisable(error, action)
             return 500, type(error).__name__

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 
@@ -177,6 +178,7 @@ def test_what_a_server_with_several_processes_gives(kind, ask):
     assert ask(app)[0] == 200
     assert did == [409]
     assert ask(app, path="/a")[::2] == (500, "ZeroDivisionError")
+    assert ask(kind(None, {"/b": "before"}, before=sys.exit))[::2] == (500, "SystemExit")
 
 
 @BOTH
