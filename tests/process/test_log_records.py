@@ -63,6 +63,11 @@ def test_by_the_watchers_thread_and_by_acheck(run_python):
         HEARD
         + """
 import asyncio, threading
+told = threading.Event()
+class Last(logging.Handler):
+    def emit(self, record):
+        told.set()
+logger.addHandler(Last())
 async def main():
     done = asyncio.Event()
     @snapsafe_rt.register_after_restore
@@ -73,6 +78,7 @@ async def main():
     await snapsafe_rt.acheck()
     await done.wait()
 asyncio.run(main())
+assert told.wait(30)  # by the watcher's thread it comes after the event, and so perhaps after acheck()
 assert [one[0] for one in heard] == ["INFO"], heard
 """,
         env={"SNAPSAFE_SOURCES": "vmclock:/none"},
