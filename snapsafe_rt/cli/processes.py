@@ -40,13 +40,17 @@ def show(options: argparse.Namespace, event: Callable[[Outside], str]) -> int:
     if options.json:
         print(json.dumps({"processes": [one.as_dict() for one in shown], "not_permitted": hidden}, indent=2))
     else:
-        _show(found, shown, options.by, event)
+        if found:
+            _show(found, shown, options.by, event)
+        else:
+            asked = " in that cgroup or of that user" if options.cgroup or options.user else ""
+            output.say(f"No Python process runs here{asked}, as far as it may be seen.")
         if hidden:
             whose = "1 process" if hidden == 1 else f"{hidden} processes"
             way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
             output.say(f"Not to be read by user {os.geteuid()}: {whose}; {way_out}.", "warn")
-    if not all(one.protected for one in found):
-        return FAILED
+    if not all(one.protected for one in found) or (not found and (options.cgroup or options.user)):
+        return FAILED  # a cgroup that is misspelt is not called protected
     return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
 
 
@@ -99,9 +103,6 @@ def _wanted(options: argparse.Namespace) -> Callable[[Outside], bool]:
 
 
 def _show(found: list[Outside], shown: list[Outside], by: "str | None", event: Callable[[Outside], str]) -> None:
-    if not found:
-        output.say("No Python process runs here, as far as it may be seen.")
-        return
     if shown and by:
         _groups(shown, by)
     elif shown:

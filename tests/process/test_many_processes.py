@@ -72,6 +72,9 @@ def test_which_of_them(two):
     cgroup = procfs.cgroup(good)
     assert pids("--cgroup", cgroup) >= {good, bad}
     assert pids("--cgroup", f"{cgroup.rstrip('/')}/no/such") == set()
+    code, out, _ = run("--all", "--cgroup", "/no/such")
+    assert code == 1
+    assert out.startswith("No Python process runs here in that cgroup or of that user")
     code, out, _ = run("--all", "--unprotected")
     assert code == 1
     assert not re.search(rf"^\s*{good} ", out, re.MULTILINE)
