@@ -63,9 +63,16 @@ PASSED_ON_AS = ("x-forwarded-", "x-original-", "x-envoy-", "sec-fetch-")
 
 
 def lambda_web_adapter(environ: "Mapping[str, str]" = os.environ) -> "dict[str, str]":
-    """The hooks that the Lambda Web Adapter will call; none where its variables are not set."""
-    found = {environ.get(name, ""): action for name, action in ((_BEFORE, "before"), (_AFTER, "after"))}
-    return {"/" + path.lstrip("/"): action for path, action in found.items() if path}
+    """The hooks that the Lambda Web Adapter will call; none where its variables are not set. Raises ValueError where
+    both are one path: which of them is meant could not be told."""
+    found: dict[str, str] = {}
+    for name, action in ((_BEFORE, "before"), (_AFTER, "after")):
+        if environ.get(name):
+            path = "/" + environ[name].lstrip("/")
+            if path in found:
+                raise ValueError(f"{_BEFORE} and {_AFTER} are both {path}: they have to differ")
+            found[path] = action
+    return found
 
 
 # ---- what a hook does ----

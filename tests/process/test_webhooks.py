@@ -217,6 +217,9 @@ def test_a_hook_that_is_none(kind, ask):
 def test_the_hooks_of_lambda():
     environ = {"AWS_LWA_SNAPSTART_BEFORE_CHECKPOINT_PATH": "b", "AWS_LWA_SNAPSTART_AFTER_RESTORE_PATH": ""}
     assert webhooks.lambda_web_adapter(environ) == {"/b": "before"}
+    assert webhooks.lambda_web_adapter({}) == {}
+    with pytest.raises(ValueError, match="both /b"):
+        webhooks.lambda_web_adapter(dict.fromkeys(environ, "/b"))
     assert webhooks.MICROVM["/aws/lambda-microvms/runtime/v1/run"] == "after"
     assert wsgi(webhooks.WSGI(None, webhooks.MICROVM), path="/aws/lambda-microvms/runtime/v1/validate")[0] == 200
 
