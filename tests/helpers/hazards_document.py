@@ -70,7 +70,7 @@ OTHERS = (
     (
         "an id, a token or a number that was drawn before the snapshot and kept",
         "node ids, worker numbers, session secrets",
-        "`snapsafe audit` names its line ([audit.md](audit.md)); `per_generation` makes it anew ([events.md](events.md))",
+        "[`snapsafe audit`](audit.md) names its line; `per_generation` makes it anew ([events.md](events.md))",
         PROGRAMS,
         "process/test_examples_clones.py::test_what_is_unique",
     ),

@@ -91,5 +91,6 @@ def test_why_is_in_the_log(run_python, source_file):
     assert wsgi() == (503, "1")
     """
     said = run_python(STAGE + script, source_file.path, EXAMPLES, env=source_file.env | ALONE)
-    assert said.startswith("ERROR:snapsafe.middleware:not ready after a restore\n")
+    assert "ERROR:snapsafe.middleware:not ready after a restore\n" in said
+    assert said.startswith("ERROR:snapsafe_rt:__main__.fails failed after a restore\n")  # the library's own word
     assert "ConnectionError: no database" in said

@@ -243,9 +243,9 @@ def test_the_twin_where_its_peer_answers(begin, source_file, name):
 
 @pytest.mark.parametrize("protection", ["1", "0"], ids=["", "twin"])
 def test_a_worker_of_celery_waits_for_tasks_on_a_new_connection(begin, servers, source_file, protection):
+    asked = begin("celery_app", "0", worker=protection)
     import redis
 
-    asked = begin("celery_app", "0", worker=protection)
     asked.far.lose("silent")
     source_file.bump()
     asked.tell()
