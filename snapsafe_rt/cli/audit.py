@@ -79,12 +79,10 @@ def _of_process(pid: int) -> Record:
         raise Failure(str(refused), NOT_PERMITTED) from None
     if record is None:
         raise Failure(f"process {pid} records nothing: start it with SNAPSAFE_AUDIT=1, and activated")
-    try:
-        record.note["open"] = {**_said(record), **audited.opened(pid)}
+    try:  # /proc's word, in place of what the process noted at a snapshot before
+        return record._replace(note={"when": "now", "open": audited.opened(pid)})
     except OSError:
         raise Failure(f"process {pid} ended meanwhile, or /proc does not show what it has open") from None
-    record.note["when"] = "now"
-    return record
 
 
 def _of_program(program: list[str]) -> tuple[int, list[Record]]:
