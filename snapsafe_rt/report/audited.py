@@ -112,7 +112,7 @@ def _place(times: int, first: int, last: int, opened: int, kind: int, renewed: i
 
 
 def of_files(prefix: str) -> list[Record]:
-    """What the processes left whose files begin so, by when they began. Of a file that is not whole one draw is lost."""
+    """What the processes left whose files begin so, by when they began. One that is not whole is a lost draw."""
     folder, name = os.path.split(prefix)
     ours = re.compile(re.escape(name) + r"\.\d+(\.\d+)?")
     found = []
