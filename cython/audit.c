@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -65,7 +66,8 @@ static char program[128];
 static ss_audit_origins origin;
 static struct key *keys;       /* PLACES of them */
 static uint16_t slots[SLOTS];  /* number of a key + 1; 0: free */
-static __thread bool inside;   /* what is called here is counted already, or counts for nobody */
+static __thread int inside; /* calls that run: what is drawn here is counted already, or counts for nobody. Greenlets may end
+                               theirs in another order than they began */
 static struct {
     PyObject *name; /* owned, so that no other can come to lie there */
     enum file_kind kind;
@@ -119,6 +121,9 @@ static int make_file(void)
 static int fill(int fd)
 {
     static const char zeros[65536];
+    struct rlimit most;
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < sizeof(struct table))
+        return EFBIG; /* a write would send SIGXFSZ, which a program may not ignore */
     for (size_t done = 0; done < sizeof(struct table);) {
         const size_t left = sizeof(struct table) - done;
         const ssize_t written = write(fd, zeros, left < sizeof zeros ? left : sizeof zeros);
@@ -129,15 +134,8 @@ static int fill(int fd)
     return 0;
 }
 
-static int make_table(void)
+static int map_table(void)
 {
-    if (table)
-        (void)munmap(table, sizeof *table); /* the parent's */
-    table = NULL;
-    session_count = 0;
-    settled = false;
-    token = ss_process_token();
-    memset(slots, 0, sizeof slots); /* and what the keys hold is left alone: what it ends could run code */
     const int fd = make_file();
     if (fd < 0)
         return errno;
@@ -161,6 +159,22 @@ static int make_table(void)
     memcpy(made->magic, "SNAPAUDT", sizeof made->magic);
     table = made;
     return 0;
+}
+
+static int make_table(void)
+{
+    struct table *const parents = table;
+    table = NULL;
+    session_count = 0;
+    settled = false;
+    token = ss_process_token();
+    memset(slots, 0, sizeof slots); /* and what the keys hold is left alone: what it ends could run code */
+    const int error = map_table();
+    if (parents && error && prefix) /* a worker of another user, a full disk: the parent's file tells that not all is known */
+        (void)__atomic_add_fetch(&parents->lost, 1, __ATOMIC_RELAXED);
+    if (parents)
+        (void)munmap(parents, sizeof *parents);
+    return error;
 }
 
 void ss_audit_note(const char *text, size_t size, bool last)
@@ -360,7 +374,7 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
     PyThreadState *thread = PyThreadState_Get();
     if (inside || !ss_audit_on || PyThreadState_GetInterpreter(thread) != PyInterpreterState_Main())
         return -1;
-    inside = true; /* memory for a frame may run the collector, and that anything */
+    inside++; /* memory for a frame may run the collector, and that anything */
     int number = -1;
     struct key key = {.kind = kind, .what = (uintptr_t)what};
     if (name) {
@@ -372,7 +386,7 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
     if (table && look(thread, &key)) {
         size_t slot = slot_of(&key);
         if (!slots[slot] && table->used < PLACES) {
-            char text[TEXT_MOST];
+            char text[TEXT_MOST] = ""; /* all of it is written: nothing of the stack's */
             describe(&key, what, name, text);
             slot = slot_of(&key); /* another thread may have run meanwhile */
             if (!slots[slot] && table->used < PLACES) {
@@ -394,10 +408,10 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
             table->places[number].times++;
             table->places[number].last = now_ns();
         } else {
-            table->lost++;
+            (void)__atomic_add_fetch(&table->lost, 1, __ATOMIC_RELAXED);
         }
     }
-    inside = false;
+    inside--;
     return number;
 }
 
@@ -476,9 +490,9 @@ static void dealloc(PyObject *self)
     session_dealloc(self);
 }
 
-static PyObject *do_handshake(PyObject *self, PyObject *argument)
+/* `value`: what a call returned that leaves a handshake behind, if it is no error. */
+static PyObject *shaken(PyObject *value, PyObject *self)
 {
-    PyObject *value = ss_call(STOCK(SSL_DO_HANDSHAKE), self, argument);
     for (int i = 0; i < session_count; i++)
         if (sessions[i].session == self)
             return value; /* it was over before */
@@ -500,6 +514,25 @@ static PyObject *do_handshake(PyObject *self, PyObject *argument)
     return value;
 }
 
+static PyObject *do_handshake(PyObject *self, PyObject *argument)
+{
+    return shaken(ss_call(STOCK(SSL_DO_HANDSHAKE), self, argument), self);
+}
+
+/* OpenSSL does the handshake in the first of these, where a program does not ask for it. With no room to know a session by,
+   it cannot be told whether this one is counted; then enough are. */
+static PyObject *ssl_read(PyObject *self, PyObject *arguments)
+{
+    PyObject *value = ss_call(STOCK(SSL_READ), self, arguments);
+    return session_count < SESSIONS ? shaken(value, self) : value;
+}
+
+static PyObject *ssl_write(PyObject *self, PyObject *data)
+{
+    PyObject *value = ss_call(STOCK(SSL_WRITE), self, data);
+    return session_count < SESSIONS ? shaken(value, self) : value;
+}
+
 /* POSIX lets a void pointer hold a function. */
 static void *const observers[SS_GUARD_COUNT] = {
     [SS_GUARD_URANDOM] = (void *)urandom,
@@ -511,6 +544,8 @@ static void *const observers[SS_GUARD_COUNT] = {
     [SS_GUARD_SSL_RAND_BYTES] = (void *)rand_bytes,
     [SS_GUARD_SSL_RAND_PSEUDO_BYTES] = (void *)rand_pseudo_bytes,
     [SS_GUARD_SSL_DO_HANDSHAKE] = (void *)do_handshake,
+    [SS_GUARD_SSL_READ] = (void *)ssl_read,
+    [SS_GUARD_SSL_WRITE] = (void *)ssl_write,
 };
 
 int ss_audit_begin(const char *file, const char *library, const char *own, const char *name,
@@ -551,14 +586,23 @@ void ss_audit_end(void)
 /* `self`: a tuple of the target, and of what is counted: kind and address. */
 static PyObject *call_wrapped(PyObject *self, PyObject *const *arguments, Py_ssize_t given)
 {
-    const bool outer = inside; /* what the target draws is counted as the target */
     const long kind = PyLong_AsLong(PyTuple_GET_ITEM(self, 1));
-    inside = true;
+    inside++; /* what the target draws is counted as the target */
     PyObject *value = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 0), arguments, (size_t)given, NULL);
-    inside = outer;
+    inside--;
+    PyObject *name = NULL;
+    if (value && kind == SS_AUDIT_ENVIRONMENT && given == 2) {
+        name = arguments[1];
+        if (PyBytes_Check(name)) { /* of os.environb */
+            name = PyUnicode_DecodeFSDefaultAndSize(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name));
+            PyErr_Clear();
+        } else {
+            name = PyUnicode_Check(name) ? Py_NewRef(name) : NULL;
+        }
+    }
     if (value)
-        (void)count((enum ss_audit_kind)kind, PyLong_AsVoidPtr(PyTuple_GET_ITEM(self, 2)),
-                    kind == SS_AUDIT_ENVIRONMENT && given == 2 && PyUnicode_Check(arguments[1]) ? arguments[1] : NULL);
+        (void)count((enum ss_audit_kind)kind, PyLong_AsVoidPtr(PyTuple_GET_ITEM(self, 2)), name);
+    Py_XDECREF(name);
     return value;
 }
 

@@ -79,9 +79,10 @@ def _of_process(pid: int) -> Record:
         raise Failure(str(refused), NOT_PERMITTED) from None
     if record is None:
         raise Failure(f"process {pid} records nothing: start it with SNAPSAFE_AUDIT=1, and activated")
-    record.note["open"] = {**_said(record), **audited.opened(pid)}
-    record.note["when"] = "now"
-    return record
+    try:  # /proc's word, in place of what the process noted at a snapshot before
+        return record._replace(note={"when": "now", "open": audited.opened(pid)})
+    except OSError:
+        raise Failure(f"process {pid} ended meanwhile, or /proc does not show what it has open") from None
 
 
 def _of_program(program: list[str]) -> tuple[int, list[Record]]:
@@ -134,12 +135,26 @@ def _said(record: Record) -> dict[str, Any]:
     return opened if isinstance(opened, dict) else {}
 
 
+def _generators(record: Record) -> "dict[str, int] | None":
+    """Another process's word: numbers, and no others than we know."""
+    counts = _said(record).get("generators")
+    if not isinstance(counts, dict) or not all(type(counts.get(name)) is int for name in ("random", "kept")):
+        return None
+    return {name: counts[name] for name in ("random", "kept")}
+
+
 def _opened(record: Record, kind: str) -> list[str]:
     listed = _said(record).get(kind)
-    listed = [procfs.printable(str(one)) for one in listed[: audited.MOST]] if isinstance(listed, list) else []
+    listed = listed[: audited.MOST] if isinstance(listed, list) else []
+    listed = [procfs.printable(one) for one in listed if isinstance(one, str)]
     if kind == "threads":
         listed = [name for name in listed[1:] if name not in OURS]
     return listed
+
+
+def _kinds_of(place: audited.Place) -> set[str]:
+    """secrets.choice() is a method of a SystemRandom, which does not tell whose."""
+    return {place.kind, "secrets"} if place.what.startswith("random.SystemRandom.") else {place.kind}
 
 
 def findings(records: list[Record], kinds: "tuple[str, ...]") -> list[tuple[str, int]]:
@@ -148,8 +163,8 @@ def findings(records: list[Record], kinds: "tuple[str, ...]") -> list[tuple[str,
     found = dict.fromkeys(kinds, 0)
     for record in records:
         for place in record.places:
-            if place.kind in found and not place.renewed:
-                found[place.kind] += place.open if place.kind == "tls" else place.times
+            for kind in _kinds_of(place) & found.keys() if not place.renewed else ():
+                found[kind] += place.open if kind == "tls" else place.times
         for kind in OPEN:
             if kind in found:
                 found[kind] += len(_opened(record, kind)) if _said(record) else 1
@@ -157,7 +172,7 @@ def findings(records: list[Record], kinds: "tuple[str, ...]") -> list[tuple[str,
             found["tls"] += record.lost_sessions
     told = [(kind, number) for kind, number in found.items() if number]
     lost = sum(record.lost for record in records) if kinds else 0
-    return [*told, ("at places that did not fit", lost)] if lost else told
+    return [*told, ("not recorded", lost)] if lost else told
 
 
 # ---- showing ----
@@ -181,7 +196,7 @@ def _show(records: list[Record], options: argparse.Namespace, stream: Any) -> No
 def as_dict(record: Record) -> dict[str, Any]:
     """Keys as in docs/audit.md."""
     said = _said(record)
-    counts = said.get("generators")
+    when = record.note.get("when")
     return {
         "pid": record.pid,
         "parent": record.parent,
@@ -189,13 +204,13 @@ def as_dict(record: Record) -> dict[str, Any]:
         "began": record.began,
         "places": [place._asdict() for place in record.places],
         "lost": record.lost,
-        "when": str(record.note.get("when", "")),
+        "when": when if isinstance(when, str) else "",
         "open": None
         if not said
         else {
             **{kind: _opened(record, kind) for kind in (*OPEN, "stacks")},
             "tls": sum(place.open for place in record.places) + record.lost_sessions,
-            "generators": counts if isinstance(counts, dict) else None,
+            "generators": _generators(record),
         },
     }
 
@@ -203,7 +218,7 @@ def as_dict(record: Record) -> dict[str, Any]:
 def _show_text(records: list[Record]) -> None:
     empty = 0
     for record in records:
-        if not record.places and not any(_opened(record, kind) for kind in OPEN):
+        if not record.places and not record.lost and not any(_opened(record, kind) for kind in OPEN):
             empty += 1
             continue
         whole = f", forked from {record.parent}" if any(other.pid == record.parent for other in records) else ""
@@ -232,17 +247,18 @@ def _show_places(record: Record) -> None:
     if len(record.places) > ROWS_MOST:
         output.say(f"And {len(record.places) - ROWS_MOST} more places; --json has all.", "dim")
     if record.lost:
-        output.say(f"There was no room for more places: {record.lost} draws stand in no row.", "bad")
+        reason = "there was no room for more places, or a process could not make its record"
+        output.say(f"Not recorded: {record.lost}; {reason}.", "bad")
 
 
 def _show_open(record: Record) -> None:
     said = _said(record)
     if not said:
-        output.say("What it had open is not known: it ended by os._exit() or a signal.", "warn")
+        output.say("What it had open is not known: it ended by os._exit() or a signal, or could not look.", "warn")
         return
-    generators = said.get("generators")
-    if isinstance(generators, dict):
-        number, kept = generators.get("random"), generators.get("kept")
+    generators = _generators(record)
+    if generators is not None:
+        number, kept = generators["random"], generators["kept"]
         output.say(f"Generators of `random` alive: {number}; {kept} with a chosen seed, which no restore renews.")
     words = {"tcp": "TCP connections open", "files": "Files open for writing", "threads": "Other threads"}
     for kind, text in words.items():

@@ -67,10 +67,11 @@ def _forked() -> None:
 
 
 def _note(when: str) -> None:
-    try:  # noqa: SIM105 - contextlib may not be there
+    try:
         native.audit_note(_text(when), when == "exit")
-    except Exception:  # no descriptor is left to look by, say: the counts are there all the same
-        pass
+    except Exception:  # no memory for it, say: the counts are there all the same, and what is open is not known
+        if when == "exit":
+            native.audit_note(b"", True)
 
 
 def _text(when: str) -> bytes:
@@ -80,7 +81,10 @@ def _text(when: str) -> bytes:
     from snapsafe_rt.report import audited
 
     told: dict[str, Any] = {"when": when, "at": _now()}
-    told["open"] = {**audited.opened("self"), "generators": _generators(), "stacks": _stacks()}
+    try:
+        told["open"] = {**audited.opened("self"), "generators": _generators(), "stacks": _stacks()}
+    except OSError:  # no descriptor is left to look by, or no /proc
+        told["open"] = None
     if when == "quiesce":
         _quiesced = dict(told)
     if _quiesced is not None:
@@ -96,12 +100,24 @@ def _now() -> float:
 
 def _program() -> str:
     """What of the command line is no argument of the program's: the rest may be a secret."""
-    words = [os.path.basename(word) for word in sys.orig_argv[:3]]
-    kept = words[:1]
-    for word in words[1:]:
-        kept.append(word)
-        if not word.startswith("-") or word == "-c":
+    kept = [os.path.basename(word) for word in sys.orig_argv[:1]]
+    words = iter(sys.orig_argv[1:])
+    for word in words:
+        if not word.startswith("-"):
+            kept.append(os.path.basename(word))
             break
+        if word == "--check-hash-based-pycs":
+            next(words, "")
+        letter = "" if word.startswith("--") else next((one for one in word[1:] if one in "cmWX"), "")
+        rest = word.partition(letter)[2] if letter else ""
+        if letter == "c" or word == "-":
+            kept.append("-c" if letter else "-")
+            break
+        if letter == "m":
+            kept += ["-m", rest or next(words, "")]
+            break
+        if letter and not rest:
+            next(words, "")
     return " ".join(kept)[:80]
 
 

@@ -104,20 +104,27 @@ def _place(times: int, first: int, last: int, opened: int, kind: int, renewed: i
     what = re.sub(
         r"^random\.(?:Random\.(__init__$)?|(__init__$))", lambda found: "random." + "Random" * any(found.groups()), what
     )
-    numbers = [int(word) if word.isdigit() else 0 for word in (line, caller_line)]
+    if KINDS[kind] == "urandom" and what.startswith("random."):  # of what SystemRandom inherits, the code is Random's
+        what = "random.SystemRandom." + what.rpartition(".")[2]
+    numbers = [int(word) if word.isdecimal() else 0 for word in (line, caller_line)]
     at = (file, numbers[0], function, caller_file, numbers[1], caller)
     return Place(name, what, times, first / 1e9, last / 1e9, max(0, opened), bool(renewed), *at)
 
 
 def of_files(prefix: str) -> list[Record]:
-    """What the processes left whose files begin so, by when they began."""
+    """What the processes left whose files begin so, by when they began. One that is not whole is a lost draw."""
     folder, name = os.path.split(prefix)
     ours = re.compile(re.escape(name) + r"\.\d+(\.\d+)?")
     found = []
     for one in os.listdir(folder):
         if ours.fullmatch(one):
-            with contextlib.suppress(OSError, ValueError), open(os.path.join(folder, one), "rb") as file:
-                found.append(parse(file.read(_NOTE + _NOTE_MOST + _PLACES_MOST * _PLACE.size)))
+            try:
+                fd = os.open(os.path.join(folder, one), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+                with open(fd, "rb") as file:
+                    found.append(parse(file.read(_NOTE + _NOTE_MOST + _PLACES_MOST * _PLACE.size) or b""))
+            except (OSError, ValueError):  # there was no room for it, or it is none
+                pid = int(one[len(name) :].split(".")[1])
+                found.append(Record(pid, 0, 0.0, 1, [], {}, 0, "a record that is not whole"))
     return sorted(found, key=lambda record: record.began)
 
 
@@ -148,13 +155,13 @@ def of_process(pid: int) -> "Record | None":
 
 
 def opened(pid: "int | str") -> dict[str, Any]:
-    """TCP connections, files open for writing, and threads, as /proc shows them. What may not be seen is left out."""
+    """TCP connections, files open for writing, and threads, as /proc shows them. Raises OSError where it does not."""
     folder = f"/proc/{pid}"
     sockets, files = set(), []
     for number in _listed(f"{folder}/fd"):
         if int(number) < 3:
             continue  # it was started with them
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):  # it is closed by now
             target = os.readlink(f"{folder}/fd/{number}")
             if target.startswith("socket:["):
                 sockets.add(target[8:-1])
@@ -163,7 +170,8 @@ def opened(pid: "int | str") -> dict[str, Any]:
     tcp = sorted(remote for inode, remote in _connections(folder) if inode in sockets)
     threads = []
     for task in _listed(f"{folder}/task"):
-        with contextlib.suppress(OSError), open(f"{folder}/task/{task}/comm", errors="replace") as file:
+        gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)
+        with gone, open(f"{folder}/task/{task}/comm", errors="replace") as file:
             threads.append(procfs.printable(file.read().rstrip("\n")))
     return {
         "tcp": tcp[:MOST],
@@ -174,10 +182,7 @@ def opened(pid: "int | str") -> dict[str, Any]:
 
 
 def _listed(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder), key=int)
-    except OSError:
-        return []
+    return sorted(os.listdir(folder), key=int)
 
 
 def _writes(folder: str, number: str) -> bool:
@@ -192,7 +197,7 @@ def _connections(folder: str) -> Iterator[tuple[str, str]]:
         try:
             with open(f"{folder}/net/{name}") as file:
                 lines = file.readlines()[1:]
-        except OSError:
+        except FileNotFoundError:  # a kernel without IPv6
             continue
         for line in lines:
             fields = line.split()

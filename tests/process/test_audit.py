@@ -245,7 +245,7 @@ def test_places_that_do_not_fit_are_said_and_fail(audit):
     [process] = found.processes
     assert (len(process["places"]), process["lost"]) == (1024, 76)
     assert found.code == 1
-    assert "did not fit 76" in found.stderr
+    assert "not recorded 76" in found.stderr
 
 
 TLS = """
@@ -422,3 +422,130 @@ def test_a_record_that_lies_is_refused_or_bounded(tmp_path, run_python, source_f
             audited.parse(good[:length])
     with pytest.raises(ValueError, match="record"):
         audited.parse(good[:8] + struct.pack("<I", 9) + good[12:])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["-cimport random; SECRETWORD = random.random()"],
+        ["-uc", "import random; SECRETWORD = random.random()"],
+        ["-Xdev", "-W", "error", "-c", "import random; SECRETWORD = random.random()", "SECRETWORD"],
+        ["-", "SECRETWORD"],
+        ["-mthemodule", "SECRETWORD"],
+        ["-Bm", "themodule", "SECRETWORD"],
+    ],
+)
+def test_no_argument_is_recorded_and_nothing_of_the_stack(tmp_path, source_file, line):
+    (tmp_path / "themodule.py").write_text("import os, random\nrandom.random(), os.urandom(9)")
+    subprocess.run(
+        [*SNAPSAFE_RUN, sys.executable, *line],
+        env={**os.environ, **source_file.env, "SNAPSAFE_AUDIT": str(tmp_path / "a")},
+        cwd=tmp_path,
+        input=b"import random; random.random()",
+        check=True,
+        timeout=60,
+    )
+    [file] = tmp_path.glob("a.*")
+    data = file.read_bytes()
+    record = audited.parse(data)
+    assert record.places
+    assert b"SECRETWORD" not in data
+    assert record.program.split(" ", 1)[1] in ("-c", "-", "-m themodule")
+    for at in range(65536, len(data), 512):
+        assert not data[at + 40 : at + 512].partition(b"\0")[2].strip(b"\0")
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))",
+        "resource.setrlimit(resource.RLIMIT_AS, (1, 1))",
+    ],
+)
+def test_a_child_that_cannot_make_its_record_lives_and_is_told(audit, limit):
+    found = audit.script(
+        f"""
+    import os, random, resource, signal
+    pid = os.fork()
+    if pid == 0:
+        {limit}
+        random.random()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    """,
+        options=["--fail-on", "uuid"],
+    )
+    assert found.code == 1
+    assert "--fail-on: not recorded" in found.stderr
+
+
+IMPLICIT = TLS.replace("one.do_handshake()", "one.write(b'x'), one.read(1)").partition("listener =")[0]
+
+
+def test_a_handshake_that_nobody_asked_for(audit):
+    found = audit(sys.executable, "-c", IMPLICIT, options=["--fail-on", "tls"])
+    shaken = [(place["times"], place["open"]) for place in found.places if place["kind"] == "tls"]
+    assert shaken == [(2, 2)], found.stderr
+    assert "--fail-on: tls 2" in found.stderr
+
+
+def test_who_cannot_look_does_not_say_that_nothing_is_open(audit):
+    found = audit.script(
+        """
+    import json, os, resource
+    import snapsafe_rt.report.audited
+    kept = open(os.devnull)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    """,
+        options=["--fail-on", "files"],
+    )
+    assert (found.code, found.processes[0]["open"]) == (1, None), found.stderr
+
+
+def test_methods_of_a_system_random_are_secrets_and_bytes_are_names(audit):
+    kinds = ["--fail-on", "secrets"]
+    found = audit.script("import os, secrets; secrets.choice('ab'); os.environb[b'PATH']", options=kinds)
+    assert {"random.SystemRandom.choice", "PATH"} <= {place["what"] for place in found.places}
+    assert found.code == 1
+    assert audit.script("import random; random.choice('ab')", options=kinds).code == 0
+
+
+FORGED = r"""
+import mmap, os, struct, sys
+file = os.memfd_create("snapsafe-audit")
+os.ftruncate(file, 65536 + 1024)
+memory = mmap.mmap(file, 0)
+note = sys.argv[1].encode()
+numbers = 1, 65536, 512, 1024, 2, 0, 1 << 63, os.getpid(), 1, -1 << 63, len(note), 0
+head = struct.pack("<8s6IQ2Qq2Q", b"SNAPAUDT", *numbers)
+memory[: len(head)] = head
+memory[0x50:0x58] = b"\x1b[2Jevil"
+memory[256 : 256 + len(note)] = note
+place = b"\x1b[2J\tfile\t\xc2\xb2\tname"
+memory[65536:66048] = struct.pack("<Q3q2I472s", (1 << 64) - 1, -1 << 63, (1 << 63) - 1, (1 << 63) - 1, 0, 0, place)
+print(flush=True)
+sys.stdin.read()
+"""
+NOTES = [
+    '{"open": {"generators": {"random": "\\u001b[2J", "kept": 1}, "stacks": ["\\u001b[2J\\ud800"]}}',
+    '{"open": {"generators": {"random": NaN, "kept": 1e999}}}',
+    '{"open": {"stacks": [' + "[" * 950 + "]" * 950 + "]}}",
+    '{"open": {"generators": {"random": ' + "[" * 950 + "]" * 950 + "}}}",
+    '{"quiesce": {"open": {"tcp": "abc", "files": {"a": 1}, "threads": [1, null, "a"]}}, "when": []}',
+]
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_another_process_lies_and_no_terminal_suffers(note):
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", FORGED, note], stdin=pipe, stdout=pipe) as liar:
+        liar.stdout.readline()
+        for option in ([], ["--json"]):
+            line = [*AUDIT, *option, "--pid", str(liar.pid)]
+            done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "\x1b" not in done.stdout
+            assert "NaN" not in done.stdout
+        assert json.loads(done.stdout)["processes"][0]["open"]["generators"] is None
+        liar.communicate()
