@@ -1,6 +1,7 @@
 #define _GNU_SOURCE 1
 #include "audit.h"
 
+#include "audit_text.h"
 #include "guard.h"
 #include "process.h"
 
@@ -272,84 +273,21 @@ static bool look(PyThreadState *thread, struct key *ret_key)
 
 /* ---- text ---- */
 
-struct text {
-    char *at;
-    size_t left;
-};
-
-/* Appends a str; what may not stand in a field becomes "?"; of more than `most` bytes the end is kept. */
-static void put_str(struct text *text, PyObject *str, size_t most)
-{
-    PyObject *bytes = PyUnicode_AsEncodedString(str, "utf-8", "backslashreplace");
-    if (!bytes) {
-        PyErr_Clear();
-        return;
-    }
-    const char *from = PyBytes_AS_STRING(bytes);
-    size_t size = (size_t)PyBytes_GET_SIZE(bytes);
-    most = most < text->left ? most : text->left;
-    if (size > most) {
-        from += size - most;
-        size = most;
-        while (size && (*from & 0xc0) == 0x80) /* not within a character */
-            from++, size--;
-    }
-    for (; size; size--, text->left--, from++)
-        *text->at++ = (unsigned char)*from < ' ' || *from == 127 ? '?' : *from;
-    Py_DECREF(bytes);
-}
-
-static void put_text(struct text *text, const char *words)
-{
-    for (; *words && text->left; text->left--)
-        *text->at++ = *words++;
-}
-
-static void put_place(struct text *text, PyCodeObject *code, int at)
-{
-    char line[16] = "";
-    put_text(text, "\t");
-    if (code) {
-        put_str(text, code->co_filename, 120);
-        (void)snprintf(line, sizeof line, "%d", PyCode_Addr2Line(code, at));
-    }
-    put_text(text, "\t");
-    put_text(text, line);
-    put_text(text, "\t");
-    if (code)
-        put_str(text, ss_code_name(code), 48);
-}
-
-/* The name of a module by its file, without folder and ".py". */
-static void put_module(struct text *text, PyObject *file)
-{
-    const char *path = PyUnicode_AsUTF8(file);
-    if (!path) {
-        PyErr_Clear();
-        return;
-    }
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    if (begins(name, "<frozen "))
-        name += strlen("<frozen ");
-    for (; *name && *name != '.' && *name != '>' && text->left; text->left--)
-        *text->at++ = *name++;
-}
-
 static void describe(const struct key *key, const char *what, PyObject *name, char *ret_text)
 {
-    struct text text = {ret_text, TEXT_MOST - 1};
+    ss_audit_text text = {ret_text, TEXT_MOST - 1};
     const bool own = key->kind == SS_AUDIT_ENVIRONMENT || key->kind == SS_AUDIT_UUID || key->kind == SS_AUDIT_TLS;
     if (name) {
-        put_str(&text, name, 64);
+        ss_audit_put_str(&text, name, 64);
     } else if (key->via && !own) {
-        put_module(&text, key->via->co_filename);
-        put_text(&text, ".");
-        put_str(&text, ss_code_name(key->via), 40);
+        ss_audit_put_module(&text, key->via->co_filename);
+        ss_audit_put_text(&text, ".");
+        ss_audit_put_str(&text, ss_code_name(key->via), 40);
     } else {
-        put_text(&text, what);
+        ss_audit_put_text(&text, what);
     }
-    put_place(&text, key->place, key->place_at);
-    put_place(&text, key->caller, key->caller_at);
+    ss_audit_put_place(&text, key->place, key->place_at);
+    ss_audit_put_place(&text, key->caller, key->caller_at);
     *text.at = 0;
 }
 
