@@ -57,6 +57,9 @@ def test_pyinstaller(run, tmp_path, told):
     assert printed == ("renewed" if told else "the same")
     assert told == (not said)
     assert told or "PyInstaller" in said.removeprefix(SAID)
+    bundled = (tmp_path / "build" / "app1" / "PYZ-00.toc").read_text()
+    assert ("snapsafe_rt.report" in bundled) == told
+    assert "'botocore" not in bundled  # which recipes import, where a program asks for them
 
 
 def test_pex(run, tmp_path):
