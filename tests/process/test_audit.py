@@ -16,10 +16,16 @@ import pytest
 from snapsafe_rt.report import audited
 
 from ..conftest import PACKAGE, PROGRAMS
-from ..helpers.managed import NOBODY
 from ..helpers.running import SNAPSAFE_RUN
 
 AUDIT = [*SNAPSAFE_RUN[:-1], "audit"]
+ENV = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+BY_NOBODY = """
+import os, sys
+from snapsafe_rt.cli import audit, main
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+sys.exit(main.main(sys.argv[1:]))
+"""
 PROGRAM = PROGRAMS / "audited.py"
 
 
@@ -298,9 +304,9 @@ def test_a_running_process_is_read_from_outside(living, source_file, tmp_path, w
     process = living(env={**source_file.env, "SNAPSAFE_AUDIT": setting})
     process("import random; [random.random() for _ in range(7)]; answer = 0")
 
-    def ask(*options, under=()):
-        line = [*under, *AUDIT, "--json", *options, "--pid", str(process.pid)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    def ask(*options, by=AUDIT):
+        line = [*by, "--json", *options, "--pid", str(process.pid)]
+        return subprocess.run(line, env=ENV, capture_output=True, text=True, timeout=60, check=False)
 
     told = json.loads(ask().stdout)["processes"][0]
     [place] = [place for place in told["places"] if place["kind"] == "random"]
@@ -313,8 +319,8 @@ def test_a_running_process_is_read_from_outside(living, source_file, tmp_path, w
         assert ask("--fail-on", "uuid").returncode == 0
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    if os.geteuid() == 0 and subprocess.run([*NOBODY, sys.executable, "-c", "pass"], check=False).returncode == 0:
-        refused = ask(under=NOBODY)
+    if os.geteuid() == 0:
+        refused = ask(by=[sys.executable, "-c", BY_NOBODY, "audit"])
         assert refused.returncode == 77
         assert "run this as root" in refused.stderr
 

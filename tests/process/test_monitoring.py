@@ -117,19 +117,24 @@ def fields(message):
 
 
 @pytest.fixture
-def heard(tmp_path, monkeypatch, capfd):
-    """What a journal would have got, whose stderr is ours."""
+def heard(tmp_path, monkeypatch):
+    """What a journal would have got."""
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     peer.bind(str(tmp_path / "journal"))
     peer.settimeout(10)
     monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "journal"))
-    found = os.fstat(2)
-    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
     yield lambda: fields(peer.recv(65536))
     peer.close()
 
 
-def test_fields_for_the_journal(heard, capfd):
+def read_by_systemd(monkeypatch):
+    """Our stderr, as it is from here on: pytest captures a test's in another file than its fixtures'."""
+    found = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+
+
+def test_fields_for_the_journal(heard, monkeypatch, capfd):
+    read_by_systemd(monkeypatch)
     journal.say("two\nlines")
     told = heard()
     assert (told["MESSAGE"], told["PRIORITY"], told["SYSLOG_IDENTIFIER"]) == ("two\nlines", "4", "snapsafe")
@@ -148,8 +153,7 @@ def test_without_a_journal_problems_are_on_stderr(monkeypatch, capsys):
 
 
 def test_without_a_descriptor_problems_are_on_stderr(monkeypatch, capfd):
-    found = os.fstat(2)
-    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    read_by_systemd(monkeypatch)
 
     def full(*arguments):
         raise OSError(errno.EMFILE, "Too many open files")

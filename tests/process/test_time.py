@@ -114,7 +114,8 @@ def test_certificates_go_by_the_wall_clock(run_python, env, signed, days, expect
                 sys.exit()
     print("ok")
     """
-    assert run_python(script, signed, days, env=env) == f"{expected}\n"
+    said = run_python(script, signed, days, env=env)
+    assert said.startswith(expected)  # OpenSSL 3.6 says more
 
 
 KEPT = """
