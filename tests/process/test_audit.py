@@ -218,8 +218,11 @@ def test_each_child_has_counts_of_its_own_however_it_ends(audit, kind):
     assert found.code == 0, found.stderr
     parent, *children = found.processes
     assert len(children) == 50
-    assert sum(place["times"] for place in parent["places"]) == 2
-    counts = [sum(place["times"] for place in one["places"]) for one in children]
+    # Alone what is asked here: importing ctypes may read the environment.
+    drawn, *counts = [
+        sum(place["times"] for place in one["places"] if place["kind"] == "random") for one in found.processes
+    ]
+    assert drawn == 2
     assert sorted(counts) == list(range(1, 51))
     assert all(one["parent"] == parent["pid"] and one["open"] is None for one in children)
 
