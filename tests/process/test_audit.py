@@ -369,7 +369,11 @@ def test_closed_output_and_a_sigterm_that_is_passed_on(source_file):
         timeout=60,
     )
     assert done.returncode == 0
-    program = "import signal, sys; signal.signal(15, lambda *_: sys.exit(5)); print(1, flush=True); signal.pause()"
+    # Blocked, and waited for: it may come before the program waits.
+    program = (
+        "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {15}); print(1, flush=True); "
+        "sys.exit(signal.sigwait({15}) // 3)"
+    )
     pipe = subprocess.PIPE
     with subprocess.Popen([*AUDIT, sys.executable, "-c", program], env=env, stdout=pipe, stderr=pipe) as one:
         assert one.stdout.readline() == b"1\n"
