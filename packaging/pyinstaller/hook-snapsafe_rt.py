@@ -1,5 +1,5 @@
-"""Modules of the table are imported by name, which PyInstaller cannot see. What only programs import is left to them: it
-would bring OpenTelemetry, botocore and more into each bundle, where they happen to be installed."""
+"""Modules of the table are imported by name, which PyInstaller cannot see. What only programs import is left to them:
+it would bring OpenTelemetry, botocore and more into each bundle, where they happen to be installed."""
 
 from PyInstaller.utils.hooks import collect_submodules
 
