@@ -127,10 +127,8 @@ def after_restore() -> None:
 
     began, _began = _began, None
     earlier, seen = began or (native.epoch(), None)
-    now = snapstart.counter() if seen else None  # a look at any other source would count what notify_restored() counts
-    moved = seen is not None and now is not None and seen[0] == now[0] and seen != now
     try:
-        if moved:
+        if snapstart.has_moved(seen):
             events.check()
         else:
             notify_restored()

@@ -5,14 +5,12 @@ import contextlib
 import io
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
-from snapsafe_rt.cli import output, reach, run
+from snapsafe_rt.cli import child, output, reach, run
 from snapsafe_rt.cli.shipped import failure
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
 from snapsafe_rt.report import audited, procfs
@@ -92,36 +90,11 @@ def _of_program(program: list[str]) -> tuple[int, list[Record]]:
         prefix = os.path.join(folder, "of")
         environment = {**run.activating(), "SNAPSAFE_AUDIT": prefix}
         why_not = reach.why_not(program, environment)
-        code = _wait(program, environment)
+        code = child.wait(child.start(program, environment))
         records = audited.of_files(prefix)
         if why_not and not records:
             print(f"snapsafe audit: {why_not}", file=sys.stderr)
     return code, records
-
-
-def _wait(program: list[str], environment: dict[str, str]) -> int:
-    """A terminal's ^C is the program's, and a SIGTERM that comes to us is passed on."""
-    child: subprocess.Popen[bytes] | None = None
-    asked = False
-
-    def terminate(*_: object) -> None:
-        nonlocal asked
-        asked = True
-        if child is not None:
-            child.terminate()
-
-    signal.signal(signal.SIGINT, lambda *_: None)  # ignored, it would be by the program as well
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        child = subprocess.Popen(program, env=environment)
-    except (OSError, ValueError) as error:
-        code = run.NOT_FOUND if isinstance(error, FileNotFoundError) else run.NOT_EXECUTABLE
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise Failure(f"{program[0]}: cannot be executed: {reason}", code) from None
-    if asked:
-        child.terminate()
-    code = child.wait()
-    return code if code >= 0 else 128 - code
 
 
 # ---- judging ----

@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 
 from snapsafe_rt import settings
-from snapsafe_rt.cli.run import NOT_EXECUTABLE, NOT_FOUND
+from snapsafe_rt.cli import child
 from snapsafe_rt.errors import USAGE, Failure
 from snapsafe_rt.manager.client import Manager, Refused, refusal
 
@@ -39,41 +39,23 @@ def main(options: argparse.Namespace) -> int:
     command: list[str] = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         raise Failure("which program? For example: snapsafe inhibit --why backup tar cf /backup.tar /srv", USAGE)
-    child: subprocess.Popen[bytes] | None = None
-    asked = False
-
-    def terminate(*_: object) -> None:
-        nonlocal asked
-        asked = True
-        if child is not None:
-            child.terminate()
-
     lock: dict[str, Any] = {"who": options.who or shlex.join(command), "why": options.why, "mode": options.mode}
     with Manager(options.socket) as manager:
         try:
             manager.call("Inhibit", **lock)
         except Refused as refused:
             raise refusal(refused) from None
-        # A terminal's ^C is the program's, as is what a service manager sends us, from before there is a program on.
+        # What interrupts the wait below can be seen from before there is a program on.
         woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGINT, lambda *_: None)  # ignored, it would be by the program as well
-        signal.signal(signal.SIGTERM, terminate)
-        try:
-            child = subprocess.Popen(command)
-        except OSError as error:
-            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-            raise Failure(f"{command[0]}: cannot be executed: {error.strerror}", code) from None
-        if asked:
-            child.terminate()
-        _hold(child, woken, manager, lock)
-    code = child.wait()
-    return code if code >= 0 else 128 - code
+        started = child.start(command)
+        _hold(started, woken, manager, lock)
+    return child.wait(started)
 
 
-def _hold(child: "subprocess.Popen[bytes]", woken: int, manager: Manager, lock: "dict[str, Any]") -> None:
-    """Until the child has ended. `woken` can be read when a signal came, for which the handler has to be run."""
-    ended = os.pidfd_open(child.pid)
+def _hold(program: "subprocess.Popen[bytes]", woken: int, manager: Manager, lock: "dict[str, Any]") -> None:
+    """Until the program has ended. `woken` can be read when a signal came, for which the handler has to be run."""
+    ended = os.pidfd_open(program.pid)
     held = True
     while True:
         watched: list[Any] = [ended, woken, manager.peer] if held else [ended, woken]

@@ -173,12 +173,7 @@ def opened(pid: "int | str") -> dict[str, Any]:
         gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)
         with gone, open(f"{folder}/task/{task}/comm", errors="replace") as file:
             threads.append(procfs.printable(file.read().rstrip("\n")))
-    return {
-        "tcp": tcp[:MOST],
-        "files": sorted(files)[:MOST],
-        "threads": threads[:MOST],
-        "counts": {"tcp": len(tcp), "files": len(files), "threads": len(threads)},
-    }
+    return {"tcp": tcp[:MOST], "files": sorted(files)[:MOST], "threads": threads[:MOST]}
 
 
 def _listed(folder: str) -> list[str]:

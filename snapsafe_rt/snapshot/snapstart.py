@@ -115,8 +115,7 @@ def after_restore() -> None:
     seen, _seen = _seen, None
     for module in _modules:
         _put(module.get_before_snapshot(), _BEFORE)  # it was taken off, and a restored process can be snapshotted again
-    now = counter() if seen else None  # a look at any other source would count what notify_restored() counts
-    if seen and now and seen[0] == now[0] and seen != now:
+    if has_moved(seen):
         from snapsafe_rt.restore.events import check
 
         _told(check)
@@ -152,3 +151,10 @@ _BEFORE: "tuple[Any, ...]" = (before_snapshot, (), {})
 _AFTER: "tuple[Any, ...]" = (after_restore, (), {})
 
 GUARD = SnapStart()
+
+
+def has_moved(seen: "tuple[int, int] | None") -> bool:
+    """Has the source that counter() saw moved since? Then the restore is counted. Without `seen` nothing is looked at:
+    a look at any other source would count what notify_restored() counts."""
+    now = counter() if seen else None
+    return seen is not None and now is not None and seen[0] == now[0] and seen != now

@@ -200,3 +200,16 @@ class Container:
         self.holder.kill()
         self.holder.wait(10)
         self.holder.stdout.close()
+
+
+def starting(folder, uri):
+    """For a fixture start(*options): a Manager in the folder that watches the source; it is ended with the test."""
+    started = []
+
+    def start(*options):
+        started.append(Manager(folder, uri, options=options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

@@ -5,12 +5,20 @@ import os
 import shutil
 import subprocess
 
-PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
 NOBODY = 65534
+PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
 # Nothing has to outlive the test's machine.
 OPTIONS = (
     "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c unix_socket_directories={} -c shared_buffers=16MB"
 )
+
+
+def unprivileged(folder):
+    """What a command begins with that is run as a user who is not root. The folder becomes that user's."""
+    if os.geteuid() != 0:
+        return []
+    shutil.chown(folder, NOBODY, NOBODY)
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
 
 class Postgres:
@@ -18,10 +26,7 @@ class Postgres:
 
     def __init__(self, folder):
         self.folder = folder
-        self.under = []
-        if os.geteuid() == 0:  # as whom it refuses to run
-            self.under = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-            shutil.chown(folder, NOBODY, NOBODY)
+        self.under = unprivileged(folder)  # it refuses to run as root
         self.data = folder / "data"
         self.address = f"host={folder} user=tests dbname=postgres"
         self.run("initdb", "--no-sync", "--no-instructions", "--username=tests", "--auth=trust", "--encoding=UTF8")

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 
-from .postgres import NOBODY
+from .postgres import unprivileged
 
 PROGRAM = shutil.which("redis-server")
 SECONDS = 30
@@ -15,13 +15,9 @@ class Redis:
     """Started, and empty. Ended by close()."""
 
     def __init__(self, folder):
-        under = []
-        if os.geteuid() == 0:
-            under = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-            shutil.chown(folder, NOBODY, NOBODY)
         self.socket = f"{folder}/redis"
         options = ["--port", "0", "--unixsocket", self.socket, "--dir", str(folder), "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen([*under, PROGRAM, *options], stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*unprivileged(folder), PROGRAM, *options], stdout=subprocess.DEVNULL)
         until = time.monotonic() + SECONDS
         while not os.path.exists(self.socket):
             assert self.process.poll() is None, "redis-server does not start"

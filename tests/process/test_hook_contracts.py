@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ..conftest import PACKAGE
-from ..helpers.managed import Client, Manager
+from ..helpers.managed import Client, starting
 from ..helpers.orchestrator import Aborted, Hook, Orchestrator
 
 pytestmark = pytest.mark.any_python
@@ -16,15 +16,7 @@ ENVIRON = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PACKAGE.parent)}
 
 @pytest.fixture
 def start(shm_path, outer):
-    started = []
-
-    def start(*options):
-        started.append(Manager(shm_path, outer.uri, options=options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.close()
+    yield from starting(shm_path, outer.uri)
 
 
 def command(one, name, *options):

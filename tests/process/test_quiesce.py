@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from ..conftest import PACKAGE
-from ..helpers.managed import NOBODY, Client, Container, Manager, python_for
+from ..helpers.managed import NOBODY, Client, Container, Manager, python_for, starting
 from ..helpers.running import wait_asleep
 
 pytestmark = pytest.mark.any_python
@@ -20,15 +20,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 @pytest.fixture
 def start(shm_path, outer):
-    started = []
-
-    def start(*options):
-        started.append(Manager(shm_path, outer.uri, options=options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.close()
+    yield from starting(shm_path, outer.uri)
 
 
 @pytest.fixture
@@ -262,9 +254,9 @@ def test_sigterm_as_the_program_is_started(manager, when):
 import os, signal, subprocess, sys
 from snapsafe_rt.cli import main
 class Popen(subprocess.Popen):
-    def __init__(self, *args):
+    def __init__(self, *args, **more):
         if {when!r} == "before": os.kill(os.getpid(), signal.SIGTERM)
-        super().__init__(*args)
+        super().__init__(*args, **more)
         if {when!r} == "after": os.kill(os.getpid(), signal.SIGTERM)
 subprocess.Popen = Popen
 sys.exit(main.main())"""
