@@ -1,5 +1,5 @@
 # cython: language_level=3str, embedsignature=True, embedsignature.format=clinic, binding=False
-# cython: subinterpreters_compatible=shared_gil, auto_pickle=False, autotestdict=False
+# cython: subinterpreters_compatible=shared_gil, freethreading_compatible=True, auto_pickle=False, autotestdict=False
 """The native core: detects restores, counts them, and guards what draws randomness.
 
 Python decides and reports (snapsafe_rt.activation, .source, .report); this module is private to the package. The rooms

@@ -26,10 +26,9 @@ MISSING = ""
 
 if TYPE_CHECKING:
     from snapsafe_rt import _core as native
-elif "t" in getattr(sys, "abiflags", ""):
-    # Importing an extension that does not declare itself would turn the GIL on behind the user's back.
+elif "t" in getattr(sys, "abiflags", "") and sys.version_info >= (3, 14):
     native = None
-    MISSING = "the native core was not proved on free-threaded builds yet, so it is not loaded there"
+    MISSING = f"the native core was not proved on the free-threaded build of {PYTHON} yet, only on that of 3.13"
 else:
     try:
         import snapsafe_rt._core as native
