@@ -55,7 +55,7 @@ include "torch.pxi"
 
 
 cdef int set_up() except -1:
-    cdef int error = ss_epoch_setup() or ss_watcher_setup()
+    cdef int error = ss_epoch_setup() or ss_watcher_setup() or ss_object_lock_setup() or ss_provenance_setup()
     if error:
         raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
     ss_watcher_tell_lost(ss_lost)
@@ -67,9 +67,10 @@ cdef int set_up() except -1:
 # The main interpreter was finalised and initialised again: what is of C is in place, and Python knows nothing of it.
 # Objects of the former one are gone.
 cdef void forget_life() noexcept:
-    global ss_main_active, ss_random_global, ss_event_function, ss_prepared, ss_resuming, ss_forking
+    global ss_main_active, ss_event_function, ss_prepared, ss_resuming, ss_forking
     ss_main_active = False
-    ss_random_global = ss_event_function = NULL
+    ss_random_set_global(NULL)
+    ss_event_function = NULL
     ss_prepared = NULL
     ss_resuming = ss_forking = 0
     ss_dict_watch_forget()
@@ -353,11 +354,11 @@ def install(bint reseed_kept, /):
     Returns the names that could not be guarded. `reseed_kept`: SNAPSAFE_SEEDED=reseed.
     """
     import sys
-    global ss_reseed_kept, ss_main_active
+    global ss_main_active
     failed = []
     if owned_elsewhere():
         return failed
-    ss_reseed_kept = reseed_kept
+    ss_store_int(&ss_reseed_kept, reseed_kept)
     ss_main_active = ss_in_main_interpreter()
     ss_provenance_prepare()
     for name in ("posix", "_imp"):
@@ -426,8 +427,7 @@ def random_seeds():
 
 def random_global(instance, /):
     """This is the generator behind the functions of the module `random`; None: nobody knows."""
-    global ss_random_global
-    ss_random_global = NULL if instance is None else <PyObject*>instance
+    ss_random_set_global(NULL if instance is None else <PyObject*>instance)
     ss_store_u64(&ss_random_seeded.global_kept, instance is not None and is_kept(<PyObject*>instance))
 
 

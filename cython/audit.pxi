@@ -40,8 +40,10 @@ cdef bint audit_is_systems "ss_audit_is_systems"(PyObject* seed) noexcept:
 
 
 cdef bint audit_is_known "ss_audit_is_known"(PyObject* generator) noexcept:
+    cdef uint32_t[SS_RANDOM_STATE_WORDS] words
     cdef uint32_t tag
-    return ss_provenance_of_state(words_of(generator), &tag)
+    ss_random_copy(generator, words, sizeof(words))
+    return ss_provenance_of_state(words, &tag)
 
 
 def audit_begin(file, str library not None, str own not None, str name not None, /):

@@ -1,3 +1,5 @@
+#include "compat.h" /* before any header of the system: Python.h says which of their parts are wanted */
+
 #include "bitgen.h"
 
 #include "entropy.h"

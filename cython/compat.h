@@ -230,6 +230,12 @@ static inline Py_ssize_t ss_slot_offset(PyTypeObject *type, PyObject *descriptor
     return member->type == T_OBJECT_EX ? member->offset : -1;
 }
 
+/* Around what reads or writes an object's own fields, which CPython itself does under the object's lock where there is no GIL. */
+#if PY_VERSION_HEX < 0x030d0000
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
 /* How far a frame is in its code, in bytes, as PyCode_Addr2Line() takes it. */
 static inline int ss_frame_at(PyFrameObject *frame)
 {

@@ -25,18 +25,14 @@ cdef class PerGeneration:
     # One thread runs the factory, the others wait for its value. A forked child makes a lock of its own: the thread
     # that held this one may not exist there.
     cdef object renew(self):
-        cdef uint64_t process = ss_process_token()
         cdef uint64_t epoch
         cdef int tries = 0
-        if self.locked_for != process:
-            from _thread import RLock
-            self.lock = RLock()
-            self.locked_for = process
-        with self.lock:
+        with self.lock_of(ss_process_token()):
             while True:
                 epoch = ss_epoch_begin()
-                if self.made and self.made_in == epoch:
-                    return self.value
+                with critical_section(self):
+                    if self.made and self.made_in == epoch:
+                        return self.value
                 value = ss_audit_make(<PyObject*>self.__wrapped__) if ss_audit_on else self.__wrapped__()
                 tries += 1
                 if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
@@ -45,6 +41,17 @@ cdef class PerGeneration:
                         self.made_in = epoch
                         self.made = True
                     return value
+
+    cdef object lock_of(self, uint64_t process):
+        with critical_section(self):
+            if self.locked_for == process:
+                return self.lock
+        from _thread import RLock
+        made = RLock()
+        with critical_section(self):
+            if self.locked_for != process:      # nor has another thread made one meanwhile
+                self.lock, self.locked_for = made, process
+            return self.lock
 
 
 # Calls a Python function again when the generation moved while it ran. For functions put together from several guarded
@@ -55,7 +62,7 @@ cdef class PerGeneration:
 # all have one in common.
 cdef class Rechecked:
     cdef object function, renew, key
-    cdef uint64_t tag   # the epoch + 1; 0: older than we are
+    cdef uint64_t tag   # atomic; the epoch + 1; 0: older than we are
 
     def __init__(self, function, renew=None, key=None):
         self.function, self.renew, self.key = function, renew, key
@@ -72,12 +79,12 @@ cdef class Rechecked:
 
     cdef bint is_of(self, object owner, uint64_t epoch) except -1:
         if self.key is None:
-            return self.tag == epoch + 1
+            return ss_load_u64(&self.tag) == epoch + 1
         return getattr(owner, self.key, None) == epoch
 
     cdef int note(self, object owner, uint64_t epoch) except -1:
         if self.key is None:
-            self.tag = epoch + 1
+            ss_store_u64(&self.tag, epoch + 1)
         else:
             setattr(owner, self.key, epoch)
         return 0

@@ -5,7 +5,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 
 cdef extern from "compat.h":
+    enum: SS_FREE_THREADED
     size_t SS_RANDOM_STATE_OFFSET, SS_RANDOM_TAG_OFFSET, SS_RANDOM_BASICSIZE
+    enum: SS_RANDOM_STATE_WORDS
     bint ss_long_small(PyObject*, uint64_t*) noexcept
     int ss_long_to_big(PyObject*, unsigned char**, size_t*) noexcept
     PyObject* ss_long_from_little(const unsigned char*, size_t) noexcept
@@ -46,6 +48,12 @@ cdef extern from "compat.h":
     void raw_decref "Py_DECREF"(PyObject*) noexcept
     void raw_xdecref "Py_XDECREF"(PyObject*) noexcept
     PyObject* RAW_NONE "Py_None"
+
+
+cdef extern from "object_lock.h":
+    void ss_object_lock(PyObject* object) noexcept
+    void ss_object_unlock(PyObject* object) noexcept
+    int ss_object_lock_setup() noexcept
 
 
 cdef extern from "source.h" nogil:
@@ -168,6 +176,7 @@ cdef extern from "provenance.h" nogil:
         uint64_t head, tail
     ss_provenance_ends ss_provenance_last_uuid
     void ss_provenance_note_ends(ss_provenance_ends* last, uint64_t head, uint64_t tail) noexcept
+    int ss_provenance_setup() noexcept
     void ss_provenance_prepare() noexcept
     bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint64_t* ret_epoch) noexcept
     bint ss_provenance_of_number(uint64_t number, uint64_t* ret_epoch) noexcept
@@ -277,6 +286,8 @@ cdef extern from *:
     """
     #define ss_load_u32(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define ss_store_u32(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define ss_load_int(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define ss_store_int(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define ss_load_u64(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define ss_store_u64(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define ss_add(p, n) ((void)__atomic_add_fetch((p), (n), __ATOMIC_RELAXED))
@@ -284,6 +295,8 @@ cdef extern from *:
     """
     uint32_t ss_load_u32(uint32_t*) noexcept nogil
     void ss_store_u32(uint32_t*, uint32_t) noexcept nogil
+    int ss_load_int(int*) noexcept nogil
+    void ss_store_int(int*, int) noexcept nogil
     uint64_t ss_load_u64(uint64_t*) noexcept nogil
     void ss_store_u64(uint64_t*, uint64_t) noexcept nogil
     void ss_add(uint64_t*, int) noexcept nogil

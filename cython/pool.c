@@ -55,8 +55,10 @@ static bool drew(uint64_t print, uint64_t *ret_epoch)
 void ss_pool_prepare(void)
 {
     ss_provenance_prepare();
+    if (SS_FREE_THREADED)
+        return;
     ss_provenance_pool = drew;
-    ss_pool_page *made = ss_pool != &no_pool || SS_FREE_THREADED ? NULL : make_pool();
+    ss_pool_page *made = ss_pool != &no_pool ? NULL : make_pool();
     if (made)
         ss_pool = made;
 }

@@ -2,6 +2,7 @@
 
 #include "process.h"
 
+#include <pthread.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -124,10 +125,10 @@ static bool is_part(const ss_provenance_ends *last, uint64_t number)
 
 static bool find_part(uint64_t number, uint64_t *ret_epoch)
 {
-    const ss_provenance_ends draw = ss_provenance_last_draw, uuid = ss_provenance_last_uuid;
-    const uint64_t print = ss_provenance_print_uuid(uuid.head);
-    return (is_part(&draw, number) && find_kind(LITTLE, draw.head, ret_epoch)) ||
-           (is_part(&uuid, number) && (find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch))));
+    const uint64_t draw = __atomic_load_n(&ss_provenance_last_draw.head, __ATOMIC_RELAXED);
+    const uint64_t print = ss_provenance_print_uuid(__atomic_load_n(&ss_provenance_last_uuid.head, __ATOMIC_RELAXED));
+    return (is_part(&ss_provenance_last_draw, number) && find_kind(LITTLE, draw, ret_epoch)) ||
+           (is_part(&ss_provenance_last_uuid, number) && (find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch))));
 }
 
 static bool find_number(uint64_t number, uint64_t *ret_epoch)
@@ -410,8 +411,22 @@ static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoc
 #define WAYS 8
 #define SETS 2048 /* with WAYS: the last 16,384 states or so, which are kept for longer than draws */
 
+/* A print and its tag go together, also where two interpreters have no GIL in common, or none at all. A leaf lock. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t states[SETS][WAYS];
 static uint32_t state_tags[SETS][WAYS], next_way;
+
+static void before_fork(void) { (void)pthread_mutex_lock(&mutex); }
+static void after_fork_in_parent(void) { (void)pthread_mutex_unlock(&mutex); }
+static void after_fork_in_child(void) { (void)pthread_mutex_init(&mutex, NULL); }
+
+int ss_provenance_setup(void)
+{
+    static bool done;
+    const int error = done ? 0 : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    done = !error;
+    return error;
+}
 
 /* Four words across the array: it is rewritten as a whole every 624 draws, so equal words mean the same block. */
 static uint64_t state_print(const uint32_t *words)
@@ -431,6 +446,7 @@ void ss_provenance_note_made(uint64_t print, uint32_t tag)
 {
     print = print ? print : 1; /* 0: an empty place */
     const size_t set = print >> 32 & (SETS - 1);
+    (void)pthread_mutex_lock(&mutex);
     int way = find_way(states[set], print);
     if (way < 0)
         way = find_way(states[set], 0);
@@ -438,15 +454,18 @@ void ss_provenance_note_made(uint64_t print, uint32_t tag)
         way = (int)(next_way++ % WAYS);
     state_tags[set][way] = tag;
     states[set][way] = print;
+    (void)pthread_mutex_unlock(&mutex);
 }
 
 bool ss_provenance_of_made(uint64_t print, uint32_t *ret_tag)
 {
     print = print ? print : 1;
     const size_t set = print >> 32 & (SETS - 1);
+    (void)pthread_mutex_lock(&mutex);
     const int way = find_way(states[set], print);
     if (way >= 0)
         *ret_tag = state_tags[set][way];
+    (void)pthread_mutex_unlock(&mutex);
     return way >= 0;
 }
 

@@ -7,7 +7,7 @@
    A fingerprint has 64 bits, so a chosen seed is not taken for the system's by chance. It is made of 15 bytes at most, by a keyed
    hash that loses half of those: what draws of 16 and more bytes give away to a reader of our memory is 64 bits that the others
    are not known of. What is too short to be a key, and the last UUID, which is no secret (RFC 9562, section 8), can be read there.
-   No Python object, no lock; racing writers lose an entry at most. */
+   No Python object; of draws no lock, racing writers lose an entry at most. */
 #ifndef SNAPSAFE_PROVENANCE_H
 #define SNAPSAFE_PROVENANCE_H
 
@@ -82,16 +82,20 @@ static inline void ss_provenance_note_draw(const unsigned char *bytes, size_t si
     }
 }
 
+/* Registers the fork handlers, once for the process. Returns 0 or an errno. */
+int ss_provenance_setup(void);
+
 /* Makes the keys, if there are none: before anything is noted. */
 void ss_provenance_prepare(void);
 
-/* Where to look for UUIDs besides the table: pool.c tells, for each, whether it drew one with this print. With the GIL. */
+/* Where to look for UUIDs besides the table: pool.c tells, for each, whether it drew one with this print. With the GIL;
+   NULL where there is none. */
 extern bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
 
 /* Was a seed of these big-endian bytes (an int's magnitude) made of a noted draw: read big-endian (int.from_bytes, Random.seed
    of bytes, SystemRandom.getrandbits), little-endian, from a UUID, from a part of the last of either (struct.unpack), or from a
    text in which one stands, or a clock's reading? The two are for magnitudes of more than 8 bytes, and for others. With the
-   GIL. */
+   GIL, or attached. */
 bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch);
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch);
 
@@ -101,7 +105,7 @@ bool ss_provenance_of_moment(uint64_t number);
 bool ss_provenance_of_moment_float(double number);
 
 /* Records, with its tag, and recognises the 624 words of a Mersenne Twister that getstate() returned; and the print of anything
-   else that travels as a state does. With the GIL. */
+   else that travels as a state does. Any thread; takes a leaf lock. */
 void ss_provenance_note_state(const uint32_t *words, uint32_t tag);
 bool ss_provenance_of_state(const uint32_t *words, uint32_t *ret_tag);
 void ss_provenance_note_made(uint64_t print, uint32_t tag);

@@ -5,6 +5,10 @@
 # hundred thousand cost a restore the same. A tag is kept inverted: the padding is 0 where nothing was written yet, and
 # that is of no epoch. So an instance that is older than activation is stale from its first draw.
 #
+# On builds without a GIL a state and its tag change under the instance's lock (object_lock.h), so that no thread renews what
+# another one has just seeded. A draw takes no lock of ours: it looks at the tag, and CPython draws under its own lock of the
+# instance. The tag is written last, so who sees it draws from the state that it is of.
+#
 # entries.h says how what has a C name of its own is called.
 
 cdef enum:
@@ -16,11 +20,13 @@ cdef enum:
 
 cdef extern from *:
     """
-    static int ss_reseed_kept;              /* SNAPSAFE_SEEDED=reseed */
+    static int ss_reseed_kept;              /* atomic; SNAPSAFE_SEEDED=reseed */
     static uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older;
     /* What the status page shows of it: is the module's own instance kept, and how many have a foreign state? */
     static ss_random_seeds ss_random_seeded;
-    static PyObject *ss_random_global; /* borrowed, for comparison alone: the instance behind random.random() */
+    static PyObject *ss_random_global; /* atomic; borrowed, for comparison alone: the instance behind random.random() */
+    #define ss_random_set_global(instance) __atomic_store_n(&ss_random_global, (instance), __ATOMIC_RELAXED)
+    #define ss_random_is_global(instance) (__atomic_load_n(&ss_random_global, __ATOMIC_RELAXED) == (instance))
     static initproc ss_random_init;        /* _random.Random's own; the same for every copy of the type */
     static newfunc ss_random_new;          /* the same, where it is tp_new that seeds: 3.10 */
 
@@ -51,11 +57,46 @@ cdef extern from *:
         return PyObject_Vectorcall(function, with_room + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
     static inline PyObject *ss_owned(PyObject *made) { return made; }
+    #define ss_enter(p) ((void)__atomic_add_fetch((p), 1, __ATOMIC_SEQ_CST))
+    #define ss_leave(p) ((void)__atomic_sub_fetch((p), 1, __ATOMIC_SEQ_CST))
+    #define ss_inside(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+    static inline void ss_random_copy(PyObject *self, void *out, size_t size)
+    {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        memcpy(out, (char *)self + SS_RANDOM_STATE_OFFSET, size);
+        Py_END_CRITICAL_SECTION();
+    }
+    /* The words of a state: those of the instance; where another thread may draw from that meanwhile, those of the tuple that
+       getstate() returned or setstate() took, left in `room`. */
+    static inline const uint32_t *ss_random_words(PyObject *self, PyObject *state, uint32_t *room)
+    {
+        if (!SS_FREE_THREADED)
+            return (uint32_t *)((char *)self + SS_RANDOM_STATE_OFFSET);
+        for (int i = 0; i < SS_RANDOM_STATE_WORDS; i++)
+            room[i] = (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(state, i));
+        return room;
+    }
+    /* The seed that a thread can be kept from coming between: not one whose hash is to be asked of Python code yet. A new
+       reference, or NULL with an exception set. */
+    static inline PyObject *ss_random_plain_seed(PyObject *seed)
+    {
+        if (!SS_FREE_THREADED || PyLong_Check(seed))
+            return Py_NewRef(seed);
+        const Py_hash_t hash = PyObject_Hash(seed); /* as random_seed() in Modules/_randommodule.c */
+        return hash == -1 ? NULL : PyLong_FromSize_t((size_t)hash);
+    }
     """
     int ss_reseed_kept
     uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older
     ss_random_seeds ss_random_seeded
-    PyObject* ss_random_global
+    void ss_random_set_global(PyObject* instance) noexcept
+    bint ss_random_is_global(PyObject* instance) noexcept
+    void ss_random_copy(PyObject* self, void* out, size_t size) noexcept
+    void ss_enter(uint64_t*) noexcept
+    void ss_leave(uint64_t*) noexcept
+    uint64_t ss_inside(uint64_t*) noexcept
+    const uint32_t* ss_random_words(PyObject* self, PyObject* state, uint32_t* room) noexcept
+    PyObject* ss_random_plain_seed(PyObject* seed) noexcept
     ctypedef int (*initproc)(PyObject*, PyObject*, PyObject*) noexcept
     ctypedef PyObject* (*newfunc)(PyTypeObject*, PyObject*, PyObject*) noexcept
     bint ss_random_is_hooked(PyObject* cls, initproc guard_init, newfunc guard_new) noexcept
@@ -68,10 +109,6 @@ cdef extern from *:
 
 cdef inline uint32_t* tag_of(PyObject* self) noexcept:
     return <uint32_t*>(<char*>self + SS_RANDOM_TAG_OFFSET)
-
-
-cdef inline uint32_t* words_of(PyObject* self) noexcept:
-    return <uint32_t*>(<char*>self + SS_RANDOM_STATE_OFFSET)
 
 
 cdef inline uint32_t make_tag(uint64_t epoch, uint32_t kind) noexcept:
@@ -88,16 +125,17 @@ cdef inline bint is_stale(uint32_t tag, uint64_t epoch) noexcept:
 
 cdef inline bint is_kept(PyObject* self) noexcept:
     cdef uint32_t kind = kind_of_tag(ss_load_u32(tag_of(self)))
-    return (kind == KIND_KEPT or kind == KIND_FOREIGN) and not ss_reseed_kept
+    return (kind == KIND_KEPT or kind == KIND_FOREIGN) and not ss_load_int(&ss_reseed_kept)
 
 
+# With the instance's lock.
 cdef void set_tag(PyObject* self, uint32_t tag) noexcept:
     cdef uint32_t* own = tag_of(self)
     cdef bint foreign = kind_of_tag(tag) == KIND_FOREIGN
     if foreign != (kind_of_tag(ss_load_u32(own)) == KIND_FOREIGN):
         ss_add(&ss_random_seeded.foreign, 1 if foreign else -1)
     ss_store_u32(own, tag)
-    if self == ss_random_global:
+    if ss_random_is_global(self):
         ss_store_u64(&ss_random_seeded.global_kept, is_kept(self))
 
 
@@ -113,8 +151,9 @@ cdef PyObject* gauss_next_of(PyObject* self) noexcept:
     return value
 
 
-# Forgets it: it was drawn from the state that is being renewed.
-cdef void forget_gauss_next(PyObject* self) noexcept:
+# Forgets it: it was drawn from the state that is being renewed. Returns what it was, a new reference or NULL: what a program
+# has put there may run code of its own when it goes.
+cdef PyObject* forget_gauss_next(PyObject* self) noexcept:
     cdef PyObject* value = gauss_next_of(self)
     cdef PyObject* name
     if value != NULL and value != RAW_NONE:
@@ -122,18 +161,18 @@ cdef void forget_gauss_next(PyObject* self) noexcept:
         if name == NULL or raw_generic_setattr(self, name, RAW_NONE) != 0:
             raw_error_clear()
         raw_xdecref(name)
-    raw_xdecref(value)
+    return value
 
 
 # Seeds the instance as seed(None) does (Modules/_randommodule.c: 624 words of the system's entropy through
 # init_by_array), but from fenced entropy; or, for a draw, from its own old state with the CPU's stream stirred in: the
 # program need not permit a system call there. False, with no exception set, where there was no entropy: the tag stays
-# stale then and the next draw tries again.
+# stale then and the next draw tries again. With the instance's lock.
 cdef bint reseed(PyObject* self, bint drawing) noexcept:
     cdef unsigned char key[2496]
     cdef PyObject* number
     cdef PyObject* result
-    memcpy(key, words_of(self), sizeof(key))
+    ss_random_copy(self, key, sizeof(key))
     if not (drawing and ss_entropy_stir(key, sizeof(key))) and ss_entropy_fill(key, sizeof(key)) != 0:
         return False
     number = ss_long_from_little(key, sizeof(key))
@@ -151,16 +190,22 @@ cdef bint reseed(PyObject* self, bint drawing) noexcept:
     return True
 
 
-# Brings a stale instance into `epoch`.
+# Brings a stale instance into `epoch`, unless another thread has done that.
 cdef void settle(PyObject* self, uint64_t epoch) noexcept:
-    if is_kept(self):
+    cdef PyObject* forgotten = NULL
+    ss_object_lock(self)
+    if not is_stale(ss_load_u32(tag_of(self)), epoch):
+        pass
+    elif is_kept(self):
         ss_count(&ss_random_kept)
         set_tag(self, make_tag(epoch, kind_of_tag(ss_load_u32(tag_of(self)))))
     elif reseed(self, True):
         if kind_of_tag(ss_load_u32(tag_of(self))) == KIND_OLD:
             ss_count(&ss_random_older)
-        forget_gauss_next(self)
+        forgotten = forget_gauss_next(self)
         set_tag(self, make_tag(epoch, KIND_SYSTEM))
+    ss_object_unlock(self)
+    raw_xdecref(forgotten)
 
 
 # A kept sequence is never drawn from twice for one value: that would skip one.
@@ -199,9 +244,16 @@ cdef inline PyObject* draw "draw"(PyObject* self, PyObject* argument, ss_guard* 
 
 # getstate() takes nothing from the sequence, so a kept one may be read again as well.
 cdef PyObject* guard_getstate "guard_getstate"(PyObject* self, PyObject* unused, ss_guard* guard) noexcept:
+    cdef uint32_t[SS_RANDOM_STATE_WORDS] room
+    cdef uint32_t before = ss_load_u32(tag_of(self))
     cdef PyObject* value = draw(self, unused, guard)
+    # Of which tag is the state that another thread has seeded or renewed meanwhile?
+    while SS_FREE_THREADED and value != NULL and before != ss_load_u32(tag_of(self)):
+        raw_decref(value)
+        before = ss_load_u32(tag_of(self))
+        value = draw(self, unused, guard)
     if value != NULL:
-        ss_provenance_note_state(words_of(self), ss_load_u32(tag_of(self)))
+        ss_provenance_note_state(ss_random_words(self, value, room), ss_load_u32(tag_of(self)))
     return value
 
 
@@ -209,12 +261,16 @@ cdef PyObject* guard_getstate "guard_getstate"(PyObject* self, PyObject* unused,
 # still stands.
 cdef PyObject* guard_setstate "guard_setstate"(PyObject* self, PyObject* state, ss_guard* guard) noexcept:
     cdef uint64_t epoch = ss_epoch_begin()
+    cdef uint32_t[SS_RANDOM_STATE_WORDS] room
     cdef uint32_t tag
-    cdef PyObject* value = ss_call(guard, self, state)
+    cdef PyObject* value
+    ss_object_lock(self)
+    value = ss_call(guard, self, state)
     if value != NULL:
-        if not ss_provenance_of_state(words_of(self), &tag):
-            tag = make_tag(epoch, KIND_KEPT if ss_reseed_kept else KIND_FOREIGN)
+        if not ss_provenance_of_state(ss_random_words(self, state, room), &tag):
+            tag = make_tag(epoch, KIND_KEPT if ss_load_int(&ss_reseed_kept) else KIND_FOREIGN)
         set_tag(self, tag)
+    ss_object_unlock(self)
     return value
 
 
@@ -246,16 +302,22 @@ def is_of_system(seed, /):
     return is_systems(<PyObject*>seed, &epoch)
 
 
-cdef void tag_seeded(PyObject* self, PyObject* seed, uint64_t epoch) noexcept:
+# What `seed` makes of an instance that is seeded with it.
+cdef uint32_t tag_of_seed(PyObject* seed, uint64_t epoch) noexcept:
     cdef uint64_t origin = epoch
     if is_systems(seed, &origin):
-        set_tag(self, make_tag(origin, KIND_SYSTEM))
-    else:
+        return make_tag(origin, KIND_SYSTEM)
+    return make_tag(epoch, KIND_KEPT)
+
+
+cdef void tag_seeded(PyObject* self, uint32_t tag) noexcept:
+    if kind_of_tag(tag) == KIND_KEPT:
         ss_count(&ss_random_chosen)
-        set_tag(self, make_tag(epoch, KIND_KEPT))
+    set_tag(self, tag)
 
 
-# The system's seed, fenced where the kernel is not to be trusted yet: in C, seed(None) goes past os.urandom.
+# The system's seed, fenced where the kernel is not to be trusted yet: in C, seed(None) goes past os.urandom. With the
+# instance's lock.
 cdef bint seed_by_system(PyObject* self, uint64_t epoch) noexcept:
     if not ss_fence_up() or not reseed(self, False):
         return False
@@ -265,28 +327,49 @@ cdef bint seed_by_system(PyObject* self, uint64_t epoch) noexcept:
 
 cdef PyObject* guard_seed "guard_seed"(PyObject* self, PyObject** args, Py_ssize_t count, ss_guard* guard) noexcept:
     cdef uint64_t epoch = ss_epoch_begin()
-    cdef bint by_system = count == 0 or (count == 1 and args[0] == RAW_NONE)
-    cdef PyObject* value
-    if by_system and seed_by_system(self, epoch):
-        raw_incref(RAW_NONE)
-        return RAW_NONE
-    value = ss_call_fast(guard, self, args, count)
-    if value != NULL:
-        if by_system:
-            set_tag(self, make_tag(epoch, KIND_SYSTEM))
+    cdef PyObject* value = NULL
+    cdef PyObject* seed
+    cdef uint32_t tag
+    if count == 0 or (count == 1 and args[0] == RAW_NONE):
+        ss_object_lock(self)
+        if seed_by_system(self, epoch):
+            value = RAW_NONE
+            raw_incref(RAW_NONE)
         else:
-            tag_seeded(self, args[0], epoch)
+            value = ss_call_fast(guard, self, args, count)
+            if value != NULL:
+                set_tag(self, make_tag(epoch, KIND_SYSTEM))
+        ss_object_unlock(self)
+        return value
+    if count != 1:      # the original raises
+        return ss_call_fast(guard, self, args, count)
+    seed = ss_random_plain_seed(args[0])
+    if seed == NULL:
+        return NULL
+    tag = tag_of_seed(args[0], epoch)
+    ss_object_lock(self)
+    value = ss_call_fast(guard, self, &seed, 1)
+    if value != NULL:
+        tag_seeded(self, tag)
+    ss_object_unlock(self)
+    raw_decref(seed)
     return value
 
 
 # tp_init of _random.Random seeds in C from 3.11 on, tp_new before, past the seed method. random.Random has an __init__
-# of its own; this is for bare _random.Random(x), which would else look as if it were older than activation.
+# of its own; this is for bare _random.Random(x), which would else look as if it were older than activation. Nobody else
+# has the instance yet.
 cdef void tag_new(PyObject* self, PyObject* args, uint64_t epoch) noexcept:
+    cdef uint32_t tag
     if raw_tuple_size(args) == 0 or raw_tuple_item(args, 0) == RAW_NONE:
+        ss_object_lock(self)
         set_tag(self, make_tag(epoch, KIND_SYSTEM))
         seed_by_system(self, epoch)
     else:
-        tag_seeded(self, raw_tuple_item(args, 0), epoch)
+        tag = tag_of_seed(raw_tuple_item(args, 0), epoch)
+        ss_object_lock(self)
+        tag_seeded(self, tag)
+    ss_object_unlock(self)
 
 
 cdef int guard_init(PyObject* self, PyObject* args, PyObject* kwargs) noexcept:
@@ -305,43 +388,75 @@ cdef PyObject* guard_new(PyTypeObject* cls, PyObject* args, PyObject* kwargs) no
     return made
 
 
+# Stands for an instance whose second value may be of an old state: the function finds none, and leaves its own here.
+@cython.final
+cdef class StandIn:
+    cdef readonly object random
+    cdef public object gauss_next
+
+
 # gauss() hands out its second value without a draw, so it is checked itself. Python code calls this in its place
 # (snapsafe_rt/guards/random.py); `function` is a copy of the original.
+#
+# A thread that began before a restore may leave a second value, of the old state, in an instance that another one has
+# renewed meanwhile; it forgets that before it ends. Until then the others go past what they find there. Who begins notes
+# that first, and looks at the epoch then; so who finds nobody else knows that all who come later see its epoch at least.
 cdef class Gauss:
     cdef object function
     cdef type base
-    cdef Py_ssize_t inside      # calls of the function that did not end yet, of all threads
+    cdef uint64_t inside    # atomic; calls that did not end yet, of all threads
+    cdef uint64_t clear     # atomic; the last epoch under which nobody was inside who began before it
 
     def __init__(self, function, type base not None):
         if not is_hooked(base):     # its instances have no room for a tag
             raise TypeError(f"{base!r} is no _random.Random")
         self.function = function
         self.base = base
+        self.clear = ss_epoch_begin()
 
     def __call__(self, rng, mu, sigma):
+        if not isinstance(rng, self.base):      # by the type's layout: a __class__ that it has set says nothing
+            return self.function(rng, mu, sigma)
+        ss_enter(&self.inside)
+        try:
+            return self.draw(rng, mu, sigma)
+        finally:
+            ss_leave(&self.inside)
+
+    cdef object draw(self, rng, mu, sigma):
         cdef uint64_t epoch
         cdef PyObject* value
         cdef int tries = 0
-        cdef bint ours = isinstance(rng, self.base)     # by the type's layout: a __class__ that it has set says nothing
-        cdef bint alone
         while True:
             epoch = ss_epoch_begin()
-            if ours and is_stale(ss_load_u32(tag_of(<PyObject*>rng)), epoch):
+            if is_stale(ss_load_u32(tag_of(<PyObject*>rng)), epoch):
                 settle(<PyObject*>rng, epoch)
-            alone = self.inside == 0
-            self.inside += 1
-            value = ss_call_three(<PyObject*>self.function, <PyObject*>rng, <PyObject*>mu, <PyObject*>sigma)
-            self.inside -= 1
+            if SS_LIKELY(self.is_clear(epoch)) or is_kept(<PyObject*>rng):      # a chosen sequence is not to be skipped
+                value = ss_call_three(<PyObject*>self.function, <PyObject*>rng, <PyObject*>mu, <PyObject*>sigma)
+            else:
+                stand_in = stand_in_of(rng)
+                value = ss_call_three(<PyObject*>self.function, <PyObject*>stand_in, <PyObject*>mu, <PyObject*>sigma)
             if SS_UNLIKELY(value == NULL):
-                return raise_forgetting(<PyObject*>rng, epoch) if ours else ss_owned(value)
+                return raise_forgetting(<PyObject*>rng, epoch)
             tries += 1
-            if not ours or tries == SS_DRAW_TRIES or (
-                    may_return(<PyObject*>rng, value, epoch)
-                    and (SS_LIKELY(alone) or drew_itself(<PyObject*>rng))):
+            if may_return(<PyObject*>rng, value, epoch) or tries == SS_DRAW_TRIES:
                 return ss_owned(value)
             raw_decref(value)
-            # Another thread may have renewed the instance before the second value, of the old state, was left there.
-            forget_gauss_next(<PyObject*>rng)
+            raw_xdecref(forget_gauss_next(<PyObject*>rng))
+
+    cdef inline bint is_clear(self, uint64_t epoch) noexcept:
+        if SS_LIKELY(ss_load_u64(&self.clear) == epoch):
+            return True
+        if ss_inside(&self.inside) > 1:
+            return False
+        ss_store_u64(&self.clear, epoch)
+        return True
+
+
+cdef object stand_in_of(rng):
+    cdef StandIn made = StandIn()
+    made.random = rng.random
+    return made
 
 
 # Raises the exception that is set.
@@ -350,19 +465,8 @@ cdef object raise_forgetting(PyObject* self, uint64_t epoch):
         return ss_owned(NULL)
     except BaseException:
         if not may_return(self, self, epoch):
-            forget_gauss_next(self)
+            raw_xdecref(forget_gauss_next(self))
         raise
-
-
-# Was the value drawn by the call itself, and not left behind by a call of another thread that began before the restore
-# and did not end yet? Who draws leaves a second value. A chosen sequence is not to be skipped.
-cdef bint drew_itself(PyObject* self) noexcept:
-    cdef PyObject* value
-    if is_kept(self):
-        return True
-    value = gauss_next_of(self)
-    raw_xdecref(value)
-    return value != NULL and value != RAW_NONE
 
 
 # Guards the type's methods, which every copy of the type shares; when _random was executed. None where this build's

@@ -57,15 +57,15 @@ cdef class Uuid:
     """The functions of one `uuid` module; imported again it is another module, with a UUID class of its own."""
     cdef dict names, os_names, time_names
     cdef object os, urandom, time, time_ns, safe, unknown, own_getnode, own_generate, node_seen
-    # What time_ns() is made of, and what that calls in stock Python: some replace it there. NULL: not known.
+    # What time_ns() is made of, and what that calls in stock Python: some replace it there. 0: not known.
     cdef PyMethodDef* clock
-    cdef void* clock_stock
+    cdef uint64_t clock_stock       # atomic
     cdef type cls
     cdef str key_os, key_urandom, key_time, key_time_ns, key_cls, key_safe, key_last, key_counter
     cdef str key_node, key_generate
     # What instances are made of, as it was when the module was patched: ((attribute, value), ...) of the class.
     cdef tuple members
-    cdef unsigned int version       # of the class, when it was last seen to be made of them; 0 if unknown
+    cdef uint32_t version           # atomic; of the class, when it was last seen to be made of them; 0 if unknown
     cdef Py_ssize_t int_offset, safe_offset
     cdef uint64_t names_seen, os_seen, time_seen    # versions of the dicts, when all names stood for what they did
     cdef bint follows
@@ -93,7 +93,7 @@ cdef class Uuid:
         self.urandom = posix.urandom
         # A clock replaced before we came is not the one that the native path reads.
         self.time_ns = time.time_ns if getattr(time.time_ns, "__self__", None) is time else object()
-        self.clock, self.clock_stock = ss_definition(<PyObject*>self.time_ns), NULL
+        self.clock, self.clock_stock = ss_definition(<PyObject*>self.time_ns), 0
         self.key_node, self.key_generate = "_node", "_generate_time_safe"
         self.own_generate, self.node_seen = self.names.get(self.key_generate), self.names.get(self.key_node)
         self.time_looked_up = "time" in self.names
@@ -126,9 +126,10 @@ cdef class Uuid:
             for followed in (self.names, self.os_names, self.time_names):
                 ss_dict_watch_end(<PyObject*>followed)
 
-    # All that the native paths rely on, at the least price: nothing was stored anywhere since it was looked up.
+    # All that the native paths rely on, at the least price: nothing was stored anywhere since it was looked up. Without a
+    # GIL nobody can tell (compat.h).
     cdef inline bint untouched(self) noexcept:
-        return SS_LIKELY(self.version != 0
+        return not SS_FREE_THREADED and SS_LIKELY(self.version != 0
                          and ss_dict_watch_version(<PyObject*>self.names) == self.names_seen
                          and ss_dict_watch_version(<PyObject*>self.os_names) == self.os_seen
                          and ss_dict_watch_version(<PyObject*>self.time_names) == self.time_seen
@@ -143,6 +144,8 @@ cdef class Uuid:
             self.class_is_ours() and self.entropy_is_ours() and self.clock_is_ours() and self.note_untouched()))
 
     cdef bint note_untouched(self) noexcept:
+        if SS_FREE_THREADED:
+            return True
         self.names_seen = 0
         if self.clock_is_ours():
             self.os_seen = ss_dict_watch_version(<PyObject*>self.os_names)
@@ -154,20 +157,24 @@ cdef class Uuid:
     cdef bint class_is_ours(self) noexcept:
         return (stands_for(self.names, self.key_cls, self.cls)
                 and (not self.safe_looked_up or stands_for(self.names, self.key_safe, self.safe))
-                and (SS_LIKELY(self.version != 0 and ss_type_version(<PyTypeObject*>self.cls) == self.version)
-                     or self.class_is_unchanged()))
+                and (SS_LIKELY(self.has_version(ss_load_u32(&self.version))) or self.class_is_unchanged()))
+
+    cdef inline bint has_version(self, uint32_t version) noexcept:
+        return version != 0 and ss_type_version(<PyTypeObject*>self.cls) == version
 
     cdef bint class_is_unchanged(self) noexcept:
         cdef dict own
+        cdef uint32_t version
         if not self.native:
             return False
         getattr(self.cls, "int", None)      # gives the class a version where it has none
-        self.version = ss_type_version(<PyTypeObject*>self.cls)
+        version = ss_type_version(<PyTypeObject*>self.cls)
         own = dict(self.cls.__dict__)
         for name, value in self.members:
             if own.get(name) is not value:
-                self.version = 0
+                ss_store_u32(&self.version, 0)
                 return False
+        ss_store_u32(&self.version, version)
         return True
 
     def replaced(self):
@@ -190,9 +197,11 @@ cdef class Uuid:
 
     # Does time_ns(), the object, call what stock's does?
     cdef inline bint clock_is_stock(self) noexcept:
-        if SS_UNLIKELY(self.clock_stock == NULL) and self.clock != NULL and ss_definition_is_stock(self.clock):
-            self.clock_stock = self.clock.ml_meth
-        return SS_LIKELY(self.clock_stock != NULL and self.clock.ml_meth == self.clock_stock)
+        cdef uint64_t stock = ss_load_u64(&self.clock_stock)
+        if SS_UNLIKELY(stock == 0) and self.clock != NULL and ss_definition_is_stock(self.clock):
+            stock = <uint64_t><size_t>self.clock.ml_meth
+            ss_store_u64(&self.clock_stock, stock)
+        return SS_LIKELY(stock != 0 and <uint64_t><size_t>self.clock.ml_meth == stock)
 
     cdef inline bint clock_is_ours(self) noexcept:
         return (self.clock_is_stock() and stands_for(self.time_names, self.key_time_ns, self.time_ns)
@@ -400,6 +409,14 @@ cdef class Uuid:
 
     # The module's last timestamp, stepped as its own code steps it. False where that code is to say what is wrong.
     cdef bint follow(self, int lane, when, uint64_t* ret) except -1:
+        ss_object_lock(<PyObject*>self)
+        try:
+            return self.stepped(lane, when, ret)
+        finally:
+            ss_object_unlock(<PyObject*>self)
+
+    # With the lock of this object.
+    cdef bint stepped(self, int lane, when, uint64_t* ret) except -1:
         key = "_last_timestamp" if lane == SS_UUID_NODE_V1 else "_last_timestamp_v6"
         last = self.names.get(key)
         if type(when) is not int or (last is not None and type(last) is not int):
@@ -417,7 +434,16 @@ cdef class Uuid:
         if not stands_for(self.names, "getnode", self.own_getnode):
             return self.names["getnode"]()
         cached = self.names.get(self.key_node)
-        return cached if cached is not self.node_seen else None
+        return cached if not self.has_seen(cached) else None
+
+    cdef bint has_seen(self, node):
+        with critical_section(self):
+            return node is self.node_seen
+
+    cdef note_node(self):
+        node = self.names.get(self.key_node)
+        with critical_section(self):
+            self.node_seen = node
 
     # The clock sequence that random.getrandbits() would give, where that or the clock is not stock's.
     cdef sequence_of_others(self):
@@ -444,10 +470,10 @@ cdef class Uuid:
                 cached = self.names.get(self.key_node)
                 value = self.stock_getnode()
                 if cached is None:
-                    self.node_seen = self.names.get(self.key_node)
+                    self.note_node()
             else:
                 value = self.names.get(self.key_node)
-                if value is None or value is self.node_seen:
+                if value is None or self.has_seen(value):
                     value = node_of(epoch).node
             tries += 1
             if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
