@@ -7,6 +7,7 @@ import platform
 import py_compile
 import runpy
 import sys
+import sysconfig
 
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
@@ -33,6 +34,9 @@ extensions = []
 # pip goes by requires-python and comes here only where it was told not to; the core would not compile.
 if sys.version_info >= (3, 16):
     sys.exit("snapsafe-rt knows CPython 3.10 to 3.15, and guards nothing on a newer one: look for a newer snapsafe-rt")
+# Not proved without a GIL on newer ones; there too status() says what is missing (NEWEST_FREE_THREADED in core.py).
+if sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info >= (3, 14):
+    supported = False
 if supported and platform.python_implementation() == "CPython" and build != "none":
     from Cython.Build import cythonize
 

@@ -495,3 +495,8 @@ def discard_pool():
 def pool_left():
     """Bytes drawn in advance and not used yet."""
     return ss_pool_left()
+
+
+def has_pool():
+    """Are bytes drawn in advance while a synchronous source is watched? See pool.h."""
+    return not SS_FREE_THREADED

@@ -43,7 +43,7 @@ def _start() -> bool:
     from _imp import create_dynamic, exec_dynamic
 
     name = "snapsafe_rt._core"
-    if "snapsafe_rt" in sys.modules or "t" in getattr(sys, "abiflags", ""):
+    if "snapsafe_rt" in sys.modules:
         return False
     # A package that the program has installed goes before the one beside this file.
     first = next((place for place in sys.path if os.access(os.path.join(place, "snapsafe_rt", "__init__.py"), 0)), None)

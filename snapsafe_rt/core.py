@@ -21,22 +21,24 @@ __all__ = ["MISSING", "NEWEST", "CachedOnce", "importing", "native"]
 NEWEST = (3, 15)
 """The newest CPython that cython/compat.h knows; the core is built for no newer one."""
 
+NEWEST_FREE_THREADED = (3, 13)
+"""The newest one whose free-threaded build the core was proved on; setup.py builds it for no newer one."""
+
 MISSING = ""
 """Why there is no native core; empty where there is one."""
 
 if TYPE_CHECKING:
     from snapsafe_rt import _core as native
-elif "t" in getattr(sys, "abiflags", "") and sys.version_info >= (3, 14):
-    native = None
-    MISSING = f"the native core was not proved on the free-threaded build of {PYTHON} yet, only on that of 3.13"
 else:
     try:
         import snapsafe_rt._core as native
     except ModuleNotFoundError:
         native = None
-        MISSING = f"no native core for {PYTHON} on {sys.platform}: " + (
-            f"this version of snapsafe-rt knows CPython up to {NEWEST[0]}.{NEWEST[1]}; look for a newer one"
-            if sys.version_info[:2] > NEWEST
+        free_threaded = "t" in getattr(sys, "abiflags", "")
+        kind, newest = ("free-threaded ", NEWEST_FREE_THREADED) if free_threaded else ("", NEWEST)
+        MISSING = f"no native core for {kind}{PYTHON} on {sys.platform}: " + (
+            f"this version of snapsafe-rt knows {kind}CPython up to {newest[0]}.{newest[1]}; look for a newer one"
+            if sys.version_info[:2] > newest
             else "this copy of snapsafe_rt was built for another one; install snapsafe-rt with this interpreter"
         )
     except Exception as error:  # an ImportError, or whatever a half-built or half-readable installation raises

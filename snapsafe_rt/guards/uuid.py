@@ -95,6 +95,8 @@ class Uuid(Guard):
         return found
 
     def note(self) -> str:
+        if not native.has_pool():
+            return "each asks the kernel"
         pool = native.inspect_epoch().synchronous
         return "from kernel bytes drawn ahead" if pool else "each asks the kernel; no synchronous source to draw ahead"
 

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from ..helpers.builds import FREE_THREADED
+
 HEAD = """
     from uuid_stage import *
 """
@@ -76,7 +78,7 @@ def test_a_source_that_comes_late(run_python, source_file, synchronous_source, m
     late = HEAD + clones(draw, restored=False)
     assert number(run_python(late, source_file.path, env=synchronous_env(source_file, False) | no_wipe)) == CLONES
     # The twin: of a source that claims to be synchronous the promise was broken, and the pool shows it.
-    if draw == "uuid4()":
+    if draw == "uuid4()" and not FREE_THREADED:
         assert number(run_python(late, source_file.path, env=synchronous_env(source_file, True) | no_wipe)) == 1
 
 
@@ -93,9 +95,10 @@ def test_forked_children_share_no_bytes(run_python, synchronous_source, preload,
     script = """
     if sys.argv[2] == "True":
         bump()
+    from builds import FREE_THREADED
     from snapsafe_rt.core import native
     kept = [uuid.uuid4().bytes for _ in range(10)]
-    assert native.pool_left() > 0
+    assert (native.pool_left() > 0) is not FREE_THREADED
     drawn = [kept, *fork_each(4, 20_000, uuid.uuid4), [uuid.uuid4().bytes for _ in range(1000)]]
     assert len(set().union(*drawn)) == sum(map(len, drawn))
     assert not any(int.from_bytes(value, "big") < 1 << 96 for values in drawn for value in values)
@@ -174,6 +177,7 @@ def test_threads(run_python, synchronous_source):
     run_python(HEAD + script, synchronous_source.path, env=synchronous_source.env, timeout=100)
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="no pool there, so no bytes are drawn in advance")
 @pytest.mark.parametrize("moves", [False, True])
 def test_generation_moves_while_bytes_are_drawn(run_python, synchronous_source, preload, moves):
     """The bytes were asked for before the restore: they are thrown away, and the value is made of others."""
