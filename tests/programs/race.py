@@ -1,4 +1,4 @@
-"""LIBRARY PATH ACTIVATED DRAWS MODULE NAME ARGUMENTS: how many values four threads draw while the
+"""LIBRARY PATH ACTIVATED DRAWS MODULE NAME ARGUMENTS: how many stale values eight threads draw while the
 generation moves."""
 
 import importlib
@@ -19,4 +19,4 @@ if activated == "True":
     snapsafe_rt.activate(["vmclock:" + path])
 draw = getattr(random._inst if module == "_random" else owner, name)
 arguments = tuple(map(int, arguments.split()))
-print(race.stale([lambda: race.library.race_hammer(draw, arguments, int(draws) // 4)] * 4))
+print(race.stale([lambda: race.library.race_hammer(draw, arguments, int(draws) // 8)] * 8))
