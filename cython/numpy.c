@@ -128,11 +128,11 @@ void ss_numpy_set_tag(PyObject *bg, uint64_t tag)
 
 bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to)
 {
-    uint64_t before = from;
-    if (!__atomic_compare_exchange_n(ss_numpy_tag_in(ss_numpy_capsule(bg)), &before, to, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-        return false;
-    changed(bg, from, to);
-    return true;
+    uint64_t *own = ss_numpy_tag_in(ss_numpy_capsule(bg)), before = from;
+    const bool moved = __atomic_compare_exchange_n(own, &before, to, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    if (moved)
+        changed(bg, from, to);
+    return moved;
 }
 
 /* Its tag when no other thread is changing the state any more; or if that is not to be waited for: it may wait for this one. */
@@ -521,7 +521,8 @@ int ss_numpy_settle(PyObject *bg, uint64_t epoch, bool wait)
                 count(&ss_numpy_seen.renewed);
                 if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
                     count(&ss_numpy_seen.older);
-                outcome = !ss_numpy_move_tag(bg, tag, ss_numpy_tag(epoch, SS_NUMPY_SYSTEM)); /* another thread gave it a state */
+                /* Else another thread gave it a state meanwhile. */
+                outcome = !ss_numpy_move_tag(bg, tag, ss_numpy_tag(epoch, SS_NUMPY_SYSTEM));
             } else {
                 const char *why = swallow();
                 if (why)
