@@ -192,7 +192,8 @@ static uint64_t brought_into(ss_torch_generator *g, uint64_t epoch)
     uint64_t tag = __atomic_load_n(&g->tag, __ATOMIC_ACQUIRE);
     if (!ss_numpy_is_stale(tag, epoch))
         return tag;
-    if (seed_of(g) != __atomic_load_n(&g->seed, __ATOMIC_RELAXED) && ss_numpy_kind_of(tag) != SS_NUMPY_OLD) { /* by C++, past Python's methods */
+    /* By C++, past Python's methods? */
+    if (seed_of(g) != __atomic_load_n(&g->seed, __ATOMIC_RELAXED) && ss_numpy_kind_of(tag) != SS_NUMPY_OLD) {
         count(&ss_torch_seen.chosen);
         tag = ss_numpy_tag(epoch, kind_of_seed(seed_of(g)));
     }
