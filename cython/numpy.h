@@ -29,6 +29,13 @@ enum ss_numpy_kind { SS_NUMPY_SYSTEM, SS_NUMPY_KEPT, SS_NUMPY_FOREIGN, SS_NUMPY_
 
 #define SS_NUMPY_AT(object, offset, TYPE) (*(TYPE *)((char *)(object) + (offset)))
 
+/* What another thread may be writing where there is no GIL. Where there is one, the compiler may join the load with a comparison. */
+#if SS_FREE_THREADED
+#define SS_NUMPY_LOAD(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
+#else
+#define SS_NUMPY_LOAD(place) (*(place))
+#endif
+
 /* Offsets in the objects. */
 typedef struct {
     Py_ssize_t seed_seq, lock, capsule;      /* BitGenerator */
@@ -115,7 +122,7 @@ static inline uint64_t ss_numpy_tag_of(PyObject *bg)
 /* Inverted, as tags are. */
 static inline uint32_t ss_numpy_gauss_tag(PyObject *rs)
 {
-    return __atomic_load_n(&SS_NUMPY_AT(rs, ss_numpy_at.gauss_tag, uint32_t), __ATOMIC_ACQUIRE);
+    return SS_NUMPY_LOAD(&SS_NUMPY_AT(rs, ss_numpy_at.gauss_tag, uint32_t));
 }
 
 static inline void ss_numpy_set_gauss_tag(PyObject *rs, uint32_t tag)
@@ -151,8 +158,8 @@ bool ss_numpy_is_other_bit_generator(PyObject *o);
 static inline bool ss_numpy_is_bit_generator(PyObject *o)
 {
     PyTypeObject *type = Py_TYPE(o);
-    PyTypeObject *known = __atomic_load_n(&ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15], __ATOMIC_RELAXED);
-    return SS_LIKELY(known == type) || ss_numpy_is_other_bit_generator(o);
+    return SS_LIKELY(SS_NUMPY_LOAD(&ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15]) == type) ||
+           ss_numpy_is_other_bit_generator(o);
 }
 static inline bool ss_numpy_is_sequence(PyObject *o) { return o && PyObject_TypeCheck(o, ss_numpy.sequence); }
 
