@@ -475,7 +475,7 @@ def ssl_hooked(module not None, /):
 
 def ssl_feeds():
     """How often RAND_add was fed through the guards of _ssl's methods; None where they are not in place."""
-    return ss_ssl_feeds if ss_guard_active(SS_GUARD_SSL_RAND_BYTES) else None
+    return ss_load_u64(&ss_ssl_feeds) if ss_guard_active(SS_GUARD_SSL_RAND_BYTES) else None
 
 
 def libsqlites():

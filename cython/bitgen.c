@@ -5,6 +5,7 @@
 #include "entropy.h"
 #include "epoch.h"
 #include "numpy.h"
+#include "process.h"
 
 #include <stdlib.h>
 
@@ -15,8 +16,8 @@ typedef struct {
     uint64_t raw_mask;
 } held;
 
-/* Open addressing by the address of the state; read without a lock. A table that has become too small is left behind, for
-   somebody may be reading it. A place is written before its key. */
+/* Open addressing by the address of the state; read without a lock, changed with it. A table that has become too small is left
+   behind, for somebody may be reading it. A place is written before its key. */
 typedef struct {
     size_t size;
     struct {
@@ -28,6 +29,7 @@ typedef struct {
 #define GONE 1
 static table *current; /* atomic */
 static size_t used;    /* of its places, free ones included */
+static uint64_t lock;  /* of ss_process_lock() */
 
 static size_t first_place(const table *t, const void *state)
 {
@@ -41,24 +43,25 @@ static const held *find(const void *state)
     for (size_t i = t ? first_place(t, state) : 0; t; i = (i + 1) & (t->size - 1)) {
         const uintptr_t key = __atomic_load_n(&t->places[i].key, __ATOMIC_ACQUIRE);
         if (key == (uintptr_t)state)
-            return t->places[i].one;
+            return __atomic_load_n(&t->places[i].one, __ATOMIC_RELAXED);
         if (!key)
             break;
     }
     return NULL;
 }
 
-/* There is room. */
+/* There is room. With the lock. */
 static void put(table *t, uintptr_t key, held *one)
 {
     size_t i = first_place(t, (void *)key);
     while (t->places[i].key > GONE)
         i = (i + 1) & (t->size - 1);
     used += !t->places[i].key;
-    t->places[i].one = one;
+    __atomic_store_n(&t->places[i].one, one, __ATOMIC_RELAXED);
     __atomic_store_n(&t->places[i].key, key, __ATOMIC_RELEASE);
 }
 
+/* With the lock. */
 static bool grow(void)
 {
     table *old = current, *t;
@@ -104,9 +107,33 @@ SHIM(uint32_t, next_uint32, (uint32_t)fresh())
 SHIM(double, next_double, (double)(fresh() >> 11) * (1.0 / 9007199254740992.0))
 SHIM(uint64_t, next_raw, fresh() & (one ? one->raw_mask : 0))
 
-bool ss_bitgen_is_held(const ss_bitgen *bitgen) { return bitgen->next_uint64 == shim_next_uint64; }
+bool ss_bitgen_is_held(const ss_bitgen *bitgen)
+{
+    return __atomic_load_n(&bitgen->next_uint64, __ATOMIC_ACQUIRE) == shim_next_uint64;
+}
 
-int ss_bitgen_hold(ss_bitgen *bitgen, const uint64_t *tag, uint64_t raw_mask)
+static void take_out(table *t, const void *key)
+{
+    for (size_t i = first_place(t, key); t->places[i].key; i = (i + 1) & (t->size - 1))
+        if (t->places[i].key == (uintptr_t)key) {
+            __atomic_store_n(&t->places[i].key, GONE, __ATOMIC_RELEASE);
+            return;
+        }
+}
+
+/* With the lock. */
+static void forget(const uint64_t *tag)
+{
+    held *one = (held *)find(tag);
+    if (!one)
+        return;
+    take_out(current, one->own.state);
+    take_out(current, tag);
+    free(one);
+}
+
+/* With the lock. */
+static int hold(ss_bitgen *bitgen, const uint64_t *tag, uint64_t raw_mask)
 {
     if (ss_bitgen_is_held(bitgen))
         return 0;
@@ -122,7 +149,7 @@ int ss_bitgen_hold(ss_bitgen *bitgen, const uint64_t *tag, uint64_t raw_mask)
         }
         *one = (held){*bitgen, bitgen, tag, raw_mask};
         if (before)
-            ss_bitgen_forget(before->tag);
+            forget(before->tag);
         put(current, (uintptr_t)bitgen->state, one);
         put(current, (uintptr_t)tag, one); /* by which it is forgotten */
     }
@@ -134,27 +161,26 @@ int ss_bitgen_hold(ss_bitgen *bitgen, const uint64_t *tag, uint64_t raw_mask)
     return 0;
 }
 
-static void take_out(table *t, const void *key)
+int ss_bitgen_hold(ss_bitgen *bitgen, const uint64_t *tag, uint64_t raw_mask)
 {
-    for (size_t i = first_place(t, key); t->places[i].key; i = (i + 1) & (t->size - 1))
-        if (t->places[i].key == (uintptr_t)key) {
-            __atomic_store_n(&t->places[i].key, GONE, __ATOMIC_RELEASE);
-            return;
-        }
+    ss_process_lock(&lock);
+    const int outcome = hold(bitgen, tag, raw_mask);
+    ss_process_unlock(&lock);
+    return outcome;
 }
 
 void ss_bitgen_forget(const uint64_t *tag)
 {
-    held *one = (held *)find(tag);
-    if (!one)
+    if (!find(tag)) /* as nearly all */
         return;
-    take_out(current, one->own.state);
-    take_out(current, tag);
-    free(one);
+    ss_process_lock(&lock);
+    forget(tag);
+    ss_process_unlock(&lock);
 }
 
 void ss_bitgen_release(void)
 {
+    ss_process_lock(&lock);
     table *t = current;
     for (size_t i = 0; t && i < t->size; i++) {
         if (t->places[i].key <= GONE)
@@ -169,4 +195,5 @@ void ss_bitgen_release(void)
         __atomic_store_n(&place->next_double, one->own.next_double, __ATOMIC_RELEASE);
         __atomic_store_n(&place->next_raw, one->own.next_raw, __ATOMIC_RELEASE);
     }
+    ss_process_unlock(&lock);
 }

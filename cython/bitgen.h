@@ -22,15 +22,15 @@ typedef struct {
 } ss_bitgen;
 
 /* Exchanges the functions. `tag`: that of the instance, which lives as long; `raw_mask`: the bits that its next_raw() gives.
-   Idempotent. Returns 0, or -1 where there is no memory, or no functions. With the GIL. */
+   Idempotent. Returns 0, or -1 where there is no memory, or no functions. Any thread; takes the room's lock. */
 int ss_bitgen_hold(ss_bitgen *bitgen, const uint64_t *tag, uint64_t raw_mask);
 
 bool ss_bitgen_is_held(const ss_bitgen *bitgen);
 
-/* The instance with this tag has ended. With the GIL. */
+/* The instance with this tag has ended. As above. */
 void ss_bitgen_forget(const uint64_t *tag);
 
-/* Puts the functions back in every instance that lives. Whoever has ours goes on with them, guarded. With the GIL. */
+/* Puts the functions back in every instance that lives. Whoever has ours goes on with them, guarded. As above. */
 void ss_bitgen_release(void);
 
 #pragma GCC visibility pop

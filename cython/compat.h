@@ -7,6 +7,7 @@
 #include <Python.h>
 #include <frameobject.h>
 #include <structmember.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,6 +235,64 @@ static inline Py_ssize_t ss_slot_offset(PyTypeObject *type, PyObject *descriptor
 #if PY_VERSION_HEX < 0x030d0000
 #define Py_BEGIN_CRITICAL_SECTION(object) {
 #define Py_END_CRITICAL_SECTION() }
+#endif
+
+/* An item of a list; the value of a dict that has this key. New references; NULL where there is none, with no
+   exception set. */
+static inline PyObject *ss_list_item(PyObject *list, Py_ssize_t at)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *found = PyList_GetItemRef(list, at);
+#else
+    PyObject *found = Py_XNewRef(PyList_GetItem(list, at));
+#endif
+    PyErr_Clear();
+    return found;
+}
+
+static inline PyObject *ss_dict_string(PyObject *dict, const char *key)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *found;
+    if (PyDict_GetItemStringRef(dict, key, &found) < 0)
+        PyErr_Clear();
+    return found;
+#else
+    return Py_XNewRef(PyDict_GetItemString(dict, key));
+#endif
+}
+
+/* A reference to an object of which only the address is known, and that its memory is still its own: false where another thread
+   has dropped the last one. An object has to be prepared for it by who has a reference. */
+#if SS_FREE_THREADED && PY_VERSION_HEX < 0x030e0000
+static inline void ss_try_reference_prepare(PyObject *object)
+{
+    Py_ssize_t shared = __atomic_load_n(&object->ob_ref_shared, __ATOMIC_ACQUIRE);
+    while ((shared & _Py_REF_SHARED_FLAG_MASK) == 0 && /* as _PyObject_SetMaybeWeakref() of CPython's pycore_object.h */
+           !__atomic_compare_exchange_n(&object->ob_ref_shared, &shared, shared | _Py_REF_MAYBE_WEAKREF, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {}
+}
+
+static inline bool ss_try_reference(PyObject *object)
+{
+    if (_Py_IsOwnedByCurrentThread(object) && __atomic_load_n(&object->ob_ref_local, __ATOMIC_RELAXED)) {
+        Py_INCREF(object);
+        return true;
+    }
+    Py_ssize_t shared = __atomic_load_n(&object->ob_ref_shared, __ATOMIC_ACQUIRE);
+    do
+        if (shared == 0 || shared == _Py_REF_MERGED) /* as _Py_TryIncRefShared() */
+            return false;
+    while (!__atomic_compare_exchange_n(&object->ob_ref_shared, &shared, shared + (1 << _Py_REF_SHARED_SHIFT), false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    return true;
+}
+#elif SS_FREE_THREADED
+static inline void ss_try_reference_prepare(PyObject *object) { PyUnstable_EnableTryIncRef(object); }
+static inline bool ss_try_reference(PyObject *object) { return PyUnstable_TryIncRef(object); }
+#else
+static inline void ss_try_reference_prepare(PyObject *object) { (void)object; }
+static inline bool ss_try_reference(PyObject *object) { return Py_INCREF(object), true; }
 #endif
 
 /* How far a frame is in its code, in bytes, as PyCode_Addr2Line() takes it. */

@@ -12,11 +12,15 @@ struct known {
 };
 
 static __thread struct known known[SS_NUMBA_GENERATORS];
+/* Atomic: the same whenever it is installed, but for another copy of numba. */
 static ss_numba_get originals[SS_NUMBA_GENERATORS];
 static ss_numba_put original_seed;
 static const int *reseed;
 static unsigned installed; /* how often; 0 while it is not. Read by threads that do not hold the GIL */
 static unsigned installations;
+
+static ss_numba_state *original(int which) { return __atomic_load_n(&originals[which], __ATOMIC_RELAXED)(); }
+static bool keeps_nothing(void) { return __atomic_load_n(__atomic_load_n(&reseed, __ATOMIC_RELAXED), __ATOMIC_RELAXED); }
 
 /* Any thread, with or without the GIL; takes no lock. False where there is no entropy. */
 static bool renew(ss_numba_state *state)
@@ -40,13 +44,13 @@ static ss_numba_state *generator(int which)
     unsigned now = __atomic_load_n(&installed, __ATOMIC_ACQUIRE);
     if (one->state && !one->state->initialized)
         one->kept = false; /* in a forked child numba seeds it anew */
-    ss_numba_state *state = originals[which]();
+    ss_numba_state *state = original(which);
     if (now && (one->state != state || one->epoch != epoch || one->installed != now)) {
-        bool stays = one->state == state && one->installed == now && one->kept && !*reseed;
+        bool stays = one->state == state && one->installed == now && one->kept && !keeps_nothing();
         if (!stays) {
             while (!renew(state)) {
                 state->initialized = 0;
-                (void)originals[which]();
+                (void)original(which);
             }
             one->kept = false;
         }
@@ -75,7 +79,7 @@ static ss_numba_state *of_numba(void)
 /* As generator(): numpy.random.seed() and random.seed() in compiled functions. */
 static void seeded(ss_numba_state *state, unsigned value)
 {
-    original_seed(state, value);
+    __atomic_load_n(&original_seed, __ATOMIC_RELAXED)(state, value);
     for (int which = 0; which < SS_NUMBA_GENERATORS; which++)
         if (known[which].state == state)
             known[which].kept = true;
@@ -84,9 +88,9 @@ static void seeded(ss_numba_state *state, unsigned value)
 void ss_numba_install(const ss_numba_get generators[SS_NUMBA_GENERATORS], ss_numba_put seed, const int *reseed_kept)
 {
     for (int which = 0; which < SS_NUMBA_GENERATORS; which++)
-        originals[which] = generators[which];
-    original_seed = seed;
-    reseed = reseed_kept;
+        __atomic_store_n(&originals[which], generators[which], __ATOMIC_RELAXED);
+    __atomic_store_n(&original_seed, seed, __ATOMIC_RELAXED);
+    __atomic_store_n(&reseed, reseed_kept, __ATOMIC_RELAXED);
     __atomic_store_n(&installed, ++installations, __ATOMIC_RELEASE);
 }
 

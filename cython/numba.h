@@ -23,10 +23,10 @@ typedef struct {
 typedef ss_numba_state *(*ss_numba_get)(void);
 typedef void (*ss_numba_put)(ss_numba_state *, unsigned);
 
-/* Begins to renew what these functions give. Whatever is older is renewed at its first use. Takes the GIL. */
+/* Begins to renew what these functions give. Whatever is older is renewed at its first use. By one thread at a time: table.py. */
 void ss_numba_install(const ss_numba_get generators[SS_NUMBA_GENERATORS], ss_numba_put seed, const int *reseed_kept);
 
-/* From here on what ours gives is what the originals give. Functions compiled meanwhile go on calling ours. Takes the GIL. */
+/* From here on what ours gives is what the originals give. Functions compiled meanwhile go on calling ours. As above. */
 void ss_numba_remove(void);
 
 /* The functions for compiled code: of a generator, and the one that seeds, by which a state is the program's choice. */

@@ -2,8 +2,10 @@
 
 #include "entropy.h"
 #include "guard.h"
+#include "process.h"
 #include "provenance.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -18,28 +20,34 @@ ss_numpy_state ss_numpy_states[SS_NUMPY_STATES];
 int ss_numpy_state_count;
 void (*ss_numpy_ended)(const uint64_t *tag);
 __thread int ss_numpy_quiet, ss_numpy_making;
+uint64_t ss_numpy_lock;
 static char first_problem[240];
+static enum { NONE, WRITING, WRITTEN } problem; /* atomic: who finds none writes the text */
 
 void ss_numpy_problem(const char *format, ...)
 {
-    if (!first_problem[0]) {
+    int none = NONE;
+    if (__atomic_compare_exchange_n((int *)&problem, &none, WRITING, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
         va_list arguments;
         va_start(arguments, format);
         (void)vsnprintf(first_problem, sizeof first_problem, format, arguments);
         va_end(arguments);
+        __atomic_store_n((int *)&problem, WRITTEN, __ATOMIC_RELEASE);
     }
     __atomic_add_fetch(&ss_numpy_seen.problems, 1, __ATOMIC_RELAXED);
 }
 
 const char *ss_numpy_first_problem(void)
 {
-    return !first_problem[0] && ss_numpy_seen.problems ? "there was no entropy for a value" : first_problem;
+    if (__atomic_load_n((int *)&problem, __ATOMIC_ACQUIRE) == WRITTEN)
+        return first_problem;
+    return __atomic_load_n(&ss_numpy_seen.problems, __ATOMIC_RELAXED) ? "there was no entropy for a value" : "";
 }
 
 void ss_numpy_forget_problems(void)
 {
-    ss_numpy_seen.problems = 0;
-    first_problem[0] = 0;
+    __atomic_store_n(&ss_numpy_seen.problems, 0, __ATOMIC_RELAXED);
+    __atomic_store_n((int *)&problem, NONE, __ATOMIC_RELEASE);
 }
 
 static void count(uint64_t *what) { __atomic_add_fetch(what, 1, __ATOMIC_RELAXED); }
@@ -79,20 +87,80 @@ void ss_numpy_note_end(PyObject *capsule)
 
 static PyObject *global_bit_generator(void)
 {
-    return ss_numpy.global_rand ? SS_NUMPY_AT(ss_numpy.global_rand, ss_numpy_at.of_state, PyObject *) : NULL;
+    PyObject *rand = __atomic_load_n(&ss_numpy.global_rand, __ATOMIC_ACQUIRE);
+    return rand ? SS_NUMPY_AT(rand, ss_numpy_at.of_state, PyObject *) : NULL;
+}
+
+/* Whoever has shown a tag that is not the last one any more sees that, and shows the last one. */
+static void show_global(PyObject *bg)
+{
+    const uint64_t *own = ss_numpy_tag_in(ss_numpy_capsule(bg));
+    uint64_t shown;
+    do {
+        shown = __atomic_load_n(own, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&ss_numpy_seen.global_kept, ss_numpy_is_kept(shown), __ATOMIC_SEQ_CST);
+    } while (shown != __atomic_load_n(own, __ATOMIC_SEQ_CST));
+}
+
+void ss_numpy_show_global(void)
+{
+    PyObject *bg = global_bit_generator();
+    if (bg && ss_numpy_is_bit_generator(bg) && ss_numpy_capsule(bg))
+        show_global(bg);
+}
+
+/* The tag of `bg` was exchanged: of two threads that do so, each counts its own change. */
+static void changed(PyObject *bg, uint64_t before, uint64_t tag)
+{
+    const bool foreign = ss_numpy_kind_of(tag) == SS_NUMPY_FOREIGN;
+    if (foreign != (ss_numpy_kind_of(before) == SS_NUMPY_FOREIGN)) {
+        ss_numpy_note_end(ss_numpy_capsule(bg));
+        __atomic_add_fetch(&ss_numpy_seen.foreign, foreign ? 1 : (uint64_t)-1, __ATOMIC_RELAXED);
+    }
+    if (bg == global_bit_generator())
+        show_global(bg);
 }
 
 void ss_numpy_set_tag(PyObject *bg, uint64_t tag)
 {
-    PyObject *capsule = ss_numpy_capsule(bg);
-    const bool foreign = ss_numpy_kind_of(tag) == SS_NUMPY_FOREIGN;
-    if (foreign != (ss_numpy_kind_of(*ss_numpy_tag_in(capsule)) == SS_NUMPY_FOREIGN)) {
-        __atomic_add_fetch(&ss_numpy_seen.foreign, foreign ? 1 : (uint64_t)-1, __ATOMIC_RELAXED);
-        ss_numpy_note_end(capsule);
+    changed(bg, __atomic_exchange_n(ss_numpy_tag_in(ss_numpy_capsule(bg)), tag, __ATOMIC_SEQ_CST), tag);
+}
+
+bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to)
+{
+    uint64_t *own = ss_numpy_tag_in(ss_numpy_capsule(bg)), before = from;
+    const bool moved = __atomic_compare_exchange_n(own, &before, to, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    if (moved)
+        changed(bg, from, to);
+    return moved;
+}
+
+/* Its tag when no other thread is changing the state any more; or if that is not to be waited for: it may wait for this one. */
+static uint64_t settled_tag(PyObject *bg)
+{
+    uint64_t tag = ss_numpy_tag_of(bg);
+    for (int i = 0; SS_FREE_THREADED && SS_UNLIKELY(tag == SS_NUMPY_CHANGING) && i < 1000; i++) {
+        Py_BEGIN_ALLOW_THREADS
+        (void)sched_yield();
+        Py_END_ALLOW_THREADS
+        tag = ss_numpy_tag_of(bg);
     }
-    __atomic_store_n(ss_numpy_tag_in(capsule), tag, __ATOMIC_RELEASE);
-    if (bg == global_bit_generator())
-        __atomic_store_n(&ss_numpy_seen.global_kept, ss_numpy_is_kept(tag), __ATOMIC_RELEASE);
+    return tag;
+}
+
+uint64_t ss_numpy_begin_change(PyObject *bg)
+{
+    uint64_t before;
+    do
+        before = settled_tag(bg);
+    while (SS_FREE_THREADED && !ss_numpy_move_tag(bg, before, SS_NUMPY_CHANGING));
+    return before;
+}
+
+void ss_numpy_end_change(PyObject *bg, uint64_t before)
+{
+    if (SS_FREE_THREADED)
+        (void)ss_numpy_move_tag(bg, SS_NUMPY_CHANGING, before);
 }
 
 bool ss_numpy_is_other_bit_generator(PyObject *o)
@@ -101,7 +169,7 @@ bool ss_numpy_is_other_bit_generator(PyObject *o)
     if (!PyType_IsSubtype(type, ss_numpy.bit_generator))
         return false;
     if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
-        ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15] = type;
+        __atomic_store_n(&ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15], type, __ATOMIC_RELAXED);
     return true;
 }
 
@@ -139,14 +207,25 @@ static void fold_value(uint64_t *print, PyObject *value, int depth)
         }
     } else if (PyDict_Check(value)) {
         PyObject *key, *one;
+        Py_BEGIN_CRITICAL_SECTION(value); /* the program's, who may change it meanwhile */
         for (Py_ssize_t i = 0; PyDict_Next(value, &i, &key, &one);) {
             /* The block is the same wherever it is read from: as in provenance.c. */
-            if (!PyUnicode_Check(key) || PyUnicode_CompareWithASCIIString(key, "pos") != 0)
+            const bool counts = !PyUnicode_Check(key) || PyUnicode_CompareWithASCIIString(key, "pos") != 0;
+            Py_INCREF(one);
+            if (counts)
                 fold_value(print, one, depth + 1);
+            Py_DECREF(one);
         }
-    } else if (PyList_Check(value) || PyTuple_Check(value)) {
-        for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value); i++)
-            fold_value(print, PySequence_Fast_GET_ITEM(value, i), depth + 1);
+        Py_END_CRITICAL_SECTION();
+    } else if (PyList_Check(value)) {
+        PyObject *one;
+        for (Py_ssize_t i = 0; (one = ss_list_item(value, i)); i++) {
+            fold_value(print, one, depth + 1);
+            Py_DECREF(one);
+        }
+    } else if (PyTuple_Check(value)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); i++)
+            fold_value(print, PyTuple_GET_ITEM(value, i), depth + 1);
     } else if (PyObject_CheckBuffer(value) && PyObject_GetBuffer(value, &view, PyBUF_CONTIG_RO) == 0) {
         fold_bytes(print, view.buf, (size_t)view.len, view.itemsize == 4 ? 4 : 8);
         PyBuffer_Release(&view);
@@ -163,8 +242,9 @@ static void fold_value(uint64_t *print, PyObject *value, int depth)
 uint64_t ss_numpy_print_state(PyObject *state)
 {
     uint64_t print = PRINT_STATE;
-    PyObject *inner = PyDict_Check(state) ? PyDict_GetItemString(state, "state") : NULL; /* borrowed */
+    PyObject *inner = PyDict_Check(state) ? ss_dict_string(state, "state") : NULL;
     fold_value(&print, inner ? inner : state, 0);
+    Py_XDECREF(inner);
     return print;
 }
 
@@ -218,22 +298,44 @@ void ss_numpy_tag_sequence(PyObject *s, PyObject *seed, uint64_t epoch)
 {
     const uint32_t tag = (uint32_t)ss_numpy_judge(seed, epoch);
     PyObject *entropy = SS_NUMPY_AT(s, ss_numpy_at.entropy, PyObject *);
-    *ss_numpy_sequence_tag(s) = tag;
+    ss_numpy_set_sequence_tag(s, tag);
     if (entropy && PyLong_Check(entropy) && !ss_numpy_quiet)
         ss_provenance_note_made(ss_numpy_print_entropy(entropy), tag);
+}
+
+/* `s` takes the parts of `made`, and that its own, unless another thread was faster: without the lock it would have those of
+   both. Whoever is at work with the former parts has found them without one, so without a GIL they stay for good. */
+static bool take_parts(PyObject *s, PyObject *made, uint64_t epoch)
+{
+    ss_process_lock(&ss_numpy_lock);
+    const bool stale = ss_numpy_is_stale(ss_numpy_widen(ss_numpy_sequence_tag(s), epoch), epoch);
+    for (int i = 0; stale && i < 2; i++) {
+        PyObject **own = &SS_NUMPY_AT(s, i ? ss_numpy_at.pool : ss_numpy_at.entropy, PyObject *);
+        PyObject **new = &SS_NUMPY_AT(made, i ? ss_numpy_at.pool : ss_numpy_at.entropy, PyObject *);
+        *new = __atomic_exchange_n(own, *new, __ATOMIC_ACQ_REL);
+    }
+    if (stale)
+        ss_numpy_set_sequence_tag(s, (uint32_t)ss_numpy_tag(epoch, SS_NUMPY_SYSTEM));
+    ss_process_unlock(&ss_numpy_lock);
+    if (stale && SS_FREE_THREADED)
+        Py_INCREF(made);
+    return stale;
 }
 
 /* Gives a stale SeedSequence other entropy, unless its own was chosen. Returns 0, or -1 with an exception that is not ours to
    keep. Another thread may be at work with it, so a new one is made and its parts are exchanged in one step. */
 int ss_numpy_settle_sequence(PyObject *s, uint64_t epoch)
 {
-    const uint64_t tag = ss_numpy_widen(*ss_numpy_sequence_tag(s), epoch);
+    uint32_t own = ss_numpy_sequence_tag(s);
+    const uint64_t tag = ss_numpy_widen(own, epoch);
     PyObject *number = NULL, *arguments = NULL, *keywords = NULL, *spawn_key = NULL, *pool_size = NULL, *made = NULL;
     unsigned char bytes[16];
     if (!ss_numpy_is_stale(tag, epoch))
         return 0;
     if (ss_numpy_is_kept(tag)) {
-        *ss_numpy_sequence_tag(s) = (uint32_t)ss_numpy_tag(epoch, ss_numpy_kind_of(tag));
+        (void)__atomic_compare_exchange_n(&SS_NUMPY_AT(s, ss_numpy_at.sequence_tag, uint32_t), &own,
+                                          (uint32_t)ss_numpy_tag(epoch, ss_numpy_kind_of(tag)), false, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED);
         return 0;
     }
     ss_numpy_quiet++;
@@ -243,15 +345,8 @@ int ss_numpy_settle_sequence(PyObject *s, uint64_t epoch)
         (keywords = Py_BuildValue("{sOsO}", "spawn_key", spawn_key, "pool_size", pool_size)))
         made = PyObject_Call((PyObject *)ss_numpy.sequence, arguments, keywords);
     ss_numpy_quiet--;
-    if (made) {
-        for (int i = 0; i < 2; i++) {
-            const Py_ssize_t offset = i ? ss_numpy_at.pool : ss_numpy_at.entropy;
-            PyObject *old = SS_NUMPY_AT(s, offset, PyObject *);
-            SS_NUMPY_AT(s, offset, PyObject *) = SS_NUMPY_AT(made, offset, PyObject *);
-            SS_NUMPY_AT(made, offset, PyObject *) = old;
-        }
-        *ss_numpy_sequence_tag(s) = (uint32_t)ss_numpy_tag(epoch, SS_NUMPY_SYSTEM);
-        ss_provenance_note_made(ss_numpy_print_entropy(number), *ss_numpy_sequence_tag(s));
+    if (made && take_parts(s, made, epoch)) {
+        ss_provenance_note_made(ss_numpy_print_entropy(number), (uint32_t)ss_numpy_tag(epoch, SS_NUMPY_SYSTEM));
         count(&ss_numpy_seen.renewed);
     }
     Py_XDECREF(number);
@@ -274,7 +369,7 @@ void ss_numpy_tag_new(PyObject *bg, uint64_t epoch)
     PyObject *s = SS_NUMPY_AT(bg, ss_numpy_at.seed_seq, PyObject *);
     if (!ss_numpy_capsule(bg))
         return;
-    ss_numpy_set_tag(bg, ss_numpy_is_sequence(s) ? ss_numpy_widen(*ss_numpy_sequence_tag(s), epoch)
+    ss_numpy_set_tag(bg, ss_numpy_is_sequence(s) ? ss_numpy_widen(ss_numpy_sequence_tag(s), epoch)
                                                  : ss_numpy_tag(epoch, SS_NUMPY_KEPT));
     (void)ss_numpy_state_of(Py_TYPE(bg)); /* now, that its setter is guarded before it is called */
 }
@@ -286,10 +381,13 @@ static ss_numpy_state *known_state(PyTypeObject *type)
     PyObject *mro = type->tp_mro;
     for (Py_ssize_t i = 0; mro && i < PyTuple_GET_SIZE(mro); i++) {
         PyObject *dict = ((PyTypeObject *)PyTuple_GET_ITEM(mro, i))->tp_dict;
-        PyObject *found = dict ? PyDict_GetItemString(dict, "state") : NULL; /* borrowed */
-        for (int j = 0; found && Py_IS_TYPE(found, &PyGetSetDescr_Type) && j <= ss_numpy_state_count; j++)
-            if (j == ss_numpy_state_count || ss_numpy_states[j].def == ((PyGetSetDescrObject *)found)->d_getset)
-                return j == ss_numpy_state_count ? NULL : &ss_numpy_states[j];
+        PyObject *found = dict ? ss_dict_string(dict, "state") : NULL;
+        const PyGetSetDef *def = found && Py_IS_TYPE(found, &PyGetSetDescr_Type) ? ((PyGetSetDescrObject *)found)->d_getset : NULL;
+        const int count = __atomic_load_n(&ss_numpy_state_count, __ATOMIC_ACQUIRE);
+        Py_XDECREF(found);
+        for (int j = 0; def && j <= count; j++)
+            if (j == count || ss_numpy_states[j].def == def)
+                return j == count ? NULL : &ss_numpy_states[j];
     }
     return NULL;
 }
@@ -299,13 +397,19 @@ ss_numpy_state *ss_numpy_state_of(PyTypeObject *type)
 {
     static __thread bool learning;
     ss_numpy_state *known = known_state(type);
-    if (known || learning || !ss_numpy.learn)
+    if (known || learning)
         return known;
+    ss_process_lock(&ss_numpy_lock);
+    PyObject *learn = Py_XNewRef(ss_numpy.learn);
+    ss_process_unlock(&ss_numpy_lock);
+    if (!learn)
+        return NULL;
     learning = true;
     ss_numpy_quiet++;
-    PyObject *done = PyObject_CallOneArg(ss_numpy.learn, (PyObject *)type);
+    PyObject *done = PyObject_CallOneArg(learn, (PyObject *)type);
     ss_numpy_quiet--;
     learning = false;
+    Py_DECREF(learn);
     if (!done)
         ss_numpy_problem("%s.state is not as numpy's: %s", type->tp_name, ((PyTypeObject *)PyErr_Occurred())->tp_name);
     PyErr_Clear();
@@ -348,9 +452,10 @@ static bool renew(PyObject *bg)
     ss_numpy_quiet--;
     if (state && Py_TYPE(bg) != Py_TYPE(fresh) && PyDict_Check(state)) { /* a subclass's ss_numpy_states have its name */
         old = own->get(bg, own->def->closure);
-        PyObject *name = old && PyDict_Check(old) ? PyDict_GetItemString(old, "bit_generator") : NULL; /* borrowed */
+        PyObject *name = old && PyDict_Check(old) ? ss_dict_string(old, "bit_generator") : NULL;
         if (!old || (name && PyDict_SetItemString(state, "bit_generator", name) != 0))
             Py_CLEAR(state);
+        Py_XDECREF(name);
     }
     done = state && own->set(bg, state, own->def->closure) == 0;
     Py_XDECREF(number);
@@ -397,35 +502,39 @@ static void unlock(PyObject *bg)
    left as it is where that is taken, perhaps by this thread. Returns 0, or -1 with an exception that is not ours to keep. */
 int ss_numpy_settle(PyObject *bg, uint64_t epoch, bool wait)
 {
-    const uint64_t tag = ss_numpy_tag_of(bg);
-    if (!ss_numpy_is_stale(tag, epoch))
-        return 0;
-    if (ss_numpy_is_kept(tag)) {
-        count(&ss_numpy_seen.kept);
-        ss_numpy_set_tag(bg, ss_numpy_tag(epoch, ss_numpy_kind_of(tag)));
-        return 0;
-    }
-    const int locked = lock(bg, wait);
-    if (locked <= 0)
-        return locked;
-    int outcome = 0;
-    if (ss_numpy_is_stale(ss_numpy_tag_of(bg), epoch)) { /* nobody did it while this thread waited */
-        if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
-            ss_numpy_look_for_holders(bg);
-        if (renew(bg)) {
-            count(&ss_numpy_seen.renewed);
-            if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
-                count(&ss_numpy_seen.older);
-            ss_numpy_set_tag(bg, ss_numpy_tag(epoch, SS_NUMPY_SYSTEM));
-        } else {
-            const char *why = swallow();
-            if (why)
-                ss_numpy_problem("a %s could not be renewed: %s", Py_TYPE(bg)->tp_name, why);
-            outcome = why ? 0 : -1;
+    uint64_t tag;
+    while (ss_numpy_is_stale(tag = settled_tag(bg), epoch)) {
+        if (ss_numpy_is_kept(tag)) {
+            if (!ss_numpy_move_tag(bg, tag, ss_numpy_tag(epoch, ss_numpy_kind_of(tag))))
+                continue;
+            count(&ss_numpy_seen.kept);
+            return 0;
         }
+        const int locked = lock(bg, wait);
+        if (locked <= 0)
+            return locked;
+        int outcome = 1;
+        if (tag == ss_numpy_tag_of(bg)) { /* nobody did it while this thread waited */
+            if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
+                ss_numpy_look_for_holders(bg);
+            if (renew(bg)) {
+                count(&ss_numpy_seen.renewed);
+                if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
+                    count(&ss_numpy_seen.older);
+                /* Else another thread gave it a state meanwhile. */
+                outcome = !ss_numpy_move_tag(bg, tag, ss_numpy_tag(epoch, SS_NUMPY_SYSTEM));
+            } else {
+                const char *why = swallow();
+                if (why)
+                    ss_numpy_problem("a %s could not be renewed: %s", Py_TYPE(bg)->tp_name, why);
+                outcome = why ? 0 : -1;
+            }
+        }
+        unlock(bg);
+        if (outcome <= 0)
+            return outcome;
     }
-    unlock(bg);
-    return outcome;
+    return 0;
 }
 
 /* The second of a pair of normal values goes with the state that it was drawn from. As above. */
@@ -437,7 +546,7 @@ int ss_numpy_settle_gauss(PyObject *rs, PyObject *bg, uint64_t epoch)
         SS_NUMPY_AT(rs, ss_numpy_at.has_gauss, int32_t) = 0;
         unlock(bg);
     }
-    *ss_numpy_gauss_tag(rs) = ~(uint32_t)epoch;
+    ss_numpy_set_gauss_tag(rs, ~(uint32_t)epoch);
     return 0;
 }
 

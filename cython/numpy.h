@@ -11,7 +11,12 @@
        RandomState   32 bits, the padding behind has_gauss: the epoch of the second normal value that it keeps
 
    Nothing of numpy is included, linked or imported. Where everything lies is told by snapsafe_rt/guards/numpy.py, which finds it
-   out by trying. All needs the GIL, but for what bitgen.c gives to those who draw without it. */
+   out by trying. All needs the GIL, but for what bitgen.c gives to those who draw without it.
+
+   On builds without a GIL it needs an attached thread state. Instances are shared there as elsewhere: a tag is changed by a
+   compare-exchange, so no renewal goes past what another thread seeded; while a state is set or seeded the tag says so, and
+   whoever draws looks at the tag once more. The tables of the room have a lock. A BitGenerator is borrowed from its Generator
+   for the length of a call: numpy itself draws from its memory past any reference. */
 #ifndef SNAPSAFE_NUMPY_H
 #define SNAPSAFE_NUMPY_H
 
@@ -23,6 +28,13 @@
 enum ss_numpy_kind { SS_NUMPY_SYSTEM, SS_NUMPY_KEPT, SS_NUMPY_FOREIGN, SS_NUMPY_OLD };
 
 #define SS_NUMPY_AT(object, offset, TYPE) (*(TYPE *)((char *)(object) + (offset)))
+
+/* What another thread may be writing where there is no GIL. Where there is one, the compiler may join the load with a comparison. */
+#if SS_FREE_THREADED
+#define SS_NUMPY_LOAD(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
+#else
+#define SS_NUMPY_LOAD(place) (*(place))
+#endif
 
 /* Offsets in the objects. */
 typedef struct {
@@ -38,10 +50,14 @@ extern ss_numpy_layout ss_numpy_at;
 /* The types of numpy that this process has, and what else the room keeps of Python's. */
 typedef struct {
     PyTypeObject *bit_generator, *generator, *random_state, *sequence;
-    PyObject *learn;       /* learn(type): has the state of a type added; owned */
-    PyObject *global_rand; /* borrowed, of numpy.random, which lives as long: the RandomState behind its functions */
+    PyObject *learn;       /* learn(type): has the state of a type added; owned; read and changed with the lock below */
+    PyObject *global_rand; /* atomic; borrowed, of numpy.random, which lives as long: the RandomState behind its functions */
 } ss_numpy_names;
 extern ss_numpy_names ss_numpy;
+
+/* Of ss_process_lock(): held to change the tables of these rooms, never over anything of Python's. An entry is whole before it is
+   counted, and stays, so who reads takes no lock. */
+extern uint64_t ss_numpy_lock;
 
 /* What is counted, and what another process may compare (sites.pxi). Words of 64 bits; atomic. */
 typedef struct {
@@ -52,7 +68,7 @@ typedef struct {
 } ss_numpy_counts;
 extern ss_numpy_counts ss_numpy_seen;
 
-/* Says why something cannot be guarded, of which there is no end: the first reason is kept. With the GIL. */
+/* Says why something cannot be guarded, of which there is no end: the first reason is kept. */
 void ss_numpy_problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *ss_numpy_first_problem(void); /* "" if there is none */
 void ss_numpy_forget_problems(void);
@@ -68,12 +84,15 @@ static inline uint64_t ss_numpy_widen(uint32_t tag, uint64_t epoch)
     return ss_numpy_tag(same ? epoch : epoch - 1, (enum ss_numpy_kind)(~tag & 3));
 }
 
+/* In place of a tag while the state is being changed by a thread, which has the former one: of the system, and of no epoch. */
+#define SS_NUMPY_CHANGING UINT64_C(3)
+
 /* SNAPSAFE_SEEDED=reseed renews these too. */
 extern const int *ss_numpy_reseed_kept;
 static inline bool ss_numpy_is_kept(uint64_t tag)
 {
     const enum ss_numpy_kind kind = ss_numpy_kind_of(tag);
-    return (kind == SS_NUMPY_KEPT || kind == SS_NUMPY_FOREIGN) && !*ss_numpy_reseed_kept;
+    return (kind == SS_NUMPY_KEPT || kind == SS_NUMPY_FOREIGN) && !__atomic_load_n(ss_numpy_reseed_kept, __ATOMIC_RELAXED);
 }
 
 /* Is this number the system's? random.pxi's own judgement. */
@@ -101,18 +120,46 @@ static inline uint64_t ss_numpy_tag_of(PyObject *bg)
 }
 
 /* Inverted, as tags are. */
-static inline uint32_t *ss_numpy_gauss_tag(PyObject *rs) { return &SS_NUMPY_AT(rs, ss_numpy_at.gauss_tag, uint32_t); }
-static inline uint32_t *ss_numpy_sequence_tag(PyObject *s) { return &SS_NUMPY_AT(s, ss_numpy_at.sequence_tag, uint32_t); }
+static inline uint32_t ss_numpy_gauss_tag(PyObject *rs)
+{
+    return SS_NUMPY_LOAD(&SS_NUMPY_AT(rs, ss_numpy_at.gauss_tag, uint32_t));
+}
 
+static inline void ss_numpy_set_gauss_tag(PyObject *rs, uint32_t tag)
+{
+    __atomic_store_n(&SS_NUMPY_AT(rs, ss_numpy_at.gauss_tag, uint32_t), tag, __ATOMIC_RELEASE);
+}
+
+static inline uint32_t ss_numpy_sequence_tag(PyObject *s)
+{
+    return __atomic_load_n(&SS_NUMPY_AT(s, ss_numpy_at.sequence_tag, uint32_t), __ATOMIC_ACQUIRE);
+}
+
+static inline void ss_numpy_set_sequence_tag(PyObject *s, uint32_t tag)
+{
+    __atomic_store_n(&SS_NUMPY_AT(s, ss_numpy_at.sequence_tag, uint32_t), tag, __ATOMIC_RELEASE);
+}
+
+/* The second changes it only where it is `from`, and returns whether it did. */
 void ss_numpy_set_tag(PyObject *bg, uint64_t tag);
+bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to);
+
+/* Around what gives a BitGenerator another state: nobody takes it for what the tag says meanwhile. `begin` returns that for `end`,
+   which puts it back where nothing came of it. Both leave the exception that is set. Nothing where there is a GIL. */
+uint64_t ss_numpy_begin_change(PyObject *bg);
+void ss_numpy_end_change(PyObject *bg, uint64_t before);
+
+/* Says again whether that behind numpy.random's functions is kept. */
+void ss_numpy_show_global(void);
 
 /* Instances of the extension types, which are never freed, are nearly all BitGenerators that there are. */
-extern PyTypeObject *ss_numpy_bit_generators[16];
+extern PyTypeObject *ss_numpy_bit_generators[16]; /* atomic each */
 bool ss_numpy_is_other_bit_generator(PyObject *o);
 static inline bool ss_numpy_is_bit_generator(PyObject *o)
 {
     PyTypeObject *type = Py_TYPE(o);
-    return SS_LIKELY(ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15] == type) || ss_numpy_is_other_bit_generator(o);
+    return SS_LIKELY(SS_NUMPY_LOAD(&ss_numpy_bit_generators[(uintptr_t)type >> 5 & 15]) == type) ||
+           ss_numpy_is_other_bit_generator(o);
 }
 static inline bool ss_numpy_is_sequence(PyObject *o) { return o && PyObject_TypeCheck(o, ss_numpy.sequence); }
 
@@ -147,7 +194,7 @@ typedef struct {
     uint64_t raw_mask; /* the bits that its next_raw() gives */
 } ss_numpy_state;
 extern ss_numpy_state ss_numpy_states[SS_NUMPY_STATES];
-extern int ss_numpy_state_count;
+extern int ss_numpy_state_count; /* atomic */
 
 /* That of this type, which is looked at by `learn` if it was not seen before; NULL if that does not help. Leaves no exception. */
 ss_numpy_state *ss_numpy_state_of(PyTypeObject *type);

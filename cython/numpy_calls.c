@@ -3,6 +3,7 @@
 #include "bitgen.h"
 #include "guard.h"
 #include "numpy.h"
+#include "process.h"
 #include "provenance.h"
 
 typedef PyObject *(*fast_call)(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
@@ -39,7 +40,14 @@ static inline __attribute__((always_inline)) PyObject *drawn_from(PyObject *self
 static inline __attribute__((always_inline)) bool is_ready(PyObject *self, PyObject *bg, enum ss_numpy_owner owner, uint64_t epoch)
 {
     return SS_LIKELY(!ss_numpy_is_stale(ss_numpy_tag_of(bg), epoch) &&
-                     (owner != SS_NUMPY_RANDOM_STATE || *ss_numpy_gauss_tag(self) == ~(uint32_t)epoch));
+                     (owner != SS_NUMPY_RANDOM_STATE || ss_numpy_gauss_tag(self) == ~(uint32_t)epoch));
+}
+
+/* After a draw, without a GIL: did another thread give it a state of another epoch meanwhile, as by set_state()? */
+static inline bool is_still_ready(PyObject *self, enum ss_numpy_owner owner, uint64_t epoch)
+{
+    PyObject *bg = SS_FREE_THREADED ? drawn_from(self, owner) : NULL; /* perhaps not the one that it was */
+    return !bg || is_ready(self, bg, owner, epoch);
 }
 
 /* Returns 0, or -1 with an exception set. */
@@ -47,7 +55,7 @@ static __attribute__((noinline)) int make_ready(PyObject *self, PyObject *bg, en
 {
     Py_INCREF(bg); /* another thread may take it away from `self` meanwhile */
     int outcome = ss_numpy_settle(bg, epoch, true);
-    if (outcome == 0 && owner == SS_NUMPY_RANDOM_STATE && *ss_numpy_gauss_tag(self) != ~(uint32_t)epoch)
+    if (outcome == 0 && owner == SS_NUMPY_RANDOM_STATE && ss_numpy_gauss_tag(self) != ~(uint32_t)epoch)
         outcome = ss_numpy_settle_gauss(self, bg, epoch);
     Py_DECREF(bg);
     return outcome;
@@ -71,7 +79,8 @@ static PyObject *draw(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject
         if (!is_ready(self, bg, c->owner, epoch) && make_ready(self, bg, c->owner, epoch) != 0)
             return NULL;
         value = call_fast(c, self, a, n, names);
-        if (SS_LIKELY(ss_epoch_unchanged(epoch)) || may_return(self, value, c->owner) || tries == SS_DRAW_TRIES)
+        if (SS_LIKELY(ss_epoch_unchanged(epoch) && is_still_ready(self, c->owner, epoch)) ||
+            may_return(self, value, c->owner) || tries == SS_DRAW_TRIES)
             return value;
         Py_DECREF(value);
     }
@@ -86,7 +95,7 @@ static PyObject *draw(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject
 #define MOST_DRAWS 150
 #define MOST_WATCHED 10
 static call draws[MOST_DRAWS], watched[MOST_WATCHED];
-static int draw_count, watched_count;
+static int draw_count, watched_count; /* atomic */
 
 #define DRAW(N)                                                                                                        \
     static PyObject *draw##N(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)                        \
@@ -117,9 +126,13 @@ static PyObject *only_argument(PyObject *const *a, Py_ssize_t n, PyObject *names
 static PyObject *seed_legacy(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)
 {
     const uint64_t epoch = ss_epoch_begin();
+    const bool known = ss_numpy_is_bit_generator(self) && ss_numpy_capsule(self);
+    const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
     PyObject *value = call_fast(&others[SS_NUMPY_LEGACY_SEEDING], self, a, n, names);
-    if (value && ss_numpy_is_bit_generator(self) && ss_numpy_capsule(self))
+    if (value && known)
         ss_numpy_set_tag(self, ss_numpy_judge(only_argument(a, n, names), epoch));
+    else if (known)
+        ss_numpy_end_change(self, before);
     return value;
 }
 
@@ -133,7 +146,7 @@ static PyObject *draw_from_sequence(const call *c, PyObject *self, PyObject *con
         if (ss_numpy_settle_sequence(self, epoch) != 0)
             return NULL;
         PyObject *value = call_fast(c, self, a, n, names);
-        *ret_tag = ss_numpy_widen(*ss_numpy_sequence_tag(self), epoch);
+        *ret_tag = ss_numpy_widen(ss_numpy_sequence_tag(self), epoch);
         if (!value || ss_epoch_unchanged(epoch) || tries == SS_DRAW_TRIES || ss_numpy_is_kept(*ret_tag))
             return value;
         Py_DECREF(value);
@@ -152,7 +165,7 @@ static PyObject *spawn(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObjec
     ss_numpy_quiet--;
     for (Py_ssize_t i = 0; value && PyList_Check(value) && i < PyList_GET_SIZE(value); i++)
         if (ss_numpy_is_sequence(PyList_GET_ITEM(value, i)))
-            *ss_numpy_sequence_tag(PyList_GET_ITEM(value, i)) = (uint32_t)tag;
+            ss_numpy_set_sequence_tag(PyList_GET_ITEM(value, i), (uint32_t)tag);
     return value;
 }
 
@@ -182,7 +195,7 @@ static PyObject *set_sequence(PyObject *self, PyObject *const *a, Py_ssize_t n, 
         if (size > 96 && size <= 128)
             tag = (uint32_t)ss_numpy_tag(epoch, SS_NUMPY_FOREIGN);
     }
-    *ss_numpy_sequence_tag(self) = tag;
+    ss_numpy_set_sequence_tag(self, tag);
     return value;
 }
 
@@ -196,8 +209,8 @@ static PyObject *set_bit_generator_state(PyObject *self, PyObject *const *a, Py_
     const uint64_t tag = ss_numpy_tag_of(self);
     sequence = SS_NUMPY_AT(self, ss_numpy_at.seed_seq, PyObject *);
     if (ss_numpy_kind_of(tag) == SS_NUMPY_FOREIGN && ss_numpy_is_sequence(sequence) &&
-        (~*ss_numpy_sequence_tag(sequence) & 3) == SS_NUMPY_KEPT)
-        ss_numpy_set_tag(self, tag ^ SS_NUMPY_FOREIGN ^ SS_NUMPY_KEPT);
+        (~ss_numpy_sequence_tag(sequence) & 3) == SS_NUMPY_KEPT)
+        (void)ss_numpy_move_tag(self, tag, tag ^ SS_NUMPY_FOREIGN ^ SS_NUMPY_KEPT);
     return value;
 }
 
@@ -227,7 +240,7 @@ static PyObject *set_state(PyObject *self, PyObject *const *a, Py_ssize_t n, PyO
         if (ss_numpy_is_stale(tag, epoch) && !ss_numpy_is_kept(tag))
             *has_gauss = 0;
     }
-    *ss_numpy_gauss_tag(self) = ~(uint32_t)(~ss_numpy_tag_of(bg) >> 2);
+    ss_numpy_set_gauss_tag(self, ~(uint32_t)(~ss_numpy_tag_of(bg) >> 2));
     return value;
 }
 
@@ -235,10 +248,10 @@ static PyObject *set_state(PyObject *self, PyObject *const *a, Py_ssize_t n, PyO
 static PyObject *set_global(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names)
 {
     ss_numpy_making++;
-    PyObject *value = call_fast(&others[SS_NUMPY_SET_GLOBAL], self, a, n, names), *bg;
+    PyObject *value = call_fast(&others[SS_NUMPY_SET_GLOBAL], self, a, n, names);
     ss_numpy_making--;
-    if (value && ss_numpy.global_rand && (bg = drawn_from(ss_numpy.global_rand, SS_NUMPY_RANDOM_STATE)))
-        ss_numpy_set_tag(bg, ss_numpy_tag_of(bg));
+    if (value)
+        ss_numpy_show_global();
     return value;
 }
 
@@ -272,7 +285,8 @@ static PyMethodDef *definition_of(PyObject *o)
     return def && ss_same_object(def, def) ? def : NULL;
 }
 
-/* Returns whether it calls `entry` then. */
+/* Returns whether it calls `entry` then. With the lock. What is in the table already is not written again: another thread may be
+   in it. */
 static bool exchange(call *c, PyMethodDef *def, void *entry, enum ss_numpy_owner owner)
 {
     void *now = (void *)__atomic_load_n(&def->ml_meth, __ATOMIC_ACQUIRE);
@@ -280,23 +294,28 @@ static bool exchange(call *c, PyMethodDef *def, void *entry, enum ss_numpy_owner
         return true;
     if (!ss_same_object(def, now))
         return false; /* exchanged before us, by whom nobody knows: no original to go on with */
-    *c = (call){def, now, entry, owner};
+    if (c->def != def || c->original != now || c->entry != entry || c->owner != owner)
+        *c = (call){def, now, entry, owner};
     __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
     return true;
 }
 
 #define CONVENTIONS (METH_VARARGS | METH_KEYWORDS | METH_NOARGS | METH_O | METH_FASTCALL | METH_METHOD)
 
-/* Where a definition is in a list, or may be put: NULL where that is full. */
-static call *place_in(call *list, int *count, int most, const PyMethodDef *def)
+/* Where a definition is in a list, or may be put: NULL where that is full. With the lock. */
+static call *place_in(call *list, int count, int most, const PyMethodDef *def)
 {
     int i = 0;
-    while (i < *count && list[i].def != def)
+    while (i < count && list[i].def != def)
         i++;
-    if (i == most)
-        return NULL;
-    *count += i == *count;
-    return &list[i];
+    return i == most ? NULL : &list[i];
+}
+
+/* With the lock: counts it, now that it is whole. */
+static void put(const call *c, const call *list, int *count)
+{
+    if (c - list == *count)
+        __atomic_store_n(count, *count + 1, __ATOMIC_RELEASE);
 }
 
 bool ss_numpy_guard_draw(PyObject *callable, enum ss_numpy_owner owner)
@@ -308,35 +327,51 @@ bool ss_numpy_guard_draw(PyObject *callable, enum ss_numpy_owner owner)
     EACH_DRAW(STORE)
     if (!def || (def->ml_flags & CONVENTIONS) != (METH_FASTCALL | METH_KEYWORDS))
         return false;
-    call *c = place_in(draws, &draw_count, MOST_DRAWS, def);
-    return c && exchange(c, def, entries[c - draws], owner);
+    ss_process_lock(&ss_numpy_lock);
+    call *c = place_in(draws, draw_count, MOST_DRAWS, def);
+    const bool done = c && exchange(c, def, entries[c - draws], owner);
+    if (done)
+        put(c, draws, &draw_count);
+    ss_process_unlock(&ss_numpy_lock);
+    return done;
 }
 
 bool ss_numpy_watch_draw(PyObject *callable)
 {
     PyMethodDef *def = definition_of(callable);
-    call *c = def && ss_same_object(def, (void *)def->ml_meth) ? place_in(watched, &watched_count, MOST_WATCHED, def) : NULL;
-    if (c)
+    if (!def || !ss_same_object(def, (void *)def->ml_meth))
+        return false;
+    ss_process_lock(&ss_numpy_lock);
+    call *c = place_in(watched, watched_count, MOST_WATCHED, def);
+    if (c && c->def != def)
         *c = (call){def, (void *)def->ml_meth, (void *)def->ml_meth, SS_NUMPY_RANDOM_STATE};
+    if (c)
+        put(c, watched, &watched_count);
+    ss_process_unlock(&ss_numpy_lock);
     return c;
 }
 
 bool ss_numpy_guard_other(PyObject *callable, enum ss_numpy_other which)
 {
     PyMethodDef *def = definition_of(callable);
-    return def && (def->ml_flags & CONVENTIONS) == (METH_FASTCALL | METH_KEYWORDS) &&
-           (!others[which].def || others[which].def == def) &&
-           exchange(&others[which], def, entry_of(which), SS_NUMPY_RANDOM_STATE);
+    if (!def || (def->ml_flags & CONVENTIONS) != (METH_FASTCALL | METH_KEYWORDS))
+        return false;
+    ss_process_lock(&ss_numpy_lock);
+    const bool done = (!others[which].def || others[which].def == def) &&
+                      exchange(&others[which], def, entry_of(which), SS_NUMPY_RANDOM_STATE);
+    ss_process_unlock(&ss_numpy_lock);
+    return done;
 }
 
 static call *call_at(int i)
 {
-    if (i < draw_count)
+    const int drawing = __atomic_load_n(&draw_count, __ATOMIC_ACQUIRE), seen = __atomic_load_n(&watched_count, __ATOMIC_ACQUIRE);
+    if (i < drawing)
         return &draws[i];
-    i -= draw_count;
-    if (i < watched_count)
+    i -= drawing;
+    if (i < seen)
         return &watched[i];
-    i -= watched_count;
+    i -= seen;
     return i < SS_NUMPY_OTHERS ? &others[i] : NULL;
 }
 
@@ -346,7 +381,7 @@ bool ss_numpy_guards(PyObject *callable)
     const call *c;
     for (int i = 0; def && (c = call_at(i)); i++)
         if (c->def == def)
-            return (void *)def->ml_meth == c->entry;
+            return (void *)__atomic_load_n(&def->ml_meth, __ATOMIC_ACQUIRE) == c->entry;
     return false;
 }
 

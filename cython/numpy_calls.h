@@ -1,5 +1,6 @@
 /* The numpy calls room: the methods of numpy.random that are exchanged, by their PyMethodDef as those of guard.h. So names that
-   were bound before are guarded too. All needs the GIL; no function leaves an exception set. */
+   were bound before are guarded too. All needs the GIL, or an attached thread state where there is none: the table is changed
+   with the lock of numpy.h. No function leaves an exception set. */
 #ifndef SNAPSAFE_NUMPY_CALLS_H
 #define SNAPSAFE_NUMPY_CALLS_H
 

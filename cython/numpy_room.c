@@ -5,8 +5,8 @@
 #include "numpy.h"
 #include "numpy_calls.h"
 #include "numpy_types.h"
+#include "process.h"
 #include "words.h"
-
 
 /* ---- the layout, found out ---- */
 
@@ -90,11 +90,22 @@ static PyObject *find_layout(PyObject *module, PyObject *args)
 
 /* ---- what is exchanged ---- */
 
+/* Steals it; NULL: none. */
+static void set_learn(PyObject *learn)
+{
+    ss_process_lock(&ss_numpy_lock);
+    PyObject *before = ss_numpy.learn;
+    ss_numpy.learn = learn;
+    ss_process_unlock(&ss_numpy_lock);
+    Py_XDECREF(before);
+}
+
 /* install(BitGenerator, SeedSequence, Philox, Generator, RandomState, learn), after find_layout(). */
 static PyObject *install(PyObject *module, PyObject *args)
 {
     PyTypeObject *types[SS_NUMPY_TYPES];
-    PyObject *learn, *before = ss_numpy.learn;
+    PyObject *learn;
+    const bool first = !ss_numpy.bit_generator;
     if (!PyArg_ParseTuple(args, "O!O!O!O!O!O", &PyType_Type, &types[0], &PyType_Type, &types[1], &PyType_Type, &types[2],
                           &PyType_Type, &types[3], &PyType_Type, &types[4], &learn))
         return NULL;
@@ -103,11 +114,10 @@ static PyObject *install(PyObject *module, PyObject *args)
     ss_numpy.sequence = types[SS_NUMPY_T_SEQUENCE];
     ss_numpy.generator = types[SS_NUMPY_T_GENERATOR];
     ss_numpy.random_state = types[SS_NUMPY_T_RANDOM_STATE];
-    for (int i = 0; i < SS_NUMPY_TYPES && !before; i++)
+    for (int i = 0; i < SS_NUMPY_TYPES && first; i++)
         Py_INCREF((PyObject *)types[i]);
     ss_numpy_ended = ss_bitgen_forget;
-    ss_numpy.learn = Py_NewRef(learn);
-    Py_XDECREF(before);
+    set_learn(Py_NewRef(learn));
     for (int i = 0; i < SS_NUMPY_TYPES; i++)
         ss_numpy_hook_type(types[i], (enum ss_numpy_type)i);
     Py_RETURN_NONE;
@@ -161,12 +171,13 @@ static PyObject *set_global(PyObject *module, PyObject *args)
         return NULL;
     const bool is_one = ss_numpy.random_state && PyObject_TypeCheck(rs, ss_numpy.random_state);
     PyObject *bg = is_one ? SS_NUMPY_AT(rs, ss_numpy_at.of_state, PyObject *) : NULL;
-    ss_numpy.global_rand = is_one ? rs : NULL;
-    ss_numpy_seen.global_kept = 0;
+    __atomic_store_n(&ss_numpy.global_rand, is_one ? rs : NULL, __ATOMIC_RELEASE);
+    __atomic_store_n(&ss_numpy_seen.global_kept, 0, __ATOMIC_RELEASE);
     if (bg && ss_numpy_is_bit_generator(bg) && ss_numpy_capsule(bg)) {
         const uint64_t tag = ss_numpy_tag_of(bg);
-        const bool unseen = fresh && ss_numpy_kind_of(tag) == SS_NUMPY_OLD;
-        ss_numpy_set_tag(bg, unseen ? ss_numpy_tag(ss_epoch_begin() - 1, SS_NUMPY_SYSTEM) : tag);
+        if (fresh && ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
+            (void)ss_numpy_move_tag(bg, tag, ss_numpy_tag(ss_epoch_begin() - 1, SS_NUMPY_SYSTEM));
+        ss_numpy_show_global();
     }
     Py_RETURN_NONE;
 }
@@ -177,8 +188,8 @@ static PyObject *undo(PyObject *module, PyObject *unused)
     ss_numpy_release_calls();
     ss_numpy_release_types();
     ss_bitgen_release();
-    ss_numpy.global_rand = NULL;
-    Py_CLEAR(ss_numpy.learn);
+    __atomic_store_n(&ss_numpy.global_rand, NULL, __ATOMIC_RELEASE);
+    set_learn(NULL);
     ss_numpy_forget_problems();
     Py_RETURN_NONE;
 }
@@ -212,16 +223,19 @@ static PyObject *judged_words(PyObject *module, PyObject *unused)
 /* seen(): (renewed, older, kept, chosen, is the global one kept, foreign, problem). */
 static PyObject *seen(PyObject *module, PyObject *unused)
 {
-    const ss_numpy_counts *s = &ss_numpy_seen;
-    return Py_BuildValue("(KKKKiKs)", s->renewed, s->older, s->kept, s->chosen, (int)s->global_kept, s->foreign,
-                         ss_numpy_first_problem());
+    const uint64_t *words = (const uint64_t *)&ss_numpy_seen;
+    unsigned long long now[6];
+    for (int i = 0; i < 6; i++)
+        now[i] = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+    return Py_BuildValue("(KKKKiKs)", now[0], now[1], now[2], now[3], (int)now[4], now[5], ss_numpy_first_problem());
 }
 
 /* age(BitGenerator): as if it were of an older epoch. is_fresh(BitGenerator): was it brought into this one? For trying that what
    was exchanged is called. */
 static PyObject *age(PyObject *module, PyObject *bg)
 {
-    ss_numpy_set_tag(bg, ss_numpy_tag(ss_epoch_begin() - 1, ss_numpy_kind_of(ss_numpy_tag_of(bg))));
+    const uint64_t tag = ss_numpy_tag_of(bg);
+    (void)ss_numpy_move_tag(bg, tag, ss_numpy_tag(ss_epoch_begin() - 1, ss_numpy_kind_of(tag)));
     Py_RETURN_NONE;
 }
 

@@ -3,6 +3,7 @@
 #include "bitgen.h"
 #include "guard.h"
 #include "numpy.h"
+#include "process.h"
 #include "provenance.h"
 
 /* ---- constructors ---- */
@@ -142,7 +143,7 @@ void ss_numpy_hook_type(PyTypeObject *type, enum ss_numpy_type which)
     if (type->tp_vectorcall && our_call(which) && type->tp_vectorcall != our_call(which)) {
         types[which].call = type->tp_vectorcall;
         types[which].our_call = our_call(which);
-        type->tp_vectorcall = types[which].our_call;
+        __atomic_store_n(&type->tp_vectorcall, types[which].our_call, __ATOMIC_RELEASE);
     }
 }
 
@@ -175,9 +176,13 @@ static PyObject *get_state(PyObject *self, void *closure, ss_numpy_state *one)
 static int set_state(PyObject *self, PyObject *value, void *closure, ss_numpy_state *one)
 {
     const uint64_t epoch = ss_epoch_begin();
+    const bool known = ss_numpy_is_bit_generator(self) && ss_numpy_capsule(self);
+    const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
     uint32_t tag;
     const int outcome = one->set(self, value, closure);
-    if (outcome != 0 || !ss_numpy_is_bit_generator(self) || !ss_numpy_capsule(self))
+    if (outcome != 0 && known)
+        ss_numpy_end_change(self, before);
+    if (outcome != 0 || !known)
         return outcome;
     bool made = ss_provenance_of_made(ss_numpy_print_state(value), &tag);
     if (!made) {
@@ -220,18 +225,19 @@ bool ss_numpy_guard_state(PyTypeObject *owner, PyObject *descriptor, uint64_t ra
     if (!Py_IS_TYPE(descriptor, &PyGetSetDescr_Type))
         return false;
     PyGetSetDef *def = ((PyGetSetDescrObject *)descriptor)->d_getset;
+    ss_process_lock(&ss_numpy_lock);
     for (i = 0; i < ss_numpy_state_count && ss_numpy_states[i].def != def; i++) {}
-    if (i == SS_NUMPY_STATES || !def->get || !def->set)
-        return false;
-    if (def->get != our_get(i)) {
+    const bool possible = i < SS_NUMPY_STATES && def->get && def->set;
+    if (possible && def->get != our_get(i)) {
         if (i == ss_numpy_state_count) {
             ss_numpy_states[i] = (ss_numpy_state){(PyTypeObject *)Py_NewRef((PyObject *)owner), def, def->get, def->set, raw_mask};
-            ss_numpy_state_count++;
+            __atomic_store_n(&ss_numpy_state_count, i + 1, __ATOMIC_RELEASE);
         }
-        def->get = our_get(i);
-        def->set = our_set(i);
+        __atomic_store_n(&def->get, our_get(i), __ATOMIC_RELEASE);
+        __atomic_store_n(&def->set, our_set(i), __ATOMIC_RELEASE);
     }
-    return true;
+    ss_process_unlock(&ss_numpy_lock);
+    return possible;
 }
 
 /* ---- pointers ---- */
@@ -286,7 +292,7 @@ bool ss_numpy_guard_fetched(PyObject *descriptor, enum ss_numpy_fetched which)
     if (def->get != our_fetch(which)) {
         fetched[which].def = def;
         fetched[which].get = def->get;
-        def->get = our_fetch(which);
+        __atomic_store_n(&def->get, our_fetch(which), __ATOMIC_RELEASE);
     }
     return true;
 }
@@ -308,14 +314,15 @@ bool ss_numpy_type_word(int i, uint64_t *ret_at, uint64_t *ret_held, const char 
         return true;
     }
     i -= 2 * SS_NUMPY_TYPES;
-    if (i < 2 * ss_numpy_state_count) {
+    const int states = __atomic_load_n(&ss_numpy_state_count, __ATOMIC_ACQUIRE);
+    if (i < 2 * states) {
         PyGetSetDef *def = ss_numpy_states[i / 2].def;
         *ret_at = i % 2 ? (uintptr_t)&def->set : (uintptr_t)&def->get;
         *ret_held = i % 2 ? (uintptr_t)our_set(i / 2) : (uintptr_t)our_get(i / 2);
         *ret_name = "state";
         return true;
     }
-    i -= 2 * ss_numpy_state_count;
+    i -= 2 * states;
     if (i < SS_NUMPY_FETCHED && fetched[i].def) {
         *ret_at = (uintptr_t)&fetched[i].def->get;
         *ret_held = (uintptr_t)our_fetch(i);
@@ -331,15 +338,16 @@ void ss_numpy_release_types(void)
             continue;
         ss_guard_exchange_init(types[i].type, types[i].our_init, types[i].init, NULL, NULL);
         if (types[i].call && types[i].type->tp_vectorcall == types[i].our_call)
-            types[i].type->tp_vectorcall = types[i].call;
+            __atomic_store_n(&types[i].type->tp_vectorcall, types[i].call, __ATOMIC_RELEASE);
     }
-    for (int i = 0; i < ss_numpy_state_count; i++) {
-        if (ss_numpy_states[i].def->get == our_get(i))
-            ss_numpy_states[i].def->get = ss_numpy_states[i].get;
-        if (ss_numpy_states[i].def->set == our_set(i))
-            ss_numpy_states[i].def->set = ss_numpy_states[i].set;
+    for (int i = 0; i < __atomic_load_n(&ss_numpy_state_count, __ATOMIC_ACQUIRE); i++) {
+        const ss_numpy_state *one = &ss_numpy_states[i];
+        if (one->def->get == our_get(i))
+            __atomic_store_n(&one->def->get, one->get, __ATOMIC_RELEASE);
+        if (one->def->set == our_set(i))
+            __atomic_store_n(&one->def->set, one->set, __ATOMIC_RELEASE);
     }
     for (int i = 0; i < SS_NUMPY_FETCHED; i++)
         if (fetched[i].def && fetched[i].def->get == our_fetch(i))
-            fetched[i].def->get = fetched[i].get;
+            __atomic_store_n(&fetched[i].def->get, fetched[i].get, __ATOMIC_RELEASE);
 }

@@ -1,5 +1,7 @@
 /* The numpy types room: how instances of numpy.random are made, how their states are read and set, and how their pointers are
-   handed out: the slots, getters and setters that are exchanged for it. All needs the GIL. */
+   handed out: the slots, getters and setters that are exchanged for it. All needs the GIL, or an attached thread state where
+   there is none: types and pointers are installed by one thread at a time (snapsafe_rt/guards/table.py), states with the lock of
+   numpy.h. */
 #ifndef SNAPSAFE_NUMPY_TYPES_H
 #define SNAPSAFE_NUMPY_TYPES_H
 

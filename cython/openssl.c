@@ -33,7 +33,7 @@ typedef struct {
     uint64_t calls, reseeds, failures;  /* atomic */
     int failing;                        /* atomic; the last reseed failed */
     void *handle;                       /* while hooked: the library must not go away under the hook */
-    unsigned long version;
+    unsigned long version;              /* atomic */
     rand_method method;                 /* ours */
     uint64_t seam[2];                   /* where the library keeps which method is in, and `method`'s address */
     const rand_method *stock;
@@ -66,6 +66,8 @@ typedef struct {
 
 /* The last one stands for every library that found no place. */
 static library libraries[SS_OPENSSL_MAX + 1];
+
+static inline int state_of(const library *lib) { return __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE); }
 
 /* ---- the hook ---- */
 
@@ -241,7 +243,7 @@ static bool resolve(library *lib, void *handle)
     };
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++)
         *(void **)((char *)lib + symbols[i].offset) = dlsym(handle, symbols[i].name);
-    lib->version = lib->version_number ? lib->version_number() : 0;
+    __atomic_store_n(&lib->version, lib->version_number ? lib->version_number() : 0, __ATOMIC_RELAXED);
     if (!lib->engine_method || !lib->finish_engine)
         lib->default_engine = NULL;
     bool old = !lib->global_context && !lib->reseed;
@@ -285,9 +287,16 @@ static enum ss_openssl_state hook(library *lib, void *handle, int (*trampoline)(
 static library *slot_of(const char *path)
 {
     for (int i = 0; i < SS_OPENSSL_MAX; i++)
-        if (libraries[i].state == SS_OPENSSL_NONE || strcmp(libraries[i].path, path) == 0)
+        if (state_of(&libraries[i]) == SS_OPENSSL_NONE || strcmp(libraries[i].path, path) == 0)
             return &libraries[i];
     return NULL;
+}
+
+/* Its path is written once: who inspects it reads that without the lock. */
+static void name(library *lib, const char *path)
+{
+    if (state_of(lib) == SS_OPENSSL_NONE)
+        strcpy(lib->path, path);
 }
 
 /* With the table lock. `handle` is given away. */
@@ -296,11 +305,10 @@ static void take(const char *path, void *handle)
     library *lib = slot_of(path);
     if (!lib) {
         library *overflow = &libraries[SS_OPENSSL_MAX];
-        if (overflow->state != SS_OPENSSL_FULL)
-            strcpy(overflow->path, path);
+        name(overflow, path);
         __atomic_store_n(&overflow->state, SS_OPENSSL_FULL, __ATOMIC_RELEASE);
-    } else if (!lib->handle && lib->state != SS_OPENSSL_INEFFECTIVE) {
-        strcpy(lib->path, path);
+    } else if (!lib->handle && state_of(lib) != SS_OPENSSL_INEFFECTIVE) {
+        name(lib, path);
         enum ss_openssl_state state = hook(lib, handle, trampolines[lib - libraries]);
         if (state == SS_OPENSSL_GUARDED) {
             lib->handle = handle;
@@ -325,7 +333,7 @@ bool ss_openssl_scan(void)
         library *lib = &libraries[i];
         if (lib->handle && lib->get_method() == lib->stock && lib->set_method(&lib->method) == 1)
             __atomic_store_n(&lib->state, SS_OPENSSL_GUARDED, __ATOMIC_RELEASE);
-        if (!lib->handle && lib->state == SS_OPENSSL_DISPLACED)
+        if (!lib->handle && state_of(lib) == SS_OPENSSL_DISPLACED)
             looked_at = (ss_libraries_mark){0}; /* perhaps it can be hooked by now */
     }
     ss_libraries_visit("RAND_bytes", &looked_at, take);
@@ -345,7 +353,7 @@ void ss_openssl_release(void)
             (void)dlclose(lib->handle);
             lib->handle = NULL;
         }
-        if (lib->state != SS_OPENSSL_NONE)
+        if (state_of(lib) != SS_OPENSSL_NONE)
             __atomic_store_n(&lib->state, SS_OPENSSL_RELEASED, __ATOMIC_RELEASE);
     }
     looked_at = (ss_libraries_mark){0};
@@ -370,7 +378,7 @@ bool ss_openssl_inspect(int index, ss_openssl_info *ret_info)
     if (index < 0 || index > SS_OPENSSL_MAX)
         return false;
     library *lib = &libraries[index];
-    int state = __atomic_load_n(&lib->state, __ATOMIC_ACQUIRE);
+    int state = state_of(lib);
     if (state == SS_OPENSSL_NONE || state == SS_OPENSSL_RELEASED)
         return false;
     if (state == SS_OPENSSL_GUARDED) {
@@ -388,7 +396,7 @@ bool ss_openssl_inspect(int index, ss_openssl_info *ret_info)
             state = SS_OPENSSL_FIPS;
     }
     strcpy(ret_info->path, lib->path);
-    ret_info->version = lib->version;
+    ret_info->version = __atomic_load_n(&lib->version, __ATOMIC_RELAXED);
     ret_info->state = state;
     ret_info->calls = __atomic_load_n(&lib->calls, __ATOMIC_RELAXED);
     ret_info->reseeds = __atomic_load_n(&lib->reseeds, __ATOMIC_RELAXED);

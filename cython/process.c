@@ -104,6 +104,12 @@ bool ss_process_trylock(uint64_t *lock)
     return false;
 }
 
+void ss_process_lock(uint64_t *lock)
+{
+    while (!ss_process_trylock(lock))
+        (void)sched_yield();
+}
+
 void ss_process_unlock(uint64_t *lock)
 {
     __atomic_store_n(lock, 0, __ATOMIC_RELEASE);

@@ -41,6 +41,10 @@ bool ss_process_trusts(uid_t user);
    holds it: so a forked child finds free what a thread held that it lacks. Tries for a moment, yielding. False if another
    thread of this process, or this one, has it. */
 bool ss_process_trylock(uint64_t *lock);
+
+/* The same, waiting for as long as it takes: for what is held for a few instructions, at none of which a thread of Python can be
+   stopped. The GIL is of no use where there is none, and a lock of CPython's would let go of the thread state. */
+void ss_process_lock(uint64_t *lock);
 void ss_process_unlock(uint64_t *lock);
 
 /* Makes the page and registers the fork handlers, once for the process. Returns 0 or an errno. With the GIL. */

@@ -32,7 +32,7 @@ typedef struct {
     uint64_t tag;               /* atomic; the epoch it was reset for */
     uint64_t resets, delays;    /* atomic */
     void *handle;               /* from SEEN on: the library must not go away under us */
-    sqlite3_vfs *vfs;           /* the one whose xRandomness was exchanged */
+    sqlite3_vfs *vfs;           /* atomic; the one whose xRandomness was exchanged */
     randomness_function stock;  /* atomic; never cleared */
 
     void (*randomness)(int, void *);
@@ -55,15 +55,19 @@ uint64_t ss_sqlite_seeds;
 /* The last one stands for every library that found no place. */
 static library libraries[SS_SQLITE_MAX + 1];
 
-/* VFSs of copies whose functions are not found, which somebody gave us the address of. Written with the GIL; an entry is never
-   cleared. */
+/* VFSs of copies whose functions are not found, which somebody gave us the address of. Written with the lock below; an entry is
+   never cleared. */
 static struct {
     sqlite3_vfs *vfs;
     randomness_function stock;
 } given[SS_SQLITE_MAX];
+static uint64_t given_lock; /* of ss_process_lock() */
 
 /* Of ss_process_trylock(): one thread at a time changes the table, and nobody waits long. */
 static uint64_t table_lock;
+
+/* The room writes them, and SQLite reads them, in any thread. */
+static randomness_function seeded_by(const sqlite3_vfs *vfs) { return __atomic_load_n(&vfs->xRandomness, __ATOMIC_ACQUIRE); }
 
 /* Replaces the VFS's xRandomness; returns how many bytes it wrote. SQLite calls it with its generator's mutex held. So it does
    not look at the epoch: a restore that it noticed would reset the generator, and wait for that mutex for ever. */
@@ -74,7 +78,7 @@ static int fenced_randomness(sqlite3_vfs *vfs, int size, char *out)
         return size;
     for (int i = 0; i < SS_SQLITE_MAX; i++) {
         randomness_function stock = __atomic_load_n(&libraries[i].stock, __ATOMIC_ACQUIRE);
-        if (libraries[i].vfs == vfs && stock)
+        if (__atomic_load_n(&libraries[i].vfs, __ATOMIC_RELAXED) == vfs && stock)
             return stock(vfs, size, out);
     }
     for (int i = 0; i < SS_SQLITE_MAX; i++)
@@ -86,17 +90,19 @@ static int fenced_randomness(sqlite3_vfs *vfs, int size, char *out)
 bool ss_sqlite_fence_given(uint64_t address, uint64_t *ret_at, uint64_t *ret_held)
 {
     sqlite3_vfs *vfs = (sqlite3_vfs *)(uintptr_t)address;
-    if (!vfs->zName || strncmp(vfs->zName, "unix", 4) != 0 || !vfs->xRandomness)
+    if (!vfs->zName || strncmp(vfs->zName, "unix", 4) != 0 || !seeded_by(vfs))
         return false;
-    for (int i = 0; i < SS_SQLITE_MAX && vfs->xRandomness != fenced_randomness; i++)
+    ss_process_lock(&given_lock); /* else a second thread takes ours for the stock one */
+    for (int i = 0; i < SS_SQLITE_MAX && seeded_by(vfs) != fenced_randomness; i++)
         if (!given[i].vfs || given[i].vfs == vfs) {
-            given[i].stock = vfs->xRandomness;
+            given[i].stock = seeded_by(vfs);
             __atomic_store_n(&given[i].vfs, vfs, __ATOMIC_RELEASE);
             __atomic_store_n(&vfs->xRandomness, fenced_randomness, __ATOMIC_RELEASE);
         }
+    ss_process_unlock(&given_lock);
     *ret_at = (uintptr_t)&vfs->xRandomness;
     *ret_held = (uintptr_t)fenced_randomness;
-    return vfs->xRandomness == fenced_randomness;
+    return seeded_by(vfs) == fenced_randomness;
 }
 
 /* With the table lock. Exchanges xRandomness of the library's own VFS: the default one, or the one below a program's shim. A
@@ -106,11 +112,11 @@ static bool fence(library *lib)
     sqlite3_vfs *vfs = lib->find_vfs(NULL);
     if (vfs && strncmp(vfs->zName, "unix", 4) != 0)
         vfs = lib->find_vfs("unix");
-    if (!vfs || !vfs->xRandomness)
+    if (!vfs || !seeded_by(vfs))
         return false;
-    if (vfs->xRandomness != fenced_randomness) {
-        lib->vfs = vfs;
-        __atomic_store_n(&lib->stock, vfs->xRandomness, __ATOMIC_RELEASE);
+    if (seeded_by(vfs) != fenced_randomness) {
+        __atomic_store_n(&lib->vfs, vfs, __ATOMIC_RELAXED);
+        __atomic_store_n(&lib->stock, seeded_by(vfs), __ATOMIC_RELEASE);
         __atomic_store_n(&vfs->xRandomness, fenced_randomness, __ATOMIC_RELEASE);
     }
     return true;
@@ -141,7 +147,7 @@ static bool is_busy(const library *lib, int tries)
 static bool reset(library *lib, bool patient)
 {
     sqlite3_vfs *vfs = lib->find_vfs(NULL);
-    if (vfs && vfs->xRandomness != fenced_randomness && (!patient || is_busy(lib, 1000))) {
+    if (vfs && seeded_by(vfs) != fenced_randomness && (!patient || is_busy(lib, 1000))) {
         __atomic_add_fetch(&lib->delays, 1, __ATOMIC_RELAXED);
         return false;
     }
@@ -245,19 +251,26 @@ static library *slot_of(const char *path)
     return NULL;
 }
 
+/* With the table lock. A path is written once: who inspects the library reads it without the lock. */
+static void name(library *lib, const char *path)
+{
+    if (lib->state == SS_SQLITE_NONE)
+        strcpy(lib->path, path);
+}
+
 /* With the table lock. `handle` is given away. `used`: somebody initialised it. Returns whether it is or will be reset. */
 static bool take(const char *path, void *handle, bool used)
 {
     library *lib = slot_of(path);
     if (!lib) {
         lib = &libraries[SS_SQLITE_MAX];
-        strcpy(lib->path, path);
+        name(lib, path);
         __atomic_store_n(&lib->state, SS_SQLITE_FULL, __ATOMIC_RELEASE);
     } else if (!lib->handle) {
-        strcpy(lib->path, path);
+        name(lib, path);
         if (resolve(lib, handle)) {
             lib->handle = handle;
-            lib->vfs = NULL;
+            __atomic_store_n(&lib->vfs, NULL, __ATOMIC_RELAXED);
             handle = NULL;
             /* The first statement resets it: its generator may be older than a restore. */
             __atomic_store_n(&lib->tag, NEVER, __ATOMIC_RELEASE);
@@ -311,7 +324,7 @@ void ss_sqlite_release(void)
         return;
     for (int i = 0; i <= SS_SQLITE_MAX; i++) {
         library *lib = &libraries[i];
-        if (lib->handle && lib->vfs && lib->vfs->xRandomness == fenced_randomness)
+        if (lib->handle && lib->vfs && seeded_by(lib->vfs) == fenced_randomness)
             __atomic_store_n(&lib->vfs->xRandomness, lib->stock, __ATOMIC_RELEASE);
         if (lib->state != SS_SQLITE_NONE)
             __atomic_store_n(&lib->state, SS_SQLITE_RELEASED, __ATOMIC_RELEASE);
@@ -319,9 +332,11 @@ void ss_sqlite_release(void)
             (void)dlclose(lib->handle);
         lib->handle = NULL;
     }
+    ss_process_lock(&given_lock);
     for (int i = 0; i < SS_SQLITE_MAX && given[i].vfs; i++)
-        if (given[i].vfs->xRandomness == fenced_randomness)
+        if (seeded_by(given[i].vfs) == fenced_randomness)
             __atomic_store_n(&given[i].vfs->xRandomness, given[i].stock, __ATOMIC_RELEASE);
+    ss_process_unlock(&given_lock);
     looked_at = (ss_libraries_mark){0};
     ss_process_unlock(&table_lock);
 }
@@ -353,7 +368,7 @@ bool ss_sqlite_inspect(int index, ss_sqlite_info *ret_info)
     ret_info->version = lib->version ? lib->version() : "";
     ret_info->state = state;
     sqlite3_vfs *vfs = state == SS_SQLITE_READY ? lib->find_vfs(NULL) : NULL;
-    ret_info->fenced = vfs && vfs->xRandomness == fenced_randomness;
+    ret_info->fenced = vfs && seeded_by(vfs) == fenced_randomness;
     ret_info->resets = __atomic_load_n(&lib->resets, __ATOMIC_RELAXED);
     ret_info->delays = __atomic_load_n(&lib->delays, __ATOMIC_RELAXED);
     return true;

@@ -37,7 +37,7 @@ void ss_sqlite_look(void);
 bool ss_sqlite_consider(const char *path);
 
 /* Has the VFS at this address, of a copy whose functions cannot be found, take its seeds from us; tells the word by which that
-   is seen, and what it holds. False for another VFS than SQLite's own for Unix. Idempotent. With the GIL. */
+   is seen, and what it holds. False for another VFS than SQLite's own for Unix. Idempotent. Any thread. */
 bool ss_sqlite_fence_given(uint64_t address, uint64_t *ret_at, uint64_t *ret_held);
 
 /* Puts each xRandomness back and lets go of the libraries. */

@@ -27,7 +27,10 @@ cdef extern from *:
     """
     static int ss_sqlite_reached;           /* the functions of the last _sqlite3's SQLite were found */
     static iternextfunc ss_cursor_next;     /* _sqlite3.Cursor's own; the same for every copy of the type */
-    static iternextfunc ss_next_of(PyObject *type) { return ((PyTypeObject *)type)->tp_iternext; }
+    static iternextfunc ss_next_of(PyObject *type)
+    {
+        return __atomic_load_n(&((PyTypeObject *)type)->tp_iternext, __ATOMIC_ACQUIRE);
+    }
     /* Is this the extension's own type, whose execute() is guarded, and whose iteration is of the same library? */
     static int ss_is_cursor(PyObject *type)
     {
@@ -44,16 +47,16 @@ cdef extern from *:
     static void ss_exchange_next(PyObject *type, iternextfunc from, iternextfunc to)
     {
         PyObject *wrapper;
-        if (((PyTypeObject *)type)->tp_iternext != from)
+        if (ss_next_of(type) != from)
             return;
-        ((PyTypeObject *)type)->tp_iternext = to;
+        __atomic_store_n(&((PyTypeObject *)type)->tp_iternext, to, __ATOMIC_RELEASE);
         /* __next__, called by name, has a copy of the pointer. */
         wrapper = PyObject_GetAttrString(type, "__next__");
         if (!wrapper)
             PyErr_Clear();
         else if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
                  ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)from)
-            ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)to;
+            __atomic_store_n(&((PyWrapperDescrObject *)wrapper)->d_wrapped, (void *)to, __ATOMIC_RELEASE);
         Py_XDECREF(wrapper);
         PyType_Modified((PyTypeObject *)type);
     }
@@ -66,7 +69,7 @@ cdef extern from *:
     void ss_exchange_next(PyObject* type_, iternextfunc from_, iternextfunc to) noexcept
 
 
-# With the GIL; lets go of it once an epoch, as every call into SQLite does. Touches no exception.
+# Attached; detached once an epoch, as for every call into SQLite. Several threads may reset it at once. Touches no exception.
 cdef inline void before_statement "before_statement"(PyObject* self) noexcept:
     cdef uint64_t epoch = ss_epoch_begin()
     if SS_UNLIKELY(not ss_sqlite_settled(epoch)):
@@ -95,7 +98,7 @@ cdef void guard_sqlite(PyObject* module) noexcept:
     ss_guard_module("_sqlite3", module, NULL)
 
 
-# tp_iternext is copied into subclasses when they are made, so those that exist are walked. Needs the GIL.
+# tp_iternext is copied into subclasses when they are made, so those that exist are walked. One thread at a time: table.py.
 cdef int exchange_next(cls, bint hooked) except -1:
     global ss_cursor_next
     if hooked:

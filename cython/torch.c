@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -24,17 +23,14 @@ static void count(uint64_t *what) { __atomic_add_fetch(what, 1, __ATOMIC_RELAXED
 
 /* ---- the registry ---- */
 
-/* By the object's address. Changed with the GIL and the lock; so it is read with either. Whoever has the lock waits for nothing. */
+/* By the object's address. Changed with the GIL and the lock; so it is read with either, and where there is no GIL with the lock.
+   Whoever has the lock waits for nothing. */
 #define PLACES 1024
 static ss_torch_generator *places[PLACES];
 static uint64_t lock;
 static uint64_t settled; /* atomic; the epoch + 1 which all of them are in. Set with the lock */
 
-static void acquire(void)
-{
-    while (!ss_process_trylock(&lock))
-        (void)sched_yield();
-}
+static void acquire(void) { ss_process_lock(&lock); }
 
 static ss_torch_generator **place_of(PyObject *generator)
 {
@@ -69,6 +65,7 @@ void ss_torch_set_tag(ss_torch_generator *g, uint64_t tag)
     ss_process_unlock(&lock);
 }
 
+/* As the registry is read. */
 static ss_torch_generator *look_up(PyObject *generator)
 {
     ss_torch_generator *g = *place_of(generator);
@@ -77,36 +74,49 @@ static ss_torch_generator *look_up(PyObject *generator)
     return g;
 }
 
-ss_torch_generator *ss_torch_note(PyObject *generator, uint64_t tag)
+/* `begun`: it began anew; else one that another thread has noted by now keeps its tag. */
+static ss_torch_generator *note(PyObject *generator, uint64_t tag, bool begun)
 {
-    ss_torch_generator *g = look_up(generator);
-    const bool is_new = !g;
-    if (is_new && !(g = calloc(1, sizeof *g)))
+    ss_torch_generator *made = calloc(1, sizeof *made); /* not with the lock */
+    if (!made)
         return NULL;
     acquire();
+    ss_torch_generator *g = look_up(generator);
+    const bool is_new = !g;
     if (is_new) {
+        g = made;
         *g = (ss_torch_generator){.impl = ss_torch_impl(generator), .object = generator, .tag = ss_numpy_tag(0, SS_NUMPY_SYSTEM)};
         g->cpu = SS_TORCH_AT(g->impl, device, uint8_t) == 0; /* c10::DeviceType::CPU */
         g->next = *place_of(generator);
         *place_of(generator) = g;
+        ss_try_reference_prepare(generator);
     }
-    put_tag(g, tag);
+    if (is_new || begun)
+        put_tag(g, tag);
     ss_process_unlock(&lock);
+    if (!is_new)
+        free(made);
     return g;
 }
+
+ss_torch_generator *ss_torch_note(PyObject *generator, uint64_t tag) { return note(generator, tag, true); }
 
 /* One that is older than activation is stale, whoever chose its seed, for nobody saw it; what every generator begins with was
    chosen by torch. */
 ss_torch_generator *ss_torch_find(PyObject *generator)
 {
+    if (SS_FREE_THREADED)
+        acquire();
     ss_torch_generator *g = look_up(generator);
+    if (SS_FREE_THREADED)
+        ss_process_unlock(&lock);
     if (SS_LIKELY(g))
         return g;
     const uint64_t epoch = ss_epoch_begin();
     char *impl = ss_torch_impl(generator);
     const bool cpu = SS_TORCH_AT(impl, device, uint8_t) == 0;
     const bool own = cpu && SS_TORCH_AT(impl, seed, uint64_t) == SS_TORCH_DEFAULT_SEED;
-    return ss_torch_note(generator, own ? ss_numpy_tag(epoch, SS_NUMPY_KEPT) : ss_numpy_tag(epoch - 1, SS_NUMPY_OLD));
+    return note(generator, own ? ss_numpy_tag(epoch, SS_NUMPY_KEPT) : ss_numpy_tag(epoch - 1, SS_NUMPY_OLD), false);
 }
 
 static ss_torch_generator *take_out(ss_torch_generator **at)
@@ -182,7 +192,8 @@ static uint64_t brought_into(ss_torch_generator *g, uint64_t epoch)
     uint64_t tag = __atomic_load_n(&g->tag, __ATOMIC_ACQUIRE);
     if (!ss_numpy_is_stale(tag, epoch))
         return tag;
-    if (seed_of(g) != g->seed && ss_numpy_kind_of(tag) != SS_NUMPY_OLD) { /* by C++, past Python's methods */
+    /* By C++, past Python's methods? */
+    if (seed_of(g) != __atomic_load_n(&g->seed, __ATOMIC_RELAXED) && ss_numpy_kind_of(tag) != SS_NUMPY_OLD) {
         count(&ss_torch_seen.chosen);
         tag = ss_numpy_tag(epoch, kind_of_seed(seed_of(g)));
     }

@@ -37,7 +37,7 @@ typedef struct ss_torch_generator {
     char *impl;
     PyObject *object; /* borrowed: forgotten when it ends */
     uint64_t tag;     /* atomic */
-    uint64_t seed;    /* `seed_` when it was tagged: another one is by C++ */
+    uint64_t seed;    /* atomic; `seed_` when it was tagged: another one is by C++ */
     bool cpu;
     struct ss_torch_generator *next;
 } ss_torch_generator;
@@ -70,8 +70,8 @@ static inline bool ss_torch_is_kept(const ss_torch_generator *g)
     return ss_numpy_is_kept(__atomic_load_n(&g->tag, __ATOMIC_ACQUIRE));
 }
 
-/* That of a torch.Generator; one that was not seen being made is tagged as what it looks like. NULL without memory. With the
-   GIL; sets no exception. */
+/* That of a torch.Generator; one that was not seen being made is tagged as what it looks like. NULL without memory. The caller
+   has a reference to it, and the GIL, or an attached thread state where there is none; sets no exception. */
 ss_torch_generator *ss_torch_find(PyObject *generator);
 
 /* It was made, or began anew, under this tag. NULL without memory. As above. */
@@ -98,7 +98,7 @@ uint64_t ss_torch_judge(PyObject *seed, uint64_t epoch);
 /* This number was drawn from a generator with the system's seed under `epoch`, so it is nobody's choice as a seed. */
 void ss_torch_note_number(uint64_t number, uint64_t epoch);
 
-/* Calls visit for each, with the GIL and the registry's lock: it may not make or end one. */
+/* Calls visit for each, attached and with the registry's lock: it may not make or end one. */
 void ss_torch_each(void (*visit)(ss_torch_generator *g, void *context), void *context);
 
 #pragma GCC visibility pop

@@ -151,7 +151,7 @@ static PyObject *begin_anew(enum ss_torch_method which, PyObject *self, PyObject
 {
     const uint64_t epoch = ss_epoch_begin();
     ss_torch_generator *g = ss_torch_find(self);
-    const uint64_t before = g ? g->tag : 0;
+    const uint64_t before = g ? __atomic_load_n(&g->tag, __ATOMIC_ACQUIRE) : 0;
     if (g)
         ss_torch_set_tag(g, ss_numpy_tag(epoch, SS_NUMPY_KEPT));
     PyObject *value = stock(which, self, argument);
@@ -227,7 +227,7 @@ static void note_state(ss_torch_generator *g, PyObject *value, uint64_t epoch) {
 static void note_clone(ss_torch_generator *g, PyObject *value, uint64_t epoch)
 {
     if (PyObject_TypeCheck(value, ss_torch_type))
-        (void)ss_torch_note(value, g->tag);
+        (void)ss_torch_note(value, __atomic_load_n(&g->tag, __ATOMIC_ACQUIRE));
 }
 
 static PyObject *initial_seed(PyObject *self, PyObject *unused) { return look_at(SS_TORCH_INITIAL_SEED, self, unused, note_seed); }

@@ -1,7 +1,8 @@
 /* The torch calls room: the builtins of torch that are exchanged, by their PyMethodDef as those of guard.h.
 
    What draws renews the generator that it is given, and is called again if the generation moved in it; what seeds a generator,
-   reads its state or sets it, keeps its tag. torch._C.Generator's constructor and end are noted. All needs the GIL. */
+   reads its state or sets it, keeps its tag. torch._C.Generator's constructor and end are noted. All needs the GIL, or an attached thread
+   state where there is none: there one thread at a time exchanges (snapsafe_rt/guards/table.py). */
 #ifndef SNAPSAFE_TORCH_CALLS_H
 #define SNAPSAFE_TORCH_CALLS_H
 

@@ -159,7 +159,7 @@ static PyObject *undo(PyObject *module, PyObject *unused)
     (void)ss_slots_restore(&ss_torch_slots);
     ss_torch_release_calls();
     ss_torch_forget_all();
-    ss_torch_seen.problems = 0;
+    __atomic_store_n(&ss_torch_seen.problems, 0, __ATOMIC_RELAXED);
     Py_RETURN_NONE;
 }
 
@@ -200,12 +200,15 @@ struct others {
     uint64_t epoch;
 };
 
-/* Nothing is allocated but the list's own room, so nothing is collected, and no generator ends. */
+/* Nothing is allocated but the list's own room, so nothing is collected, and no generator ends. Without a GIL another thread may be
+   ending one, and wait for the registry's lock at that. */
 static void take_other(ss_torch_generator *g, void *context)
 {
     const struct others *others = context;
-    if (!g->cpu && ss_numpy_is_stale(g->tag, others->epoch) && !ss_torch_is_kept(g))
+    if (!g->cpu && ss_numpy_is_stale(g->tag, others->epoch) && !ss_torch_is_kept(g) && ss_try_reference(g->object)) {
         (void)PyList_Append(others->found, g->object);
+        Py_DECREF(g->object); /* the list has one */
+    }
 }
 
 /* others(generators): those of other devices, of these and of all that are known, that are of another epoch and not kept. */
@@ -254,9 +257,11 @@ static PyObject *judged_words(PyObject *module, PyObject *unused)
 /* seen(): (renewed, older, kept, chosen, is the default one kept, foreign, problems, words that could not be exchanged). */
 static PyObject *seen(PyObject *module, PyObject *unused)
 {
-    const ss_torch_counts *s = &ss_torch_seen;
-    return Py_BuildValue("(KKKKiKKi)", s->renewed, s->older, s->kept, s->chosen, (int)s->global_kept, s->foreign, s->problems,
-                         ss_torch_slots.refused);
+    const uint64_t *words = (const uint64_t *)&ss_torch_seen;
+    unsigned long long now[7];
+    for (int i = 0; i < 7; i++)
+        now[i] = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+    return Py_BuildValue("(KKKKiKKi)", now[0], now[1], now[2], now[3], (int)now[4], now[5], now[6], ss_torch_slots.refused);
 }
 
 /* age(Generator): as if it were the system's, of an older epoch. is_fresh(Generator): was it brought into this one? */
@@ -270,7 +275,7 @@ static PyObject *age(PyObject *module, PyObject *generator)
 static PyObject *is_fresh(PyObject *module, PyObject *generator)
 {
     const ss_torch_generator *g = ss_torch_find(generator);
-    return PyBool_FromLong(g && !ss_numpy_is_stale(g->tag, ss_epoch_begin()));
+    return PyBool_FromLong(g && !ss_numpy_is_stale(__atomic_load_n(&g->tag, __ATOMIC_ACQUIRE), ss_epoch_begin()));
 }
 
 PyObject *ss_torch_room(void)

@@ -39,6 +39,7 @@ PyObject *ss_words_judged(const uint64_t *global_kept, const uint64_t *foreign, 
 {
     char text[200];
     (void)snprintf(text, sizeof text, "%" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64 " %" PRIxPTR "=%" PRIx64,
-                   (uintptr_t)global_kept, *global_kept, (uintptr_t)foreign, *foreign, (uintptr_t)problems, *problems);
+                   (uintptr_t)global_kept, __atomic_load_n(global_kept, __ATOMIC_ACQUIRE), (uintptr_t)foreign,
+                   __atomic_load_n(foreign, __ATOMIC_ACQUIRE), (uintptr_t)problems, __atomic_load_n(problems, __ATOMIC_ACQUIRE));
     return PyUnicode_FromString(text);
 }

@@ -1,4 +1,4 @@
-/* The words room: the text of what another process compares (sites.pxi), of rooms that number their words. With the GIL. */
+/* The words room: the text of what another process compares (sites.pxi), of rooms that number their words. Attached. */
 #ifndef SNAPSAFE_WORDS_H
 #define SNAPSAFE_WORDS_H
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["MISSING", "NEWEST", "CachedOnce", "importing", "native"]
+__all__ = ["MISSING", "NEWEST", "CachedOnce", "has_gil", "importing", "native"]
 
 NEWEST = (3, 15)
 """The newest CPython that cython/compat.h knows; the core is built for no newer one."""
@@ -55,6 +55,13 @@ def importing(function: "Callable[[], T]") -> "T":
             raise
     native.call_apart(function)
     return function()
+
+
+def has_gil() -> bool:
+    """Does one thread run at a time? Where not, nobody may look at the frames of another thread: that may end them
+    meanwhile, and the process with it."""
+    asked = getattr(sys, "_is_gil_enabled", None)  # from 3.13 on
+    return asked is None or bool(asked())
 
 
 class CachedOnce:

@@ -1,7 +1,7 @@
 """Who wants to be told, and of what. A lower room calls; an upper room adds itself when it is loaded.
 
 So no room imports one above it, and what a program does not use is not loaded. This module imports nothing. A list is
-changed by append() alone, one step under the GIL.
+changed by append() alone, one step, by the GIL or by the list's own lock.
 """
 
 TYPE_CHECKING = False

@@ -41,6 +41,11 @@ class Ddtrace(Reseeded):
     files = ("/ddtrace/internal/_rand.", "/ddtrace/internal/native/_native.")
     level = "refreshed"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._stock: Any = None  # the module `random` that it draws its seed from
+        self._ours = _Random()  # one for all threads
+
     def is_loaded(self) -> bool:
         return any(trigger in sys.modules for trigger in self.triggers)
 
@@ -58,13 +63,14 @@ class Ddtrace(Reseeded):
             self.reseed_by(module, draws, names["seed"])
 
     def _seed_rand(self, names: "dict[str, Any]") -> None:
-        stock, ours = names["random"], _Random()
-        names["random"] = ours
+        if type(names["random"]) is not _Random:  # else another thread is at it
+            self._stock = names["random"]
+        names["random"] = self._ours
         try:
             names["seed"]()
         finally:
-            names["random"] = stock
-        if not ours.asked:
+            names["random"] = self._stock
+        if not self._ours.asked:
             self._wrong = "this version seeds its generator in another way"
 
     def displaced(self) -> str:

@@ -117,7 +117,7 @@ def _replaced() -> str:
             own: Any = names.get(name)
             if name in names and not (type(own) is type(len) and (own.__module__, own.__name__) == ("_ssl", name)):
                 return f"{module}.{name} was replaced by {who(own)}"
-    for module in _seen:
+    for module in list(_seen):
         other = sys.modules.get(module)
         if other is not None and "RAND_bytes" not in names_of(other) and not is_executing(other):
             return f"the module {module} was replaced by {who(other)}"

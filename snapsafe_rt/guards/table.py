@@ -6,6 +6,7 @@ compares it with the file, and docs/guards.md with both.
 """
 
 import sys
+from _thread import RLock  # threading is not imported at start-up
 
 from snapsafe_rt import hooks, settings
 from snapsafe_rt.core import importing
@@ -80,6 +81,30 @@ _cached: "dict[str, Verdict]" = {}  # what was last seen of each row
 
 
 _guards: "dict[str, Guard]" = {}
+_lock = RLock()
+PATIENCE = 5.0  # seconds
+
+
+class _Alone:
+    """With this one thread looks at the rows, or changes what they stand for: two that import at the same time would
+    put everything in place twice. Who waits may have a lock that the other one wants, of the import system or of the
+    program; so nobody waits for ever: who waited in vain goes on."""
+
+    def __enter__(self) -> None:
+        self.lock = _lock
+        self.held = self.lock.acquire(timeout=PATIENCE)
+
+    def __exit__(self, *_: object) -> None:
+        if self.held:
+            self.lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = RLock()  # perhaps held by a thread that this process does not have
+
+
+hooks.forked.add(_after_fork_in_child)
 
 
 def load(name: str) -> "Guard":
@@ -162,10 +187,12 @@ class _Executed:
 def executed(trigger: str, names: "dict[str, Any]") -> None:
     """A module was executed that is called `trigger`, or is a file of that name, and has these globals. "" for one that
     is no row's: time to look at what only Python can tell."""
+    own_name = str(names.get("__name__"))
     if not trigger:
-        look_again(cheaply=True)
+        if not own_name.startswith("snapsafe_rt"):  # which another thread may be waiting for, with the rows' lock
+            look_again(cheaply=True)
         return
-    module: Any = sys.modules.get(str(names.get("__name__")))
+    module: Any = sys.modules.get(own_name)
     if names_of(module) is not names:
         module = _Executed(names)
     imported(trigger, module)
@@ -177,33 +204,35 @@ def imported(trigger: str, module: "ModuleType") -> None:
     name = TRIGGERS[trigger]
     if name in NAMED:
         return
-    _installed.add(name)
-    _site_lines.pop(name, None)
-    try:
-        load(name).install(module)
-        _failed.pop(name, None)
-    except Exception as error:
-        _failed[name] = f"could not be patched: {type(error).__name__}: {error}"
     strict = state.settings.strict
-    _cached[name] = _look(name, cheaply=not strict)
+    with _Alone():
+        _installed.add(name)
+        _site_lines.pop(name, None)
+        try:
+            load(name).install(module)
+            _failed.pop(name, None)
+        except Exception as error:
+            _failed[name] = f"could not be patched: {type(error).__name__}: {error}"
+        _cached[name] = seen = _look(name, cheaply=not strict)
     if needs_event(name):
-        hooks.watcher_wanted()
-    level, note = _worth(name)
+        hooks.watcher_wanted()  # not with the lock: it has one of its own, with which others come here
+    level, note = _worth(name, seen)
     if strict and level == "unprotected":
         settings.die(f"{name} is unprotected: {note}")
 
 
 def remove() -> None:
-    for name in sorted(_installed):
-        load(name).remove()
-    _installed.clear()
-    _site_lines.clear()
-    _failed.clear()
-    _cached.clear()
     from snapsafe_rt.core import native
 
-    native.page_put({"row": [], "site": [], "library": []})
-    native.looked(False)
+    with _Alone():
+        for name in sorted(_installed):
+            load(name).remove()
+        _installed.clear()
+        _site_lines.clear()
+        _failed.clear()
+        _cached.clear()
+        native.page_put({"row": [], "site": [], "library": []})
+        native.looked(False)
 
 
 def _look(name: str, *, cheaply: bool = False) -> "Verdict":
@@ -219,42 +248,45 @@ def _look(name: str, *, cheaply: bool = False) -> "Verdict":
     return level, note
 
 
-def _worth(name: str) -> "Verdict":
-    """The cached report of a row, as far as somebody runs the event that it needs."""
-    if _cached[name][0] != "refreshed" or not needs_event(name):
-        return _cached[name]
+def _worth(name: str, seen: "Verdict") -> "Verdict":
+    """What was seen of a row, as far as somebody runs the event that it needs."""
+    if seen[0] != "refreshed" or not needs_event(name):
+        return seen
     from snapsafe_rt.guards.guard import if_watched
 
-    return if_watched(_cached[name], watching())
+    return if_watched(seen, watching())
 
 
 def look_again(*, cheaply: bool = False) -> None:
     """Is all in place? For the restore event; cheaply: of what another process cannot test, and without trying it."""
     from snapsafe_rt.core import native
 
-    before = dict(_cached)
-    native.put_back()
-    if not cheaply:
-        _site_lines.clear()
-    for name in sorted(_installed):
-        if not cheaply or name in _by_python:
-            _cached[name] = _look(name, cheaply=True)
-    if cheaply and before == _cached:
-        native.looked(True)
-    else:
-        publish()
+    with _Alone():
+        before = dict(_cached)
+        native.put_back()
+        if not cheaply:
+            _site_lines.clear()
+        for name in sorted(_installed):
+            if not cheaply or name in _by_python:
+                _cached[name] = _look(name, cheaply=True)
+        if cheaply and before == _cached:
+            native.looked(True)
+        else:
+            publish()
 
 
 def report() -> list[tuple[str, str, str]]:
     """(name, level, sentence) of each row, as it is now."""
     from snapsafe_rt.core import native
 
-    native.put_back()
-    _site_lines.clear()
+    with _Alone():
+        native.put_back()
+        _site_lines.clear()
     found = []
     for name in TABLE:
-        _cached[name] = _look(name)
-        found.append((name, *_worth(name)))
+        with _Alone():  # each alone: to try a library takes its time
+            _cached[name] = seen = _look(name)
+        found.append((name, *_worth(name, seen)))
     return found
 
 
@@ -263,10 +295,9 @@ def cached_report() -> list[tuple[str, str, str]]:
     told as if the event were run. For the status page."""
     found = []
     for name in TABLE:
-        level, note = "not loaded", ""
-        if name in _cached:
-            level, note = _cached[name]
-        elif name == "os":  # the native core's alone
+        known = _cached.get(name)
+        level, note = known or ("not loaded", "")
+        if known is None and name == "os":  # the native core's alone
             from snapsafe_rt.core import native
 
             good = native.guarded("posix.urandom") and native.guarded("posix.getrandom")
@@ -284,17 +315,18 @@ def publish() -> None:
     loaded."""
     from snapsafe_rt.core import native
 
-    _by_python.clear()
-    rows, lines = [], []
-    for name, level, note in cached_report():
-        sites = _sites(name) if level in ("guarded", "refreshed", "kept") else []
-        if sites is None:
-            _by_python.add(name)
-        lines += [(name, what, words) for what, words in sites or ()]
-        renewed = level == "refreshed" and needs_event(name)
-        rows.append((name, level, note, str(int(renewed)), str(int(sites is None))))
-    native.page_put({"row": rows, "site": lines, "library": [(name,) for name in named()]})
-    native.looked(bool(_by_python))
+    with _Alone():  # until it is on the page: what is seen later is not to be hidden by it
+        _by_python.clear()
+        rows, lines = [], []
+        for name, level, note in cached_report():
+            sites = _sites(name) if level in ("guarded", "refreshed", "kept") else []
+            if sites is None:
+                _by_python.add(name)
+            lines += [(name, what, words) for what, words in sites or ()]
+            renewed = level == "refreshed" and needs_event(name)
+            rows.append((name, level, note, str(int(renewed)), str(int(sites is None))))
+        native.page_put({"row": rows, "site": lines, "library": [(name,) for name in named()]})
+        native.looked(bool(_by_python))
 
 
 def _sites(name: str) -> "list[Site] | None":
@@ -302,12 +334,14 @@ def _sites(name: str) -> "list[Site] | None":
         from snapsafe_rt.core import native
 
         return [(what, words) for _, what, words in native.own_sites()] or None
-    if name not in _site_lines:
-        try:
-            _site_lines[name] = load(name).sites()
-        except Exception:  # as if the guard had none
-            _site_lines[name] = None
-    return _site_lines[name]
+    if name in _site_lines:
+        return _site_lines[name]
+    try:
+        found = load(name).sites()
+    except Exception:  # as if the guard had none
+        found = None
+    _site_lines[name] = found
+    return found
 
 
 def named() -> list[str]:

@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from snapsafe_rt.core import native
+from snapsafe_rt.core import has_gil, native
 from snapsafe_rt.guards.guard import Guard, is_executing, names_of, who
 
 TYPE_CHECKING = False
@@ -241,7 +241,7 @@ def _is_whole(names: "dict[str, Any]") -> bool:
 def _made_before(kind: type) -> "list[Any]":
     """Generators that are older than activation: those that Python's objects hold, and the variables of what runs."""
     held = gc.get_referents(*gc.get_objects())
-    for running in sys._current_frames().values():
+    for running in sys._current_frames().values() if has_gil() else [sys._getframe()]:
         frame: Any = running
         while frame is not None:
             held += frame.f_locals.values()

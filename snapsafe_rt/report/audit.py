@@ -7,7 +7,7 @@ import os
 import sys
 
 from snapsafe_rt import hooks
-from snapsafe_rt.core import native
+from snapsafe_rt.core import has_gil, native
 from snapsafe_rt.snapshot.registration import register_before_snapshot
 from snapsafe_rt.state import state
 
@@ -133,9 +133,11 @@ def _generators() -> "dict[str, int]":
 
 
 def _stacks() -> "list[str]":
-    """Where the other threads of Python stand."""
+    """Where the other threads of Python stand, where they can be asked."""
     from _thread import get_ident
 
+    if not has_gil():
+        return []
     own = get_ident()
     frames = [frame for thread, frame in sys._current_frames().items() if thread != own]
     return [f"{one.f_code.co_filename}:{one.f_lineno}:{one.f_code.co_name}" for one in frames[:MOST]]

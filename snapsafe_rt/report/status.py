@@ -99,7 +99,8 @@ class Status:
         self.active = state.active
         self.why_not = state.why_not
         self.problems = list(state.problems)
-        self.candidates = [candidate.as_dict() for candidate in state.candidates]
+        with state.lock:
+            self.candidates = [candidate.as_dict() for candidate in state.candidates]
         self.epoch = 0
         self.restores: dict[str, Any] = {"count": 0, "last_cause": None, "last_time": None}
         self.source: dict[str, Any] | None = None
@@ -126,7 +127,8 @@ class Status:
         status._read_fence()
         status._read_events()
         if status.active:
-            status._read_source()
+            with state.lock:  # with which another thread examines the candidates anew
+                status._read_source()
             lines = table.report() + table.named_report()
             status._take_rows(lines, unexamined.report())
             if state.settings.watch and native.in_main_interpreter():

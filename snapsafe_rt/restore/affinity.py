@@ -8,6 +8,8 @@ import os
 import sys
 from _thread import get_ident
 
+from snapsafe_rt.core import has_gil
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -264,6 +266,8 @@ def home_of_main_thread() -> "LoopHome | None":
     threading = sys.modules.get("threading")
     if threading is None or "asyncio.events" not in sys.modules:
         return None
+    if not has_gil():
+        return _home_by_thread(threading.main_thread().ident)
     frame = sys._current_frames().get(threading.main_thread().ident)
     while frame is not None:
         # Locals are read of asyncio's own frames alone.
@@ -274,6 +278,15 @@ def home_of_main_thread() -> "LoopHome | None":
                 return LoopHome(loop)
         frame = frame.f_back
     return None
+
+
+def _home_by_thread(thread: "int | None") -> "LoopHome | None":
+    """As far as the loop knows its thread, as asyncio's own do."""
+    import gc
+
+    base = getattr(sys.modules.get("asyncio.base_events"), "BaseEventLoop", None)
+    loops: list[Any] = [one for one in gc.get_objects() if base is not None and base in type(one).__mro__]
+    return next((LoopHome(one) for one in loops if one.is_running() and one._thread_id == thread), None)
 
 
 def is_coroutine_function(func: "Any") -> bool:

@@ -76,7 +76,8 @@ def _words(error: BaseException) -> str:
         return f"its __str__ raised {type(another).__name__}"
 
 
-# Changed by append() and remove() alone, each one step under the GIL; whoever walks through one makes a copy first.
+# Changed by append() and remove() alone, each one step, by the GIL or by the list's own lock; whoever walks through one
+# makes a copy first, by tuple(), which is one step too.
 before: list[Registration] = []
 after_in_original: list[Registration] = []
 after: list[Registration] = []

@@ -107,14 +107,13 @@ def submit(home: "affinity.Home", entry: "Registration", epoch: int, answer: Ans
         answer.give(None if home.gone else error)
 
 
-_event_around: "Any" = None
+_event_around: "dict[str, Any]" = {}
 
 
 def event_around() -> "Any":
-    """A context variable: the epoch whose event this coroutine or greenlet is part of."""
-    global _event_around
-    if _event_around is None:
+    """A context variable: the epoch whose event this coroutine or greenlet is part of. The same for all threads."""
+    if not _event_around:
         from contextvars import ContextVar
 
-        _event_around = ContextVar("snapsafe_event", default=-1)
-    return _event_around
+        _event_around.setdefault("epoch", ContextVar("snapsafe_event", default=-1))
+    return _event_around["epoch"]

@@ -206,8 +206,9 @@ def report(failed: "list[tuple[object, BaseException]]") -> None:
 
 
 def raise_of_last(epoch: int) -> None:
-    if last is not None and last.epoch >= epoch and last.failed:
-        raise group(last.failed, last.epoch)
+    seen = last  # the next one may end meanwhile
+    if seen is not None and seen.epoch >= epoch and seen.failed:
+        raise group(seen.failed, seen.epoch)
 
 
 def group(failed: "list[tuple[object, BaseException]]", epoch: int) -> BaseException:

@@ -5,6 +5,7 @@ from snapsafe_rt import hooks
 from snapsafe_rt.core import native
 from snapsafe_rt.restore import callbacks, events, watcher  # noqa: F401 - events: see above
 from snapsafe_rt.restore.callbacks import Registration, drop
+from snapsafe_rt.state import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,4 +71,5 @@ def register(
 def _tell_watcher() -> None:
     watcher.update()
     if native is not None and native.in_main_interpreter():
-        native.page_callbacks(len(callbacks.after))
+        with state.lock:  # of two threads the second tells the number of both
+            native.page_callbacks(len(callbacks.after))

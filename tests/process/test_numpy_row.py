@@ -186,7 +186,7 @@ def test_somebody_exchanges_it(program, code, says, inside_first):
         """
 import ctypes
 def definition(callable):
-    head = 16 if "cython" in type(callable).__name__ else 40
+    head = object.__basicsize__ + (0 if "cython" in type(callable).__name__ else 24)
     return ctypes.c_void_p.from_address(id(callable) + head).value
 def take(one, other):
     here, there = (ctypes.c_void_p.from_address(definition(x) + 8) for x in (one, other))

@@ -91,7 +91,7 @@ def test_undo_is_exact(run_python, source_file):
     def state():
         address = library.sqlite3_vfs_find(None)
         types = (sqlite3.Cursor, Cursor, Iterated, sqlite3.Connection)
-        slots = [ctypes.string_at(id(cls) + 28 * 8, 8) for cls in types]    # tp_iternext
+        slots = [ctypes.string_at(id(cls) + object.__basicsize__ + 26 * 8, 8) for cls in types]    # tp_iternext
         functions = [dict(vars(cls)) for cls in types]
         return ctypes.c_void_p.from_address(address + OFFSET).value, slots, functions
 

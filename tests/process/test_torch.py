@@ -275,7 +275,7 @@ DEVICE = """
     source = FileSource(sys.argv[1])
     def made():
         one = torch.Generator()
-        impl = ctypes.c_void_p.from_address(id(one) + 16).value
+        impl = ctypes.c_void_p.from_address(id(one) + object.__basicsize__).value
         ctypes.c_uint8.from_address(impl + 56).value = 1  # c10::DeviceType::CUDA
         return one
     system, kept, own = made(), made(), made()

@@ -155,7 +155,7 @@ def test_a_seed_that_c_plus_plus_gave(run_python, source_file):
     import torch
     from snapsafe_rt.source.vmclock_file import FileSource
     torch.rand(1)
-    impl = ctypes.c_void_p.from_address(id(torch.default_generator) + 16).value
+    impl = ctypes.c_void_p.from_address(id(torch.default_generator) + object.__basicsize__).value
     ctypes.c_uint64.from_address(impl + 80).value = 77
     copied = torch.Generator()
     copied.set_state(torch.get_rng_state())
@@ -194,7 +194,7 @@ def test_somebody_exchanges_it(program, code, says, inside_first):
 import ctypes
 from snapsafe_rt.guards import table
 def take(one, other):
-    definitions = (ctypes.c_void_p.from_address(id(x) + 40).value for x in (one, other))
+    definitions = (ctypes.c_void_p.from_address(id(x) + object.__basicsize__ + 24).value for x in (one, other))
     here, there = (ctypes.c_void_p.from_address(at + 8) for at in definitions)
     here.value = there.value
 def word(name):

@@ -7,6 +7,8 @@ import numpy.random as r
 
 import snapsafe_rt
 
+HEAD = object.__basicsize__  # longer on builds without a GIL
+
 
 def bytes_of():
     """The types, and of each method and attribute the definition."""
@@ -25,18 +27,18 @@ def bytes_of():
         cls = getattr(r, name)
         # From ob_type to tp_vectorcall; not tp_flags, tp_cache, tp_subclasses, tp_weaklist and tp_version_tag,
         # which change with each attribute that is looked up.
-        words = (ctypes.c_uint64 * 51).from_address(id(cls))[:]
+        words = (ctypes.c_uint64 * 51).from_address(id(cls) + HEAD - 16)[:]
         found[name] = [word for i, word in enumerate(words) if i not in (0, 21, 44, 45, 46, 48)]
         for attribute, value in vars(cls).items():
             kind = type(value).__name__
             value = getattr(value, "__wrapped__", value)
             kind = type(value).__name__
-            head = 16 if "cython" in kind else 40
+            head = HEAD if "cython" in kind else HEAD + 24
             if kind in ("method_descriptor", "getset_descriptor") or "cython_function" in kind:
                 at = ctypes.c_void_p.from_address(id(value) + head).value
                 found[name, attribute] = (ctypes.c_uint64 * 3).from_address(at)[:]
             elif kind == "wrapper_descriptor":
-                found[name, attribute] = (ctypes.c_uint64 * 7).from_address(id(value))[1:]
+                found[name, attribute] = (ctypes.c_uint64 * 7).from_address(id(value) + HEAD - 16)[1:]
     bitgen = one.capsule and ctypes.c_uint64 * 5
     at = ctypes.pythonapi.PyCapsule_GetPointer
     at.restype, at.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]

@@ -10,11 +10,12 @@ import torch
 import snapsafe_rt
 from snapsafe_rt.guards import table
 
+HEAD = object.__basicsize__  # longer on builds without a GIL
 METHODS = torch._C.TensorBase, torch._C._VariableFunctions, torch._C._nn, torch._C.Generator
 
 
 def of_type():
-    words = (ctypes.c_uint64 * 51).from_address(id(torch._C.Generator))[:]
+    words = (ctypes.c_uint64 * 51).from_address(id(torch._C.Generator) + HEAD - 16)[:]
     # not tp_flags, tp_cache, tp_subclasses, tp_weaklist and tp_version_tag (numpy_undone.py)
     return [word for i, word in enumerate(words) if i not in (0, 21, 44, 45, 46, 48)]
 
@@ -24,7 +25,7 @@ def definitions():
     for holder in METHODS:
         for name in dir(holder):
             value = getattr(holder, name)
-            head = {"method_descriptor": 40, "builtin_function_or_method": 16}.get(type(value).__name__)
+            head = {"method_descriptor": HEAD + 24, "builtin_function_or_method": HEAD}.get(type(value).__name__)
             if head:
                 at = ctypes.c_void_p.from_address(id(value) + head).value
                 found[holder, name] = (ctypes.c_uint64 * 3).from_address(at)[:]

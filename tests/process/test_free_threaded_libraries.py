@@ -1,0 +1,196 @@
+"""Threads that use at once what the rooms of libraries and the Python side share. On builds without a GIL they come
+between any two steps; on others these tests pass as well."""
+
+import pytest
+
+from ..conftest import PROGRAMS
+
+PARTS = ["old_states", "chosen", "pointers", "sequences", "counts", "subclasses"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_threads_share_what_numpy_has(run_python, source_file, part):
+    """old_states fails each time without the second look at the tag, after a draw."""
+    pytest.importorskip("numpy")
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    assert run_python(PROGRAMS / "threads_numpy.py", source_file.path, part, env=env, dev=False) == "done\n"
+
+
+def test_old_states_get_out_without_us(run_python, source_file):
+    pytest.importorskip("numpy")
+    program = PROGRAMS / "threads_numpy.py"
+    run_python(program, source_file.path, "old_states", env=source_file.env, activated=False, dev=False, status=1)
+
+
+COPIES = """
+    import importlib.util, random, sys, threading
+    import snapsafe_rt
+    from snapsafe_rt.guards import table
+    from snapsafe_rt.guards.random import GUARD
+
+    def copy(name):
+        spec = importlib.util.spec_from_file_location(name, random.__file__)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    THREADS = 8
+    for turn in range(5):
+        start, made, failed = threading.Barrier(THREADS), [], []
+
+        def run(number):
+            start.wait()
+            try:
+                made.append(copy(f"copy_{turn}_{number}"))
+                for name, level, note in table.report():
+                    if name == "random":
+                        assert level == "guarded", (level, note)
+                table.publish()
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed, failed
+        functions = [one.function for one in GUARD._functions]
+        assert len(functions) == len(set(map(id, functions))), "a function was exchanged twice"
+        assert all(any(vars(one.Random)["gauss"] is function for function in functions) for one in made)
+        for one in made:
+            one.gauss(0, 1)
+        snapsafe_rt.deactivate()
+        assert GUARD._functions == []
+        snapsafe_rt.activate()
+    print("done")
+"""
+
+
+def test_threads_import_copies_of_one_module(run_python, source_file):
+    """Each is guarded once, whoever finds it first: another thread, or who asks for a report."""
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    assert run_python(COPIES, env=env, dev=False) == "done\n"
+
+
+VARIABLE = """
+    import sys, threading
+    from snapsafe_rt.restore import dispatch
+
+    for _ in range(50):
+        dispatch._event_around.clear()
+        start, found = threading.Barrier(8), []
+        def run():
+            start.wait()
+            found.append(dispatch.event_around())
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(set(map(id, found))) == 1
+    print("done")
+"""
+
+
+def test_all_threads_have_one_context_variable(run_python):
+    """Else a callback that calls check() would not know that it is one, and wait for itself."""
+    assert run_python(VARIABLE, dev=False) == "done\n"
+
+
+MAIN_LOOP = """
+    import asyncio, sys, threading
+    import snapsafe_rt
+    from snapsafe_rt.source.vmclock_file import FileSource
+
+    source = FileSource(sys.argv[1])
+    threads = set()
+
+    async def renew():
+        threads.add(threading.current_thread() is threading.main_thread())
+
+    snapsafe_rt.register_after_restore(renew)
+
+    def deep(depth):
+        return deep(depth - 1) if depth else 0
+
+    async def main():
+        def restore():
+            for _ in range(10):
+                source.bump()
+                snapsafe_rt.check()
+        thread = threading.Thread(target=restore)
+        thread.start()
+        while thread.is_alive():
+            deep(50)                    # frames come and go while the other thread looks for the loop
+            await asyncio.sleep(0)
+        thread.join()
+
+    asyncio.run(main())
+    print(threads)
+"""
+
+
+def test_the_loop_of_the_main_thread_is_found_while_it_runs(run_python, source_file):
+    """By another thread, which without a GIL must not look at its frames."""
+    assert run_python(MAIN_LOOP, source_file.path, env=source_file.env, dev=False) == "{True}\n"
+
+
+STATUS = """
+    import sys, threading
+    import snapsafe_rt
+
+    failed, seen = [], set()
+
+    def ask():
+        try:
+            for _ in range(10):
+                status = snapsafe_rt.status()
+                assert status.source is not None and all(one["usable"] for one in status.candidates), status.as_dict()
+                seen.add(next(row.protection for row in status.rows if row.name == "random"))
+                snapsafe_rt.check()
+        except BaseException as error:
+            failed.append(error)
+
+    import random
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed
+    print(seen)
+"""
+
+
+def test_threads_ask_for_the_status_at_once(run_python, source_file):
+    """Each finds the source that another one examines anew at that moment."""
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    assert run_python(STATUS, env=env, dev=False, timeout=240) == "{'guarded'}\n"
+
+
+def test_sqlite_is_given_entropy_by_threads_at_once(run_python, source_file):
+    """Statements of many threads, while the generation moves: each reset is made, nothing waits, nobody repeats."""
+    script = """
+    import sqlite3, sys, threading
+    from snapsafe_rt.source.vmclock_file import FileSource
+
+    source, seen, lock = FileSource(sys.argv[1]), [], threading.Lock()
+
+    def run():
+        connection = sqlite3.connect(":memory:")
+        mine = [connection.execute("SELECT hex(randomblob(16))").fetchone()[0] for _ in range(200)]
+        with lock:
+            seen.extend(mine)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        source.bump()
+    for thread in threads:
+        thread.join()
+    print(len(seen), len(set(seen)))
+    """
+    env = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    assert run_python(script, source_file.path, env=env, dev=False).split() == ["1200", "1200"]
