@@ -1,8 +1,8 @@
 """Runs the blocks of a document as whoever reads it would, in a root of its own.
 
 A block whose first line is `# NAME` is a file. A command that ends in `# red...` has to fail. `<!-- played: NAMES -->`
-before a block names the programs that a stand-in plays. A block without a language right behind one of `sh` is what its last
-command prints: each word of it has to be there.
+before a block names the programs that a stand-in plays. A block without a language right behind one of `sh` is what its
+last command prints: each word of it has to be there.
 """
 
 import importlib.metadata
@@ -10,13 +10,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 BLOCK = re.compile(
-    r"^(?:<!-- played: (?P<played>[\w, -]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```\n", re.DOTALL | re.MULTILINE
+    r"^(?:<!-- played: (?P<played>[\w, -]+) -->\n)?```(?P<kind>[^\n]*)\n(?P<text>.*?)^```\n", re.DOTALL | re.MULTILINE
 )
 FILE = re.compile(r"# ([\w.-]+)\n")
 WORD = re.compile(r"[A-Za-z][\w.:/-]{2,}")
@@ -35,41 +34,56 @@ exec bash page.sh
 """
 
 
+PREAMBLE = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+
+
+def file(name, text):
+    """Lines of a script that write the file."""
+    return [f"cat >{name} <<'END OF FILE'", text.rstrip("\n"), "END OF FILE"]
+
+
+def commands(text, red=False):
+    """Lines of a script that show and run the commands, of which each with `# red`, or all, have to fail."""
+    for line in text.replace("\\\n", "").splitlines():
+        command, marked, _ = line.partition("  # red")
+        if line.startswith((" ", "done")) or not line:
+            yield line
+            continue
+        yield f"echo {shlex.quote('$ ' + line)}"
+        yield f"if {command}; then echo 'this was not red'; exit 1; fi" if marked or red else line
+
+
 def written(text, played):
     """The page as a script; adds to `played`."""
-    lines = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    lines = list(PREAMBLE)
     for block in BLOCK.finditer(text):
         name = FILE.match(block["text"])
         if name:
-            lines += [f"cat >{name[1]} <<'END OF FILE'", block["text"].rstrip("\n"), "END OF FILE"]
+            lines += file(name[1], block["text"])
         elif block["kind"] == "sh":
             played.update((block["played"] or "").split(", "))
-            for line in block["text"].replace("\\\n", "").splitlines():
-                command, red, _ = line.partition("  # red")
-                shown = f"echo {shlex.quote('$ ' + line)}"
-                if red:
-                    lines += [shown, f"if {command}; then echo 'this was not red'; exit 1; fi"]
-                else:
-                    lines += [shown, line] if not line.startswith((" ", "done")) else [line]
+            lines += commands(block["text"])
     played.discard("")
     return "\n".join(lines) + "\n"
 
 
+def words(output):
+    return set(WORD.findall(output))
+
+
 def shown(text):
-    """Of each output that the page shows: the command, and its words."""
+    """Of each output that the page shows right behind commands: the last command, and its words."""
     before = None
     for block in BLOCK.finditer(text):
         if before and not block["kind"] and not text[before.end() : block.start()].strip():
-            yield before["text"].rstrip("\n").rpartition("\n")[2], WORD.findall(block["text"])
+            yield before["text"].rstrip("\n").rpartition("\n")[2], words(block["text"])
         before = block if block["kind"] == "sh" else None
 
 
-def missing(text, said):
-    """What the page shows and its commands did not say: of each command the words."""
-    found = {
-        command: set(words) - set(WORD.findall(said.partition(f"$ {command}\n")[2])) for command, words in shown(text)
-    }
-    return {command: words for command, words in found.items() if words}
+def missing(outputs, said):
+    """Of each of these commands the words that were not said after it."""
+    found = {command: wanted - words(said.partition(f"$ {command}\n")[2]) for command, wanted in outputs}
+    return {command: left for command, left in found.items() if left}
 
 
 def closure(*names):
@@ -98,8 +112,9 @@ def in_a_root_of_its_own(tmp_path):
     return [*command, "sh", "-c", OWN_ROOT, "sh", str(tmp_path / "root"), str(tmp_path / "work")]
 
 
-def run(script, tmp_path, stand_ins, **variables):
-    """What the script said, in tmp_path/work; it has to end well. `stand_ins`: programs by name, in bash."""
+def run(script, tmp_path, stand_ins, path=(), **variables):
+    """What the script said, in tmp_path/work; it has to end well. `stand_ins`: programs by name, in bash. `path`:
+    folders of more programs."""
     programs, work = tmp_path / "bin", tmp_path / "work"
     for folder in (programs, work):
         folder.mkdir(exist_ok=True)
@@ -107,9 +122,8 @@ def run(script, tmp_path, stand_ins, **variables):
     for name, body in stand_ins.items():
         (programs / name).write_text(f"#!/bin/bash\nset -euo pipefail\n{body}\n")
         (programs / name).chmod(0o755)
-    (programs / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON", "PYTEST"))}
-    path = f"{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    path = ":".join(map(str, [programs, *path, "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"]))
     done = subprocess.run(
         in_a_root_of_its_own(tmp_path),
         env={**kept, "PATH": path, "HOME": str(work), **variables},

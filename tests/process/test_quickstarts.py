@@ -1,7 +1,7 @@
-"""The quickstarts and the tutorial, word by word, each in a root of its own: its commands are run, and its files written.
+"""The quickstarts and the tutorial, word by word, each in a root of its own: its commands are run, its files written.
 
-How, and what the marks in them mean: tests/helpers/pages.py. Programs that the machine lacks are played by a stand-in; the page says
-so in its last lines.
+How, and what the marks in them mean: tests/helpers/pages.py. Programs that the machine lacks are played by a stand-in;
+the page says so in its last lines.
 """
 
 import os
@@ -68,15 +68,18 @@ def wheels(tmp_path_factory):
 
 @pytest.mark.parametrize("page", [*PAGES, TUTORIAL], ids=lambda page: page.stem.removeprefix("quickstart-"))
 def test_word_by_word(page, wheels, tmp_path):
-    text, played, packages = page.read_text(), set(), tmp_path / "packages"
+    text, played = page.read_text(), set()
+    packages, programs = tmp_path / "packages", tmp_path / "bin"
     packages.mkdir()
+    programs.mkdir()
+    (programs / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
     for path in pages.closure("pytest"):
         (packages / path.name).symlink_to(path)
     script = pages.written(text, played)
     pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     stand_ins = {name: STAND_INS[name] for name in played}
     said = pages.run(script, tmp_path, stand_ins, PYTHONPATH=str(packages), **pip)
-    assert pages.missing(text, said) == {}
+    assert pages.missing(pages.shown(text), said) == {}
     CHECKS[page.stem](said, tmp_path / "work")
 
 
@@ -136,4 +139,4 @@ def test_at_most_six_steps_and_each_stand_in_is_named(page):
 
 def test_an_output_that_a_command_does_not_print_is_missed():
     text = "```sh\nsnapsafe trigger\n```\n\n```\nmoved safely\n```\n"
-    assert pages.missing(text, "$ snapsafe trigger\nit was moved\n") == {"snapsafe trigger": {"safely"}}
+    assert pages.missing(pages.shown(text), "$ snapsafe trigger\nit was moved\n") == {"snapsafe trigger": {"safely"}}
