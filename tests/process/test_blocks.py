@@ -215,7 +215,6 @@ EXCEPTED = {
         "watcher: connects": "a picture",
     },
     "docs/manager.md": {
-        "running": "a picture",
         "[Unit]": "a file of systemd; tests/vm/test_manager.py puts it into a machine",
     },
     "docs/monitoring.md": {"# /etc/systemd": "a file of systemd; its command is run by tests/process/test_metrics.py"},
