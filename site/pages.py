@@ -25,13 +25,19 @@ def shown(path: Path) -> str:
     return f"````{{literalinclude}} {path.name}\n:language: {language}\n````\n"
 
 
+def head(name: Path) -> str:
+    """What a page that is made of a file or folder begins with. Whoever searches looks for pages and examples."""
+    hidden = "" if name.parts[0] == "examples" else "nosearch: true\n"
+    return f"---\norphan: true\n{hidden}---\n# {name}\n\n"
+
+
 def listing(folder: Path, root: Path) -> Path:
     """The page of a folder: its own README, or one with each file of it."""
     page = folder / "README.md"
     if not page.exists():
         files = [one for one in sorted(folder.iterdir()) if one.is_file() and one.stat().st_size < LONGEST]
         blocks = [f"## {one.name}\n\n{shown(one)}" for one in files]
-        page.write_text(f"---\norphan: true\n---\n# {folder.relative_to(root)}\n\n" + "\n".join(blocks))
+        page.write_text(head(folder.relative_to(root)) + "\n".join(blocks))
     return page
 
 
@@ -43,7 +49,7 @@ def page_of(target: Path, root: Path) -> str:
         return ""
     page = target.with_name(target.name + ".md")
     if not page.exists():
-        page.write_text(f"---\norphan: true\n---\n# {target.relative_to(root)}\n\n{shown(target)}")
+        page.write_text(head(target.relative_to(root)) + shown(target))
     return ".md"
 
 

@@ -79,33 +79,32 @@ COLOURS = ("#2f6fab", "#e0a030", "#27803b", "#9b59b6", "#16a3a3", "#c0562f", "#7
 
 
 def timeline():
-    below = f"random.random() in {CLONES} clones of a process, run for this picture: the same letter is the same value"
-    drawn = Picture(860, 470, "One snapshot, restored three times", below)
+    below = f"random.random() in {CLONES} clones of a process, run for this picture; one letter is one value"
+    drawn = Picture(620, 470, "One snapshot, restored three times", below)
     for part, (how, title) in enumerate((("without", "without snapsafe"), ("with", "with snapsafe"))):
-        top = 80 + 195 * part
+        top = 82 + 195 * part
         drawn.text(16, top, title, 14)
-        drawn.text(190, top, "the original", 12, fill=GREY)
-        drawn.text(410, top, "kept from before", 12, fill=GREY)
-        drawn.text(570, top, "drawn after the restore", 12, fill=GREY)
+        drawn.text(210, top, "kept from before", 12, fill=GREY)
+        drawn.text(340, top, "drawn after the restore", 12, fill=GREY)
         clones = told(DRAWS, str(CLONES), how)
-        middle = top + 32 + 45 * (CLONES - 1) / 2 + 13
-        value(drawn, 190, middle - 13, clones[0][0])
-        drawn.line(215, middle, 300, middle)
-        drawn.text(260, middle - 6, "snapshot", 12, anchor="middle", fill=GREY)
-        drawn.line(300, top + 45, 300, top + 45 + 45 * (CLONES - 1))
+        middle = top + 30 + 45 * (CLONES - 1) / 2 + 13
+        value(drawn, 20, middle - 13, clones[0][0])
+        drawn.line(46, middle, 125, middle)
+        drawn.text(86, middle - 6, "snapshot", 11, anchor="middle", fill=GREY)
+        drawn.line(125, top + 43, 125, top + 43 + 45 * (CLONES - 1))
         for number, (kept, *after) in enumerate(clones):
-            y = top + 32 + 45 * number
-            drawn.arrow(300, 400, y + 13)
-            drawn.text(345, y + 7, "restore", 11, anchor="middle", fill=GREY)
-            value(drawn, 440, y, kept)
+            y = top + 30 + 45 * number
+            drawn.arrow(125, 205, y + 13)
+            drawn.text(160, y + 7, "restore", 11, anchor="middle", fill=GREY)
+            value(drawn, 240, y, kept)
             for place, letter in enumerate(after):
-                value(drawn, 570 + 40 * place, y, letter)
+                value(drawn, 345 + 40 * place, y, letter)
             others = {letter for other, values in enumerate(clones) if other != number for letter in values[1:]}
             repeated = len(others.intersection(after))
             words = f"{repeated} of {len(after)} repeated" if repeated else "none repeated"
-            drawn.text(710, y + 18, words, 12, fill=RED if repeated else GREEN)
+            drawn.text(475, y + 18, words, 12, fill=RED if repeated else GREEN)
     drawn.text(
-        16, 462, "What was drawn before and kept, the program has to renew: per_generation, callbacks.", 12, fill=GREY
+        16, 460, "What was drawn before and kept, the program has to renew: per_generation, callbacks.", 12, fill=GREY
     )
     return str(drawn)
 
