@@ -17,6 +17,8 @@ from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source import selection
 
+EXAMPLES = ("snapsafe doctor", "snapsafe doctor --json")
+EXITS = {OK: "a program started here would be protected by itself", FAILED: "something is missing: the next commands are told"}
 PYTHON_SECONDS = 20
 FILE_HERE = "/dev/shm/snapsafe"
 CONFIG = "CONFIG_PTP_1588_CLOCK_VMCLOCK"
@@ -69,8 +71,8 @@ class Step(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
-        "Nothing is changed. Each Python on PATH is started once, to see whether it activates. Needs no rights, and\n"
-        "says what it could not see. Exit code 0 if a program started here would be protected by itself, else 1."
+        "Nothing is changed. Each Python on PATH is started once, to see whether it activates. It needs no rights, and "
+        "says what it could not see."
     )
 
 

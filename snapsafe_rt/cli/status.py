@@ -21,6 +21,13 @@ from snapsafe_rt.state import state
 if TYPE_CHECKING:
     from snapsafe_rt.report.status import Status
 
+EXAMPLES = ("snapsafe status", "snapsafe status --pid 4711", "snapsafe status --all --by cgroup")
+EXITS = {
+    OK: "protected; with --all, all that run here are",
+    FAILED: "no source, or something loaded would repeat itself in a clone, or nobody has examined whether it would, or a "
+    "plain start is not activated; or there is no such process",
+    NOT_PERMITTED: "the process of --pid, or one of those of --all, may not be read",
+}
 SECONDS = {"quiescing": "quiesce_seconds", "quiesced": "quiesced_seconds", "unquiescing": "unquiesce_seconds"}
 MANAGER_SECONDS = 1.0  # one that hangs is as good as none
 TONES = dict.fromkeys(("guarded", "refreshed"), "good") | dict.fromkeys(("unprotected", "unexamined"), "bad")
@@ -40,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     processes.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
-        "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone, or if nobody\n"
-        "has examined whether it would; 77 if the process of --pid, or one of those of --all, may not be read."
+        "Without --pid and --all: what a program gets that is started here, by this user, with these variables. On a "
+        "terminal long paths are shortened or wrapped; --json has all."
     )
 
 
