@@ -227,7 +227,7 @@ def _show_places(record: Record) -> None:
         kept: output.Cell = ("no: per_generation", "good") if place.renewed else ("yes", "warn")
         if place.kind == "tls":
             kept = (f"{place.open} open", "bad") if place.open else ("no: over", "good")
-        when = _time(place.first) if place.times == 1 else f"{_time(place.first)} to {_time(place.last)}"
+        when = " to ".join(dict.fromkeys((_time(place.first), _time(place.last))))
         what = f"environment: {place.what}" if place.kind == "environment" else place.what
         rows.append([what, str(place.times), when, kept, where])
     if rows:

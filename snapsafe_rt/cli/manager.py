@@ -32,6 +32,7 @@ PRINTED = {  # where below packaging/ they are
     "snapsafe-dbus.service": "systemd/snapsafe-dbus.service",
     "org.snapsafe.Manager1.conf": "dbus/org.snapsafe.Manager1.conf",
     "snapsafe-criu": "criu/snapsafe.sh",
+    "guest_agent.py": "guest_agent/guest_agent.py",
     "cdi.json": "containers/cdi.json",
     "kubernetes.yaml": "containers/kubernetes.yaml",
     "Containerfile": "containers/Containerfile",
@@ -100,6 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     if options.print:
+        if sys.__stdout__ is None:
+            raise Failure("stdout is closed, and nobody would get the file")
         with open(shipped("packaging", *PRINTED[options.print].split("/")), encoding="utf-8") as file:
             print(file.read().replace("@SNAPSAFE@", _command()), end="")
         return OK

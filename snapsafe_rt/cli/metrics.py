@@ -75,6 +75,8 @@ def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | Non
     made: list[Sample] = [("snapsafe_info", {"version": VERSION}, 1)]
     counts = {"protected": 0, "unprotected": 0, "not activated": 0}
     for one in found:
+        if processes.is_manager(one, manager):  # snapsafe_manager_up tells of it
+            continue
         counts["protected" if one.protected else "unprotected" if one.active else "not activated"] += 1
         made += _of_process(one)
     made += [("snapsafe_processes", {"state": state}, number) for state, number in counts.items()]

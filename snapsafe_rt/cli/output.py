@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-# A cell, or the same in a tone: "good", "bad", "warn", "dim", "bold". "\n" in it begins a new line.
+# A cell, or the same in a tone: "good", "bad", "warn", "dim", "bold".
 Cell = str | tuple[str, str]
 Line = Sequence[tuple[str, str]]  # pieces: text, tone
 
@@ -94,7 +94,7 @@ def _clean(text: str) -> str:
         return text
     from snapsafe_rt.report.procfs import printable
 
-    return "\n".join(map(printable, text.split("\n")))
+    return printable(text)
 
 
 def _columns(text: str) -> int:
@@ -135,12 +135,27 @@ def shorten(text: str, most: int) -> str:
     return f"{text[:head]}...{text[head + 3 - most :]}"
 
 
+def reasons(told: Iterable[tuple[str, str]]) -> str:
+    """(name, why) each, of which several may have the same why: that is said once."""
+    found = []
+    for why, alike in itertools.groupby(told, lambda one: one[1]):
+        names = [name for name, _ in alike]
+        found.append(f"{names[0]} {why}" if len(names) == 1 else f"{', '.join(names)}: {why}")
+    return "; ".join(found)
+
+
+def once(reasons: Sequence[str]) -> list[str]:
+    """Of rows below each other: what stands in the row before is not said again."""
+    pairs = zip(["", *reasons], reasons, strict=False)
+    return ["the same" if reason and reason == before else reason for before, reason in pairs]
+
+
 def say(text: str = "", tone: str = "") -> None:
     """Paragraphs, wrapped. Lines that begin with a space are wrapped on a terminal only, and stay below it."""
     room = _width(sys.stdout)
     most = min(room or _NARROW, _PROSE_MOST)
     lines: list[str] = []
-    for line in _clean(text).split("\n"):
+    for line in map(_clean, text.split("\n")):
         indent = " " * (len(line) - len(line.lstrip()))
         if not indent:
             lines += wrap(line, most, whole=room is None)
@@ -174,19 +189,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequ
     too narrow, each row becomes a block of lines."""
     cleaned = [[_clean(text_of(cell)) for cell in row] for row in rows]
     tones = [["" if isinstance(cell, str) else cell[1] for cell in row] for row in rows]
-    widths = [
-        max(_columns(line) for cell in column for line in cell.split("\n"))
-        for column in zip(columns, *cleaned, strict=True)
-    ]
+    widths = [max(map(_columns, column)) for column in zip(columns, *cleaned, strict=True)]
     if (room := _width(sys.stdout)) is not None and not _fit(widths, columns, right, room):
         _emit(_blocks(columns, cleaned, tones, room))
         return
 
     def lines(cells: Sequence[str], tones: Sequence[str]) -> Iterator[Line]:
-        folded = [
-            [line for part in cell.split("\n") for line in wrap(part, width)]
-            for cell, width in zip(cells, widths, strict=True)
-        ]
+        folded = [wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
         for pieces in itertools.zip_longest(*folded, fillvalue=""):
             made = []
             for number, (piece, width, tone) in enumerate(zip(pieces, widths, tones, strict=True)):
@@ -221,10 +230,10 @@ def _blocks(
     columns: Sequence[str], rows: Sequence[Sequence[str]], tones: Sequence[Sequence[str]], room: int
 ) -> Iterator[Line]:
     for row, its in zip(rows, tones, strict=True):
-        yield from ([(line, "bold")] for part in row[0].split("\n") for line in wrap(part, room))
+        yield from ([(line, "bold")] for line in wrap(row[0], room))
         for name, cell, tone in zip(columns[1:], row[1:], its[1:], strict=True):
             if cell:
-                first, *rest = wrap(f"{name}: {' '.join(cell.split())}", room - 4)
+                first, *rest = wrap(f"{name}: {cell}", room - 4)
                 yield from ([(line, tone)] for line in (f"  {first}", *(f"    {piece}" for piece in rest)))
 
 

@@ -8,7 +8,7 @@ import os
 import threading
 
 from snapsafe_rt import activation
-from snapsafe_rt.cli.output import seconds
+from snapsafe_rt.cli.output import reasons, seconds
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import CONFIGURATION, FAILED, OK, Failure
 from snapsafe_rt.restore.limit import Limit
@@ -70,8 +70,8 @@ def _watched() -> selection.Candidate:
         os.environ.pop(name, None)
     activation.activate()
     if state.watched is None:
-        reasons = [*state.problems, *(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)]
-        raise Failure(f"no source can be watched: {'; '.join(reasons)}", CONFIGURATION)
+        why = [*state.problems, reasons((candidate.name, candidate.why_not) for candidate in state.candidates)]
+        raise Failure(f"no source can be watched: {'; '.join(filter(None, why))}", CONFIGURATION)
     return state.watched
 
 
