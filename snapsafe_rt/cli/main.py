@@ -125,6 +125,12 @@ def whole_parser() -> Whole:
     return parser
 
 
+def parsers(whole: Whole) -> list[tuple[Command, Parser]]:
+    """Each command with its parser."""
+    made = whole._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    return [(command, made[command.name]) for command in COMMANDS]  # type: ignore[index]
+
+
 def _module(command: Command) -> ModuleType:
     return importlib.import_module(command.module)
 
