@@ -73,8 +73,13 @@ def options(parser: argparse.ArgumentParser) -> str:
         takes = "" if one.nargs == 0 else f" {value}"
         names = ", ".join(f"`{name}{takes}`" for name in one.option_strings) or f"`{value}`"
         text = (one.help or "") % {**vars(one), "prog": parser.prog} if "%" in (one.help or "") else one.help or ""
-        rows.append(f"| {names} | {text} |".replace("\n", " "))
+        rows.append(f"| {names} | {quoted(text)} |".replace("\n", " "))
     return "\n".join(["| option | does |", "|---|---|", *rows, ""]) if rows else ""
+
+
+def quoted(text: str) -> str:
+    """Its options as code: two hyphens would become a dash."""
+    return re.sub(r"(?<![`\w-])(--[a-z][a-z-]*)", r"`\1`", text)
 
 
 def commands(target: Path) -> None:
@@ -87,17 +92,19 @@ def commands(target: Path) -> None:
             parser.description,
             f"```\n{usage}\n```",
             options(parser),
-            parser.notes,
+            quoted(parser.notes),
             "```\n" + "\n".join(parser.examples) + "\n```",
             "| exit code | means |\n|---|---|\n"
-            + "\n".join(f"| {code} | {words} |" for code, words in parser.exits.items()),
+            + "\n".join(f"| {code} | {quoted(words)} |" for code, words in parser.exits.items()),
         ]
         (target / f"{command.name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
     names = "\n".join(command.name for command in COMMANDS)
     groups = dict.fromkeys(one.group for one in COMMANDS)
     tables = "\n\n".join(
         f"## {group.capitalize()}\n\n| command | does |\n|---|---|\n"
-        + "\n".join(f"| [snapsafe {one.name}]({one.name}.md) | {one.summary} |" for one in COMMANDS if one.group == group)
+        + "\n".join(
+            f"| [snapsafe {one.name}]({one.name}.md) | {one.summary} |" for one in COMMANDS if one.group == group
+        )
         for group in groups
     )
     (target / "index.md").write_text(

@@ -19,7 +19,7 @@ from snapsafe_rt.report.audited import Record
 
 EXAMPLES = (
     "snapsafe audit python app.py",
-    "snapsafe audit --fail-on drawn,tls --output report.txt python -m pytest",
+    "snapsafe audit --fail-on drawn,tls --output report.txt pytest",
     "snapsafe audit --pid 4711",
 )
 EXITS = {
@@ -43,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pid", type=int, metavar="N", help="of a running process that records by SNAPSAFE_AUDIT")
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/audit.md lists the keys")
     parser.add_argument("--output", metavar="FILE", help="write it there; without it a program's report is on stderr")
-    parser.add_argument("--fail-on", metavar="KIND,...", type=_kinds, default=(), help="fail if one of these kinds is found")
+    parser.add_argument(
+        "--fail-on", metavar="KIND,...", type=_kinds, default=(), help="fail if one of these kinds is found"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.epilog = (
         f"Kinds: {', '.join(KINDS)}; `drawn` stands for the first {len(DRAWN)}.\n\n"
-        "No value is stored or printed: only what was done, where, how often and when. What the program's own exit code "
-        "says is not replaced, unless that is 0."
+        "No value is stored or printed: only what was done, where, how often and when. What the program's own exit "
+        "code says is not replaced, unless that is 0."
     )
 
 

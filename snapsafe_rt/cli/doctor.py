@@ -18,7 +18,10 @@ from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source import selection
 
 EXAMPLES = ("snapsafe doctor", "snapsafe doctor --json")
-EXITS = {OK: "a program started here would be protected by itself", FAILED: "something is missing: the next commands are told"}
+EXITS = {
+    OK: "a program started here would be protected by itself",
+    FAILED: "something is missing: the next commands are told",
+}
 PYTHON_SECONDS = 20
 FILE_HERE = "/dev/shm/snapsafe"
 CONFIG = "CONFIG_PTP_1588_CLOCK_VMCLOCK"

@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--who", help="named to whoever is refused (default: the command line)")
     parser.add_argument("--why", default="no reason given", help="and so is this")
-    parser.add_argument("--socket", metavar="PATH", default=settings.MANAGER, help="where the manager is (default: %(default)s)")
+    parser.add_argument(
+        "--socket", metavar="PATH", default=settings.MANAGER, help="where the manager is (default: %(default)s)"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.epilog = "If the manager is restarted meanwhile, the lock is taken again."
 

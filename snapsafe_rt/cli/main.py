@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from snapsafe_rt.cli import usage
 from snapsafe_rt.cli.usage import BROKEN_PIPE, INTERRUPTED, Parser
@@ -41,7 +41,9 @@ COMMANDS = (
     Command("demo", SEE, "snapsafe_rt.cli.demo", "clone a running Python, and show what is drawn twice"),
     Command("audit", SEE, "snapsafe_rt.cli.audit", "what of a program will be the same in every clone, by line"),
     Command("metrics", SEE, "snapsafe_rt.cli.metrics", "what is true of all programs here, for Prometheus"),
-    Command("manager", OPERATE, "snapsafe_rt.cli.manager", "tell programs of a restore that they cannot see themselves"),
+    Command(
+        "manager", OPERATE, "snapsafe_rt.cli.manager", "tell programs of a restore that they cannot see themselves"
+    ),
     Command("quiesce", OPERATE, "snapsafe_rt.cli.quiesce", "before a snapshot: ask the programs to get ready for it"),
     Command("unquiesce", OPERATE, "snapsafe_rt.cli.unquiesce", "after a snapshot, or in a clone: let them go on"),
     Command("inhibit", OPERATE, "snapsafe_rt.cli.inhibit", "run a command that no snapshot may interrupt"),
@@ -146,7 +148,7 @@ def _describe(command: Command, parser: Parser) -> ModuleType:
 def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     command = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
     if command is None:
-        raise _exit(arguments)
+        _end(arguments)
     parser = Parser(prog=f"snapsafe {command.name}")
     module = _describe(command, parser)
     own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])
@@ -155,13 +157,13 @@ def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     return module, options
 
 
-def _exit(arguments: list[str]) -> SystemExit:
+def _end(arguments: list[str]) -> NoReturn:
     """For what names no command."""
     parser = Whole(prog="snapsafe", usage="snapsafe [-h] [--version] COMMAND ...")
     parser.add_argument("--version", action="version", version=f"snapsafe-rt {VERSION}")
     if not arguments:
         parser.print_help(sys.stderr)
-        return SystemExit(USAGE)
+        parser.exit(USAGE)
     if arguments[0].startswith("-"):
         parser.parse(arguments[:1])  # --help, --version, or an error
     parser.error(

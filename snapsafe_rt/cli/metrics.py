@@ -13,7 +13,7 @@ from snapsafe_rt.report.prometheus import Metric, Sample
 from snapsafe_rt.report.remote import Outside
 from snapsafe_rt.settings import VERSION
 
-EXAMPLES = ("snapsafe metrics", "snapsafe metrics --output /var/lib/prometheus/node-exporter/snapsafe.prom")
+EXAMPLES = ("snapsafe metrics", "snapsafe metrics --output /var/lib/node-exporter/snapsafe.prom")
 EXITS = {
     OK: "done, also where something is unprotected: that is in the numbers",
     FAILED: "the file cannot be written, or stdout is closed",
@@ -50,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write it there, whole or not at all, as node_exporter's textfile collector wants",
     )
-    parser.epilog = (
-        "docs/monitoring.md lists the numbers. What is said of a process is its own word; it cannot speak of another one."
-    )
+    parser.epilog = "docs/monitoring.md lists the numbers. What is said of a process is its own word; it cannot speak of another one."
 
 
 def main(options: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """What the commands print: tables, paragraphs, commands to copy, progress.
 
-One layout for all: lines of pieces, each with a tone. They are printed as plain text; or by `rich`, which gives the tones
-their colours, where it is installed and stdout is a terminal. This is the only module that knows of rich. To a pipe or a
-file lines may be as long as they are; on a terminal they fit it.
+One layout for all: lines of pieces, each with a tone. They are printed as plain text; or by `rich`, which gives the
+tones their colours, where it is installed and stdout is a terminal. This is the only module that knows of rich. To a
+pipe or a file lines may be as long as they are; on a terminal they fit it.
 """
 
 import itertools
@@ -120,7 +120,9 @@ def wrap(text: str, most: int, whole: bool = False) -> list[str]:
         else:
             line = joined
             while _columns(line) > most:
-                end = next(end for end in range(min(len(line), most), 0, -1) if end == 1 or _columns(line[:end]) <= most)
+                end = next(
+                    end for end in range(min(len(line), most), 0, -1) if end == 1 or _columns(line[:end]) <= most
+                )
                 end = line.rfind("/", end // 2, end) + 1 or end
                 lines.append(line[:end].rstrip())
                 line = line[end:].lstrip()
@@ -168,7 +170,7 @@ def say(text: str = "", tone: str = "") -> None:
 
 
 def command(text: str) -> None:
-    """A line for a shell, to be copied: what is longer than the terminal goes on after a backslash. A long word stays."""
+    """A line for a shell, to be copied: what is too long for the terminal goes on after a backslash. Words stay whole."""
     room = _width(sys.stdout)
     if room is None or len(text) + 2 <= room:
         _emit([[(f"  {text}", "bold")]])
@@ -185,8 +187,8 @@ def command(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[int] = ()) -> None:
-    """Aligned columns, those of `right` to the right. Where the terminal is too narrow the widest wrap; where it is much
-    too narrow, each row becomes a block of lines."""
+    """Aligned columns, those of `right` to the right. Where the terminal is too narrow the widest wrap; where it is
+    much too narrow, each row becomes a block of lines."""
     cleaned = [[_clean(text_of(cell)) for cell in row] for row in rows]
     tones = [["" if isinstance(cell, str) else cell[1] for cell in row] for row in rows]
     widths = [max(map(_columns, column)) for column in zip(columns, *cleaned, strict=True)]
@@ -213,7 +215,9 @@ def _fit(widths: list[int], columns: Sequence[str], right: Sequence[int], room: 
     """Take from the widest columns what is too much; False where that cannot be done."""
     last = len(widths) - 1
     least = [
-        width if number in right else min(width, max(len(columns[number]), _LAST_LEAST if number == last else _COLUMN_LEAST))
+        width
+        if number in right
+        else min(width, max(len(columns[number]), _LAST_LEAST if number == last else _COLUMN_LEAST))
         for number, width in enumerate(widths)
     ]
     over = sum(widths) + _GAP * last - room
@@ -244,7 +248,7 @@ def _blocks(
 def progress(text: str, total: int) -> Iterator[Callable[[int], object]]:
     """Shows on stderr how far something is: a bar on a terminal, elsewhere a line now and then. To be called with how
     many of `total` are done."""
-    room = None if _dumb() else _width(sys.stderr)
+    room = _width(sys.stderr)
     said = time.monotonic() + (_SHOWN_AFTER - _AGAIN_SECONDS if room else 0)
     shown = False
 
@@ -265,7 +269,7 @@ def progress(text: str, total: int) -> Iterator[Callable[[int], object]]:
         yield tell
     finally:
         if shown and room is not None:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{' ' * (room - 1)}\r", end="", file=sys.stderr, flush=True)
 
 
 def seconds(text: str) -> float:

@@ -20,7 +20,10 @@ from snapsafe_rt.errors import (
 )
 from snapsafe_rt.manager.client import ANSWER_SECONDS, Manager, Refused, listed, named, refusal, snake_case
 
-EXAMPLES = ("snapsafe quiesce --timeout 3 --late-ok", "snapsafe quiesce --dump && criu dump --tree 4711; snapsafe unquiesce")
+EXAMPLES = (
+    "snapsafe quiesce --timeout 3 --late-ok",
+    "snapsafe quiesce --dump && criu dump --tree 4711; snapsafe unquiesce",
+)
 EXITS = {
     OK: "all are ready: take the snapshot",
     FAILED: "another snapshot is under way",
@@ -58,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_common_arguments(parser)
     parser.epilog = (
-        "Then take the snapshot, and call `snapsafe unquiesce` in the original and in each clone. Nobody stands still for "
-        "ever: without that call the programs go on after the manager's --quiesced-max."
+        "Then take the snapshot, and call `snapsafe unquiesce` in the original and in each clone. Nobody stands still "
+        "for ever: without that call the programs go on after the manager's --quiesced-max."
     )
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 EXAMPLES = ("snapsafe status", "snapsafe status --pid 4711", "snapsafe status --all --by cgroup")
 EXITS = {
     OK: "protected; with --all, all that run here are",
-    FAILED: "no source, or something loaded would repeat itself in a clone, or nobody has examined whether it would, or a "
-    "plain start is not activated; or there is no such process",
+    FAILED: "no source, or something loaded would repeat itself in a clone, or nobody has examined whether it would, or "
+    "a plain start is not activated; or there is no such process",
     NOT_PERMITTED: "the process of --pid, or one of those of --all, may not be read",
 }
 SECONDS = {"quiescing": "quiesce_seconds", "quiesced": "quiesced_seconds", "unquiescing": "unquiesce_seconds"}
@@ -154,7 +154,10 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
     if by_itself or not status.protected:
         _show_verdict(status)
     if not by_itself and status.active:
-        output.say("NOT protected by itself: a Python started plainly here is not activated. All this is what it gets by:", "bad")
+        output.say(
+            "NOT protected by itself: a Python started plainly here is not activated. All this is what it gets by:",
+            "bad",
+        )
         output.command("snapsafe run python app.py   # or once and for all: snapsafe install")
 
 

@@ -15,8 +15,8 @@ from snapsafe_rt.source.vmclock_file import ENTROPY_LEAST, ENTROPY_MOST
 EXAMPLES = ("snapsafe trigger --create", "snapsafe trigger --entropy - <seed")
 EXITS = {
     OK: "done",
-    FAILED: "there is no such file, or it is no source; or the kernel was not reseeded, and the restore is told all the same",
-    NOT_PERMITTED: "the file may not be written, or the kernel not be reseeded, and the restore is told all the same",
+    FAILED: "there is no such file, or it is no source; or the kernel was not reseeded, and the restore is told anyway",
+    NOT_PERMITTED: "the file may not be written, or the kernel not be reseeded, and the restore is told anyway",
 }
 
 

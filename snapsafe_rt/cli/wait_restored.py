@@ -17,7 +17,11 @@ from snapsafe_rt.source import probe, selection
 from snapsafe_rt.state import state
 
 EXAMPLES = ("snapsafe wait-restored && systemctl restart app", "snapsafe wait-restored --since 8 --timeout 60")
-EXITS = {OK: "the source changed", FAILED: "the time is over", CONFIGURATION: "there is no source that could be watched"}
+EXITS = {
+    OK: "the source changed",
+    FAILED: "the time is over",
+    CONFIGURATION: "there is no source that could be watched",
+}
 BACKSTOP_SECONDS = 1.0  # inotify sees no stores to a mapping (inotify(7)); a writer should end with write(2)
 NO_POLL_SECONDS = 0.1  # where the watcher has a timer alone: for a device whose driver has no poll (Linux before 7.0)
 

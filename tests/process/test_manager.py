@@ -13,6 +13,7 @@ import time
 import pytest
 
 from snapsafe_rt.cli import manager as manager_command
+from snapsafe_rt.manager import client
 
 from ..conftest import FOLDER, PACKAGE, layout
 from ..helpers.looking import at_rest
@@ -61,6 +62,13 @@ def test_a_restore_is_published_once(manager, outer):
     at_rest(one.pid)  # nothing more comes of it
     assert words(one.file) == after
     assert one.end() == (0, "", "")
+
+
+def test_a_client_knows_whom_it_speaks_to(manager, outer):
+    """By the kernel's word: that process is not counted as a program without protection."""
+    one = manager(outer.uri)
+    with client.Manager(str(one.socket)) as spoken:
+        assert spoken.pid == one.pid
 
 
 def test_programs_are_told(manager, outer, shm_path, run_python, living):
