@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write it there, whole or not at all, as node_exporter's textfile collector wants",
     )
-    parser.epilog = "docs/monitoring.md lists the numbers. What is said of a process is its own word; it cannot speak of another one."
+    parser.epilog = (
+        "docs/monitoring.md lists the numbers. What is said of a process is its own word; it speaks of no other one."
+    )
 
 
 def main(options: argparse.Namespace) -> int:

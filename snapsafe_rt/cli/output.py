@@ -170,7 +170,7 @@ def say(text: str = "", tone: str = "") -> None:
 
 
 def command(text: str) -> None:
-    """A line for a shell, to be copied: what is too long for the terminal goes on after a backslash. Words stay whole."""
+    """A line for a shell, to be copied: what is too long for the terminal goes on after a backslash."""
     room = _width(sys.stdout)
     if room is None or len(text) + 2 <= room:
         _emit([[(f"  {text}", "bold")]])

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 EXAMPLES = ("snapsafe status", "snapsafe status --pid 4711", "snapsafe status --all --by cgroup")
 EXITS = {
     OK: "protected; with --all, all that run here are",
-    FAILED: "no source, or something loaded would repeat itself in a clone, or nobody has examined whether it would, or "
-    "a plain start is not activated; or there is no such process",
+    FAILED: "no source, or something loaded would repeat itself in a clone, or nobody has examined whether it would, "
+    "or a plain start is not activated; or there is no such process",
     NOT_PERMITTED: "the process of --pid, or one of those of --all, may not be read",
 }
 SECONDS = {"quiescing": "quiesce_seconds", "quiesced": "quiesced_seconds", "unquiescing": "unquiesce_seconds"}
