@@ -1,0 +1,92 @@
+"""The tables of whole programs (outside.py), and their chart."""
+
+from collections.abc import Sequence
+
+from benchmarks.case import amount
+from benchmarks.outside import BAR, MEAN_BAR, WHAT, geometric_mean
+from benchmarks.picture import Picture
+from benchmarks.report import Row
+
+LOW, HIGH = 0.9, 1.1
+
+
+def summary(found: Row) -> str:
+    rows, facts = found["pyperformance"]["rows"], found["machine"]
+    if not rows:
+        return "Nothing of pyperformance was measured."
+    ours, twin = geometric_mean(rows, "first"), geometric_mean(rows, "twin")
+    above = [row["name"] for row in rows if row["ratio"][1] > BAR]
+    noise = [row["name"] for row in rows if row["twin"][1] > BAR]
+    return "\n".join(
+        [
+            f"- {found['pyperformance']['versions']}; {facts['python']}; {facts['date']}; {facts['on']}; load "
+            f"{facts['load']}; {found['pyperformance']['minutes']} minutes, "
+            f"{sum(row['groups'] for row in rows)} groups of three processes",
+            f"- geometric mean of {len(rows)} ratios: **{ours:.4f}**, the twin's {twin:.4f}; the bar is {MEAN_BAR}, "
+            f"and it is {'held' if ours <= MEAN_BAR else 'missed'}",
+            f"- above {BAR}: {len(above)} with snapsafe_rt, {len(noise)} of the twins",
+        ]
+    )
+
+
+def pyperformance_table(rows: Sequence[Row], why: dict[str, str]) -> str:
+    lines = [
+        "| benchmark | stock | ratio | quartiles | twin | quartiles | groups | |",
+        "|---|--:|---|---|---|---|--:|---|",
+    ]
+    for row in rows:
+        cells = [amount(row["seconds"][0] * 1e9, "ns")]
+        for key in ("ratio", "twin"):
+            low, middle, high = row[key]
+            cells += [f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
+        word = "ok" if row["ratio"][1] <= BAR else f"above: {why.get(row['name'], 'nobody knows why')}"
+        lines.append(f"| {' | '.join([row['name'], *cells, str(row['groups']), word])} |")
+    return "\n".join(lines)
+
+
+def absent(pairs: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"- {name}: {reason}" for name, reason in pairs) or "None is left out."
+
+
+def applications_table(rows: Sequence[Row]) -> str:
+    """What is more with snapsafe_rt, its quartiles, and what the twin has more."""
+    names = {"imported": "CPU until imported", "exit": "and until exit", "peak": "peak", "private": "private"}
+    lines = [
+        f"| application (rank) | {' | '.join(f'{names[what]} | more' for what, _ in WHAT)} | groups |",
+        "|---|" + "--:|---|" * len(WHAT) + "--:|",
+    ]
+    for row in rows:
+        cells = []
+        for what, unit in WHAT:
+            digits = 1 if unit == "ms" else 0
+            (low, middle, high), twin = row[what]["more"], row[what]["twin"][1]
+            cells += [
+                f"{row[what]['stock']:.{digits}f} {unit}",
+                f"{middle:+.{digits}f} ({low:.{digits}f} to {high:.{digits}f}), twin {twin:+.{digits}f}",
+            ]
+        lines.append(f"| {row['version']} ({row['rank']}) | {' | '.join(cells)} | {row['groups']} |")
+    return "\n".join(lines)
+
+
+def chart(rows: Sequence[Row], below: str) -> str:
+    """Of each benchmark the twin's quartiles in grey, ours in green, or in red above the bar, and the medians."""
+    left, width, step = 270, 560, 20
+    picture = Picture(900, 92 + step * len(rows), "pyperformance: CPU time with snapsafe / without", below)
+
+    def x(ratio: float) -> float:
+        return left + width * (min(max(ratio, LOW), HIGH) - LOW) / (HIGH - LOW)
+
+    for hundredths in range(90, 111, 2):
+        ratio = hundredths / 100
+        picture.line(x(ratio), 68, x(ratio), 80 + step * len(rows), "#222" if hundredths == 100 else "#ddd")
+        picture.text(x(ratio), 62, f"{ratio:.2f}", 11, anchor="middle", fill="#666")
+    for index, row in enumerate(rows):
+        top = 74 + step * index
+        picture.text(16, top + 12, row["name"])
+        colour = "#27803b" if row["ratio"][1] <= BAR else "#c0392b"
+        for key, down, fill in (("twin", 10, "#b5b5b5"), ("ratio", 3, colour)):
+            low, middle, high = map(x, row[key])
+            picture.rect(low, top + down, max(2.0, high - low), 3, fill)
+            picture.rect(middle - 2, top + down - 2, 4, 7, fill)
+        picture.text(left + width + 8, top + 12, f"{row['ratio'][1]:.3f}", 11)
+    return str(picture)
