@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pairs
+from benchmarks import instructions, pairs
+from benchmarks.counted import CALLS
 
 BAR, MEAN_BAR = 1.02, 1.003
+COUNTED = 0.5  # seconds under valgrind, while it does not count, of what is counted then
 LABELS = ("stock", "with", "twin")
 ROUND, LONG = 0.02, 0.1  # seconds; a loop that takes longer is a round by itself, and from LONG on there are fewer
 ROUNDS, LEAST_ROUNDS, LEAST_GROUPS = 5, 2, 3
@@ -77,10 +80,12 @@ Group = list[tuple[float, ...]]  # a round a line: the seconds of stock, with an
 class Process:
     """One of three; `said()` and `ask()` raise pairs.Failed with its last words."""
 
-    def __init__(self, python: str, command: Sequence[str], env: dict[str, str], expected: bool, folder: str) -> None:
+    def __init__(
+        self, python: Sequence[str], command: Sequence[str], env: dict[str, str], expected: bool, folder: str
+    ) -> None:
         self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - close() does
         self.process = subprocess.Popen(
-            [python, WORKER, str(int(expected)), *command],
+            [*python, WORKER, str(int(expected)), *command],
             env=env,
             cwd=folder,
             stdin=subprocess.PIPE,
@@ -186,8 +191,8 @@ def in_turn(processes: Sequence[Process], loops: int, rounds: int) -> list[tuple
 def benchmark(python: str, command: Sequence[str], seconds: float, first: int = 0) -> dict[str, list[Group]]:
     """Groups of three processes until the seconds are over; by name, for a script may have several. Raises Failed.
 
-    Where Python's objects come to lie makes a process faster or slower by some percent, for as long as it lives. So
-    there are many processes, and each is measured shortly.
+    Where objects lie makes a process some percent faster or slower for as long as it lives. So there are many
+    processes, each measured shortly, and in each group objects lie elsewhere (outside_worker.displaced).
     """
     found: dict[str, list[Group]] = {}
     sizes: dict[str, tuple[int, int]] = {}
@@ -198,15 +203,15 @@ def benchmark(python: str, command: Sequence[str], seconds: float, first: int = 
             processes: list[Process] = []
             try:
                 for env, label in zip(environments(both, group), LABELS, strict=True):
-                    processes.append(Process(python, command, env, label == "with", folder))
+                    processes.append(Process([python], command, env, label == "with", folder))
                 while (names := [process.said() for process in processes])[0] is not None:
                     name = names[0]
                     if names != [name] * 3:
                         raise pairs.Failed(f"they do not run the same: {names}")
                     if name not in sizes:
                         sizes[name] = enough(processes)
-                    else:
-                        in_turn(processes, 1, 1)  # warms up
+                    elif sizes[name][1] == ROUNDS:
+                        in_turn(processes, 1, 1)  # warms up; a long one needs it less
                     found.setdefault(name, []).append(in_turn(processes, *sizes[name]))
                     for process in processes:
                         process.tell(0)
@@ -224,10 +229,7 @@ def pyperformance(folder: str, seconds: float, word: str) -> Row:
     `first` is what a row was before that. The geometric means are of it, for else luck counted on one side alone.
     """
     python = f"{folder}/bin/python"
-    known = json.loads(subprocess.run([python, WORKER, "list"], stdout=subprocess.PIPE, check=True).stdout)
-    known = [one for one in known if word in one["name"]]
-    absent = [[one["name"], f"is for Python {one['needs']}"] for one in known if one["needs"]]
-    known = [one for one in known if not one["needs"]]
+    known, absent = benchmarks(python, word)
     found: dict[str, dict[str, list[Group]]] = {}
     begin = time.monotonic()
     for number, one in enumerate(known):
@@ -253,6 +255,59 @@ def pyperformance(folder: str, seconds: float, word: str) -> Row:
         "minutes": round((time.monotonic() - begin) / 60),
         "versions": versions(folder, ("pyperformance", "pyperf")),
     }
+
+
+def count(python: str, command: Sequence[str]) -> dict[str, list[float]]:
+    """By name, in one loop: the instructions stock, with, and of these the core's own. By valgrind; raises Failed.
+
+    Not of a benchmark that is a program which it starts.
+    """
+    found: list[dict[str, dict[str, float]]] = []
+    loops: dict[str, int] = {}
+    with pairs.environments("file") as both, tempfile.TemporaryDirectory() as folder:
+        for activated in (False, True):
+            out = tempfile.mkdtemp(dir=folder)
+            tool = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}/out", python]
+            env = {**environments(both, 0)[activated], "BENCHMARK_MARKS": instructions.marks(folder)}
+            process = Process(tool, command, env, activated, out)
+            try:
+                while name := process.said():
+                    loops.setdefault(name, max(1, round(COUNTED / process.ask(1))))
+                    process.ask(loops[name])
+                    process.ask(-loops[name])
+                    process.tell(0)
+            finally:
+                process.close()
+            found.append(dict(filter(None, map(instructions.read, Path(out).glob("out.*")))))
+    stock, ours = found
+    return {
+        name: [each * CALLS / loops[name] for each in (stock[name]["all"], ours[name]["all"], ours[name]["own"])]
+        for name in stock
+    }
+
+
+def counts(folder: str, word: str) -> dict[str, list[float]]:
+    """By name: the instructions stock, with, and of these the core's own. Of what valgrind can run."""
+    python = f"{folder}/bin/python"
+    found: dict[str, list[float]] = {}
+    for one in benchmarks(python, word)[0]:
+        try:
+            fresh = count(python, one["command"])
+        except pairs.Failed as error:
+            say(f"{one['name']}: not counted: {error}")
+            continue
+        for name, (stock, ours, own) in fresh.items():
+            say(f"{name}: instructions x {ours / stock:.5f}, of {stock:.0f}; the core's own are {own:.0f}")
+        found |= fresh
+    return found
+
+
+def benchmarks(python: str, word: str) -> tuple[list[Row], list[list[str]]]:
+    """The default set: those for this Python, and why others are not."""
+    known = json.loads(subprocess.run([python, WORKER, "list"], stdout=subprocess.PIPE, check=True).stdout)
+    known = [one for one in known if word in one["name"]]
+    absent = [[one["name"], f"is for Python {one['needs']}"] for one in known if one["needs"]]
+    return [one for one in known if not one["needs"]], absent
 
 
 def words(found: dict[str, list[Group]]) -> str:
@@ -345,6 +400,7 @@ def measure(folder: str, word: str, seconds: float, cpu: int | None, machine: Ca
     os.sched_setaffinity(0, {cpu})
     facts = {**machine(), "date": time.strftime("%Y-%m-%d"), "on": f"CPU {cpu} alone"}
     found = {
+        "instructions": counts(f"{folder}/pyperformance", word) if shutil.which("valgrind") else {},
         "applications": applications(f"{folder}/applications", seconds / 6, word),
         "pyperformance": pyperformance(f"{folder}/pyperformance", seconds * 5 / 6, word),
     }

@@ -96,6 +96,11 @@ The benchmarks of its default set. A ratio is that of the time with to the mean 
 of all groups of three processes. A benchmark above {bar} is measured again, for longer. The geometric mean is of the
 first ratios, for else luck would count on one side alone.
 
+*Instructions* are those of one loop that has run before, with to without, counted by valgrind, and *ours* the part of
+them that are the core's. They do not depend on other work. Where objects lie changes them as well: CPython keeps 4,096
+methods in a cache whose places go by addresses, and two hot methods that share one cost some percent. A program with an
+import more or less, and without us, moves as much. So each group of the timed processes first makes other objects.
+
 {summary}
 
 ![pyperformance: CPU time with snapsafe / without](performance-outside.svg)
@@ -116,9 +121,6 @@ the median without, and of all groups what is more with snapsafe_rt: median, qua
 
 {applications}
 """
-
-# Why a benchmark is above its bar.
-ABOVE: dict[str, str] = {}
 
 
 def add(result: Row, folder: str, *, whole: bool) -> None:
@@ -152,6 +154,7 @@ def add_outside(found: Row, folder: str, *, whole: bool) -> None:
             known = {row["name"]: row for row in found[part]["rows"]}
             old = figures["outside"][part]
             old["rows"] = [known.pop(row["name"], row) for row in old["rows"]] + list(known.values())
+        figures["outside"]["instructions"] |= found["instructions"]
     _write(figures, folder)
 
 
@@ -200,7 +203,7 @@ def outside(found: Row) -> str:
     return OUTSIDE.format(
         bar=BAR,
         summary=outside_report.summary(found),
-        benchmarks=outside_report.pyperformance_table(found["pyperformance"]["rows"], ABOVE),
+        benchmarks=outside_report.pyperformance_table(found["pyperformance"]["rows"], found["instructions"]),
         absent=outside_report.absent(left_out),
         applications=outside_report.applications_table(found["applications"]["rows"]),
     )

@@ -115,6 +115,7 @@ def whole_programs(**ratios):
             "minutes": 1,
             "versions": "pyperformance 1",
         },
+        "instructions": {"chaos": [1000, 1001, 10]},
         "applications": {
             "rows": [{"name": "flask", "rank": 181, "version": "flask 3", "groups": 3, **figures}],
             "absent": [],
@@ -141,7 +142,11 @@ def test_whole_programs_get_a_part_of_the_page(tmp_path):
     page.add_outside(whole_programs(nbody=1.001, chaos=1.05), str(tmp_path), whole=True)
     text = (tmp_path / "performance.md").read_text()
     assert "geometric mean of 2 ratios: **1.0252**, the twin's 1.0000; the bar is 1.003, and it is missed" in text
-    assert "| chaos | 1 s | 1.050 | 1.050 to 1.050 | 1.000 | 1.000 to 1.000 | 4 | above: nobody knows why |" in text
+    assert (
+        "| chaos | 1 s | 1.050 | 1.050 to 1.050 | 1.000 | 1.000 to 1.000 | 4 | x 1.0010 | 1.00% | above: by its instructions it is not"
+        in text
+    )
+    assert "geometric mean **1.0010**; 1 of them run" in text
     assert "- dask: is for Python >=3.12" in text
     assert "| flask 3 (181) | 100.0 ms | +2.0 (1.0 to 3.0), twin +0.0 |" in text
     page.add_outside(whole_programs(chaos=1.001), str(tmp_path), whole=False)
@@ -166,7 +171,7 @@ def test_a_benchmark_runs_in_groups_of_three():
 def test_a_benchmark_that_is_not_as_expected_is_not_measured(expected, tmp_path):
     with pairs.environments("file") as both:
         env = outside.environments(both, 0)[not expected]
-        process = outside.Process(sys.executable, [TINY], env, expected, str(tmp_path))
+        process = outside.Process([sys.executable], [TINY], env, expected, str(tmp_path))
         try:
             assert process.said() == "tiny"
             with pytest.raises(pairs.Failed, match=f"is {'not ' if expected else ''}active here"):
