@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,13 @@ from benchmarks import instructions, pairs
 from benchmarks.counted import CALLS
 
 BAR, MEAN_BAR = 1.02, 1.003
-COUNTED = 0.5  # seconds under valgrind, while it does not count, of what is counted then
+COUNTED, COUNTED_MOST = 0.5, 5.0  # seconds under valgrind, while it does not count, of what is counted then
 LABELS = ("stock", "with", "twin")
-ROUND, LONG = 0.02, 0.1  # seconds; a loop that takes longer is a round by itself, and from LONG on there are fewer
-ROUNDS, LEAST_ROUNDS, LEAST_GROUPS = 5, 2, 3
+ROUND, LONG = 0.01, 0.1  # seconds; a loop that takes longer is a round by itself, and from LONG on there are fewer
+ROUNDS, LEAST_ROUNDS, LEAST_GROUPS = 7, 2, 3
 WORKER = str(Path(__file__).with_name("outside_worker.py"))
-# Of the ten, each is among the 550 most downloaded of PyPI, of which libraries without a program of their own are left
-# out: (name, rank in November 2026, what is installed, what it does until it is "imported").
+# Chosen among the 550 most downloaded of PyPI: (name, rank in November 2026, what is installed, what it does until it is
+# "imported").
 APPLICATIONS = (
     ("boto3", 1, ("boto3",), "import boto3\nboto3.client('s3', 'eu-west-1')"),
     ("requests", 6, ("requests",), "import requests\nrequests.Session()"),
@@ -100,7 +102,9 @@ class Process:
         if not line:
             self.process.wait()
             self.errors.seek(0)
-            words = self.errors.read().strip().splitlines()
+            words = [
+                line for line in self.errors.read().strip().splitlines() if not line.startswith("==")
+            ]  # valgrind's
             raise pairs.Failed(words[-1] if words else "ended without a word")
         return json.loads(line)
 
@@ -153,6 +157,18 @@ def quartiles(values: Sequence[float]) -> list[float]:
 
 def geometric_mean(rows: Sequence[Row], key: str) -> float:
     return math.exp(statistics.fmean(math.log(row[key][1]) for row in rows))
+
+
+def error(rows: Sequence[Row], key: str) -> float:
+    """The standard error of that mean, from how far the benchmarks differ."""
+    logs = [math.log(row[key][1]) for row in rows]
+    return statistics.stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else math.inf
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """Is the bar of the geometric mean held? Noise on the wrong side of it decides nothing."""
+    mean, doubt = geometric_mean(rows, "first"), 2 * error(rows, "first")
+    return "held" if mean + doubt <= MEAN_BAR else "missed" if mean - doubt > MEAN_BAR else "within the noise"
 
 
 def row(name: str, groups: Sequence[Group]) -> Row:
@@ -262,26 +278,35 @@ def count(python: str, command: Sequence[str]) -> dict[str, list[float]]:
 
     Not of a benchmark that is a program which it starts.
     """
-    found: list[dict[str, dict[str, float]]] = []
-    loops: dict[str, int] = {}
-    with pairs.environments("file") as both, tempfile.TemporaryDirectory() as folder:
-        for activated in (False, True):
+    with pairs.environments("file") as both, tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        marks, envs = instructions.marks(folder), environments(both, 0)
+        loops: dict[str, Future[int]] = defaultdict(Future)  # is what stock decides
+
+        def side(activated: bool) -> dict[str, dict[str, float]]:
             out = tempfile.mkdtemp(dir=folder)
             tool = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}/out", python]
-            env = {**environments(both, 0)[activated], "BENCHMARK_MARKS": instructions.marks(folder)}
-            process = Process(tool, command, env, activated, out)
+            process = Process(tool, command, {**envs[activated], "BENCHMARK_MARKS": marks}, activated, out)
             try:
                 while name := process.said():
-                    loops.setdefault(name, max(1, round(COUNTED / process.ask(1))))
-                    process.ask(loops[name])
-                    process.ask(-loops[name])
+                    taken = process.ask(1)
+                    if taken > COUNTED_MOST:
+                        raise pairs.Failed("a loop is too long for that")
+                    if not activated:
+                        loops[name].set_result(max(1, round(COUNTED / taken)))
+                    number = loops[name].result(timeout=instructions.PATIENCE)
+                    process.ask(number)
+                    process.ask(-number)
                     process.tell(0)
             finally:
                 process.close()
-            found.append(dict(filter(None, map(instructions.read, Path(out).glob("out.*")))))
-    stock, ours = found
+            found = map(instructions.read, Path(out).glob("out.*"))
+            return dict(filter(None, found))
+
+        stock, ours = (future.result() for future in [pool.submit(side, activated) for activated in (False, True)])
     return {
-        name: [each * CALLS / loops[name] for each in (stock[name]["all"], ours[name]["all"], ours[name]["own"])]
+        name: [
+            each * CALLS / loops[name].result() for each in (stock[name]["all"], ours[name]["all"], ours[name]["own"])
+        ]
         for name in stock
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.case import amount
-from benchmarks.outside import BAR, MEAN_BAR, WHAT, geometric_mean
+from benchmarks.outside import BAR, MEAN_BAR, WHAT, error, geometric_mean, verdict
 from benchmarks.picture import Picture
 from benchmarks.report import Row
 
@@ -29,8 +29,8 @@ def summary(found: Row) -> str:
             f"- {found['pyperformance']['versions']}; {facts['python']}; {facts['date']}; {facts['on']}; load "
             f"{facts['load']}; {found['pyperformance']['minutes']} minutes, "
             f"{sum(row['groups'] for row in rows)} groups of three processes",
-            f"- geometric mean of {len(rows)} ratios: **{ours:.4f}**, the twin's {twin:.4f}; the bar is {MEAN_BAR}, "
-            f"and it is {'held' if ours <= MEAN_BAR else 'missed'}",
+            f"- geometric mean of {len(rows)} ratios: **{ours:.4f}** ± {error(rows, 'first'):.4f}, the twin's {twin:.4f} "
+            f"± {error(rows, 'twin'):.4f} (standard errors); the bar is {MEAN_BAR}: {verdict(rows)}",
             f"- above {BAR}: {len(above)} with snapsafe_rt, {len(noise)} of the twins",
             *(counted if counts else ()),
         ]
@@ -56,22 +56,25 @@ def reason(row: Row, counted: Sequence[float]) -> str:
 
 
 def pyperformance_table(rows: Sequence[Row], counts: Row) -> str:
+    """What was timed, then what was only counted."""
     lines = [
         "| benchmark | stock | ratio | quartiles | twin | quartiles | groups | instructions | ours | |",
         "|---|--:|---|---|---|---|--:|---|--:|---|",
     ]
-    for row in rows:
-        cells = [amount(row["seconds"][0] * 1e9, "ns")]
-        for key in ("ratio", "twin"):
-            low, middle, high = row[key]
-            cells += [f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
-        cells += [str(row["groups"]), "", ""]
-        counted = counts.get(row["name"], [])
+    timed = {row["name"]: row for row in rows}
+    for name in [*timed, *sorted(set(counts) - set(timed))]:
+        cells, word, counted = [""] * 8, "not timed", counts.get(name, [])
+        if row := timed.get(name):
+            cells[0] = amount(row["seconds"][0] * 1e9, "ns")
+            for index, key in ((1, "ratio"), (3, "twin")):
+                low, middle, high = row[key]
+                cells[index : index + 2] = [f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
+            cells[5] = str(row["groups"])
+            word = "ok" if row["ratio"][1] <= BAR else f"above: {reason(row, counted)}"
         if counted:
             stock, ours, own = counted
-            cells[-2:] = [f"x {ours / stock:.4f}", f"{own / ours:.2%}"]
-        word = "ok" if row["ratio"][1] <= BAR else f"above: {reason(row, counted)}"
-        lines.append(f"| {' | '.join([row['name'], *cells, word])} |")
+            cells[6:] = [f"x {ours / stock:.4f}", f"{own / ours:.2%}"]
+        lines.append(f"| {' | '.join([name, *cells, word])} |")
     return "\n".join(lines)
 
 

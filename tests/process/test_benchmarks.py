@@ -137,15 +137,20 @@ def test_a_row_has_the_quartiles_of_its_groups_and_the_mean_is_geometric():
     assert outside.geometric_mean([{"first": [0, 0.5, 9]}, {"first": [0, 2.0, 9]}], "first") == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("ratios", "verdict"), [([1.001, 1.002], "held"), ([1.009, 1.01], "missed"), ([0.99, 1.01], "within the noise")]
+)
+def test_noise_decides_nothing(ratios, verdict):
+    assert outside.verdict([{"first": [0, ratio, 2]} for ratio in ratios]) == verdict
+
+
 def test_whole_programs_get_a_part_of_the_page(tmp_path):
     page.add(run("3.11.7", draw=1.25), str(tmp_path), whole=True)
     page.add_outside(whole_programs(nbody=1.001, chaos=1.05), str(tmp_path), whole=True)
     text = (tmp_path / "performance.md").read_text()
-    assert "geometric mean of 2 ratios: **1.0252**, the twin's 1.0000; the bar is 1.003, and it is missed" in text
-    assert (
-        "| chaos | 1 s | 1.050 | 1.050 to 1.050 | 1.000 | 1.000 to 1.000 | 4 | x 1.0010 | 1.00% | above: by its instructions it is not"
-        in text
-    )
+    assert "geometric mean of 2 ratios: **1.0252** ± 0.0239, the twin's 1.0000 ± 0.0000" in text
+    assert "the bar is 1.003: within the noise" in text
+    assert "| chaos | 1 s | 1.050 | 1.050 to 1.050 | 1.000 | 1.000 to 1.000 | 4 | x 1.0010 | 1.00% |" in text
     assert "geometric mean **1.0010**; 1 of them run" in text
     assert "- dask: is for Python >=3.12" in text
     assert "| flask 3 (181) | 100.0 ms | +2.0 (1.0 to 3.0), twin +0.0 |" in text
