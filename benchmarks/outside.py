@@ -26,13 +26,13 @@ from benchmarks import instructions, pairs
 from benchmarks.counted import CALLS
 
 BAR, MEAN_BAR = 1.02, 1.003
-COUNTED, COUNTED_MOST = 0.5, 5.0  # seconds under valgrind, while it does not count, of what is counted then
+COUNTED, COUNTED_MOST = 0.25, 5.0  # seconds under valgrind, while it does not count, of what is counted then
 LABELS = ("stock", "with", "twin")
 ROUND, LONG = 0.01, 0.1  # seconds; a loop that takes longer is a round by itself, and from LONG on there are fewer
 ROUNDS, LEAST_ROUNDS, LEAST_GROUPS = 7, 2, 3
 WORKER = str(Path(__file__).with_name("outside_worker.py"))
-# Chosen among the 550 most downloaded of PyPI: (name, rank in November 2026, what is installed, what it does until it is
-# "imported").
+# Chosen among the 550 most downloaded of PyPI: (name, rank in November 2026, what is installed, what it does until it
+# is "imported").
 APPLICATIONS = (
     ("boto3", 1, ("boto3",), "import boto3\nboto3.client('s3', 'eu-west-1')"),
     ("requests", 6, ("requests",), "import requests\nrequests.Session()"),

@@ -29,8 +29,8 @@ def summary(found: Row) -> str:
             f"- {found['pyperformance']['versions']}; {facts['python']}; {facts['date']}; {facts['on']}; load "
             f"{facts['load']}; {found['pyperformance']['minutes']} minutes, "
             f"{sum(row['groups'] for row in rows)} groups of three processes",
-            f"- geometric mean of {len(rows)} ratios: **{ours:.4f}** ± {error(rows, 'first'):.4f}, the twin's {twin:.4f} "
-            f"± {error(rows, 'twin'):.4f} (standard errors); the bar is {MEAN_BAR}: {verdict(rows)}",
+            f"- geometric mean of {len(rows)} ratios: **{ours:.4f}** ± {error(rows, 'first'):.4f}, the twin's "
+            f"{twin:.4f} ± {error(rows, 'twin'):.4f} (standard errors); the bar is {MEAN_BAR}: {verdict(rows)}",
             f"- above {BAR}: {len(above)} with snapsafe_rt, {len(noise)} of the twins",
             *(counted if counts else ()),
         ]

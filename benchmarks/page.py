@@ -114,9 +114,10 @@ Not measured here:
 ### Ten applications
 
 Chosen by hand among the 550 most downloaded packages of PyPI (the rank is November 2026's): what programs are, or are
-built on. Each is imported, and set up as far as it can be without a network. CPU time is counted from the start of the process; *peak* is the most
-resident memory (VmHWM), *private* what it shares with no other process (smaps_rollup), both as it is then. Shown are
-the median without, and of all groups what is more with snapsafe_rt: median, quartiles, and the twin's median.
+built on. Each is imported, and set up as far as it can be without a network. CPU time is counted from the start of the
+process; *peak* is the most resident memory (VmHWM), *private* what it shares with no other process (smaps_rollup), both
+as it is then. Shown are the median without, and of all groups what is more with snapsafe_rt: median, quartiles, and the
+twin's median.
 
 {applications}
 """
