@@ -1,5 +1,6 @@
 """The tables of whole programs (outside.py), and their chart."""
 
+import math
 from collections.abc import Sequence
 
 from benchmarks.case import amount
@@ -50,8 +51,8 @@ def reason(row: Row, counted: Sequence[float]) -> str:
         return WHY[row["name"]]
     if counted and counted[1] / counted[0] <= FEW:
         return "by its instructions it is not: that is noise, or where objects lie"
-    if row["twin"][2] > BAR:
-        return "so is a quarter of its twins"
+    if abs(math.log(row["twin"][1])) >= math.log(row["ratio"][1]) or row["twin"][2] >= row["ratio"][1]:
+        return "its twin is as far from 1"
     return "nobody knows why"
 
 
