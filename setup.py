@@ -32,6 +32,9 @@ if build == "tsan":
     flags += ["-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer"]
     link += ["-fsanitize=thread"]
 
+# SNAPSAFE_CORE: what Cython has made of cython/_core.pyx already, for who has none that is new enough.
+core = os.environ.get("SNAPSAFE_CORE", "")
+
 # Elsewhere the package imports without the extension, and snapsafe_rt.status() says what is missing.
 supported = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
 extensions = []
@@ -42,32 +45,32 @@ if sys.version_info >= (3, 16):
 if sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info >= (3, 14):
     supported = False
 if supported and platform.python_implementation() == "CPython" and build != "none":
-    from Cython.Build import cythonize
-
     facts = runpy.run_path("cython/build_facts.py")["macros"]()
-    extensions = cythonize(  # type: ignore[no-untyped-call]
-        Extension(
-            "snapsafe_rt._core",
-            ["cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],
-            include_dirs=["cython"],
-            depends=[*glob.glob("cython/*.[hp]*"), "snapsafe_rt/settings.py", "snapsafe_rt/guards/table.py"],
-            define_macros=[
-                # Types of each interpreter's own; static ones would be shared, and visited by the collector before they
-                # are ready (a crash at import, on 3.11).
-                ("CYTHON_USE_MODULE_STATE", "1"),
-                ("CYTHON_USE_TYPE_SPECS", "1"),
-                # To unpack 2 KB of names takes each start longer than to map them.
-                ("CYTHON_COMPRESS_STRINGS", "0"),
-                ("PyInit__core", "ss_init_core"),  # life.c calls it
-                *((name, f'"{value}"') for name, value in facts.items()),
-            ],
-            extra_compile_args=flags,
-            extra_link_args=link,
-            libraries=["dl", "pthread"],
-        ),
-        include_path=["cython"],
-        build_dir="build/cython",
+    extension = Extension(
+        "snapsafe_rt._core",
+        [core or "cython/_core.pyx", *sorted(glob.glob("cython/*.c"))],
+        include_dirs=["cython"],
+        depends=[*glob.glob("cython/*.[hp]*"), "snapsafe_rt/settings.py", "snapsafe_rt/guards/table.py"],
+        define_macros=[
+            # Types of each interpreter's own; static ones would be shared, and visited by the collector before they
+            # are ready (a crash at import, on 3.11).
+            ("CYTHON_USE_MODULE_STATE", "1"),
+            ("CYTHON_USE_TYPE_SPECS", "1"),
+            # To unpack 2 KB of names takes each start longer than to map them.
+            ("CYTHON_COMPRESS_STRINGS", "0"),
+            ("PyInit__core", "ss_init_core"),  # life.c calls it
+            *((name, f'"{value}"') for name, value in facts.items()),
+        ],
+        extra_compile_args=flags,
+        extra_link_args=link,
+        libraries=["dl", "pthread"],
     )
+    if core:
+        extensions = [extension]
+    else:
+        from Cython.Build import cythonize
+
+        extensions = cythonize(extension, include_path=["cython"], build_dir="build/cython")  # type: ignore[no-untyped-call]
 
 
 class BuildWithBytecode(build_py):

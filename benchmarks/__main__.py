@@ -1,4 +1,5 @@
-"""python -m benchmarks [-k WORD] [--processes N] [--growth] [--docs FOLDER]: measures, and prints the table.
+"""python -m benchmarks [-k WORD] [--processes N] [--growth | --outside ENVIRONMENTS] [--docs FOLDER]: measures, and
+prints the table.
 
 Exit code 1 if a bar is missed.
 """
@@ -11,7 +12,7 @@ import platform
 import sys
 import time
 
-from benchmarks import growth, page, pairs, paths, report
+from benchmarks import growth, outside, outside_report, page, pairs, paths, report
 
 
 def main() -> int:
@@ -20,6 +21,13 @@ def main() -> int:
     parser.add_argument("--processes", type=int, metavar="N", help="pairs of processes a case")
     parser.add_argument("--growth", action="store_true", help="how cost grows, instead; with -k, only such curves")
     parser.add_argument(
+        "--outside",
+        metavar="ENVIRONMENTS",
+        help="pyperformance and popular applications, instead, in the environments there, which .ci/bench makes",
+    )
+    parser.add_argument("--minutes", type=float, default=30, metavar="N", help="how long --outside may take")
+    parser.add_argument("--cpu", type=int, metavar="N", help="the CPU that --outside measures on; else the last")
+    parser.add_argument(
         "--docs",
         metavar="FOLDER",
         help="put what was found into performance.json there, and make performance.md and its charts of that",
@@ -27,6 +35,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.growth:
         return grow(options.k, options.docs)
+    if options.outside:
+        return whole_programs(options)
     chosen = [(file, case) for file, case in paths.every() if options.k in f"{file} {case.name}"]
     if not chosen:
         parser.error(f"no case has {options.k!r}")
@@ -55,6 +65,16 @@ def grow(word: str, docs: str | None) -> int:
     if docs:
         page.add_growth({"machine": machine(), "curves": curves}, docs, whole=not word)
     return 0
+
+
+def whole_programs(options: argparse.Namespace) -> int:
+    """Exit code 1 if the geometric mean's bar is missed: of one benchmark above its own the page tells."""
+    found = outside.measure(options.outside, options.k, options.minutes * 60, options.cpu, machine)
+    if options.docs:
+        page.add_outside(found, options.docs, whole=not options.k)
+    rows = found["pyperformance"]["rows"]
+    print(outside_report.summary(found))
+    return int(not rows or outside.verdict(rows) == "missed")
 
 
 def machine() -> dict[str, str]:

@@ -14,7 +14,7 @@ SOURCES = {
 
 def amount(value: float, unit: str) -> str:
     if unit == "ns":
-        for scale, name in ((1e6, "ms"), (1e3, "µs")):
+        for scale, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
             if abs(value) >= scale:
                 return f"{value / scale:.3g} {name}"
     return f"{value:.3g} {unit}" if abs(value) < 1000 else f"{value:.0f} {unit}"

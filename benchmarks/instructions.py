@@ -102,16 +102,22 @@ def count_all(cases: list[Case]) -> Counts:
         return {}
     sources = sorted({case.source for case in cases})
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        marks = f"{folder}/marks.so"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", Path(__file__).parent / "marks.c", "-o", marks], check=True)
-        without = pool.submit(count, cases, sources[0], False, marks)
-        ours = [pool.submit(count, [c for c in cases if c.source == one], one, True, marks) for one in sources]
+        library = marks(folder)
+        without = pool.submit(count, cases, sources[0], False, library)
+        ours = [pool.submit(count, [c for c in cases if c.source == one], one, True, library) for one in sources]
         found = {}
         for future in ours:
             for name, now in future.result().items():
                 added = now["all"] - without.result()[name]["all"]
                 found[name] = {"own": round(now["own"], 1), "out": round(now["out"], 1), "added": round(added)}
         return found
+
+
+def marks(folder: str) -> str:
+    """The library of marks.c, built in this folder."""
+    library = f"{folder}/marks.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", Path(__file__).parent / "marks.c", "-o", library], check=True)
+    return library
 
 
 def count_starts() -> Counts:

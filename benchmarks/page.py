@@ -5,8 +5,9 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import outside_report, report
 from benchmarks.instructions import BOUNDS
+from benchmarks.outside import BAR
 from benchmarks.report import Row
 
 TEXT = """# What it costs
@@ -47,6 +48,7 @@ Made by `make bench`, too ({growth_facts}). The figures of all points are in [pe
 
 {growth}
 
+{outside}
 ## Where it is slower
 
 {slower}
@@ -72,10 +74,52 @@ make bench ARGS="-k uuid"           # the rows with that in their name
 make bench PYTHON=python3.14
 .ci/bench                           # each CPython from 3.11 to 3.15, one after the other
 .ci/bench --instructions            # the counts of each
+.ci/bench --outside                 # whole programs, on 3.11; half an hour
 ```
 
 [benchmarks/paths](../benchmarks/paths) has one file for each path; [growth.py](../benchmarks/growth.py) has the
 curves.
+"""
+
+OUTSIDE = """## Whole programs
+
+Made by `.ci/bench --outside`: what others chose to measure, and popular applications. They run in three processes of
+one kind at a time, on one CPU, measured in turn: without snapsafe_rt, with it, and without it again. The last one is
+the *twin*: its ratio should be 1, and shows what the machine's noise and the place of objects in memory alone make of
+it. The one with snapsafe_rt is activated by PYTHONPATH, watches a file, and says before each round that it is active;
+the others say that they are not. What is measured is CPU time, of the process and of children that it waited for,
+because other work on a shared machine takes wall time unevenly. So time spent waiting does not count.
+
+### pyperformance
+
+The benchmarks of its default set. A ratio is that of the time with to the mean of both times without; it is the median
+of all groups of three processes. A benchmark above {bar} is measured again, for longer. The geometric mean is of the
+first ratios, for else luck would count on one side alone.
+
+*Instructions* are those of one loop that has run before, with to without, counted by valgrind, and *ours* the part of
+them that are the core's. They do not depend on other work. Where objects lie changes them as well: CPython keeps 4,096
+methods in a cache whose places go by addresses, and two hot methods that share one cost some percent. A program with an
+import more or less, and without us, moves as much. So each group of the timed processes first makes other objects.
+
+{summary}
+
+![pyperformance: CPU time with snapsafe / without](performance-outside.svg)
+
+{benchmarks}
+
+Not measured here:
+
+{absent}
+
+### Ten applications
+
+Chosen by hand among the 550 most downloaded packages of PyPI (the rank is November 2026's): what programs are, or are
+built on. Each is imported, and set up as far as it can be without a network. CPU time is counted from the start of the
+process; *peak* is the most resident memory (VmHWM), *private* what it shares with no other process (smaps_rollup), both
+as it is then. Shown are the median without, and of all groups what is more with snapsafe_rt: median, quartiles, and the
+twin's median.
+
+{applications}
 """
 
 
@@ -98,6 +142,19 @@ def add_growth(found: Row, folder: str, *, whole: bool) -> None:
         known = {curve["name"]: curve for curve in found["curves"]}
         found["curves"] = [known.get(curve["name"], curve) for curve in figures["growth"]["curves"]]
     figures["growth"] = found
+    _write(figures, folder)
+
+
+def add_outside(found: Row, folder: str, *, whole: bool) -> None:
+    figures = _figures(folder)
+    if whole or not figures.get("outside"):
+        figures["outside"] = found
+    else:
+        for part in ("pyperformance", "applications"):
+            known = {row["name"]: row for row in found[part]["rows"]}
+            old = figures["outside"][part]
+            old["rows"] = [known.pop(row["name"], row) for row in old["rows"]] + list(known.values())
+        figures["outside"]["instructions"] |= found["instructions"]
     _write(figures, folder)
 
 
@@ -126,6 +183,7 @@ def write(figures: Row, folder: str) -> None:
         versions=report.versions(runs),
         growth_facts=f"{growth['machine']['python']}, load {growth['machine']['load']}" if growth else "not yet",
         growth=report.growth_table(curves),
+        outside=outside(figures["outside"]) if figures.get("outside") else "",
         slower=report.slower(rows),
         rest=rest(rows),
         counts=report.counts(json.loads(BOUNDS.read_text())),
@@ -134,6 +192,21 @@ def write(figures: Row, folder: str) -> None:
     Path(folder, "performance.svg").write_text(report.chart(rows, facts))
     if curves:
         Path(folder, "performance-growth.svg").write_text(report.growth_chart(curves))
+    if figures.get("outside"):
+        found, machine = figures["outside"]["pyperformance"], figures["outside"]["machine"]
+        below = f"grey: the twin, stock / stock; {machine['python']}; {machine['cpu']}"
+        Path(folder, "performance-outside.svg").write_text(outside_report.chart(found["rows"], below))
+
+
+def outside(found: Row) -> str:
+    left_out = found["pyperformance"]["absent"] + found["applications"]["absent"]
+    return OUTSIDE.format(
+        bar=BAR,
+        summary=outside_report.summary(found),
+        benchmarks=outside_report.pyperformance_table(found["pyperformance"]["rows"], found["instructions"]),
+        absent=outside_report.absent(left_out),
+        applications=outside_report.applications_table(found["applications"]["rows"]),
+    )
 
 
 def rest(rows: list[Row]) -> str:

@@ -13,8 +13,10 @@ class Picture:
         self.text(16, 26, title, 16)
         self.text(16, 44, below, fill="#666")
 
-    def text(self, x: float, y: float, words: str, size: int = 12, *, anchor: str = "", fill: str = "#222") -> None:
-        at = f' text-anchor="{anchor}"' if anchor else ""
+    def text(
+        self, x: float, y: float, words: str, size: int = 12, *, anchor: str = "", fill: str = "#222", more: str = ""
+    ) -> None:
+        at = more + (f' text-anchor="{anchor}"' if anchor else "")
         words = words.replace("&", "&amp;").replace("<", "&lt;")
         self.lines.append(f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}"{at} fill="{fill}">{words}</text>')
 
@@ -32,6 +34,18 @@ class Picture:
         self.line(x1, y, x2, y)
         back = x2 - 7 if x2 > x1 else x2 + 7
         self.lines.append(f'<polygon points="{x2:.0f},{y:.0f} {back:.0f},{y - 4:.0f} {back:.0f},{y + 4:.0f}"/>')
+
+    def down(self, x: float, y1: float, y2: float, stroke: str = "#222") -> None:
+        """An arrow, or one upwards."""
+        self.line(x, y1, x, y2, stroke)
+        back = y2 - 7 if y2 > y1 else y2 + 7
+        points = f"{x:.0f},{y2:.0f} {x - 4:.0f},{back:.0f} {x + 4:.0f},{back:.0f}"
+        self.lines.append(f'<polygon points="{points}" fill="{stroke}"/>')
+
+    def box(self, x: float, y: float, width: float, height: float, title: str, fill: str = "#e8eef5") -> None:
+        at = f'x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}"'
+        self.lines.append(f'<rect {at} rx="6" fill="{fill}" stroke="#667"/>')
+        self.text(x + width / 2, y + 20, title, 13, anchor="middle")
 
     def dot(self, x: float, y: float) -> None:
         self.lines.append(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="4" fill="#222"/>')

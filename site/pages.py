@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from snapsafe_rt.cli.main import COMMANDS, whole_parser
+from snapsafe_rt.cli.main import COMMANDS, parsers, whole_parser
 
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 FENCE = re.compile(r"^(```.*?^```)", re.DOTALL | re.MULTILINE)
@@ -25,13 +25,19 @@ def shown(path: Path) -> str:
     return f"````{{literalinclude}} {path.name}\n:language: {language}\n````\n"
 
 
+def head(name: Path) -> str:
+    """What a page that is made of a file or folder begins with. Whoever searches looks for pages and examples."""
+    hidden = "" if name.parts[0] == "examples" else "nosearch: true\n"
+    return f"---\norphan: true\n{hidden}---\n# {name}\n\n"
+
+
 def listing(folder: Path, root: Path) -> Path:
     """The page of a folder: its own README, or one with each file of it."""
     page = folder / "README.md"
     if not page.exists():
         files = [one for one in sorted(folder.iterdir()) if one.is_file() and one.stat().st_size < LONGEST]
         blocks = [f"## {one.name}\n\n{shown(one)}" for one in files]
-        page.write_text(f"---\norphan: true\n---\n# {folder.relative_to(root)}\n\n" + "\n".join(blocks))
+        page.write_text(head(folder.relative_to(root)) + "\n".join(blocks))
     return page
 
 
@@ -43,7 +49,7 @@ def page_of(target: Path, root: Path) -> str:
         return ""
     page = target.with_name(target.name + ".md")
     if not page.exists():
-        page.write_text(f"---\norphan: true\n---\n# {target.relative_to(root)}\n\n{shown(target)}")
+        page.write_text(head(target.relative_to(root)) + shown(target))
     return ".md"
 
 
@@ -73,31 +79,44 @@ def options(parser: argparse.ArgumentParser) -> str:
         takes = "" if one.nargs == 0 else f" {value}"
         names = ", ".join(f"`{name}{takes}`" for name in one.option_strings) or f"`{value}`"
         text = (one.help or "") % {**vars(one), "prog": parser.prog} if "%" in (one.help or "") else one.help or ""
-        rows.append(f"| {names} | {text} |".replace("\n", " "))
+        rows.append(f"| {names} | {quoted(text)} |".replace("\n", " "))
     return "\n".join(["| option | does |", "|---|---|", *rows, ""]) if rows else ""
+
+
+def quoted(text: str) -> str:
+    """Its options as code: two hyphens would become a dash."""
+    return re.sub(r"(?<![`\w-])(--[a-z][a-z-]*)", r"`\1`", text)
 
 
 def commands(target: Path) -> None:
     """A page for each command, and one that lists them."""
     target.mkdir(exist_ok=True)
-    parsers = whole_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    for command in COMMANDS:
-        parser = parsers[command.name]
+    for command, parser in parsers(whole_parser()):
         usage = parser.format_usage().removeprefix("usage: ").strip()
         parts = [
             f"# snapsafe {command.name}",
             parser.description,
             f"```\n{usage}\n```",
             options(parser),
-            parser.epilog or "",
+            quoted(parser.notes),
+            "```\n" + "\n".join(parser.examples) + "\n```",
+            "| exit code | means |\n|---|---|\n"
+            + "\n".join(f"| {code} | {quoted(words)} |" for code, words in parser.exits.items()),
         ]
         (target / f"{command.name}.md").write_text("\n\n".join(part for part in parts if part) + "\n")
     names = "\n".join(command.name for command in COMMANDS)
-    rows = "\n".join(f"| [snapsafe {one.name}]({one.name}.md) | {one.summary} |" for one in COMMANDS)
+    groups = dict.fromkeys(one.group for one in COMMANDS)
+    tables = "\n\n".join(
+        f"## {group.capitalize()}\n\n| command | does |\n|---|---|\n"
+        + "\n".join(
+            f"| [snapsafe {one.name}]({one.name}.md) | {one.summary} |" for one in COMMANDS if one.group == group
+        )
+        for group in groups
+    )
     (target / "index.md").write_text(
         "# Each command and its options\n\nWhat the commands mean together, and their exit codes: "
         "[The command](../../docs/command.md).\n\n"
-        f"| command | does |\n|---|---|\n{rows}\n\n```{{toctree}}\n:hidden:\n{names}\n```\n"
+        f"{tables}\n\n```{{toctree}}\n:hidden:\n{names}\n```\n"
     )
 
 

@@ -10,12 +10,24 @@ import tempfile
 import time
 from typing import Any
 
-from snapsafe_rt.cli import child, output, reach, run
+from snapsafe_rt.cli import child, output, reach, run, usage
 from snapsafe_rt.cli.shipped import failure
+from snapsafe_rt.cli.usage import NOT_EXECUTABLE, NOT_FOUND, PROGRAMS
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
 from snapsafe_rt.report import audited, procfs
 from snapsafe_rt.report.audited import Record
 
+EXAMPLES = (
+    "snapsafe audit python app.py",
+    "snapsafe audit --fail-on drawn,tls --output report.txt pytest",
+    "snapsafe audit --pid 4711",
+)
+EXITS = {
+    PROGRAMS: "the program's own; 128 and the signal if it died of one",
+    OK: "done, with --pid",
+    FAILED: "--fail-on found something; or nothing was recorded, or there is no such process",
+    NOT_PERMITTED: "the process may not be read, or the report not be written",
+} | {code: usage.EXITS[code] for code in (NOT_EXECUTABLE, NOT_FOUND)}
 DRAWN = ("random", "urandom", "secrets", "uuid", "ssl", "tempfile", "email")
 OPEN = ("tcp", "files", "threads")
 KINDS = (*DRAWN, "seed", "tls", *OPEN, "environment")
@@ -25,17 +37,20 @@ ROWS_MOST = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "snapsafe audit [-h] [--json] [--output FILE] [--fail-on KIND,...] (--pid N | [--] PROGRAM [ARGUMENT ...])"
+        "snapsafe audit [-h] [--json] [--output FILE] [--fail-on KIND,...]\n"
+        "                      (--pid N | [--] PROGRAM [ARGUMENT ...])"
     )
     parser.add_argument("--pid", type=int, metavar="N", help="of a running process that records by SNAPSAFE_AUDIT")
-    parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.add_argument("--json", action="store_true", help="the same for programs; docs/audit.md lists the keys")
     parser.add_argument("--output", metavar="FILE", help="write it there; without it a program's report is on stderr")
-    parser.add_argument("--fail-on", metavar="KIND,...", type=_kinds, default=(), help="exit code 1 if there is one")
+    parser.add_argument(
+        "--fail-on", metavar="KIND,...", type=_kinds, default=(), help="fail if one of these kinds is found"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.epilog = (
-        f"Kinds: {', '.join(KINDS)}; drawn: the first {len(DRAWN)}.\n"
-        "No value is stored or printed: only what was done, where, how often and when. Exit code: the program's, or 1\n"
-        "where that is 0 and --fail-on found something, or nothing was recorded."
+        f"Kinds: {', '.join(KINDS)}; `drawn` stands for the first {len(DRAWN)}.\n\n"
+        "No value is stored or printed: only what was done, where, how often and when. What the program's own exit "
+        "code says is not replaced, unless that is 0."
     )
 
 
@@ -43,7 +58,9 @@ def _kinds(text: str) -> tuple[str, ...]:
     named = [word.strip() for word in text.split(",") if word.strip()]
     for word in named:
         if word not in (*KINDS, "drawn"):
-            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(KINDS)}, drawn")
+            near = usage.nearest(word, (*KINDS, "drawn"))
+            way_out = f"did you mean `{near}`?" if near else f"it is one of {', '.join(KINDS)}, drawn"
+            raise argparse.ArgumentTypeError(f"there is no {word!r}; {way_out}")
     return tuple(kind for kind in KINDS if kind in named or ("drawn" in named and kind in DRAWN))
 
 
@@ -212,7 +229,7 @@ def _show_places(record: Record) -> None:
         kept: output.Cell = ("no: per_generation", "good") if place.renewed else ("yes", "warn")
         if place.kind == "tls":
             kept = (f"{place.open} open", "bad") if place.open else ("no: over", "good")
-        when = _time(place.first) if place.times == 1 else f"{_time(place.first)} to {_time(place.last)}"
+        when = " to ".join(dict.fromkeys((_time(place.first), _time(place.last))))
         what = f"environment: {place.what}" if place.kind == "environment" else place.what
         rows.append([what, str(place.times), when, kept, where])
     if rows:

@@ -18,9 +18,16 @@ from snapsafe_rt.cli import installation as files
 from snapsafe_rt.cli import matrix, output
 from snapsafe_rt.cli.shipped import PACKAGE, activation_folder
 from snapsafe_rt.core import MISSING, native
-from snapsafe_rt.errors import FAILED, OK, USAGE, Failure
+from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
 
 INSIDE = os.path.join("snapsafe-rt", "snapsafe_rt")
+
+EXAMPLES = ("snapsafe bundle /srv/snapsafe", "snapsafe bundle /srv/snapsafe --wheel dist/*.whl")
+EXITS = {
+    OK: "done",
+    FAILED: "not all of one version, or no wheel",
+    NOT_PERMITTED: "the folder may not be written",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

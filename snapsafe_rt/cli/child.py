@@ -3,7 +3,7 @@
 import signal
 import subprocess
 
-from snapsafe_rt.cli.run import NOT_EXECUTABLE, NOT_FOUND
+from snapsafe_rt.cli.usage import NOT_EXECUTABLE, NOT_FOUND
 from snapsafe_rt.errors import Failure
 
 

@@ -3,7 +3,15 @@
 import argparse
 
 from snapsafe_rt import settings
-from snapsafe_rt.errors import CONFIGURATION, Failure
+from snapsafe_rt.errors import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
+
+EXAMPLES = ("snapsafe dbus", "snapsafe dbus --bus session")
+EXITS = {
+    OK: "ended by SIGTERM",
+    FAILED: "no bus, or its name is taken",
+    NOT_PERMITTED: "the bus does not permit the name",
+    CONFIGURATION: "there is no jeepney",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--socket", metavar="PATH", default=settings.MANAGER, help="where the manager is (default: %(default)s)"
     )
     parser.epilog = (
-        "Takes the name org.snapsafe.Manager1, and stays in the foreground. It needs jeepney: the extra `dbus`.\n"
-        "A manager that is not there, or is restarted, is waited for. Ends with SIGTERM."
+        "It takes the name org.snapsafe.Manager1, and stays in the foreground. It needs jeepney: the extra `dbus`. "
+        "A manager that is not there, or is restarted, is waited for. SIGTERM ends it."
     )
 
 

@@ -22,6 +22,11 @@ from snapsafe_rt.core import MISSING
 from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source.vmclock_file import FileSource, private_folders
 
+EXAMPLES = ("snapsafe demo", "snapsafe demo --clones 50 --program app.py")
+EXITS = {
+    OK: "nothing was drawn twice with protection, and all that has to be drawn twice was without",
+    FAILED: "something was, or the demo could not show it",
+}
 CLONES, MOST = 200, 100_000
 
 HOW = {
@@ -88,10 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "must differ in each clone",
     )
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
-    parser.epilog = (
-        "Needs neither a VM nor root. Exit code 0 only if nothing was drawn twice with protection, and all that\n"
-        "has to be drawn twice was without."
-    )
+    parser.epilog = "It needs neither a virtual machine nor root."
 
 
 def _number(text: str) -> int:

@@ -17,6 +17,11 @@ from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import FAILED, OK, Failure
 from snapsafe_rt.source import selection
 
+EXAMPLES = ("snapsafe doctor", "snapsafe doctor --json")
+EXITS = {
+    OK: "a program started here would be protected by itself",
+    FAILED: "something is missing: the next commands are told",
+}
 PYTHON_SECONDS = 20
 FILE_HERE = "/dev/shm/snapsafe"
 CONFIG = "CONFIG_PTP_1588_CLOCK_VMCLOCK"
@@ -69,8 +74,8 @@ class Step(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
-        "Nothing is changed. Each Python on PATH is started once, to see whether it activates. Needs no rights, and\n"
-        "says what it could not see. Exit code 0 if a program started here would be protected by itself, else 1."
+        "Nothing is changed. Each Python on PATH is started once, to see whether it activates. It needs no rights, and "
+        "says what it could not see."
     )
 
 
@@ -238,7 +243,8 @@ def _source_steps(found: Found) -> list[Step]:
         return [_manager(found, LATE)]
     if here.kind == "firecracker":
         why = "Firecracker 1.15 and later has a VMClock; until then the host's word has to do, by a guest agent."
-        return [Step("here", why, ["python examples/guest_agent/guest_agent.py --vsock 5005 &"])]
+        agent = f"{shlex.quote(sys.executable)} guest_agent.py --vsock 5005 &   # as root"
+        return [Step("here", why, ["snapsafe manager --print guest_agent.py >guest_agent.py", agent])]
     if here.criu:
         return _criu_steps()
     if here.kind in NOTHING:
@@ -337,20 +343,35 @@ def _try() -> list[str]:
 
 
 def _activation_steps(found: Found) -> list[Step]:
+    """A step for all of which the same is true."""
+    installed = [one for one in found.pythons if one.state == "installed"]
+    bare = [one for one in found.pythons if one.state == "no package" and _version(one) >= (3, 10)]
+    own = [one for one in bare if not one.externally_managed]
+    managed = [one for one in bare if one.externally_managed]
     steps = []
-    for one in found.pythons:
-        quoted = shlex.quote(one.path)
-        if one.state == "installed":
-            why = f"{one.path} ({one.version}) has the package and does not activate by itself."
-            steps.append(Step("here", why, [f"snapsafe install --python {quoted}"]))
-        elif one.state == "no package" and tuple(map(int, one.version.split(".")[:2])) >= (3, 10):
-            why = f"{one.path} ({one.version}) has no package, or none that was built for it."
-            commands = [f"{quoted} -m pip install snapsafe-rt && snapsafe install --python {quoted}"]
-            if one.externally_managed:
-                why += " It is the distribution's, where pip refuses (PEP 668). In an environment beside it, one of:"
-                commands = installation.beside(one.path)
-            steps.append(Step("here", why, commands))
+    if installed:
+        why = f"{_have(installed)} the package and does not activate by itself."
+        steps.append(Step("here", why, [f"snapsafe install --python {shlex.quote(one.path)}" for one in installed]))
+    if own:
+        quoted = [shlex.quote(one.path) for one in own]
+        commands = [f"{one} -m pip install snapsafe-rt && snapsafe install --python {one}" for one in quoted]
+        steps.append(Step("here", f"{_have(own)} no package, or none that was built for it.", commands))
+    if managed:
+        why = (
+            f"{_have(managed)} no package, or none that was built for it. It is the distribution's, where pip refuses "
+            "(PEP 668). In an environment beside it, one of:"
+        )
+        steps.append(Step("here", why, [command for one in managed for command in installation.beside(one.path)]))
     return steps
+
+
+def _version(one: Python) -> tuple[int, ...]:
+    return tuple(map(int, one.version.split(".")[:2]))
+
+
+def _have(pythons: list[Python]) -> str:
+    names = [f"{one.path} ({one.version})" for one in pythons]
+    return f"{names[0]} has" if len(names) == 1 else f"Each of {', '.join(names)} has"
 
 
 # ---- showing it ----
@@ -395,11 +416,11 @@ def show(found: Found, steps: list[Step]) -> None:
         told = f"{source['source']}, a {source['what']}, {'' if source['synchronous'] else 'a'}synchronous"
         rows.append(["source", (told, "good")])
     else:
-        why = "; ".join(f"{one['source']} {one['reason']}" for one in found.candidates)
+        why = output.reasons((one["source"], one["reason"]) for one in found.candidates)
         rows.append(["source", (f"none: {why}", "bad")])
-    for one in found.pythons:
-        reason = f" ({one.reason})" if one.reason else ""
-        rows.append([one.path, (f"{one.version} {one.state}{reason}", "good" if one.state == "active" else "warn")])
+    for one, reason in zip(found.pythons, output.once([one.reason for one in found.pythons]), strict=True):
+        told = f"{one.version} {one.state}" + (f" ({reason})" if reason else "")
+        rows.append([one.path, (told, "good" if one.state == "active" else "warn")])
     if not found.pythons:
         rows.append(["Python", "none on PATH"])
     processes = found.processes
@@ -418,10 +439,10 @@ def show(found: Found, steps: list[Step]) -> None:
         output.say("Not to be seen by this user: " + ", ".join(unseen) + ".", "warn")
     if not steps:
         output.say("Nothing is missing: a program started here is protected. What it watches and guards:", "good")
-        output.say("  snapsafe status")
+        output.command("snapsafe status")
         return
     output.say("Next:", "bold")
     for step in steps:
         output.say(f"{step.where[0].upper()}{step.where[1:]}: {step.why}")
         for command in step.commands:
-            output.say(f"  {command}")
+            output.command(command)

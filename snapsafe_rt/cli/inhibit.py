@@ -9,15 +9,30 @@ import subprocess
 from typing import Any
 
 from snapsafe_rt import settings
-from snapsafe_rt.cli import child
-from snapsafe_rt.errors import USAGE, Failure
+from snapsafe_rt.cli import child, usage
+from snapsafe_rt.cli.usage import NOT_EXECUTABLE, NOT_FOUND, PROGRAMS
+from snapsafe_rt.errors import BUSY, FAILED, NO_MANAGER, NOT_PERMITTED, USAGE, Failure
 from snapsafe_rt.manager.client import Manager, Refused, refusal
 
+EXAMPLES = (
+    "snapsafe inhibit --why backup tar cf /backup.tar /srv",
+    "snapsafe inhibit --mode delay make report",
+)
+EXITS = {
+    PROGRAMS: "the program's own; 128 and the signal if it died of one",
+    FAILED: "a snapshot is being taken",
+    NO_MANAGER: "there is no manager, so that nothing was run",
+    BUSY: "there is a manager, and it is busy: nothing was run",
+    NOT_PERMITTED: "not permitted: --mode block takes root or the manager's user",
+} | {code: usage.EXITS[code] for code in (NOT_EXECUTABLE, NOT_FOUND)}
 AGAIN_SECONDS = 1.0  # a manager that has gone is looked for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "snapsafe inhibit [-h] [--mode MODE] [--who WHO] [--why WHY] [--socket PATH] PROGRAM [ARGUMENT ...]"
+    parser.usage = (
+        "snapsafe inhibit [-h] [--mode {block,delay}] [--who WHO] [--why WHY]\n"
+        "                        [--socket PATH] [--] PROGRAM [ARGUMENT ...]"
+    )
     parser.add_argument(
         "--mode",
         choices=("block", "delay"),
@@ -27,12 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--who", help="named to whoever is refused (default: the command line)")
     parser.add_argument("--why", default="no reason given", help="and so is this")
-    parser.add_argument("--socket", metavar="PATH", default=settings.MANAGER, help="(default: %(default)s)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    parser.epilog = (
-        "Exit code: the program's, 128 and the signal if it died of one. 69: no manager; 77: not permitted; 1: a\n"
-        "snapshot is being taken. If the manager is restarted meanwhile, the lock is taken again."
+    parser.add_argument(
+        "--socket", metavar="PATH", default=settings.MANAGER, help="where the manager is (default: %(default)s)"
     )
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.epilog = "If the manager is restarted meanwhile, the lock is taken again."
 
 
 def main(options: argparse.Namespace) -> int:

@@ -6,7 +6,18 @@ import os
 from snapsafe_rt.cli import installation as files
 from snapsafe_rt.cli import matrix, output
 from snapsafe_rt.cli.installation import Target
-from snapsafe_rt.errors import FAILED, OK, Failure
+from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
+
+EXAMPLES = (
+    "snapsafe install",
+    "snapsafe install --python /usr/bin/python3 --stdlib",
+    "snapsafe install --prefix /image/usr",
+)
+EXITS = {
+    OK: "done",
+    FAILED: "no package that fits, or a file was changed by hand, or it does not activate",
+    NOT_PERMITTED: "the folder may not be written",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .start file (PEP 829) beside the .pth, for Python 3.15 and newer; from 3.18 on it is needed and "
         "written anyway; before, it only makes a start 7 ms slower",
     )
-    parser.epilog = "Where nothing may be written: exit code 77. Undone by `snapsafe uninstall` with the same options."
+    parser.epilog = (
+        "It says what it wrote, what that reaches, and what not. `snapsafe uninstall` with the same options undoes it."
+    )
 
 
 def choose_interpreter(parser: argparse.ArgumentParser) -> None:

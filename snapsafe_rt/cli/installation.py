@@ -113,6 +113,11 @@ def beside(python: str) -> list[str]:
     ]
 
 
+def ways(python: str) -> str:
+    """The same in a sentence."""
+    return " or ".join(f"`{command.partition('   #')[0]}`" for command in beside(python))
+
+
 def of_prefix(prefix: str) -> list[Target]:
     """What is installed below a prefix or is a virtual environment there; nothing of it is executed.
 
@@ -195,7 +200,10 @@ def choose(target: Target, stdlib: bool) -> tuple[str, str]:
         where = ", ".join(target.sites) or "its site-packages, which do not exist"
         what = target.suffix[1:].removesuffix(".so") or f"CPython 3.{target.version[1]}"
         way = f"pip install --prefix {target.prefix}" if target.prefix else f"{target.name} -m pip install"
-        raise Failure(f"{target}: no snapsafe_rt built for {what} in {where}; first: {way} snapsafe-rt", FAILED)
+        way = f"{way} snapsafe-rt"
+        if not target.prefix and managed(target):
+            way = f"make an environment beside it, as pip refuses there (PEP 668), by {ways(target.name)}"
+        raise Failure(f"{target}: no snapsafe_rt built for {what} in {where}; first: {way}", FAILED)
     return (target.stdlib if stdlib else target.sites[0]), PACKAGE
 
 

@@ -4,14 +4,13 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Collection
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
+from snapsafe_rt.cli import usage
+from snapsafe_rt.cli.usage import BROKEN_PIPE, INTERRUPTED, Parser
 from snapsafe_rt.errors import FAILED, USAGE, Failure
 from snapsafe_rt.settings import VERSION
-
-INTERRUPTED, BROKEN_PIPE = 130, 141  # the shells'
 
 
 class Command(NamedTuple):
@@ -19,32 +18,47 @@ class Command(NamedTuple):
 
     add_arguments(parser)   its options
     main(options) -> int    its work; the exit code. Raises Failure for what a user can do something about.
+    EXAMPLES                command lines
+    EXITS                   what its exit codes mean, the common ones of usage.EXITS left out
     TAKES_PROGRAM = True    if the first word that is no option begins somebody else's command line (options.program)
     """
 
     name: str
+    group: str
     module: str
     summary: str
 
 
+USE, SEE, OPERATE = "use it", "see it", "operate it"
+
 COMMANDS = (
-    Command("run", "snapsafe_rt.cli.run", "start a program protected: snapsafe run python app.py"),
-    Command("status", "snapsafe_rt.cli.status", "what is watched and guarded here, and what is not"),
-    Command("audit", "snapsafe_rt.cli.audit", "what a program did that will be the same in every clone, by place"),
-    Command("metrics", "snapsafe_rt.cli.metrics", "what is true of all programs here, as Prometheus reads it"),
-    Command("doctor", "snapsafe_rt.cli.doctor", "what this machine is, what it lacks, and the commands that mend it"),
-    Command("demo", "snapsafe_rt.cli.demo", "clone a running Python, and show what the clones draw twice"),
-    Command("wait-restored", "snapsafe_rt.cli.wait_restored", "sleep until this machine's source changes"),
-    Command("install", "snapsafe_rt.cli.install", "make an interpreter activate at every start"),
-    Command("uninstall", "snapsafe_rt.cli.uninstall", "take away what install wrote"),
-    Command("bundle", "snapsafe_rt.cli.bundle", "make one folder for PYTHONPATH that fits several interpreters"),
-    Command("manager", "snapsafe_rt.cli.manager", "tell programs of a restore that they cannot see themselves"),
-    Command("quiesce", "snapsafe_rt.cli.quiesce", "before a snapshot: ask the programs here to get ready for it"),
-    Command("unquiesce", "snapsafe_rt.cli.unquiesce", "after a snapshot, or in a clone: let them go on"),
-    Command("inhibit", "snapsafe_rt.cli.inhibit", "run a command that no snapshot may interrupt"),
-    Command("dbus", "snapsafe_rt.cli.dbus", "the manager's locks on D-Bus, under logind's names"),
-    Command("trigger", "snapsafe_rt.cli.trigger", "move the generation of a file source, as a restore does"),
+    Command("run", USE, "snapsafe_rt.cli.run", "start a program protected"),
+    Command("install", USE, "snapsafe_rt.cli.install", "make an interpreter activate at every start"),
+    Command("uninstall", USE, "snapsafe_rt.cli.uninstall", "take away what install wrote"),
+    Command("bundle", USE, "snapsafe_rt.cli.bundle", "make one folder for PYTHONPATH that fits several Pythons"),
+    Command("doctor", SEE, "snapsafe_rt.cli.doctor", "what this machine is, what it lacks, and what mends it"),
+    Command("status", SEE, "snapsafe_rt.cli.status", "what is watched and guarded here, and what is not"),
+    Command("demo", SEE, "snapsafe_rt.cli.demo", "clone a running Python, and show what is drawn twice"),
+    Command("audit", SEE, "snapsafe_rt.cli.audit", "what of a program will be the same in every clone, by line"),
+    Command("metrics", SEE, "snapsafe_rt.cli.metrics", "what is true of all programs here, for Prometheus"),
+    Command(
+        "manager", OPERATE, "snapsafe_rt.cli.manager", "tell programs of a restore that they cannot see themselves"
+    ),
+    Command("quiesce", OPERATE, "snapsafe_rt.cli.quiesce", "before a snapshot: ask the programs to get ready for it"),
+    Command("unquiesce", OPERATE, "snapsafe_rt.cli.unquiesce", "after a snapshot, or in a clone: let them go on"),
+    Command("inhibit", OPERATE, "snapsafe_rt.cli.inhibit", "run a command that no snapshot may interrupt"),
+    Command("dbus", OPERATE, "snapsafe_rt.cli.dbus", "the manager's locks on D-Bus, under logind's names"),
+    Command("trigger", OPERATE, "snapsafe_rt.cli.trigger", "move the generation of a file source, as a restore does"),
+    Command("wait-restored", OPERATE, "snapsafe_rt.cli.wait_restored", "sleep until this machine's source changes"),
 )
+EXAMPLES = {
+    "snapsafe doctor": "what to do on this machine",
+    "snapsafe demo": "the fault and the cure, shown in a minute",
+    "snapsafe run python app.py": "a program, and every Python that it starts",
+    "snapsafe status --all": "which programs here are protected",
+    "snapsafe status --pid 4711": "all about one of them",
+}
+ABOUT = "Python programs that never repeat themselves in a clone of a virtual machine or container."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,53 +96,80 @@ def _open_closed_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
-def whole_parser() -> argparse.ArgumentParser:
+class Whole(Parser):
+    """The parser of `snapsafe` itself, whose help shows the commands in their groups."""
+
+    def format_help(self) -> str:
+        longest = max(len(one.name) for one in COMMANDS)
+        groups = (
+            usage.listed(group, [(one.name, one.summary) for one in COMMANDS if one.group == group], longest)
+            for group in dict.fromkeys(one.group for one in COMMANDS)
+        )
+        options = {"-h, --help": "show this help and exit", "--version": "show the version and exit"}
+        return usage.paragraphs(
+            self.format_usage().strip(),
+            ABOUT,
+            *groups,
+            usage.listed("options", options.items()),
+            usage.listed("examples", EXAMPLES.items()),
+            usage.listed("exit codes", usage.EXITS.items()),
+            "`snapsafe COMMAND --help` tells the options of a command, and what its exit codes mean.\n",
+        )
+
+
+def whole_parser() -> Whole:
     """The parser with the options of all commands: what the command reference, man page and completions are made of."""
-    return _parser(COMMANDS)
+    parser = Whole(prog="snapsafe", description=ABOUT)
+    parser.add_argument("--version", action="version", version=f"snapsafe-rt {VERSION}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        _describe(command, subparsers.add_parser(command.name, help=command.summary))
+    return parser
+
+
+def parsers(whole: Whole) -> list[tuple[Command, Parser]]:
+    """Each command with its parser."""
+    made = whole._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    return [(command, made[command.name]) for command in COMMANDS]  # type: ignore[index]
 
 
 def _module(command: Command) -> ModuleType:
     return importlib.import_module(command.module)
 
 
-def _parser(chosen: Collection[Command]) -> argparse.ArgumentParser:
-    """The parser; only those commands have their options, and their modules are imported."""
-    parser = argparse.ArgumentParser(
-        prog="snapsafe",
-        description="Python programs that never repeat themselves in a clone of a virtual machine or container.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not permitted, 78 wrong configuration.",
-    )
-    parser.add_argument("--version", action="version", version=f"snapsafe-rt {VERSION}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        sentence = f"{command.summary[0].upper()}{command.summary[1:]}."
-        sub = subparsers.add_parser(command.name, help=command.summary, description=sentence)
-        if command in chosen:
-            sub.formatter_class = argparse.RawDescriptionHelpFormatter
-            _module(command).add_arguments(sub)
-    return parser
+def _describe(command: Command, parser: Parser) -> ModuleType:
+    module = _module(command)
+    parser.description = f"{command.summary[0].upper()}{command.summary[1:]}."
+    module.add_arguments(parser)
+    parser.explain(parser.epilog or "", module.EXAMPLES, module.EXITS)
+    return module
 
 
 def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
-    chosen = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
-    parser = _parser([chosen] if chosen else [])
+    command = next((command for command in COMMANDS if arguments[:1] == [command.name]), None)
+    if command is None:
+        _end(arguments)
+    parser = Parser(prog=f"snapsafe {command.name}")
+    module = _describe(command, parser)
+    own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])
+    options = parser.parse(own)
+    options.program = program
+    return module, options
+
+
+def _end(arguments: list[str]) -> NoReturn:
+    """For what names no command."""
+    parser = Whole(prog="snapsafe", usage="snapsafe [-h] [--version] COMMAND ...")
+    parser.add_argument("--version", action="version", version=f"snapsafe-rt {VERSION}")
     if not arguments:
         parser.print_help(sys.stderr)
         parser.exit(USAGE)
-    if chosen is None:
-        if not arguments[0].startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(arguments[0], [command.name for command in COMMANDS], 1)
-            way = f"did you mean `snapsafe {near[0]}`?" if near else "`snapsafe --help` lists the commands"
-            parser.error(f"unknown command: {arguments[0]}; {way}")
-        parser.parse_args(arguments)  # --help, --version, or an error
-        parser.error(f"unknown command: {arguments[0]}")
-    module = _module(chosen)
-    own, program = _split(arguments[1:]) if getattr(module, "TAKES_PROGRAM", False) else (arguments[1:], [])
-    options = parser.parse_args([chosen.name, *own])
-    options.program = program
-    return module, options
+    if arguments[0].startswith("-"):
+        parser.parse(arguments[:1])  # --help, --version, or an error
+    parser.error(
+        f"unknown command: {arguments[0]}; "
+        + parser.way_out(arguments[0], [command.name for command in COMMANDS], "snapsafe ")
+    )
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

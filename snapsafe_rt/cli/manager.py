@@ -8,9 +8,20 @@ from snapsafe_rt import activation, settings
 from snapsafe_rt.cli.output import seconds
 from snapsafe_rt.cli.shipped import failure, shipped
 from snapsafe_rt.core import MISSING, native
-from snapsafe_rt.errors import CONFIGURATION, OK, Failure
+from snapsafe_rt.errors import CONFIGURATION, FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.source import selection
 
+EXAMPLES = (
+    "snapsafe manager",
+    "snapsafe manager --freeze /sys/fs/cgroup/app.slice",
+    "snapsafe manager --print snapsafe-manager.service",
+)
+EXITS = {
+    OK: "ended by SIGTERM, or the file is printed",
+    FAILED: "another one runs",
+    NOT_PERMITTED: "the socket or the file may not be made",
+    CONFIGURATION: "a bad source, or no cgroup to freeze, or nothing can be watched",
+}
 PLACES = "name places of your own with --socket and --file"
 PRINTED = {  # where below packaging/ they are
     "snapsafe-manager.service": "systemd/snapsafe-manager.service",
@@ -21,6 +32,7 @@ PRINTED = {  # where below packaging/ they are
     "snapsafe-dbus.service": "systemd/snapsafe-dbus.service",
     "org.snapsafe.Manager1.conf": "dbus/org.snapsafe.Manager1.conf",
     "snapsafe-criu": "criu/snapsafe.sh",
+    "guest_agent.py": "guest_agent/guest_agent.py",
     "cdi.json": "containers/cdi.json",
     "kubernetes.yaml": "containers/kubernetes.yaml",
     "Containerfile": "containers/Containerfile",
@@ -78,17 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--print",
         choices=PRINTED,
         metavar="FILE",
-        help="print a file for the system, CRIU, containers, AWS Lambda, Grafana or Prometheus, with this\n"
+        help="print a file for the system, CRIU, containers, AWS Lambda, Grafana or Prometheus, with this "
         "command's path in it; its first lines say where it goes. FILE: " + ", ".join(PRINTED),
     )
     parser.epilog = (
-        "Stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of\n"
-        "SNAPSAFE_SOURCES but for its own file, the kernel's log, and gVisor's file. Ends with SIGTERM."
+        "It stays in the foreground; a service manager is told by sd_notify(3). It watches the sources of "
+        "SNAPSAFE_SOURCES but for its own file, the kernel's log, and gVisor's file. SIGTERM ends it."
     )
 
 
 def main(options: argparse.Namespace) -> int:
     if options.print:
+        if sys.__stdout__ is None:
+            raise Failure("stdout is closed, and nobody would get the file")
         with open(shipped("packaging", *PRINTED[options.print].split("/")), encoding="utf-8") as file:
             print(file.read().replace("@SNAPSAFE@", _command()), end="")
         return OK

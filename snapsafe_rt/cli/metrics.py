@@ -7,12 +7,18 @@ from typing import Any
 
 from snapsafe_rt.cli import processes, scan_cache, status
 from snapsafe_rt.cli.shipped import failure
-from snapsafe_rt.errors import OK, Failure
+from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.report import prometheus
 from snapsafe_rt.report.prometheus import Metric, Sample
 from snapsafe_rt.report.remote import Outside
 from snapsafe_rt.settings import VERSION
 
+EXAMPLES = ("snapsafe metrics", "snapsafe metrics --output /var/lib/node-exporter/snapsafe.prom")
+EXITS = {
+    OK: "done, also where something is unprotected: that is in the numbers",
+    FAILED: "the file cannot be written, or stdout is closed",
+    NOT_PERMITTED: "the file may not be written, or /proc is not mounted",
+}
 PROGRAM_MOST = 32  # as `status --all` shows: what comes later in a command line may be a secret
 ROWS_MOST = 64  # of one process
 
@@ -45,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write it there, whole or not at all, as node_exporter's textfile collector wants",
     )
     parser.epilog = (
-        "Exit code 0 also where something is unprotected: that is in the numbers. docs/command.md lists them. What is\n"
-        "said of a process is its own word; it cannot speak of another one."
+        "docs/monitoring.md lists the numbers. What is said of a process is its own word; it speaks of no other one."
     )
 
 
@@ -70,6 +75,8 @@ def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | Non
     made: list[Sample] = [("snapsafe_info", {"version": VERSION}, 1)]
     counts = {"protected": 0, "unprotected": 0, "not activated": 0}
     for one in found:
+        if processes.is_manager(one, manager):  # snapsafe_manager_up tells of it
+            continue
         counts["protected" if one.protected else "unprotected" if one.active else "not activated"] += 1
         made += _of_process(one)
     made += [("snapsafe_processes", {"state": state}, number) for state, number in counts.items()]

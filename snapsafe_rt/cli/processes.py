@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 from collections.abc import Callable
+from typing import Any
 
 from snapsafe_rt.cli import output
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
@@ -31,20 +32,24 @@ def must_be_all(options: argparse.Namespace) -> None:
         raise Failure(f"--{given[0]} goes with --all", USAGE)
 
 
-def show(options: argparse.Namespace, event: Callable[[Outside], str]) -> int:
-    """`event`: what to say of the last restore event of a process."""
+def show(options: argparse.Namespace, event: Callable[[Outside], str], machine: "dict[str, Any] | None") -> int:
+    """`event`: what to say of the last restore event of a process; `machine`: the manager's word."""
     wanted = _wanted(options)
-    found, hidden = find_all()
-    found = [one for one in found if wanted(one)]
+    everybody, hidden = find_all()
+    found = [one for one in everybody if wanted(one) and not is_manager(one, machine)]
     shown = [one for one in found if not (options.unprotected and one.protected)]
+    own = next((one.pid for one in everybody if is_manager(one, machine)), None)
     if options.json:
-        print(json.dumps({"processes": [one.as_dict() for one in shown], "not_permitted": hidden}, indent=2))
+        told = {"processes": [one.as_dict() for one in shown], "not_permitted": hidden, "manager": own}
+        print(json.dumps(told, indent=2))
     else:
         if found:
             _show(found, shown, options.by, event)
         else:
             asked = " in that cgroup or of that user" if options.cgroup or options.user else ""
             output.say(f"No Python process runs here{asked}, as far as it may be seen.")
+        if own is not None:
+            output.say(f"The manager, process {own}, has nothing that a clone could repeat, and is not counted.", "dim")
         if hidden:
             whose = "1 process" if hidden == 1 else f"{hidden} processes"
             way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
@@ -52,6 +57,11 @@ def show(options: argparse.Namespace, event: Callable[[Outside], str]) -> int:
     if not all(one.protected for one in found) or (not found and (options.cgroup or options.user)):
         return FAILED  # a cgroup that is misspelt is not called protected
     return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
+
+
+def is_manager(one: Outside, machine: "dict[str, Any] | None") -> bool:
+    """It watches for programs, by signs that no source of its own shows, and so it may seem unprotected."""
+    return machine is not None and one.pid == machine["pid"] and not one.protected
 
 
 def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
@@ -114,24 +124,25 @@ def _show(found: list[Outside], shown: list[Outside], by: "str | None", event: C
 
 # Heading, cell. The first that stand here are left out first where the terminal is narrow.
 _SPARED = ("last event", "when", "source", "fence", "epoch", "user")
-_PROGRAM_LEAST, _ROOM_LEAST, _GAP = 16, 26, 3
+_PROGRAM_LEAST, _ROOM_LEAST, _GAP, _WIDE = 16, 26, 2, 160
 _SOURCE_MOST, _MISSING_MOST = 64, 400  # what a process says of itself is not to push the others off the screen
 
 
 def _table(shown: list[Outside], event: Callable[[Outside], str]) -> None:
+    room = output.room()
+    most = _SOURCE_MOST if room is None or room > _WIDE else _SOURCE_MOST // 2
     names = {one.user: cut(name(one.user), 12) for one in shown}
     columns: dict[str, list[output.Cell]] = {
         "pid": [str(one.pid) for one in shown],
         "user": [names[one.user] for one in shown],
         "program": [cut(one.program, 32) for one in shown],
-        "source": [cut(str(one.source["source"]), _SOURCE_MOST) if one.source else ("none", "bad") for one in shown],
+        "source": [output.shorten(str(one.source["source"]), most) if one.source else ("none", "bad") for one in shown],
         "when": [_when(one) for one in shown],
         "epoch": [str(one.epoch) if one.active else "" for one in shown],
         "fence": [one.fence["state"] if one.active else "" for one in shown],
         "last event": [cut(event(one), _SOURCE_MOST) for one in shown],
         "unprotected": [(missing(one), "good" if one.protected else "bad") for one in shown],
     }
-    room = output.room()
     widths = {
         heading: max(len(heading), *(len(output.text_of(cell)) for cell in cells)) for heading, cells in columns.items()
     }

@@ -7,8 +7,33 @@ from typing import Any
 
 from snapsafe_rt import settings
 from snapsafe_rt.cli.output import seconds
-from snapsafe_rt.errors import BEFORE_FAILED, BLOCKED, LATE, OK, Failure
+from snapsafe_rt.errors import (
+    BEFORE_FAILED,
+    BLOCKED,
+    BUSY,
+    FAILED,
+    LATE,
+    NO_MANAGER,
+    NOT_PERMITTED,
+    OK,
+    Failure,
+)
 from snapsafe_rt.manager.client import ANSWER_SECONDS, Manager, Refused, listed, named, refusal, snake_case
+
+EXAMPLES = (
+    "snapsafe quiesce --timeout 3 --late-ok",
+    "snapsafe quiesce --dump && criu dump --tree 4711; snapsafe unquiesce",
+)
+EXITS = {
+    OK: "all are ready: take the snapshot",
+    FAILED: "another snapshot is under way",
+    BEFORE_FAILED: "a callback failed; it is named, and nothing is quiesced",
+    NO_MANAGER: "there is no manager: nobody was asked",
+    LATE: "quiesced, but somebody was late, who is named",
+    BUSY: "there is a manager, and it is busy: nobody was asked",
+    NOT_PERMITTED: "not permitted: root and the manager's user may",
+    BLOCKED: "a block lock is held; its holder is named, and nothing is quiesced",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_common_arguments(parser)
     parser.epilog = (
-        "Then take the snapshot, and call `snapsafe unquiesce` in the original and in each clone. Exit code 0 all are\n"
-        "ready; 75 quiesced, but somebody was late, who is named; 64 a callback failed or 79 a block lock is held,\n"
-        "and nothing is quiesced; 69 no manager; 76 there is one, and it is busy; 77 not permitted."
+        "Then take the snapshot, and call `snapsafe unquiesce` in the original and in each clone. Nobody stands still "
+        "for ever: without that call the programs go on after the manager's --quiesced-max."
     )
 
 

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 
 from snapsafe_rt import settings
-from snapsafe_rt.cli import installation, matrix
+from snapsafe_rt.cli import installation, matrix, output
 from snapsafe_rt.core import MISSING, NEWEST, native
 from snapsafe_rt.source import selection
 
@@ -120,7 +120,7 @@ def _core_for(version: tuple[int, int], path: str, managed: bool) -> str:
     if version > NEWEST:
         return f"snapsafe-rt {settings.VERSION} knows Python up to {NEWEST[0]}.{NEWEST[1]}; look for a newer one"
     if managed:
-        ways = " or ".join(f"`{command.partition('   #')[0]}`" for command in installation.beside(path))
+        ways = installation.ways(path)
         return f"pip refuses there (PEP 668), so make an environment, by {ways}, and use the `snapsafe run` of that one"
     return f"`{shlex.quote(path)} -m pip install snapsafe-rt`, or see `snapsafe bundle --help`"
 
@@ -154,7 +154,5 @@ def _of_source() -> str:
     candidates, problems = selection.parse(settings.Settings().sources)
     if selection.best(candidates) is not None:
         return ""
-    reasons = [f"{candidate.name} {candidate.why_not}" for candidate in candidates] + problems
-    return (
-        f"no source shows a restore here, until one appears: {'; '.join(reasons)}; `snapsafe doctor` tells what to do"
-    )
+    why = "; ".join([output.reasons((one.name, one.why_not) for one in candidates), *problems])
+    return f"no source shows a restore here, until one appears: {why}; `snapsafe doctor` tells what to do"

@@ -6,20 +6,22 @@ import signal
 import sys
 from typing import NoReturn
 
-from snapsafe_rt.cli import reach
+from snapsafe_rt.cli import reach, usage
 from snapsafe_rt.cli.shipped import activation_folder
+from snapsafe_rt.cli.usage import NOT_EXECUTABLE, NOT_FOUND, PROGRAMS
 from snapsafe_rt.errors import USAGE, Failure
 
 TAKES_PROGRAM = True
-NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
+EXAMPLES = ("snapsafe run python app.py", "snapsafe run --quiet -- gunicorn -w 4 app:app")
+EXITS = {PROGRAMS: "the program's own"} | {code: usage.EXITS[code] for code in (NOT_EXECUTABLE, NOT_FOUND)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "snapsafe run [-h] [--quiet] [--] PROGRAM [ARGUMENT ...]"
     parser.add_argument("--quiet", action="store_true", help="do not say on stderr that nothing will be protected")
     parser.epilog = (
-        "The program takes this process's place; its exit code is the exit code. Every Python that it starts,\n"
-        "and is not started with -I, -E or -S, is protected as well. 127: not found; 126: not executable."
+        "The program takes this process's place. Every Python that it starts is protected as well, but for one that is "
+        "started with -I, -E or -S."
     )
 
 

@@ -15,12 +15,20 @@ from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
 from snapsafe_rt.report import procfs, remote
 from snapsafe_rt.report.remote import Outside
+from snapsafe_rt.report.status import DEGRADED, NO_SOURCE
 from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
 from snapsafe_rt.state import state
 
 if TYPE_CHECKING:
     from snapsafe_rt.report.status import Status
 
+EXAMPLES = ("snapsafe status", "snapsafe status --pid 4711", "snapsafe status --all --by cgroup")
+EXITS = {
+    OK: "protected; with --all, all that run here are",
+    FAILED: "no source, or something loaded would repeat itself in a clone, or nobody has examined whether it would, "
+    "or a plain start is not activated; or there is no such process",
+    NOT_PERMITTED: "the process of --pid, or one of those of --all, may not be read",
+}
 SECONDS = {"quiescing": "quiesce_seconds", "quiesced": "quiesced_seconds", "unquiescing": "unquiesce_seconds"}
 MANAGER_SECONDS = 1.0  # one that hangs is as good as none
 TONES = dict.fromkeys(("guarded", "refreshed"), "good") | dict.fromkeys(("unprotected", "unexamined"), "bad")
@@ -40,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     processes.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the same for programs; docs/command.md lists the keys")
     parser.epilog = (
-        "Exit code 1 if there is no source, or something that is loaded would repeat itself in a clone, or if nobody\n"
-        "has examined whether it would; 77 if the process of --pid, or one of those of --all, may not be read."
+        "Without --pid and --all: what a program gets that is started here, by this user, with these variables. On a "
+        "terminal long paths are shortened or wrapped; --json has all."
     )
 
 
@@ -49,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
     processes.must_be_all(options)
     if options.all:
         with scan_cache.kept():
-            return processes.show(options, lambda one: _event(one.last_event) if one.last_event else "")
+            return processes.show(options, lambda one: _event(one.last_event) if one.last_event else "", of_machine())
     if options.pid is not None:
         with scan_cache.kept():
             status: Status = _look(options.pid)
@@ -108,26 +116,15 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
         _show_source(data["source"])
     if data["candidates"]:
         output.say()
+        reasons = [entry["reason"] for entry in data["candidates"]]
         rows: list[list[output.Cell]] = [
-            [entry["source"], ("yes", "good") if entry["usable"] else "no", entry["reason"]]
-            for entry in data["candidates"]
+            [entry["source"], ("yes", "good") if entry["usable"] else "no", reason]
+            for entry, reason in zip(data["candidates"], output.once(reasons), strict=True)
         ]
         output.table(["source", "usable", "why not"], rows)
     if data["subsystems"]:
         output.say()
-        rows = [
-            [
-                row["name"],
-                (row["protection"], TONES[row["protection"]]),
-                ": ".join(filter(None, [", ".join(row["covers"]), row["note"]])),
-            ]
-            for row in data["subsystems"]
-            if row["protection"] != "not loaded"
-        ]
-        output.table(["subsystem", "protection", "what, and how far"], rows)
-        unloaded = [row["name"] for row in data["subsystems"] if row["protection"] == "not loaded"]
-        if unloaded:
-            output.say(f"Not loaded, and guarded or renewed as soon as they are: {', '.join(unloaded)}.", "dim")
+        _show_subsystems(data["subsystems"])
     if not data["subsystems"] and isinstance(status, Outside):
         for problem in data["problems"]:
             output.say(f"Problem: {problem}.", "warn")
@@ -138,7 +135,7 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
     fence = data["fence"]
     left = f" ({fence['seconds_left']:.0f} s left)" if fence["state"] != "down" else ""
     output.say(f"Fence {FENCES[fence['state']]}{left}.")
-    output.say(f"Epoch {data['epoch']}: {data['restores']['count']} restores seen by this process.")
+    output.say(f"Epoch {data['epoch']}; restores that this process has seen: {data['restores']['count']}.")
     if data["callbacks"] or data["watching"]["how"] != "off":
         output.say(f"Callbacks: {data['callbacks']}, {_watched(data['watching'])}.")
     if data["last_event"]:
@@ -157,8 +154,46 @@ def show(status: "Status", by_itself: bool, machine: "dict[str, Any] | None") ->
     if by_itself or not status.protected:
         _show_verdict(status)
     if not by_itself and status.active:
-        output.say("NOT protected by itself: a Python started plainly here is not activated.", "bad")
-        output.say("All this is what it would get: start it with `snapsafe run`, or see `snapsafe install --help`.")
+        output.say(
+            "NOT protected by itself: a Python started plainly here is not activated. All this is what it gets by:",
+            "bad",
+        )
+        output.command("snapsafe run python app.py   # or once and for all: snapsafe install")
+
+
+def _show_subsystems(rows: list[dict[str, Any]]) -> None:
+    """What is true of several is said once, below them."""
+    loaded = [row for row in rows if row["protection"] != "not loaded"]
+    notes = {id(row): _own_note(row) for row in loaded}
+    alike: dict[tuple[str, str], list[str]] = {}
+    for row in loaded:
+        alike.setdefault((row["protection"], notes[id(row)]), []).append(row["name"])
+    shared = {note: names for (_, note), names in alike.items() if note and (len(names) > 1 or note == NO_SOURCE)}
+    shown: list[list[output.Cell]] = []
+    for row in loaded:
+        note = notes[id(row)]
+        told = ": ".join(filter(None, [", ".join(row["covers"]), "" if note in shared else note]))
+        shown.append([row["name"], (row["protection"], TONES[row["protection"]]), told])
+    output.table(["subsystem", "protection", "what, and how far"], shown)
+    for note, names in shared.items():
+        if note != NO_SOURCE:  # which is said of the source
+            output.say(f"{', '.join(names)}: {note}.")
+    trust = [row["name"] for row in loaded if row["note"].endswith(_accepts(row["name"]))]
+    if trust:
+        output.say(f"What is unexamined SNAPSAFE_TRUST accepts: SNAPSAFE_TRUST={','.join(trust)}")
+    unloaded = [row["name"] for row in rows if row["protection"] == "not loaded"]
+    if unloaded:
+        output.say(f"Not loaded, and guarded or renewed as soon as they are: {', '.join(unloaded)}.", "dim")
+
+
+def _own_note(row: dict[str, Any]) -> str:
+    """Without what is said of all rows together; that entropy is degraded the fence tells."""
+    note: str = row["note"].removesuffix(DEGRADED)
+    return note.removesuffix(_accepts(row["name"]))
+
+
+def _accepts(name: str) -> str:
+    return f"; SNAPSAFE_TRUST={name} accepts it"
 
 
 def _watched(watching: dict[str, str]) -> str:
@@ -170,7 +205,7 @@ def _watched(watching: dict[str, str]) -> str:
 
 def _show_source(source: dict[str, object] | None) -> None:
     if source is None:
-        output.say("Watching nothing: a restore goes unnoticed.", "bad")
+        output.say("Watching nothing: a restore is seen only if notify_restored() is called.", "bad")
         return
     opened = f" that {source['via']} opened for it" if source["via"] else ""
     when = (
@@ -193,8 +228,9 @@ def _show_verdict(status: "Status") -> None:
     elif status.source is None and isinstance(status, Outside):
         output.say("NOT protected: it watches no source.", "bad")
     elif status.source is None:
-        output.say("NOT protected: no source; docs/platforms.md tells what to add. To try it with a file:", "bad")
-        output.say("  snapsafe trigger --create")
+        output.say("NOT protected: no source. What to add on this machine, and how to try it with a file:", "bad")
+        output.command("snapsafe doctor")
+        output.command("snapsafe trigger --create")
     elif status.source is not None and status.source["deserted"]:
         output.say("NOT protected: the manager that writes the source does not run.", "bad")
     elif status.source is not None and status.source["distrust"]:
@@ -246,8 +282,9 @@ def of_machine() -> "dict[str, Any] | None":
         with Manager(answer_seconds=MANAGER_SECONDS) as manager:
             described = manager.call("Describe")
             inhibitors = manager.call("ListInhibitors")["inhibitors"]
+            pid = manager.pid
         told = snake_case({name: described[name] for name in ("state", "snapshot", "lastSnapshot")})
-    except (Failure, Refused, LookupError, TypeError):
+    except (Failure, Refused, LookupError, TypeError, OSError):
         return None
     last = told["last_snapshot"]
     whole = (
@@ -257,7 +294,7 @@ def of_machine() -> "dict[str, Any] | None":
         and all(_has(one, _INHIBITOR) and one["mode"] in ("block", "delay") for one in inhibitors)
         and (last is None or (_has(last, _SNAPSHOT) and all(isinstance(name, str) for name in last["late"])))
     )
-    return {**told, "inhibitors": inhibitors} if whole else None
+    return {**told, "inhibitors": inhibitors, "pid": pid} if whole else None
 
 
 _NUMBER = (int, float)

@@ -12,6 +12,13 @@ from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
 from snapsafe_rt.source import selection, vmclock_file
 from snapsafe_rt.source.vmclock_file import ENTROPY_LEAST, ENTROPY_MOST
 
+EXAMPLES = ("snapsafe trigger --create", "snapsafe trigger --entropy - <seed")
+EXITS = {
+    OK: "done",
+    FAILED: "there is no such file, or it is no source; or the kernel was not reseeded, and the restore is told anyway",
+    NOT_PERMITTED: "the file may not be written, or the kernel not be reseeded, and the restore is told anyway",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--path", metavar="FILE", help="the file source (default: the file that programs here watch)")

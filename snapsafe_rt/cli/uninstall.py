@@ -6,13 +6,19 @@ import os
 from snapsafe_rt.cli import installation as files
 from snapsafe_rt.cli import output
 from snapsafe_rt.cli.install import choose_interpreter
-from snapsafe_rt.errors import FAILED, OK, Failure
+from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
+
+EXAMPLES = ("snapsafe uninstall", "snapsafe uninstall --python /usr/bin/python3 --stdlib")
+EXITS = {
+    OK: "done, or there was nothing to do",
+    FAILED: "a file was changed since, and is left where it is, with the reason",
+    NOT_PERMITTED: "the folder may not be written",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     choose_interpreter(parser)
     parser.add_argument("--stdlib", action="store_true", help="what `install --stdlib` wrote")
-    parser.epilog = "A file that was changed since is left where it is, with the reason, and the exit code is 1."
 
 
 def main(options: argparse.Namespace) -> int:

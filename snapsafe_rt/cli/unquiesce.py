@@ -4,8 +4,18 @@ import argparse
 import json
 
 from snapsafe_rt.cli.quiesce import add_common_arguments
-from snapsafe_rt.errors import FAILED, LATE, OK, Failure
+from snapsafe_rt.errors import BUSY, FAILED, LATE, NO_MANAGER, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, refusal, snake_case
+
+EXAMPLES = ("snapsafe unquiesce", "snapsafe unquiesce --restored")
+EXITS = {
+    OK: "the programs run, or the manager noticed the restore before and let them",
+    FAILED: "nothing was quiesced",
+    NO_MANAGER: "there is no manager: nobody was told",
+    LATE: "the programs went on long ago, since nobody called this in time",
+    BUSY: "there is a manager, and it is busy: try again",
+    NOT_PERMITTED: "not permitted: root and the manager's user may",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the restore is published then",
     )
     add_common_arguments(parser)
-    parser.epilog = (
-        "Exit code 0 done, or the manager noticed the restore before and did it; 75 the programs went on long ago,\n"
-        "since nobody called this in time; 1 nothing was quiesced; 69 no manager; 77 not permitted."
-    )
+    parser.epilog = "Call it in the original, and with --restored in each clone."
 
 
 def main(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import os
 import threading
 
 from snapsafe_rt import activation
-from snapsafe_rt.cli.output import seconds
+from snapsafe_rt.cli.output import reasons, seconds
 from snapsafe_rt.core import MISSING, native
 from snapsafe_rt.errors import CONFIGURATION, FAILED, OK, Failure
 from snapsafe_rt.restore.limit import Limit
@@ -16,6 +16,12 @@ from snapsafe_rt.restore.registration import register_after_restore
 from snapsafe_rt.source import probe, selection
 from snapsafe_rt.state import state
 
+EXAMPLES = ("snapsafe wait-restored && systemctl restart app", "snapsafe wait-restored --since 8 --timeout 60")
+EXITS = {
+    OK: "the source changed",
+    FAILED: "the time is over",
+    CONFIGURATION: "there is no source that could be watched",
+}
 BACKSTOP_SECONDS = 1.0  # inotify sees no stores to a mapping (inotify(7)); a writer should end with write(2)
 NO_POLL_SECONDS = 0.1  # where the watcher has a timer alone: for a device whose driver has no poll (Linux before 7.0)
 
@@ -28,10 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GENERATION",
         help="the generation that is known: return at once if the source shows another one",
     )
-    parser.epilog = (
-        "Prints the old generation and the new one: OLD -> NEW. Exit code 1 if the time is over, 78 if there is no\n"
-        "source that could be watched."
-    )
+    parser.epilog = "Prints the old generation and the new one: OLD -> NEW."
 
 
 def generation(text: str) -> int:
@@ -71,8 +74,8 @@ def _watched() -> selection.Candidate:
         os.environ.pop(name, None)
     activation.activate()
     if state.watched is None:
-        reasons = [*state.problems, *(f"{candidate.name} {candidate.why_not}" for candidate in state.candidates)]
-        raise Failure(f"no source can be watched: {'; '.join(reasons)}", CONFIGURATION)
+        why = [*state.problems, reasons((candidate.name, candidate.why_not) for candidate in state.candidates)]
+        raise Failure(f"no source can be watched: {'; '.join(filter(None, why))}", CONFIGURATION)
     return state.watched
 
 

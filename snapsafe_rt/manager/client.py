@@ -51,6 +51,12 @@ class Manager:
             self.peer.close()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Of the process that listens; 0 where it cannot be seen from here, or is another user's."""
+        pid, uid = varlink.credentials(self.peer)
+        return pid if varlink.trusted(uid) else 0
+
     def _failure(self, error: OSError) -> Failure:
         if isinstance(error, PermissionError):
             return Failure(f"{self.path}: not permitted to user {os.geteuid()}; run this as root", NOT_PERMITTED)

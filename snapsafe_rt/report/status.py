@@ -23,6 +23,7 @@ LIMITS = (
 
 
 NO_SOURCE = "no source: a restore is seen only if notify_restored() is called"
+DEGRADED = "; entropy is degraded: likely, not surely, unique until the fence falls"
 SETTLE_LOOKS = 20  # a millisecond apart
 
 DETACHED = (
@@ -236,7 +237,7 @@ class Status:
             if self.source is None:
                 level, note = "unprotected", NO_SOURCE
             elif self.fence["state"] == "degraded":
-                note += "; entropy is degraded: likely, not surely, unique until the fence falls"
+                note += DEGRADED
         return Row(name, guard.covers if guard else (), level, note)
 
     @property

@@ -149,7 +149,7 @@ def matrix() -> str:
     for hazard, who, what, level, test in rows():
         file, _, function = test.partition("::")
         link = f"[{function.removeprefix('test_').replace('_', ' ')}](../tests/{file})"
-        cells = ("〃" if hazard == before else hazard, who, what, level, link)
+        cells = ("″" if hazard == before else hazard, who, what, level, link)
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
         before = hazard
     levels = [one.level for one in examined.EXAMINED]

@@ -1,6 +1,7 @@
-"""Builds examples/base-image with buildah, runs applications on it with podman, clones them, and compares.
+"""Builds examples/base-image and the image of packaging/containers with buildah, runs applications with podman,
+clones them, and compares.
 
-    lab.py IMAGES RESULTS.json       IMAGES holds debian.tar, musl.tar, the wheel and musl's core: .ci/images makes them
+    lab.py IMAGES RESULTS.json       .ci/images makes IMAGES: debian.tar, musl.tar, pod.json, the wheel and musl's core
 
 Runs as the first process of `.ci/tree run --alone`, as root, with the Python that has the package. Images and
 containers are on a tmpfs and gone at the end. SNAPSAFE_IMAGE_CLONES: clones of each application (50).
@@ -25,6 +26,7 @@ from tests.vm.results import Results
 IMAGES, RESULTS = (pathlib.Path(path).absolute() for path in sys.argv[1:3])
 CLONES = int(os.environ.get("SNAPSAFE_IMAGE_CLONES", "50"))
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples/base-image"
+CONTAINERS = EXAMPLE.parents[1] / "packaging/containers"
 LAB = pathlib.Path("/run/lab")
 SNAPSAFE = pathlib.Path(sys.executable).with_name("snapsafe")
 TIMEOUT = 300
@@ -118,6 +120,37 @@ def make_bundle(target: pathlib.Path) -> None:
     run(SNAPSAFE, "bundle", target, "--wheel", wheel)
 
 
+def init_container(bundle: pathlib.Path) -> list[str]:
+    """Runs that of packaging/containers; the options that its pod gives the application."""
+    context = LAB / "bundle-image"
+    (context / "bin").mkdir(parents=True)
+    shutil.copy("/usr/bin/busybox", context / "bin")
+    (context / "bin/cp").symlink_to("busybox")
+    (context / "Containerfile").write_text("FROM scratch\nCOPY bin /bin\n")
+    build("busybox", context / "Containerfile", context)
+    shutil.copytree(bundle, context / "bundle")
+    build("snapsafe-bundle", CONTAINERS / "Containerfile", context, BASE="localhost/busybox")
+
+    spec = json.loads((IMAGES / "pod.json").read_text())["spec"]
+    (init,), (app,) = spec["initContainers"], spec["containers"]
+    places = {volume["name"]: LAB / "volumes" / volume["name"] for volume in spec["volumes"] if "emptyDir" in volume}
+    for place in places.values():
+        place.mkdir(parents=True)
+    assert init["securityContext"]["readOnlyRootFilesystem"]
+    tag = init["image"].replace("registry.example.org", "localhost")
+    options = ["--rm", "--pull=never", "--read-only", "--cgroups=disabled", "--network=none", *volumes(init, places)]
+    run("podman", *STORAGE, "run", *options, tag, *init["command"])
+    return [*volumes(app, places), *(f"--env={one['name']}={one['value']}" for one in app["env"])]
+
+
+def volumes(container: dict, places: dict[str, pathlib.Path]) -> list[str]:
+    return [
+        f"--volume={places[mount['name']]}:{mount['mountPath']}:{'ro' if mount.get('readOnly') else 'rw'}"
+        for mount in container["volumeMounts"]
+        if mount["name"] in places
+    ]
+
+
 def prepare() -> None:
     (LAB / "clones").mkdir(parents=True)
     os.makedirs("/run/snapsafe")
@@ -154,6 +187,7 @@ def main() -> int:
         if "musl" not in base:
             build(f"{base}-venv", example / "app/Containerfile.venv", example / "app", BASE=f"localhost/{base}")
 
+    initialised = init_container(example / "bundle")
     mounted = [f"--volume={example}/bundle:/opt/snapsafe:ro", "--env=PYTHONPATH=/opt/snapsafe"]
     venv = "/app/venv/bin/python"
     cases = [  # setup, image and its Python, with; the same without
@@ -163,6 +197,7 @@ def main() -> int:
         ("bundle and variable in the image, musl", ("musl-snapsafe-app", "python3"), [], ("musl-app", "python3")),
         ("untouched image, variable only", ("debian-app", "python3"), mounted, ("debian-app", "python3")),
         ("untouched image, venv, variable only", ("debian-venv", venv), mounted, ("debian-venv", venv)),
+        ("untouched image, init container", ("debian-app", "python3"), initialised, ("debian-app", "python3")),
         ("untouched image, musl, variable only", ("musl-app", "python3"), mounted, ("musl-app", "python3")),
     ]
     twins, pythons = {}, set()

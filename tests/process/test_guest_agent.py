@@ -1,4 +1,4 @@
-"""The guest agent of examples/: what the host sends over a socket or the metadata service becomes a restore for the
+"""The guest agent: what the host sends over a socket or the metadata service becomes a restore for the
 programs here."""
 
 import contextlib
@@ -13,11 +13,13 @@ import threading
 
 import pytest
 
-from ..helpers.running import EXAMPLES, Running
+from snapsafe_rt.cli.shipped import shipped
+
+from ..helpers.running import Running
 
 pytestmark = pytest.mark.any_python
 
-AGENT = EXAMPLES / "guest_agent" / "guest_agent.py"
+AGENT = shipped("packaging", "guest_agent", "guest_agent.py")
 SEED = bytes(range(64))
 EPOCH = "import snapsafe_rt; answer = snapsafe_rt.epoch()"
 

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from snapsafe_rt.cli import manager as manager_command
+from snapsafe_rt.manager import client
 
 from ..conftest import FOLDER, PACKAGE, layout
 from ..helpers.looking import at_rest
@@ -61,6 +62,13 @@ def test_a_restore_is_published_once(manager, outer):
     at_rest(one.pid)  # nothing more comes of it
     assert words(one.file) == after
     assert one.end() == (0, "", "")
+
+
+def test_a_client_knows_whom_it_speaks_to(manager, outer):
+    """By the kernel's word: that process is not counted as a program without protection."""
+    one = manager(outer.uri)
+    with client.Manager(str(one.socket)) as spoken:
+        assert spoken.pid == one.pid
 
 
 def test_programs_are_told(manager, outer, shm_path, run_python, living):
@@ -340,7 +348,7 @@ def test_files_for_the_system(name):
     command = [sys.executable, "-m", "snapsafe_rt", "manager", "--print", name]
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
-    first = re.sub(r"\A#!/bin/(ba)?sh\n", "", done.stdout).partition("\n")[0]
+    first = re.sub(r"\A#!.*\n", "", done.stdout).partition("\n")[0]
     if name == "org.snapsafe.Manager1.conf":
         assert "For /etc/dbus-1/system.d" in done.stdout
     elif name.endswith(".json"):

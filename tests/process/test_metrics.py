@@ -114,7 +114,7 @@ def hostile(pid):
 
 
 def test_a_hostile_process_speaks_of_itself_alone():
-    made = metrics.samples([hostile(4711), hostile(4712)], 3, {"state": 'qui"esced'})
+    made = metrics.samples([hostile(4711), hostile(4712)], 3, {"state": 'qui"esced', "pid": 4713})
     text = prometheus.render(metrics.METRICS, made)
     found = parse(text)
     assert of(found, "snapsafe_protected", pid="1") == []
@@ -167,6 +167,8 @@ def test_a_manager_that_answers_otherwise_is_none(monkeypatch, answer, phase):
     """One of another version, or something else that listens there: neither metrics nor doctor ends by it."""
 
     class Manager:
+        pid = 4711
+
         def __init__(self, **given):
             pass
 

@@ -1,13 +1,11 @@
-"""The quickstarts, word by word, each in a root of its own: its commands are run, and its files written.
+"""The quickstarts and the tutorial, word by word, each in a root of its own: its commands are run, its files written.
 
-A block whose first line is `# NAME` is a file. A command that ends in `# red...` has to fail. `<!-- played: NAMES -->`
-before a block names the programs that a stand-in plays, for the machine has none; the page says so in its last lines.
+How, and what the marks in them mean: tests/helpers/pages.py. Programs that the machine lacks are played by a stand-in;
+the page says so in its last lines.
 """
 
-import importlib.metadata
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,26 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import pages
+
 pytestmark = [pytest.mark.checkout, pytest.mark.any_python]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(ROOT.glob("docs/quickstart-*.md"))
-BLOCK = re.compile(r"(?:<!-- played: (?P<played>[\w, -]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)```\n", re.DOTALL)
-FILE = re.compile(r"# ([\w.-]+)\n")
+TUTORIAL = ROOT / "docs/tutorial.md"
 SEEN = "test_quickstarts.py)). Played by a stand-in there: "
 
-# $1: a folder for what is written outside the working directory, which is the second one.
-OWN_ROOT = """
-set -eu
-for folder in /etc /usr/local/bin /usr/libexec; do
-    [ -d $folder ] || continue
-    mkdir -p "$1$folder"; cp -a "$folder/." "$1$folder" 2>/dev/null || true
-    mount --bind "$1$folder" $folder
-done
-for folder in /run /opt /var/lib; do mount -t tmpfs -o mode=755 quickstart $folder; done
-cd "$2"
-exec bash page.sh
-"""
 STAND_INS = {
     "systemd-tmpfiles": """while read -r kind path mode rest; do
         [ "$kind" != d ] || install -d -m "$mode" "$path"; done <"$2" """,
@@ -66,44 +53,6 @@ STAND_INS = {
 }
 
 
-def written(text, played):
-    """The page as a script; adds to `played`."""
-    lines = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
-    for block in BLOCK.finditer(text):
-        name = FILE.match(block["text"])
-        if name:
-            lines += [f"cat >{name[1]} <<'END OF FILE'", block["text"].rstrip("\n"), "END OF FILE"]
-        elif block["kind"] == "sh":
-            played.update((block["played"] or "").split(", "))
-            for line in block["text"].replace("\\\n", "").splitlines():
-                command, _, red = line.partition("  # red")
-                shown = f"echo {shlex.quote('$ ' + line)}"
-                if red:
-                    lines += [shown, f"if {command}; then echo 'this was not red'; exit 1; fi"]
-                else:
-                    lines += [shown, line] if not line.startswith((" ", "done")) else [line]
-    played.discard("")
-    return "\n".join(lines) + "\n"
-
-
-def closure(*names):
-    """The files and folders of these distributions, and of what they need, as pip sees them on a path."""
-    found, left = {}, list(names)
-    while left:
-        name = left.pop()
-        try:
-            distribution = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:  # for another Python or system
-            continue
-        if name in found:
-            continue
-        tops = {Path(str(file)).parts[0] for file in distribution.files or () if not str(file).startswith("..")}
-        found[name] = [Path(str(distribution.locate_file(top))) for top in tops]
-        needed = [one for one in distribution.requires or () if "extra ==" not in one]
-        left += [re.match(r"[\w.-]+", one)[0] for one in needed]
-    return {path for paths in found.values() for path in paths if path.name != "__pycache__"}
-
-
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
     """What pip finds there: this project's wheel, also under the name of that for Lambda's Python."""
@@ -117,43 +66,26 @@ def wheels(tmp_path_factory):
     return folder
 
 
-def in_a_root_of_its_own(tmp_path):
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *user, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("takes root, or user namespaces")
-    return [*command, "sh", "-c", OWN_ROOT, "sh", str(tmp_path / "root"), str(tmp_path / "work")]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem.removeprefix("quickstart-"))
+@pytest.mark.parametrize("page", [*PAGES, TUTORIAL], ids=lambda page: page.stem.removeprefix("quickstart-"))
 def test_word_by_word(page, wheels, tmp_path):
     text, played = page.read_text(), set()
-    programs, work, packages = tmp_path / "bin", tmp_path / "work", tmp_path / "packages"
-    for folder in (programs, work, packages):
-        folder.mkdir()
-    (work / "page.sh").write_text(written(text, played))
-    for name in played:
-        (programs / name).write_text(f"#!/bin/bash\nset -euo pipefail\n{STAND_INS[name]}\n")
-        (programs / name).chmod(0o755)
+    packages, programs = tmp_path / "packages", tmp_path / "bin"
+    packages.mkdir()
+    programs.mkdir()
     (programs / "python3").symlink_to(getattr(sys, "_base_executable", sys.executable))
-    for path in closure("pytest"):
+    for path in pages.closure("pytest"):
         (packages / path.name).symlink_to(path)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON", "PYTEST"))}
+    script = pages.written(text, played)
     pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    path = {"PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "PYTHONPATH": str(packages)}
-    done = subprocess.run(
-        in_a_root_of_its_own(tmp_path),
-        env={**kept, **pip, **path, "HOME": str(work)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    print(done.stdout)
-    assert done.returncode == 0
-    CHECKS[page.stem](done.stdout, work)
+    stand_ins = {name: STAND_INS[name] for name in played}
+    said = pages.run(script, tmp_path, stand_ins, PYTHONPATH=str(packages), **pip)
+    assert pages.missing(pages.shown(text), said) == {}
+    CHECKS[page.stem](said, tmp_path / "work")
+
+
+def check_tutorial(said, _):
+    offices = re.findall(r"I am office (\d+)", said)
+    assert len(set(offices)) == len(offices) == 2
 
 
 def check_lambda(said, work):
@@ -187,6 +119,7 @@ def check_containers(said, work):
 
 
 CHECKS = {
+    "tutorial": check_tutorial,
     "quickstart-lambda": check_lambda,
     "quickstart-fleet": check_fleet,
     "quickstart-containers": check_containers,
@@ -196,9 +129,14 @@ CHECKS = {
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem.removeprefix("quickstart-"))
 def test_at_most_six_steps_and_each_stand_in_is_named(page):
     text, played = page.read_text(), set()
-    written(text, played)
+    pages.written(text, played)
     steps = re.findall(r"^## (\d+)\.", text, flags=re.MULTILINE)
     assert steps == [str(number) for number in range(1, len(steps) + 1)]
     assert len(steps) <= 6
     named = " ".join(text.split()).partition(" ".join(SEEN.split()))[2].partition(".")[0].partition(", which")[0]
     assert set(re.findall(r"`([\w-]+)`", named)) == played
+
+
+def test_an_output_that_a_command_does_not_print_is_missed():
+    text = "```sh\nsnapsafe trigger\n```\n\n```\nmoved safely\n```\n"
+    assert pages.missing(pages.shown(text), "$ snapsafe trigger\nit was moved\n") == {"snapsafe trigger": {"safely"}}

@@ -1,16 +1,13 @@
 """The command as a user meets it: what it prints where, and its exit codes."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -19,15 +16,9 @@ import pytest
 from snapsafe_rt.cli import main
 
 from ..conftest import FOLDER, PACKAGE
+from ..helpers.terminal import ESCAPE, environment, on_terminal
 
 pytestmark = pytest.mark.any_python
-
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-
-
-def environment(**more):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SNAPSAFE", "PYTHON"))}
-    return {**clean, "PYTHONPATH": f"{FOLDER}:{PACKAGE.parent}", **more}
 
 
 @pytest.fixture
@@ -48,29 +39,6 @@ def snapsafe(tmp_path):
         )
 
     return run
-
-
-def on_terminal(columns, *arguments, env=None):
-    """What a terminal of that width shows."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    clean = environment(TERM="xterm", **env or {})
-    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
-        if name not in (env or {}):
-            clean.pop(name, None)
-    with subprocess.Popen(
-        [sys.executable, "-m", "snapsafe_rt", *arguments], env=clean, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as child:
-        os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 1 << 16):
-                shown += piece
-        except OSError:  # EIO: the other side is closed
-            pass
-        child.wait(60)
-    os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
 
 
 # ---- the table of commands ----

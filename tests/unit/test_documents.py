@@ -1,9 +1,7 @@
-"""The documents name what exists: files, folders, titles; and the README's program runs."""
+"""The documents name what exists: files, folders, titles."""
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -59,12 +57,6 @@ def test_each_source_file_has_a_room():
     sources = [path for path in sources if path.suffix in {".py", ".c", ".h", ".pyx", ".pxi", ".pxd", ".pyi"}]
     homeless = [path for path in sources if not rooms & {path, *path.parents} and path.name != "__init__.py"]
     assert sorted(path.relative_to(ROOT).as_posix() for path in homeless) == []
-
-
-def test_the_program_of_the_readme_runs():
-    program = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_each_program_that_reconnects_has_a_line():

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# snapsafe manager --print guest_agent.py >guest_agent.py
 """A guest agent: the host tells it of a restore, and it tells every program of this machine by `snapsafe trigger`.
 
     guest_agent.py --vsock 5005                     the host connects, sends entropy, and reads the answer
