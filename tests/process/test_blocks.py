@@ -215,12 +215,13 @@ EXCEPTED = {
         "watcher: connects": "a picture",
     },
     "docs/manager.md": {
+        "apt-get install": "takes the packages, which .ci/debian makes, and installs in a fresh root",
         "[Unit]": "a file of systemd; tests/vm/test_manager.py puts it into a machine",
     },
     "docs/monitoring.md": {"# /etc/systemd": "a file of systemd; its command is run by tests/process/test_metrics.py"},
     "docs/orchestrators.md": {
         "virsh domfsfreeze": "takes libvirt; the same calls by the agent's own port: tests/vm/test_phases.py",
-        "python guest_agent.py": "takes vsock; over a Unix socket: tests/process/test_guest_agent.py",
+        "snapsafe manager --print guest_agent.py": "takes vsock; over a Unix socket: tests/process/test_guest_agent.py",
         "ask()": "takes Firecracker; the page says that it was not run",
         "criu dump": "takes CRIU; tests/criu/lab.py calls it so",
     },
