@@ -12,9 +12,9 @@ import sysconfig
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
-# SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" adds the
-# sanitizers, "tsan" that of threads; "none" builds nothing, for .ci/venv has the module already. For a user's build none of
-# them is set.
+# SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" adds
+# the sanitizers, "tsan" that of threads; "none" builds nothing, for .ci/venv has the module already. For a user's build
+# none of them is set.
 build = os.environ.get("SNAPSAFE_BUILD", "")
 flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 flags += ["-Wno-missing-field-initializers"]

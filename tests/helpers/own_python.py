@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}{'t' if 't' in sys.abiflags else ''}"
 
 
 def make_python(prefix: Path) -> Path:

@@ -142,8 +142,8 @@ def test_one_value_in_each_generation(run):
 
 
 def test_gauss(run):
-    """The second value that a thread leaves of an old state is handed out by none. Two instances stand for clones: they had
-    one state. (Within one of them CPython itself may give a second value to two threads.)"""
+    """The second value that a thread leaves of an old state is handed out by none. Two instances stand for clones: they
+    had one state. (Within one of them CPython itself may give a second value to two threads.)"""
     run("""
     for _ in range(60):
         state, twins, drawn = random.Random().getstate(), [], []

@@ -44,8 +44,8 @@ class Method(ctypes.Structure):
 
 def definition(builtin):
     """The PyMethodDef of a builtin or a method descriptor, after the head of the object or of the descriptor."""
-    word = ctypes.sizeof(ctypes.c_void_p)
-    head = 2 * word if type(builtin) is type(len) else 5 * word
+    common = 0 if type(builtin) is type(len) else 3 * ctypes.sizeof(ctypes.c_void_p)
+    head = object.__basicsize__ + common
     return Method.from_address(ctypes.c_void_p.from_address(id(builtin) + head).value)
 
 
