@@ -80,8 +80,11 @@ def pyperformance_table(rows: Sequence[Row], counts: Row) -> str:
     return "\n".join(lines)
 
 
-def absent(pairs: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"- {name}: {reason}" for name, reason in pairs) or "None is left out."
+def absent(known: Sequence[Sequence[str]]) -> str:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in known:
+        reasons.setdefault(reason, []).append(name)
+    return "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in reasons.items()) or "None is left out."
 
 
 def applications_table(rows: Sequence[Row]) -> str:
