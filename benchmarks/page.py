@@ -74,7 +74,7 @@ make bench ARGS="-k uuid"           # the rows with that in their name
 make bench PYTHON=python3.14
 .ci/bench                           # each CPython from 3.11 to 3.15, one after the other
 .ci/bench --instructions            # the counts of each
-.ci/bench --outside                 # whole programs, on 3.11; three quarters of an hour, on a machine that does nothing else
+.ci/bench --outside                 # whole programs, on 3.11; three quarters of an hour
 ```
 
 [benchmarks/paths](../benchmarks/paths) has one file for each path; [growth.py](../benchmarks/growth.py) has the
