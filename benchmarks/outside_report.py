@@ -42,6 +42,7 @@ def summary(found: Row) -> str:
 WHY = {
     "python_startup": "it is a start and nothing else: see *python -c pass* above",
     "2to3": "it is a start, and a program of some tenths of a second",
+    "coroutines": "its recursion fills a pool of pymalloc and gives it back, by chance of how many objects there are",
     "create_gc_cycles": "a full collection looks at each object, and 20 modules of ours are 2 % more of them",
 }
 

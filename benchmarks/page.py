@@ -99,7 +99,8 @@ first ratios, for else luck would count on one side alone.
 *Instructions* are those of one loop that has run before, with to without, counted by valgrind, and *ours* the part of
 them that are the core's. They do not depend on other work. Where objects lie changes them as well: CPython keeps 4,096
 methods in a cache whose places go by addresses, and two hot methods that share one cost some percent. A program with an
-import more or less, and without us, moves as much. So each group of the timed processes first makes other objects.
+import more or less, and without us, moves as much: `richards` took 534.7 million instructions stock, 558.7 with, and
+552.6 stock with a sitecustomize that keeps 3,000 lists. So each group of the timed processes first makes other objects.
 
 {summary}
 
