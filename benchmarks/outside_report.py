@@ -18,6 +18,7 @@ def summary(found: Row) -> str:
         return "Nothing of pyperformance was measured."
     ours, twin = geometric_mean(rows, "first"), geometric_mean(rows, "twin")
     above = [row["name"] for row in rows if row["ratio"][1] > BAR]
+    again = sum(row["first"] != row["ratio"] for row in rows)
     noise = [row["name"] for row in rows if row["twin"][1] > BAR]
     counts = [{"counted": [0, ours / stock]} for stock, ours, _ in found["instructions"].values()]
     own = sum(own > 0 for *_, own in found["instructions"].values())
@@ -32,7 +33,7 @@ def summary(found: Row) -> str:
             f"{sum(row['groups'] for row in rows)} groups of three processes",
             f"- geometric mean of {len(rows)} ratios: **{ours:.4f}** ± {error(rows, 'first'):.4f}, the twin's "
             f"{twin:.4f} ± {error(rows, 'twin'):.4f} (standard errors); the bar is {MEAN_BAR}: {verdict(rows)}",
-            f"- above {BAR}: {len(above)} with snapsafe_rt, {len(noise)} of the twins",
+            f"- above {BAR}: {len(above)} with snapsafe_rt, {len(noise)} of the twins; {again or 'none'} measured again",
             *(counted if counts else ()),
         ]
     )

@@ -93,8 +93,9 @@ because other work on a shared machine takes wall time unevenly. So time spent w
 ### pyperformance
 
 The benchmarks of its default set. A ratio is that of the time with to the mean of both times without; it is the median
-of all groups of three processes. A benchmark above {bar} is measured again, for longer. The geometric mean is of the
-first ratios, for else luck would count on one side alone.
+of all groups of three processes. A benchmark above {bar} is measured again, for longer, where there is time left. The
+geometric mean is of the first ratios, for else luck would count on one side alone. A machine that does other work
+besides shows in the twins: where these stray as far, a ratio tells nothing, and only the instructions do.
 
 *Instructions* are those of one loop that has run before, with to without, counted by valgrind, and *ours* the part of
 them that are the core's. They do not depend on other work. Where objects lie changes them as well: CPython keeps 4,096
