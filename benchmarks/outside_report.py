@@ -33,7 +33,7 @@ def summary(found: Row) -> str:
             f"{sum(row['groups'] for row in rows)} groups of three processes",
             f"- geometric mean of {len(rows)} ratios: **{ours:.4f}** ± {error(rows, 'first'):.4f}, the twin's "
             f"{twin:.4f} ± {error(rows, 'twin'):.4f} (standard errors); the bar is {MEAN_BAR}: {verdict(rows)}",
-            f"- above {BAR}: {len(above)} with snapsafe_rt, {len(noise)} of the twins; {again or 'none'} measured again",
+            f"- above {BAR}: {len(above)} with snapsafe_rt, {len(noise)} of the twins; {again} measured again",
             *(counted if counts else ()),
         ]
     )
