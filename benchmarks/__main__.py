@@ -25,7 +25,13 @@ def main() -> int:
         metavar="ENVIRONMENTS",
         help="pyperformance and popular applications, instead, in the environments there, which .ci/bench makes",
     )
-    parser.add_argument("--minutes", type=float, default=30, metavar="N", help="how long --outside may take")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=30,
+        metavar="N",
+        help="how long --outside may time; what valgrind counts comes on top",
+    )
     parser.add_argument("--cpu", type=int, metavar="N", help="the CPU that --outside measures on; else the last")
     parser.add_argument(
         "--docs",

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import distributions
 from pathlib import Path
@@ -262,7 +263,13 @@ def pyperformance(folder: str, seconds: float, word: str) -> Row:
     for number, one in enumerate(above):
         left = seconds - (time.monotonic() - begin)
         had = found[one["name"]]
-        more = benchmark(python, one["command"], left / (len(above) - number), max(map(len, had.values())))
+        if left < 0:
+            break
+        try:
+            more = benchmark(python, one["command"], left / (len(above) - number), max(map(len, had.values())))
+        except pairs.Failed as error:
+            say(f"again {one['name']}: {error}")
+            continue
         found[one["name"]] = {name: [*groups, *more[name]] for name, groups in had.items()}
         say(f"again {number + 1}/{len(above)} {words(found[one['name']])}")
     return {
@@ -290,7 +297,10 @@ def count(python: str, command: Sequence[str]) -> dict[str, list[float]]:
                 while name := process.said():
                     taken = min(process.ask(1), process.ask(1))
                     if taken > COUNTED_MOST:
-                        raise pairs.Failed("a loop is too long for that")
+                        error = pairs.Failed("a loop is too long for that")
+                        if not activated:
+                            loops[name].set_exception(error)  # else the other side would wait
+                        raise error
                     if not activated:
                         loops[name].set_result(max(1, round(COUNTED / taken)))
                     number = loops[name].result(timeout=instructions.PATIENCE)
@@ -318,7 +328,7 @@ def counts(folder: str, word: str) -> dict[str, list[float]]:
     for one in benchmarks(python, word)[0]:
         try:
             fresh = count(python, one["command"])
-        except pairs.Failed as error:
+        except (pairs.Failed, futures.TimeoutError) as error:
             say(f"{one['name']}: not counted: {error}")
             continue
         for name, (stock, ours, own) in fresh.items():

@@ -10,6 +10,7 @@ package lies in a folder of its own so that it never hides one that a program ha
 import argparse
 import os
 import pathlib
+import shlex
 import sys
 import zipfile
 import zlib
@@ -127,7 +128,7 @@ def _tell(folder: str) -> None:
     for suffix in files.cores(os.path.join(folder, INSIDE)):
         output.say(f"  {suffix[1:].removesuffix('.so')}")
     output.say("To use it:")
-    output.say(f"  PYTHONPATH={folder} python app.py")
+    output.command(f"PYTHONPATH={shlex.quote(folder)} python app.py")
     output.say("Not reached, and left alone:")
     output.say("  interpreters with another tag (SNAPSAFE_STRICT=1 refuses them)")
     for words in matrix.unreached("bundle"):

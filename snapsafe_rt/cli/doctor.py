@@ -257,20 +257,21 @@ def _source_steps(found: Found) -> list[Step]:
 def _named_steps(found: Found) -> list[Step]:
     """For sources that SNAPSAFE_SOURCES names and this user may not open; the default ones have advice of their own."""
     usual = settings.DEFAULT_SOURCES.split(",")
+    named = [one for one in found.candidates if one["source"] not in usual and one["reason"].startswith(FORBIDDEN)]
     steps = []
-    for one in found.candidates:
+    behind: dict[tuple[str | None, str], list[str]] = {}  # a step for all of which the same is true
+    for one in named:
         path = one["source"].partition(":")[2]
-        if one["source"] in usual or not one["reason"].startswith(FORBIDDEN):
-            continue
-        why = f"{path}, which SNAPSAFE_SOURCES names, is not for this user ({one['reason']}). "
-        closed = _closed_folder(path)
+        behind.setdefault((_closed_folder(path), one["reason"]), []).append(path)
+    for (closed, reason), paths in behind.items():
+        why = f"{', '.join(paths)}, which SNAPSAFE_SOURCES names, {reason}. "
+        files = " ".join(map(shlex.quote, paths))
         if closed is None:
             why += "Let everybody read it. Whoever makes it again has to do the same; `snapsafe trigger --create` does."
-            steps.append(Step("here", why + _as_root(found), [f"chmod a+r {shlex.quote(path)}"]))
+            steps.append(Step("here", why + _as_root(found), [f"chmod a+r {files}"]))
         else:
-            why += f"The folder {closed} lets nobody else in. Let everybody pass it, and read the file:"
-            both = f"chmod a+x {shlex.quote(closed)} && chmod a+r {shlex.quote(path)}"
-            steps.append(Step("here", why + _as_root(found), [both]))
+            why += f"The folder {closed} lets nobody else in. Let everybody pass it, and read the file."
+            steps.append(Step("here", why + _as_root(found), [f"chmod a+x {shlex.quote(closed)} && chmod a+r {files}"]))
     return steps
 
 
