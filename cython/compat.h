@@ -30,6 +30,13 @@ _Static_assert(SS_RANDOM_BASICSIZE % sizeof(void *) == 0, "RandomObject has no p
 #define SS_FREE_THREADED 0
 #endif
 
+/* A word that is written while a GIL keeps the readers out; without one it is written atomically, and read so. */
+#if SS_FREE_THREADED
+#define SS_LOOK(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#else
+#define SS_LOOK(word) (word)
+#endif
+
 /* A thread state for another thread, or NULL where there is no memory. With the GIL: what allocates without it may meet
    tracemalloc.stop(), which ends the process (CPython gh-128679, mended in 3.12.9 and 3.13.2). PyThreadState_New() of 3.11 goes on
    without memory, so there its first half alone is called. Until it is taken it is nobody's: PyThreadState_SetAsyncExc() raises in
@@ -52,6 +59,10 @@ static inline PyThreadState *ss_thread_state_make(PyInterpreterState *interprete
     }
     return made;
 }
+
+/* May a thread take a state that another one has made? Not without a GIL: its heap, and the queue by which other threads give
+   references back, are of the thread that made it. */
+#define SS_THREAD_STATE_FOR_OTHERS (!SS_FREE_THREADED)
 
 /* The calling thread, which has none, takes it, and with it the GIL. */
 static inline void ss_thread_state_take(PyThreadState *state)
@@ -312,6 +323,31 @@ static inline PyObject *ss_code_name(PyCodeObject *code)
     return code->co_qualname;
 #else
     return code->co_name;
+#endif
+}
+
+/* What a key stands for in a dict. A new reference; or NULL: with an exception set, or without where it has none. */
+static inline PyObject *ss_dict_get(PyObject *dict, PyObject *key)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *value;
+    (void)PyDict_GetItemRef(dict, key, &value);
+    return value;
+#else
+    return Py_XNewRef(PyDict_GetItemWithError(dict, key));
+#endif
+}
+
+/* The same; leaves no exception set. */
+static inline PyObject *ss_dict_get_named(PyObject *dict, const char *name)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *value;
+    if (PyDict_GetItemStringRef(dict, name, &value) < 0)
+        PyErr_Clear();
+    return value;
+#else
+    return Py_XNewRef(PyDict_GetItemString(dict, name));
 #endif
 }
 

@@ -243,6 +243,7 @@ cdef extern from "guard.h":
     int ss_guard_method(int id_, PyObject* owner) noexcept
     int ss_guard_module(const char* name, PyObject* module, PyObject* failed) noexcept
     void ss_guard_remove(int id_) noexcept
+    void ss_guard_put_back(int id_) noexcept
     bint ss_guard_active(int id_) noexcept
     int ss_guarded(const char* name) noexcept
     bint ss_guard_guards(PyObject* callable) noexcept

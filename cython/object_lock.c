@@ -6,9 +6,13 @@
 #include <stdbool.h>
 
 _Static_assert(SS_OBJECT_LOCKS == 1 << (64 - 58), "the upper bits of the hash choose one");
-PyMutex ss_object_locks[SS_OBJECT_LOCKS];
+PyMutex ss_object_locks[SS_OBJECT_LOCKS], ss_room_locks[SS_ROOMS];
 
-static void after_fork_in_child(void) { memset(ss_object_locks, 0, sizeof ss_object_locks); }
+static void after_fork_in_child(void)
+{
+    memset(ss_object_locks, 0, sizeof ss_object_locks);
+    memset(ss_room_locks, 0, sizeof ss_room_locks);
+}
 
 int ss_object_lock_setup(void)
 {

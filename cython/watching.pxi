@@ -9,26 +9,32 @@ cdef extern from *:
     #include <sys/syscall.h>
     #include <unistd.h>
 
-    /* What the runner calls; owned, set with the GIL and by the main interpreter alone. */
+    /* What the runner calls; owned, set by the main interpreter alone. With the room's lock. */
     static PyObject *ss_event_function;
 
-    /* What the runner takes for its next event; atomic. Made with the GIL, and of the process whose token stands there:
-       a forked child has lost it. */
+    /* What the runner takes for its next event, where it may take what another thread has made. Made with the GIL, and of
+       the process whose token stands there: a forked child has lost it. Both atomic. */
     static PyThreadState *ss_prepared;
     static uint64_t ss_prepared_for;
 
     static void ss_prepare_event(void)
     {
-        if (__atomic_load_n(&ss_prepared, __ATOMIC_ACQUIRE) && ss_prepared_for == ss_process_token())
+        const uint64_t process = ss_process_token();
+        if (!SS_THREAD_STATE_FOR_OTHERS)
             return;
-        ss_prepared_for = ss_process_token();
-        __atomic_store_n(&ss_prepared, ss_thread_state_make(PyInterpreterState_Main()), __ATOMIC_RELEASE);
+        if (__atomic_load_n(&ss_prepared_for, __ATOMIC_ACQUIRE) != process) {
+            __atomic_store_n(&ss_prepared, NULL, __ATOMIC_RELEASE); /* before the runner can take it for this process's */
+            __atomic_store_n(&ss_prepared_for, process, __ATOMIC_RELEASE);
+        }
+        if (!__atomic_load_n(&ss_prepared, __ATOMIC_ACQUIRE))
+            __atomic_store_n(&ss_prepared, ss_thread_state_make(PyInterpreterState_Main()), __ATOMIC_RELEASE);
     }
 
     static PyThreadState *ss_take_prepared(void)
     {
-        PyThreadState *state = __atomic_exchange_n(&ss_prepared, NULL, __ATOMIC_ACQ_REL);
-        return ss_prepared_for == ss_process_token() ? state : NULL;
+        if (__atomic_load_n(&ss_prepared_for, __ATOMIC_ACQUIRE) != ss_process_token())
+            return NULL;
+        return __atomic_exchange_n(&ss_prepared, NULL, __ATOMIC_ACQ_REL);
     }
 
     static void ss_drop_prepared(void) /* with the GIL */
@@ -54,9 +60,10 @@ cdef extern from *:
         if (!state)
             return false;
         ss_thread_state_take(state);
-        PyObject *function = ss_event_function;
+        ss_room_lock(SS_ROOM_WATCHING);
+        PyObject *function = Py_XNewRef(ss_event_function);
+        ss_room_unlock(SS_ROOM_WATCHING);
         if (function) {
-            Py_INCREF(function);
             PyObject *paths = why & SS_WOKE_PATHS ? Py_True : Py_False;
             PyObject *heard = why & SS_WOKE_HEARD ? Py_True : Py_False;
             PyObject *result = PyObject_CallFunctionObjArgs(function, paths, heard, NULL);
@@ -74,20 +81,27 @@ cdef extern from *:
     }
 
     /* With the GIL, in a child just forked: a thread state that nobody uses. Where the child's only thread ends while
-       the runner begins, CPython would take its first state's memory for a new one, and abort (seen on 3.11). */
-    static void ss_keep_thread_state(void) { (void)ss_thread_state_make(PyInterpreterState_Main()); }
+       the runner begins, CPython would take its first state's memory for a new one, and abort (seen on 3.11). Without a
+       GIL it would be given references of this thread to drop. */
+    static void ss_keep_thread_state(void)
+    {
+        if (SS_THREAD_STATE_FOR_OTHERS)
+            (void)ss_thread_state_make(PyInterpreterState_Main());
+    }
 
     static void ss_set_event_function(PyObject *function)
     {
         Py_XINCREF(function);
+        ss_room_lock(SS_ROOM_WATCHING);
         PyObject *old = ss_event_function;
         ss_event_function = function;
+        ss_room_unlock(SS_ROOM_WATCHING);
         Py_XDECREF(old);
     }
 
     typedef struct {
         PyObject *function;
-        PyThreadState *state;
+        PyThreadState *state; /* NULL: the thread makes its own */
     } ss_apart;
 
     /* A thread with an empty descriptor table of its own: calls a Python function. What that raises is dropped. */
@@ -97,13 +111,16 @@ cdef extern from *:
         ss_private_table table;
         if (syscall(SYS_gettid) != getpid() && ss_isolate_descriptors(&table)) {
             (void)close(table.mark);
-            ss_thread_state_take(apart->state);
+            PyThreadState *state = apart->state ? apart->state : ss_thread_state_make(PyInterpreterState_Main());
+            apart->state = NULL;
+            if (!state)
+                return NULL;
+            ss_thread_state_take(state);
             PyObject *result = PyObject_CallObject(apart->function, NULL);
             if (!result)
                 PyErr_Clear();
             Py_XDECREF(result);
-            PyThreadState_Clear(apart->state);
-            apart->state = NULL;
+            PyThreadState_Clear(state);
             PyThreadState_DeleteCurrent();
         }
         return NULL;
@@ -112,10 +129,10 @@ cdef extern from *:
     /* With the GIL, which it releases meanwhile. Returns when it was called, if a thread was to be had. */
     static void ss_call_apart(PyObject *function)
     {
-        ss_apart apart = {function, ss_thread_state_make(PyInterpreterState_Main())};
+        ss_apart apart = {function, NULL};
         pthread_t thread;
         sigset_t before;
-        if (!apart.state)
+        if (SS_THREAD_STATE_FOR_OTHERS && !(apart.state = ss_thread_state_make(PyInterpreterState_Main())))
             return;
         Py_BEGIN_ALLOW_THREADS
         ss_isolate_signals(&before);
@@ -133,8 +150,9 @@ cdef extern from *:
     static uint64_t ss_thread_id(void) { return (uint64_t)pthread_self(); }
 
     /* Which kind of child the running guard makes: 0 none, 1 one that goes on, 2 one that will execute something else.
-       Set and read with the GIL; the children inherit it. */
-    static int ss_forking;
+       Of this thread: several may be at it, and a child has the thread that made it. */
+    static __thread int ss_forking;
+    static uint64_t ss_noticing; /* atomic; token of the process that a thread of is in notice_fork(), else 0 */
 
     /* Noticed within a draw: the threads are started by the main thread's next step in Python. */
     static int ss_resuming; /* atomic; it was told to */
@@ -145,10 +163,17 @@ cdef extern from *:
             Py_AddPendingCall(ss_resume_lost, NULL) != 0)
             __atomic_store_n(&ss_resuming, 0, __ATOMIC_RELEASE);
     }
+    static bool ss_notice_begins(void)
+    {
+        const uint64_t process = ss_process_token();
+        return __atomic_exchange_n(&ss_noticing, process, __ATOMIC_ACQ_REL) != process;
+    }
     """
     PyObject* ss_event_function
     int ss_forking
     int ss_resuming
+    uint64_t ss_noticing
+    bint ss_notice_begins() noexcept
     void ss_lost() noexcept nogil
     bint ss_run_event "ss_run_event"(unsigned int why) noexcept nogil
     void ss_set_event_function(PyObject* function) noexcept
@@ -231,8 +256,7 @@ def resume_watching():
 
 
 cdef int resume_lost "ss_resume_lost"(void* unused) noexcept:
-    global ss_resuming
-    ss_resuming = 0
+    ss_store_int(&ss_resuming, 0)
     try:
         notice_fork()
     except Exception:
@@ -240,20 +264,15 @@ cdef int resume_lost "ss_resume_lost"(void* unused) noexcept:
     return 0
 
 
-cdef bint ss_noticing = False
-
-
 def notice_fork():
     """In a child that was forked past os.fork: do what os.fork() would have had done there. Not again where that asks
     itself, as looking for a source does before the watcher is there."""
-    global ss_noticing
-    if ss_watcher_lost() and not ss_forking and not ss_noticing:
-        ss_noticing = True
+    if ss_watcher_lost() and not ss_forking and ss_notice_begins():
         try:
             after_fork()
             page_write()
         finally:
-            ss_noticing = False
+            ss_store_u64(&ss_noticing, 0)
 
 
 def calling(bint begins, /):
@@ -306,7 +325,7 @@ cdef class FutexWord:
 
     @property
     def value(self):
-        return self.word
+        return ss_load_u32(&self.word)
 
     def advance(self):
         """Count on, and wake all who wait."""
@@ -318,14 +337,14 @@ cdef class FutexWord:
         cdef int64_t left = -1
         cdef int outcome
         until = None if seconds is None else monotonic() + seconds
-        while self.word == seen:
+        while ss_load_u32(&self.word) == seen:
             if until is not None:
                 left = max(0, int((until - monotonic()) * 1e9))
             with nogil:
                 outcome = ss_futex_wait(&self.word, seen, left)
             PyErr_CheckSignals()
             if outcome == ETIMEDOUT or left == 0:
-                return self.word != seen
+                return ss_load_u32(&self.word) != seen
         return True
 
 
@@ -333,7 +352,8 @@ cdef class FutexWord:
 cdef class DeliveryLock(FutexWord):
     """The lock of who delivers the restore event of this interpreter, and up to which epoch it was delivered.
 
-    Every method runs with the GIL. The lock dies with its process: a forked child finds it free, and the event pending.
+    Every method is one step, by the GIL or by the lock of this object. The lock dies with its process: a forked child
+    finds it free, and the event pending.
     """
     cdef readonly uint64_t delivered
     cdef public object event     # what runs, while the lock is taken
@@ -345,51 +365,64 @@ cdef class DeliveryLock(FutexWord):
     def __cinit__(self):
         self.waiting = []
 
+    # Who holds it: 0 nobody, 1 no thread, for it is parked; pthread_self() is an address. With the lock of this object.
+    cdef uint64_t holder(self) noexcept:
+        return self.thread if self.process == ss_process_token() else 0
+
     def acquire(self):
         """Take the lock, if nobody has it."""
-        if self.thread and self.process == ss_process_token():
-            return False
-        old = self.event, self.greenlet, self.loop  # a parent's; kept to the end, for what goes with it may run Python
-        self.event = self.greenlet = self.loop = None
-        self.thread, self.process = ss_thread_id(), ss_process_token()
+        with critical_section(self):
+            if self.holder():
+                return False
+            # A parent's; kept to the end, for what goes with it may run Python.
+            old = self.event, self.greenlet, self.loop
+            self.event = self.greenlet = self.loop = None
+            self.thread, self.process = ss_thread_id(), ss_process_token()
         return True
 
     def park(self):
         """Keep the lock, but for no thread: until unpark() no event runs, and who checks waits. In a child just forked:
         take over what the parent had parked."""
-        self.thread, self.process = 1, ss_process_token()  # pthread_self() is an address
+        with critical_section(self):
+            self.thread, self.process = 1, ss_process_token()
 
     @property
     def parked(self):
-        return bool(self.thread == 1 and self.process == ss_process_token())
+        with critical_section(self):
+            return bool(self.holder() == 1)
 
     def unpark(self):
         """This thread holds what was parked. False if nothing is."""
-        if not self.parked:
-            return False
-        self.thread = ss_thread_id()
+        with critical_section(self):
+            if self.holder() != 1:
+                return False
+            self.thread = ss_thread_id()
         return True
 
     @property
     def taken(self):
-        return bool(self.thread and self.process == ss_process_token())
+        with critical_section(self):
+            return bool(self.holder())
 
     @property
     def mine(self):
         """Does this thread hold it?"""
-        return bool(self.thread == ss_thread_id() and self.process == ss_process_token())
+        with critical_section(self):
+            return bool(self.holder() == ss_thread_id())
 
     def note_delivered(self, uint64_t epoch):
         """The event of this epoch was run."""
-        self.delivered = epoch
+        with critical_section(self):
+            self.delivered = epoch
         if ss_in_main_interpreter():
             ss_watcher_delivered(epoch)
 
     def call_at_end(self, wake):
         """Call it once, in whichever thread, when the lock is released. False if nobody has it."""
-        if not self.taken:
-            return False
-        self.waiting.append(wake)
+        with critical_section(self):
+            if not self.holder():
+                return False
+            self.waiting.append(wake)
         return True
 
     def release(self):
@@ -397,15 +430,17 @@ cdef class DeliveryLock(FutexWord):
 
         One step for signal handlers: what one raises comes after it.
         """
-        cdef list waiting = self.waiting
-        if not self.mine:
-            return
-        old = self.event, self.greenlet, self.loop
-        self.event = self.greenlet = self.loop = None
-        self.waiting = []
-        self.thread = 0
+        cdef list waiting
+        with critical_section(self):
+            if self.holder() != ss_thread_id():
+                return
+            waiting = self.waiting
+            old = self.event, self.greenlet, self.loop
+            self.event = self.greenlet = self.loop = None
+            self.waiting = []
+            self.thread = 0
         ss_futex_wake(&self.word)
-        if ss_epoch_begin() != self.delivered:
+        if ss_epoch_begin() != ss_load_u64(&self.delivered):
             ss_watcher_poke()
         raised = None
         for wake in waiting:
