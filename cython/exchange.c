@@ -1,44 +1,54 @@
 #include "exchange.h"
 
+#include "object_lock.h"
+
+/* Without a GIL nothing of an entry changes once its function is there, but that and the target when it is ended. */
 typedef struct {
-    PyObject *function, *target; /* strong; NULL: free */
+    PyObject *function, *target; /* atomic; strong; NULL: free */
     PyObject *code;              /* strong; stock's */
     PyObject *names;             /* strong; of the arguments, a tuple */
     PyObject *ours;              /* strong; the code in its place (3.11), else NULL */
 } exchange;
 
 /* Open addressing by the function's address; at most half full. */
-static exchange *table;
-static size_t places, used;
+typedef struct {
+    size_t size;
+    exchange places[];
+} exchanges;
+static exchanges *table;      /* atomic; NULL: nothing was exchanged yet */
+static size_t used, occupied; /* exchanges; places that are not free */
+#define ENDED ((PyObject *)&table) /* in the place of a function: no address of one */
 
-static size_t place_of(const exchange *in, size_t size, const PyObject *function)
+static size_t place_of(const exchanges *in, const PyObject *function)
 {
-    size_t at = ((uintptr_t)function >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (size - 1);
-    while (in[at].function && in[at].function != function)
-        at = (at + 1) & (size - 1);
+    size_t at = ((uintptr_t)function >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (in->size - 1);
+    const PyObject *there;
+    while ((there = SS_LOOK(in->places[at].function)) && there != function)
+        at = (at + 1) & (in->size - 1);
     return at;
 }
 
 static exchange *find(const PyObject *function)
 {
-    exchange *found = used ? &table[place_of(table, places, function)] : NULL;
-    return found && found->function ? found : NULL;
+    exchanges *in = SS_LOOK(table);
+    exchange *found = in ? &in->places[place_of(in, function)] : NULL;
+    return found && SS_LOOK(found->function) ? found : NULL;
 }
 
-/* Makes a table of this size of the entries that are left. -1 with an exception set: the old one stays. */
+/* Makes a table of this size of the entries that are left. -1, with no exception set: the old one stays. */
 static int resize(size_t size)
 {
-    exchange *made = PyMem_RawCalloc(size, sizeof *made);
-    if (!made) {
-        PyErr_NoMemory();
+    exchanges *old = table, *made = PyMem_RawCalloc(1, sizeof *made + size * sizeof *made->places);
+    if (!made)
         return -1;
-    }
-    for (size_t i = 0; i < places; i++)
-        if (table[i].function)
-            made[place_of(made, size, table[i].function)] = table[i];
-    PyMem_RawFree(table);
-    table = made;
-    places = size;
+    made->size = size;
+    for (size_t i = 0; old && i < old->size; i++)
+        if (old->places[i].function && old->places[i].function != ENDED)
+            made->places[place_of(made, old->places[i].function)] = old->places[i];
+    occupied = used;
+    __atomic_store_n(&table, made, __ATOMIC_RELEASE);
+    if (!SS_FREE_THREADED)
+        PyMem_RawFree(old);
     return 0;
 }
 
@@ -184,12 +194,19 @@ static PyObject *call(PyObject *function, PyObject *const *arguments, size_t fla
 {
     PyObject *bound[SS_EXCHANGE_MOST];
     const exchange *one = find(function);
-    if (!one || PyFunction_GET_CODE(function) != one->code ||
+#if SS_FREE_THREADED
+    if (!one) { /* it is being begun or ended */
+        ss_room_lock(SS_ROOM_EXCHANGE);
+        one = find(function);
+        ss_room_unlock(SS_ROOM_EXCHANGE);
+    }
+#endif
+    PyObject *target = one ? SS_LOOK(one->target) : NULL;
+    if (!target || PyFunction_GET_CODE(function) != one->code ||
         bind(one, arguments, PyVectorcall_NARGS(flags), names, bound) != 0)
         return stock_vectorcall(function, arguments, flags, names);
     /* Borrowed: a default may be exchanged meanwhile, and the exchange be undone. */
     const Py_ssize_t count = PyTuple_GET_SIZE(one->names);
-    PyObject *target = one->target;
     Py_INCREF(target);
     for (Py_ssize_t i = 0; i < count; i++)
         Py_INCREF(bound[i]);
@@ -217,22 +234,67 @@ static const PyObject *expected_code(const exchange *one) { return one->code; }
 
 #endif
 
+#if SS_FREE_THREADED
+
+static void let_go(exchange *one)
+{
+    used--;
+    __atomic_store_n(&one->function, ENDED, __ATOMIC_RELEASE);
+    __atomic_store_n(&one->target, NULL, __ATOMIC_RELEASE);
+}
+
+#else
+
 /* Those that stand behind it, because its place was taken, are put where they are found again. */
 static void let_go(exchange *one)
 {
     const exchange gone = *one;
+    exchange *const all = table->places;
+    const size_t last = table->size - 1;
     memset(one, 0, sizeof *one);
     used--;
-    for (size_t at = (size_t)(one - table + 1) & (places - 1); table[at].function; at = (at + 1) & (places - 1)) {
-        const exchange moved = table[at];
-        memset(&table[at], 0, sizeof moved);
-        table[place_of(table, places, moved.function)] = moved;
+    occupied--;
+    for (size_t at = (size_t)(one - all + 1) & last; all[at].function; at = (at + 1) & last) {
+        const exchange moved = all[at];
+        memset(&all[at], 0, sizeof moved);
+        all[place_of(table, moved.function)] = moved;
     }
     Py_XDECREF(gone.ours);
     Py_DECREF(gone.names);
     Py_DECREF(gone.code);
     Py_DECREF(gone.target);
     Py_DECREF(gone.function);
+}
+
+#endif
+
+/* With the room's lock. 0; 1 where it was exchanged already, or another library's code is called; -1 where there is no memory, with
+   an exception set or without. Takes the names over where it is 0. */
+static int begin(PyObject *function, PyObject *target, PyObject *code, PyObject *names)
+{
+    const vectorcallfunc now = SS_LOOK(((PyFunctionObject *)function)->vectorcall);
+    if (!stock_vectorcall)
+        stock_vectorcall = now;
+    if (find(function) || now != stock_vectorcall)
+        return 1;
+    if (!table || occupied * 2 >= table->size) {
+        const size_t size = !table ? 16 : used * 2 >= table->size ? table->size * 2 : table->size;
+        if (resize(size) != 0)
+            return -1;
+    }
+    exchange *one = &table->places[place_of(table, function)];
+    one->target = Py_NewRef(target);
+    one->code = Py_NewRef(code);
+    one->names = names;
+    one->ours = NULL;
+    __atomic_store_n(&one->function, Py_NewRef(function), __ATOMIC_RELEASE);
+    used++;
+    occupied++;
+    if (put(one) == 0)
+        return 0;
+    Py_INCREF(names);
+    let_go(one);
+    return -1;
 }
 
 int ss_exchange_begin(PyObject *function, PyObject *target)
@@ -244,41 +306,37 @@ int ss_exchange_begin(PyObject *function, PyObject *target)
     }
     PyCodeObject *code = (PyCodeObject *)PyFunction_GET_CODE(function);
     if (code->co_flags & varied || code->co_kwonlyargcount || code->co_argcount > SS_EXCHANGE_MOST ||
-        ((PyFunctionObject *)function)->func_closure || find(function)) {
-        PyErr_Format(PyExc_TypeError, "%U() has a signature that cannot be exchanged, or was exchanged already",
-                     code->co_name);
+        ((PyFunctionObject *)function)->func_closure) {
+        PyErr_Format(PyExc_TypeError, "%U() has a signature that cannot be exchanged", code->co_name);
         return -1;
     }
-    if (!stock_vectorcall)
-        stock_vectorcall = ((PyFunctionObject *)function)->vectorcall;
-    if (((PyFunctionObject *)function)->vectorcall != stock_vectorcall) {
-        PyErr_Format(PyExc_TypeError, "%U() is called by another library's code", code->co_name);
-        return -1;
-    }
-    if (used * 2 >= places && resize(places ? places * 2 : 16) != 0)
-        return -1;
     PyObject *variables = PyObject_GetAttrString((PyObject *)code, "co_varnames");
     PyObject *names = variables ? PyTuple_GetSlice(variables, 0, code->co_argcount) : NULL;
     Py_XDECREF(variables);
     if (!names)
         return -1;
-    exchange *one = &table[place_of(table, places, function)];
-    *one = (exchange){Py_NewRef(function), Py_NewRef(target), Py_NewRef((PyObject *)code), names, NULL};
-    used++;
-    if (put(one) != 0) {
-        let_go(one);
-        return -1;
-    }
-    return 0;
+    ss_room_lock(SS_ROOM_EXCHANGE);
+    const int outcome = begin(function, target, (PyObject *)code, names);
+    ss_room_unlock(SS_ROOM_EXCHANGE);
+    if (outcome == 0)
+        return 0;
+    Py_DECREF(names);
+    if (outcome > 0)
+        PyErr_Format(PyExc_TypeError, "%U() was exchanged already, or is called by another library's code", code->co_name);
+    else if (!PyErr_Occurred())
+        PyErr_NoMemory();
+    return -1;
 }
 
 void ss_exchange_end(PyObject *function)
 {
+    ss_room_lock(SS_ROOM_EXCHANGE);
     exchange *one = find(function);
-    if (!one)
-        return;
-    take_back(one);
-    let_go(one);
+    if (one) {
+        take_back(one);
+        let_go(one);
+    }
+    ss_room_unlock(SS_ROOM_EXCHANGE);
 }
 
 int ss_exchange_in_place(PyObject *function)

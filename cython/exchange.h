@@ -3,7 +3,10 @@
 
    By the function's vectorcall pointer, which CPython calls by; no audit event is raised, nothing is compiled. 3.11 alone
    looks past that pointer and runs the code: there the code is exchanged, and `__code__` goes on to show stock's
-   (compat.h). All of it needs the GIL of the interpreter that owns the function. */
+   (compat.h). All of it needs the GIL of the interpreter that owns the function.
+
+   Without a GIL it needs to be attached. Who begins or ends has the room's lock (object_lock.h); a call takes none. So what a call
+   may still look at stays for good: the entry of an exchange that was ended, with what it refers to, and tables that grew. */
 #ifndef SNAPSAFE_EXCHANGE_H
 #define SNAPSAFE_EXCHANGE_H
 
