@@ -5,6 +5,7 @@
 #include "epoch.h"
 #include "guard.h"
 #include "libraries.h"
+#include "object_lock.h"
 #include "uuid_node.h"
 
 #include <dlfcn.h>
@@ -21,11 +22,12 @@ typedef struct {
     PyObject *renew;                 /* strong, never cleared */
     PyInterpreterState *interpreter; /* whose object that is */
     uint64_t tag;                    /* the epoch + 1 that it was renewed in: */
-    uintptr_t thread;                /* atomic; by this thread, the last one that drew. Cleared when that ends */
+    uintptr_t thread;                /* by this thread, the last one that drew. Cleared when that ends */
     uintptr_t mask;                  /* all bits; 0 where one renewal is for all threads */
     bool foreign;
-} family;
+} family; /* all but the name are atomic */
 
+/* All but `active` are atomic, and set before the method leads to the place. */
 typedef struct {
     PyMethodDef *def;
     void *original; /* never cleared: a thread may be in the entry while it is undone */
@@ -56,8 +58,13 @@ static inline uintptr_t this_thread(void)
 /* Did this thread, or the process where one renewal is for all, renew it in this epoch? False too where another drew since. */
 static inline bool is_of(const family *one, uint64_t epoch)
 {
+#if SS_FREE_THREADED
+    /* Who drew last, and when, are two words: one could be of another thread than the other. */
+    return SS_LIKELY((SS_LOOK(one->mask) ? renewed[one - families] : SS_LOOK(one->tag)) == epoch + 1);
+#else
     return SS_LIKELY(one->tag == epoch + 1 &&
                      ((__atomic_load_n(&one->thread, __ATOMIC_RELAXED) ^ this_thread()) & one->mask) == 0);
+#endif
 }
 
 /* A thread that ends may be followed by one at the same place. Of pthread_key_create(3), without the GIL. */
@@ -73,7 +80,8 @@ static void forget_thread(void *value)
 
 static void note(family *one, uint64_t epoch)
 {
-    renewed[one - families] = one->tag = epoch + 1;
+    renewed[one - families] = epoch + 1;
+    __atomic_store_n(&one->tag, epoch + 1, __ATOMIC_RELEASE);
     const bool told = pthread_setspecific(ending, families) == 0; /* else each call goes by the thread's own tag */
     __atomic_store_n(&one->thread, told ? this_thread() : 0, __ATOMIC_RELAXED);
 }
@@ -81,16 +89,16 @@ static void note(family *one, uint64_t epoch)
 /* With no exception set, as every entry is called. 0; or -1 with an exception set: it could not be renewed. */
 static __attribute__((noinline)) int renew(family *one, uint64_t epoch)
 {
-    if (one->mask && renewed[one - families] == epoch + 1) {
+    if (SS_LOOK(one->mask) && renewed[one - families] == epoch + 1) {
         note(one, epoch);
         return 0;
     }
-    if (PyInterpreterState_Get() != one->interpreter) {
-        one->foreign = true;
+    if (PyInterpreterState_Get() != SS_LOOK(one->interpreter)) {
+        __atomic_store_n(&one->foreign, true, __ATOMIC_RELAXED);
         return 0;
     }
     ss_unobserved_begin();
-    PyObject *done = PyObject_CallNoArgs(one->renew);
+    PyObject *done = PyObject_CallNoArgs(SS_LOOK(one->renew));
     ss_unobserved_end();
     if (!done)
         return -1;
@@ -102,7 +110,7 @@ static __attribute__((noinline)) int renew(family *one, uint64_t epoch)
 #define DRAW(CALL)                                                                                                     \
     for (int tries = 1;; tries++) {                                                                                    \
         const uint64_t epoch = ss_epoch_begin();                                                                       \
-        if (!is_of(one->family, epoch) && renew(one->family, epoch) != 0)                                              \
+        if (!is_of(SS_LOOK(one->family), epoch) && renew(SS_LOOK(one->family), epoch) != 0)                            \
             return NULL;                                                                                               \
         PyObject *drawn = (CALL);                                                                                      \
         if (ss_epoch_unchanged(epoch) || !drawn || tries == SS_DRAW_TRIES)                                             \
@@ -123,7 +131,7 @@ static const char *const signatures[2][3] = {{"node", "clock_seq"}, {"node", "ti
 
 static void give(time_call *call, const guarded *one, PyObject *name, PyObject *value)
 {
-    const char *const *expected = signatures[one->kind != SS_CALL_TIMED];
+    const char *const *expected = signatures[SS_LOOK(one->kind) != SS_CALL_TIMED];
     int at = 0;
     while (at < call->most && PyUnicode_CompareWithASCIIString(name, expected[at]) != 0)
         at++;
@@ -136,35 +144,36 @@ static void give(time_call *call, const guarded *one, PyObject *name, PyObject *
    original is to be called as it was. */
 static bool complete(time_call *call, const guarded *one, uint64_t epoch)
 {
-    static uint32_t steps; /* with the GIL; two calls within a step of the clock differ by the clock sequence */
+    static uint32_t steps; /* atomic; two calls within a step of the clock differ by the clock sequence */
     for (int i = 0; i < call->most; i++)
         call->given[i] = call->given[i] ? call->given[i] : Py_None;
     const bool node_missing = call->given[0] == Py_None;
-    const bool sequence_missing = one->kind == SS_CALL_TIMED && call->given[1] == Py_None;
+    const bool sequence_missing = SS_LOOK(one->kind) == SS_CALL_TIMED && call->given[1] == Py_None;
     ss_uuid_node *node = call->known && (node_missing || sequence_missing) ? ss_uuid_node_of(epoch) : NULL;
     if (!node)
         return false;
     if (node_missing)
         call->given[0] = call->made[0] = PyLong_FromUnsignedLongLong(node->node);
     if (sequence_missing)
-        call->given[1] = call->made[1] = PyLong_FromUnsignedLong((node->clock_seq + steps++) & 0x3fff);
+        call->given[1] = call->made[1] = PyLong_FromUnsignedLong(
+            (node->clock_seq + __atomic_fetch_add(&steps, 1, __ATOMIC_RELAXED)) & 0x3fff);
     return true;
 }
 
 static PyObject *timed(const guarded *one, uint64_t epoch, PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                        PyObject *names)
 {
-    time_call call = {.most = one->kind == SS_CALL_TIMED ? 2 : 3, .known = true};
+    time_call call = {.most = SS_LOOK(one->kind) == SS_CALL_TIMED ? 2 : 3, .known = true};
     call.known = epoch > 0 && count <= call.most;
     for (Py_ssize_t i = 0; call.known && i < count; i++)
         call.given[i] = arguments[i];
     for (Py_ssize_t i = 0; call.known && names && i < PyTuple_GET_SIZE(names); i++)
         give(&call, one, PyTuple_GET_ITEM(names, i), arguments[count + i]);
     if (!complete(&call, one, epoch))
-        return ((keywords_call)one->original)(self, arguments, count, names);
+        return ((keywords_call)SS_LOOK(one->original))(self, arguments, count, names);
     PyObject *value = NULL;
     if (call.given[0] && call.given[1])
-        value = ((keywords_call)one->original)(self, call.given, call.most, NULL);
+        value = ((keywords_call)SS_LOOK(one->original))(self, call.given, call.most, NULL);
     Py_XDECREF(call.made[0]);
     Py_XDECREF(call.made[1]);
     return value;
@@ -172,7 +181,7 @@ static PyObject *timed(const guarded *one, uint64_t epoch, PyObject *self, PyObj
 
 static PyObject *timed_tuple(const guarded *one, uint64_t epoch, PyObject *self, PyObject *arguments, PyObject *named)
 {
-    time_call call = {.most = one->kind == SS_CALL_TIMED ? 2 : 3};
+    time_call call = {.most = SS_LOOK(one->kind) == SS_CALL_TIMED ? 2 : 3};
     call.known = epoch > 0 && PyTuple_GET_SIZE(arguments) <= call.most;
     for (Py_ssize_t i = 0; call.known && i < PyTuple_GET_SIZE(arguments); i++)
         call.given[i] = PyTuple_GET_ITEM(arguments, i);
@@ -180,12 +189,12 @@ static PyObject *timed_tuple(const guarded *one, uint64_t epoch, PyObject *self,
     for (Py_ssize_t at = 0; call.known && named && PyDict_Next(named, &at, &name, &given);)
         give(&call, one, name, given);
     if (!complete(&call, one, epoch))
-        return ((PyCFunctionWithKeywords)one->original)(self, arguments, named);
+        return ((PyCFunctionWithKeywords)SS_LOOK(one->original))(self, arguments, named);
     PyObject *all = call.given[0] && call.given[1] ? PyTuple_New(call.most) : NULL, *value = NULL;
     for (int i = 0; all && i < call.most; i++)
         PyTuple_SET_ITEM(all, i, Py_NewRef(call.given[i]));
     if (all)
-        value = ((PyCFunctionWithKeywords)one->original)(self, all, NULL);
+        value = ((PyCFunctionWithKeywords)SS_LOOK(one->original))(self, all, NULL);
     Py_XDECREF(all);
     Py_XDECREF(call.made[0]);
     Py_XDECREF(call.made[1]);
@@ -195,32 +204,33 @@ static PyObject *timed_tuple(const guarded *one, uint64_t epoch, PyObject *self,
 static PyObject *node_of(const guarded *one, uint64_t epoch, PyObject *self, PyObject *argument)
 {
     ss_uuid_node *node = epoch > 0 ? ss_uuid_node_of(epoch) : NULL;
-    return node ? PyLong_FromUnsignedLongLong(node->node) : ((PyCFunction)one->original)(self, argument);
+    return node ? PyLong_FromUnsignedLongLong(node->node) : ((PyCFunction)SS_LOOK(one->original))(self, argument);
 }
 
 static __attribute__((noinline)) PyObject *keywords_slowly(const guarded *one, PyObject *self, PyObject *const *arguments,
                                                            Py_ssize_t count, PyObject *names)
 {
-    DRAW(one->kind != SS_CALL_DRAW ? timed(one, epoch, self, arguments, count, names)
-                                    : ((keywords_call)one->original)(self, arguments, count, names))
+    DRAW(SS_LOOK(one->kind) != SS_CALL_DRAW ? timed(one, epoch, self, arguments, count, names)
+                                            : ((keywords_call)SS_LOOK(one->original))(self, arguments, count, names))
 }
 
 static __attribute__((noinline)) PyObject *tuple_slowly(const guarded *one, PyObject *self, PyObject *arguments,
                                                         PyObject *named)
 {
-    DRAW(one->kind != SS_CALL_DRAW ? timed_tuple(one, epoch, self, arguments, named)
-                                   : ((PyCFunctionWithKeywords)one->original)(self, arguments, named))
+    DRAW(SS_LOOK(one->kind) != SS_CALL_DRAW ? timed_tuple(one, epoch, self, arguments, named)
+                                            : ((PyCFunctionWithKeywords)SS_LOOK(one->original))(self, arguments, named))
 }
 
 static __attribute__((noinline)) PyObject *one_slowly(const guarded *one, PyObject *self, PyObject *argument)
 {
-    DRAW(one->kind == SS_CALL_NODE ? node_of(one, epoch, self, argument) : ((PyCFunction)one->original)(self, argument))
+    DRAW(SS_LOOK(one->kind) == SS_CALL_NODE ? node_of(one, epoch, self, argument)
+                                            : ((PyCFunction)SS_LOOK(one->original))(self, argument))
 }
 
 /* Is there nothing to do but to call the original? */
 static inline bool is_plain(const guarded *one, uint64_t epoch)
 {
-    return SS_LIKELY(one->kind == SS_CALL_DRAW) && is_of(one->family, epoch);
+    return SS_LIKELY(SS_LOOK(one->kind) == SS_CALL_DRAW) && is_of(SS_LOOK(one->family), epoch);
 }
 
 /* ---- the entries, one for each calling convention and place ---- */
@@ -232,7 +242,7 @@ static inline bool is_plain(const guarded *one, uint64_t epoch)
     {                                                                                                                  \
         const uint64_t epoch = ss_epoch_begin();                                                                       \
         if (is_plain(&calls[N], epoch)) {                                                                              \
-            PyObject *drawn = ((keywords_call)calls[N].original)(self, arguments, count, names);                       \
+            PyObject *drawn = ((keywords_call)SS_LOOK(calls[N].original))(self, arguments, count, names);              \
             if (ss_epoch_unchanged(epoch) || !drawn)                                                                   \
                 return drawn;                                                                                          \
             Py_DECREF(drawn);                                                                                          \
@@ -243,7 +253,7 @@ static inline bool is_plain(const guarded *one, uint64_t epoch)
     {                                                                                                                  \
         const uint64_t epoch = ss_epoch_begin();                                                                       \
         if (is_plain(&calls[N], epoch)) {                                                                              \
-            PyObject *drawn = ((PyCFunctionWithKeywords)calls[N].original)(self, arguments, named);                    \
+            PyObject *drawn = ((PyCFunctionWithKeywords)SS_LOOK(calls[N].original))(self, arguments, named);           \
             if (ss_epoch_unchanged(epoch) || !drawn)                                                                   \
                 return drawn;                                                                                          \
             Py_DECREF(drawn);                                                                                          \
@@ -254,7 +264,7 @@ static inline bool is_plain(const guarded *one, uint64_t epoch)
     {                                                                                                                  \
         const uint64_t epoch = ss_epoch_begin();                                                                       \
         if (is_plain(&calls[N], epoch)) {                                                                              \
-            PyObject *drawn = ((PyCFunction)calls[N].original)(self, argument);                                        \
+            PyObject *drawn = ((PyCFunction)SS_LOOK(calls[N].original))(self, argument);                               \
             if (ss_epoch_unchanged(epoch) || !drawn)                                                                   \
                 return drawn;                                                                                          \
             Py_DECREF(drawn);                                                                                          \
@@ -269,7 +279,7 @@ static const struct {
 
 static void *entry_of(int place)
 {
-    const int flags = calls[place].def->ml_flags;
+    const int flags = SS_LOOK(calls[place].def)->ml_flags;
     if (!(flags & METH_KEYWORDS))
         return entries[place].one;
     return flags & METH_FASTCALL ? entries[place].keywords : entries[place].tuple;
@@ -312,34 +322,46 @@ static PyMethodDef *definition(PyObject *builtin)
 static int place_of(const PyMethodDef *def)
 {
     for (int i = 0; def && i < SS_CALLS; i++)
-        if (calls[i].def == def)
+        if (SS_LOOK(calls[i].def) == def)
             return i;
     return -1;
 }
 
-int ss_calls_family(const char *name, PyObject *renew, bool each_thread)
+/* With the room's lock. -1: there is no place for a further one. */
+static int family_of(const char *name, PyObject *renew, bool each_thread)
 {
-    static bool prepared;
-    errno = prepared ? 0 : pthread_key_create(&ending, forget_thread);
-    if (errno) {
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    prepared = true;
     for (int i = 0; i < SS_CALL_FAMILIES; i++) {
         family *one = &families[i];
         if (one->name[0] && strcmp(one->name, name) != 0)
             continue;
         snprintf(one->name, sizeof one->name, "%s", name);
         Py_INCREF(renew);
-        one->renew = renew; /* the former one stays: a thread may be in it */
-        one->interpreter = PyInterpreterState_Get();
-        one->mask = each_thread ? UINTPTR_MAX : 0;
-        one->tag = 0;
+        __atomic_store_n(&one->renew, renew, __ATOMIC_RELEASE); /* the former one stays: a thread may be in it */
+        __atomic_store_n(&one->interpreter, PyInterpreterState_Get(), __ATOMIC_RELEASE);
+        __atomic_store_n(&one->mask, each_thread ? UINTPTR_MAX : 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&one->tag, 0, __ATOMIC_RELEASE);
         return i;
     }
-    PyErr_SetString(PyExc_RuntimeError, "no place for a further family of calls");
     return -1;
+}
+
+int ss_calls_family(const char *name, PyObject *renew, bool each_thread)
+{
+    static bool prepared; /* with the room's lock */
+    int number = -1;
+    ss_room_lock(SS_ROOM_CALLS);
+    const int error = prepared ? 0 : pthread_key_create(&ending, forget_thread);
+    if (!error) {
+        prepared = true;
+        number = family_of(name, renew, each_thread);
+    }
+    ss_room_unlock(SS_ROOM_CALLS);
+    errno = error;
+    if (error)
+        PyErr_SetFromErrno(PyExc_OSError);
+    else if (number < 0)
+        PyErr_SetString(PyExc_RuntimeError, "no place for a further family of calls");
+    return number;
 }
 
 /* Is this code of the library of this file? */
@@ -351,7 +373,8 @@ static bool is_code_of(const void *code, const char *file)
            loaded.st_ino == named.st_ino && loaded.st_dev == named.st_dev;
 }
 
-const char *ss_calls_guard(PyObject *builtin, const char *file, int number, enum ss_call_kind kind)
+/* With the room's lock. */
+static const char *put(PyObject *builtin, const char *file, int number, enum ss_call_kind kind)
 {
     PyMethodDef *def = definition(builtin);
     if (!def)
@@ -378,19 +401,27 @@ const char *ss_calls_guard(PyObject *builtin, const char *file, int number, enum
     (void)dl_iterate_phdr(find_place, &at);
     if (at.known && !at.writable)
         return "is defined in memory that is not written to"; /* else in no object: on the heap */
-    calls[place].original = now;
-    calls[place].family = &families[number];
-    calls[place].kind = kind;
+    __atomic_store_n(&calls[place].original, now, __ATOMIC_RELEASE);
+    __atomic_store_n(&calls[place].family, &families[number], __ATOMIC_RELEASE);
+    __atomic_store_n(&calls[place].kind, kind, __ATOMIC_RELEASE);
     calls[place].active = true;
     __atomic_store_n(&calls[place].def, def, __ATOMIC_RELEASE);
     __atomic_store_n(&def->ml_meth, (PyCFunction)entry_of(place), __ATOMIC_RELEASE);
     return NULL;
 }
 
+const char *ss_calls_guard(PyObject *builtin, const char *file, int number, enum ss_call_kind kind)
+{
+    ss_room_lock(SS_ROOM_CALLS);
+    const char *why = put(builtin, file, number, kind);
+    ss_room_unlock(SS_ROOM_CALLS);
+    return why;
+}
+
 bool ss_calls_in_place(PyObject *builtin)
 {
     const int place = place_of(definition(builtin));
-    if (place < 0 || (void *)calls[place].def->ml_meth != entry_of(place))
+    if (place < 0 || ss_method(calls[place].def) != entry_of(place))
         return false;
     return !PyCFunction_Check(builtin) || ((PyCFunctionObject *)builtin)->vectorcall == ss_own_call(builtin);
 }
@@ -407,29 +438,33 @@ bool ss_calls_word(PyObject *builtin, uint64_t *ret_at, uint64_t *ret_held)
 
 void ss_calls_put_back(void)
 {
+    ss_room_lock(SS_ROOM_CALLS);
     for (int i = 0; i < SS_CALLS; i++)
-        if (calls[i].def && calls[i].active && (void *)calls[i].def->ml_meth == calls[i].original)
+        if (calls[i].def && calls[i].active && ss_method(calls[i].def) == calls[i].original)
             __atomic_store_n(&calls[i].def->ml_meth, (PyCFunction)entry_of(i), __ATOMIC_RELEASE);
+    ss_room_unlock(SS_ROOM_CALLS);
 }
 
 void ss_calls_remove(int number)
 {
+    ss_room_lock(SS_ROOM_CALLS);
     for (int i = 0; i < SS_CALLS; i++) {
         if (!calls[i].def || calls[i].family != &families[number])
             continue;
         calls[i].active = false;
-        if ((void *)calls[i].def->ml_meth == entry_of(i))
+        if (ss_method(calls[i].def) == entry_of(i))
             __atomic_store_n(&calls[i].def->ml_meth, (PyCFunction)calls[i].original, __ATOMIC_RELEASE);
     }
+    ss_room_unlock(SS_ROOM_CALLS);
 }
 
-bool ss_calls_foreign(int number) { return families[number].foreign; }
+bool ss_calls_foreign(int number) { return __atomic_load_n(&families[number].foreign, __ATOMIC_RELAXED); }
 
 /* ---- their seeds ---- */
 
 #define FED_MOST 16
-static uint64_t words[FED_MOST]; /* addresses of what held getrandom(3)'s address */
-static ssize_t (*stock_getrandom)(void *, size_t, unsigned);
+static uint64_t words[FED_MOST]; /* addresses of what held getrandom(3)'s address. With the room's lock */
+static ssize_t (*stock_getrandom)(void *, size_t, unsigned); /* set before the first word is exchanged, and not again */
 
 static ssize_t fenced_getrandom(void *out, size_t size, unsigned flags)
 {
@@ -479,19 +514,23 @@ const char *ss_calls_feed(PyObject *builtin)
     const int place = place_of(definition(builtin));
     if (place < 0)
         return "is not guarded";
+    struct words search = {SS_LOOK(calls[place].original), false};
+    ss_room_lock(SS_ROOM_CALLS);
     if (!stock_getrandom)
         *(void **)&stock_getrandom = dlsym(RTLD_DEFAULT, "getrandom");
-    struct words search = {calls[place].original, false};
     if (stock_getrandom)
         (void)dl_iterate_phdr(feed, &search);
+    ss_room_unlock(SS_ROOM_CALLS);
     return search.found ? NULL : "asks the kernel by a way that is not known";
 }
 
 void ss_calls_starve(void)
 {
+    ss_room_lock(SS_ROOM_CALLS);
     for (int i = 0; i < FED_MOST && words[i]; i++)
-        if (*(uint64_t *)(uintptr_t)words[i] == (uintptr_t)fenced_getrandom)
+        if (__atomic_load_n((uint64_t *)(uintptr_t)words[i], __ATOMIC_RELAXED) == (uintptr_t)fenced_getrandom)
             __atomic_store_n((uint64_t *)(uintptr_t)words[i], (uintptr_t)stock_getrandom, __ATOMIC_RELEASE);
+    ss_room_unlock(SS_ROOM_CALLS);
 }
 
 uint64_t ss_calls_fed(void) { return fed; }
@@ -500,7 +539,7 @@ int ss_calls_write(PyObject *builtin, const char *symbol, const void *bytes, siz
 {
     const PyMethodDef *def = definition(builtin);
     const int place = place_of(def);
-    const void *code = place >= 0 ? calls[place].original : def ? (void *)def->ml_meth : NULL;
+    const void *code = place >= 0 ? SS_LOOK(calls[place].original) : def ? ss_method(def) : NULL;
     Dl_info own;
     if (!code || ss_libraries_symbol_size(code, symbol) != size)
         return ENOENT;

@@ -8,7 +8,9 @@
    A family's function asks the library, which asks the kernel; and that may repeat itself after a restore. So the library's
    pointer to getrandom(3) is exchanged for one to fenced entropy (ss_calls_feed), and whoever renews can see that it was used.
 
-   All of it needs the GIL, unless it says otherwise. */
+   All of it needs the GIL, or to be attached where there is none, unless it says otherwise. What is put in place or taken away
+   then is by the room's lock (object_lock.h); calls take none: what they read of a place was there before it was exchanged, and
+   whether a thread's generator was renewed stands in the thread's own memory. */
 #ifndef SNAPSAFE_CALLS_H
 #define SNAPSAFE_CALLS_H
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 ss_guard ss_guards[SS_GUARD_COUNT], ss_guard_stock[SS_GUARD_COUNT];
-static void *const *observing;
+static void *const *observing; /* atomic */
 char *ss_guard_refused[SS_GUARD_COUNT];
 
 PyMethodDef *ss_definition(PyObject *callable)
@@ -23,17 +23,17 @@ PyMethodDef *ss_definition(PyObject *callable)
 
 void ss_guard_exchange_init(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from, newfunc new_to)
 {
-    if (init_from && type->tp_init == init_from) {
-        type->tp_init = init_to;
+    if (init_from && SS_LOOK(type->tp_init) == init_from) {
+        __atomic_store_n(&type->tp_init, init_to, __ATOMIC_RELEASE);
         /* type.__init__ is what later subclasses take their slot from. */
         PyObject *wrapper = PyObject_GetAttrString((PyObject *)type, "__init__");
         if (wrapper && Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
             ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)init_from)
-            ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)init_to;
+            __atomic_store_n(&((PyWrapperDescrObject *)wrapper)->d_wrapped, (void *)init_to, __ATOMIC_RELEASE);
         Py_XDECREF(wrapper);
     }
-    if (new_from && type->tp_new == new_from)
-        type->tp_new = new_to;
+    if (new_from && SS_LOOK(type->tp_new) == new_from)
+        __atomic_store_n(&type->tp_new, new_to, __ATOMIC_RELEASE);
     PyType_Modified(type);
     PyObject *subclasses = PyObject_CallMethod((PyObject *)type, "__subclasses__", NULL);
     for (Py_ssize_t i = 0; subclasses && i < PyList_GET_SIZE(subclasses); i++)
@@ -78,24 +78,30 @@ int ss_guard_group(enum ss_guard_id id)
 static void refuse(enum ss_guard_id id, const PyMethodDef *def)
 {
     Dl_info own;
-    char **place = &ss_guard_refused[ss_guard_group(id)];
-    if (!*place)
-        __atomic_store_n(place, strdup(dladdr((const void *)def, &own) ? own.dli_fname : SS_GUARD_NO_FILE), __ATOMIC_RELEASE);
+    char **place = &ss_guard_refused[ss_guard_group(id)], *none = NULL;
+    if (SS_LOOK(*place))
+        return;
+    char *file = strdup(dladdr((const void *)def, &own) ? own.dli_fname : SS_GUARD_NO_FILE);
+    if (!__atomic_compare_exchange_n(place, &none, file, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        free(file);
 }
 
 static void set_original(int id, void *original)
 {
-    ss_guard_stock[id].original = original;
-    void *called = observing && observing[id] ? observing[id] : original;
+    void *const *observers = SS_LOOK(observing);
+    void *called = observers && observers[id] ? observers[id] : original;
+    __atomic_store_n(&ss_guard_stock[id].original, original, __ATOMIC_RELEASE);
     __atomic_store_n(&ss_guards[id].original, called, __ATOMIC_RELEASE);
 }
 
 void ss_guard_observe(void *const *observers)
 {
-    observing = observers;
-    for (int id = 0; id < SS_GUARD_COUNT; id++)
-        if (ss_guard_stock[id].original)
-            set_original(id, ss_guard_stock[id].original);
+    __atomic_store_n(&observing, observers, __ATOMIC_RELEASE);
+    for (int id = 0; id < SS_GUARD_COUNT; id++) {
+        void *original = SS_LOOK(ss_guard_stock[id].original);
+        if (original)
+            set_original(id, original);
+    }
 }
 
 /* Needs the GIL. 0, or -1 with no exception set. */
@@ -110,11 +116,11 @@ static int exchange(enum ss_guard_id id, PyObject *callable)
         return -1;
     void *now = (void *)__atomic_load_n(&def->ml_meth, __ATOMIC_ACQUIRE);
     if (now != entry) {
-        if (guard->def && guard->def != def) {
+        PyMethodDef *known = NULL;
+        if (!__atomic_compare_exchange_n(&guard->def, &known, def, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) && known != def) {
             refuse(id, def); /* another copy of the extension; its original may be another function */
             return -1;
         }
-        guard->def = def;
         if (!ss_same_object(def, now))
             return -1; /* exchanged before us, by whom nobody knows: no original to go on with */
         set_original((int)id, now);
@@ -165,7 +171,14 @@ int ss_guard_module(const char *name, PyObject *module, PyObject *failed)
 void ss_guard_remove(enum ss_guard_id id)
 {
     if (ss_guard_active(id))
-        __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_guard_stock[id].original, __ATOMIC_RELEASE);
+        __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_original(&ss_guard_stock[id]), __ATOMIC_RELEASE);
+}
+
+void ss_guard_put_back(enum ss_guard_id id)
+{
+    PyMethodDef *def = SS_LOOK(ss_guards[id].def);
+    if (def && ss_method(def) == SS_LOOK(ss_guard_stock[id].original))
+        __atomic_store_n(&def->ml_meth, (PyCFunction)ss_guard_entries[id], __ATOMIC_RELEASE);
 }
 
 int ss_guarded(const char *name)
@@ -176,7 +189,7 @@ int ss_guarded(const char *name)
         const size_t length = strlen(row->module);
         if (strncmp(name, row->module, length) == 0 && name[length] == '.' &&
             strcmp(name + length + 1, row->type[0] ? row->type : row->method) == 0) {
-            const int active = ss_guard_active(id) && !ss_guard_refused[ss_guard_group(id)];
+            const int active = ss_guard_active(id) && !ss_guard_refused_file(id);
             /* A function has a row for each convention that it ever had; of a type's methods none may be missing. */
             outcome = outcome < 0 ? active : row->type[0] ? outcome && active : outcome || active;
         }
@@ -186,7 +199,7 @@ int ss_guarded(const char *name)
 
 bool ss_guard_is(enum ss_guard_id id, PyObject *callable)
 {
-    return ss_guard_active(id) && ss_definition(callable) == ss_guards[id].def;
+    return ss_guard_active(id) && ss_definition(callable) == SS_LOOK(ss_guards[id].def);
 }
 
 vectorcallfunc ss_own_call(PyObject *function)
@@ -207,26 +220,26 @@ bool ss_guard_guards(PyObject *callable)
     if (PyCFunction_Check(callable) && ((PyCFunctionObject *)callable)->vectorcall != ss_own_call(callable))
         return false;
     for (int id = 0; def && id < SS_GUARD_COUNT; id++)
-        if (ss_guards[id].def == def)
+        if (SS_LOOK(ss_guards[id].def) == def)
             return ss_guard_active(id);
     return false;
 }
 
 bool ss_definition_is_stock(const PyMethodDef *def)
 {
-    return ss_same_object(def, (void *)def->ml_meth);
+    return ss_same_object(def, ss_method(def));
 }
 
 const char *ss_guard_displaced_by(enum ss_guard_id id)
 {
     Dl_info called;
-    const PyMethodDef *def = ss_guards[id].def;
+    const PyMethodDef *def = SS_LOOK(ss_guards[id].def);
     if (!def || ss_guard_active(id))
         return NULL;
-    return dladdr((void *)def->ml_meth, &called) ? called.dli_fname : SS_GUARD_NO_FILE;
+    return dladdr(ss_method(def), &called) ? called.dli_fname : SS_GUARD_NO_FILE;
 }
 
 const char *ss_guard_refused_file(enum ss_guard_id id)
 {
-    return ss_guard_refused[ss_guard_group(id)];
+    return SS_LOOK(ss_guard_refused[ss_guard_group(id)]);
 }

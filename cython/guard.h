@@ -3,7 +3,10 @@
    PyMethodDef.ml_meth is replaced; the function object, its identity, signature, pickles and every reference taken
    before stay as they are, and undo is exact. The PyMethodDef is static, shared by every interpreter of the process,
    also by isolated ones under a GIL of their own: a replacement is plain C in effect. It keeps no Python object,
-   reads no module state and leaves Cython's traceback machinery alone. */
+   reads no module state and leaves Cython's traceback machinery alone.
+
+   "With the GIL" is "attached" on free-threaded builds: a row is claimed for one definition in one step, whatever else is stored
+   is the same whoever stores it, and calls read it meanwhile. */
 #ifndef SNAPSAFE_GUARD_H
 #define SNAPSAFE_GUARD_H
 
@@ -85,7 +88,7 @@ typedef struct {
 extern const ss_guard_row ss_guard_rows[SS_GUARD_COUNT];
 extern void *const ss_guard_entries[SS_GUARD_COUNT];
 
-/* `def` may be set where nothing was exchanged: what was found there was not the extension's own. */
+/* `def` may be set where nothing was exchanged: what was found there was not the extension's own. Both atomic. */
 typedef struct {
     PyMethodDef *def;
     void *original; /* once set, never cleared: a thread may be inside the replacement while it is undone */
@@ -110,22 +113,33 @@ int ss_guard_group(enum ss_guard_id id);
 /* The file of which ss_guard_refused tells, for any row of the group; else NULL. */
 const char *ss_guard_refused_file(enum ss_guard_id id);
 
+static inline void *ss_original(const ss_guard *guard)
+{
+    void *original = SS_LOOK(guard->original);
+#if SS_FREE_THREADED && defined(__aarch64__)
+    /* CPython's load of ml_meth, by which we are called, orders no other load. */
+    while (__builtin_expect(!original, 0))
+        original = SS_LOOK(guard->original);
+#endif
+    return original;
+}
+
 /* The original, by its calling convention: METH_NOARGS, METH_O and METH_VARARGS; METH_FASTCALL; METH_FASTCALL with
    METH_KEYWORDS. POSIX lets a void pointer hold any of them. As entries.h says. */
 static inline PyObject *ss_call(const ss_guard *guard, PyObject *self, PyObject *argument)
 {
-    return ((PyCFunction)guard->original)(self, argument);
+    return ((PyCFunction)ss_original(guard))(self, argument);
 }
 
 static inline PyObject *ss_call_fast(const ss_guard *guard, PyObject *self, PyObject **arguments, Py_ssize_t count)
 {
-    return ((PyObject * (*)(PyObject *, PyObject **, Py_ssize_t)) guard->original)(self, arguments, count);
+    return ((PyObject * (*)(PyObject *, PyObject **, Py_ssize_t)) ss_original(guard))(self, arguments, count);
 }
 
 static inline PyObject *ss_call_keywords(const ss_guard *guard, PyObject *self, PyObject **arguments, Py_ssize_t count,
                                          PyObject *names)
 {
-    return ((PyObject * (*)(PyObject *, PyObject **, Py_ssize_t, PyObject *)) guard->original)(self, arguments, count, names);
+    return ((PyObject * (*)(PyObject *, PyObject **, Py_ssize_t, PyObject *)) ss_original(guard))(self, arguments, count, names);
 }
 
 /* Guards a method of `owner`, a module or a type. Idempotent. Returns 0; 1 where it has no such attribute; -1 where that is
@@ -140,10 +154,17 @@ int ss_guard_module(const char *name, PyObject *module, PyObject *failed);
 /* Puts the original back, unless somebody exchanged ours meanwhile. Needs the GIL. */
 void ss_guard_remove(enum ss_guard_id id);
 
+/* What CPython calls by this definition. */
+static inline void *ss_method(const PyMethodDef *def) { return (void *)SS_LOOK(def->ml_meth); }
+
 static inline int ss_guard_active(enum ss_guard_id id)
 {
-    return ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guard_entries[id];
+    const PyMethodDef *def = SS_LOOK(ss_guards[id].def);
+    return def && ss_method(def) == ss_guard_entries[id];
 }
+
+/* Puts ours back where stock's own was put back past us: it gives no less. */
+void ss_guard_put_back(enum ss_guard_id id);
 
 /* Is this a builtin or a method descriptor that is guarded now, and is it called as CPython calls it? Needs the GIL. */
 bool ss_guard_guards(PyObject *callable);
