@@ -3,6 +3,7 @@
 
 #include "audit_text.h"
 #include "guard.h"
+#include "object_lock.h"
 #include "process.h"
 
 #include <errno.h>
@@ -79,7 +80,7 @@ struct maker {
     PyFrameObject *frame; /* owned: of who called it */
     struct maker *next;
 };
-static struct maker *makers;
+static struct maker *makers; /* atomic: whether there is one is asked without the lock */
 
 static struct {
     PyObject *session; /* borrowed, for comparison alone */
@@ -180,16 +181,18 @@ static int make_table(void)
 
 void ss_audit_note(const char *text, size_t size, bool last)
 {
-    if (ss_audit_on && token != ss_process_token())
+    ss_room_lock(SS_ROOM_AUDIT);
+    if (SS_LOOK(ss_audit_on) && token != ss_process_token())
         (void)make_table();
     settled = last;
-    if (!table || token != ss_process_token() || size > NOTE_MOST)
-        return;
-    __atomic_store_n(&table->sequence, table->sequence | 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    memcpy(table->note, text, size);
-    table->note_length = size;
-    __atomic_store_n(&table->sequence, table->sequence + 1, __ATOMIC_RELEASE);
+    if (table && token == ss_process_token() && size <= NOTE_MOST) {
+        __atomic_store_n(&table->sequence, table->sequence | 1, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_RELEASE);
+        memcpy(table->note, text, size);
+        table->note_length = size;
+        __atomic_store_n(&table->sequence, table->sequence + 1, __ATOMIC_RELEASE);
+    }
+    ss_room_unlock(SS_ROOM_AUDIT);
 }
 
 /* ---- who called ---- */
@@ -216,24 +219,32 @@ static enum file_kind classify(const char *path)
 static enum file_kind kind_of(PyObject *name)
 {
     const size_t slot = ((uintptr_t)name >> 4) & (NAMES - 1);
-    if (names[slot].name == name)
-        return names[slot].kind;
+    ss_room_lock(SS_ROOM_AUDIT);
+    const bool known = names[slot].name == name;
+    const enum file_kind noted = names[slot].kind;
+    ss_room_unlock(SS_ROOM_AUDIT);
+    if (known)
+        return noted;
     const char *path = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
     const enum file_kind kind = path ? classify(path) : PROGRAM;
     PyErr_Clear();
+    ss_room_lock(SS_ROOM_AUDIT);
     PyObject *old = names[slot].name;
     names[slot].kind = kind;
     names[slot].name = Py_NewRef(name);
+    ss_room_unlock(SS_ROOM_AUDIT);
     Py_XDECREF(old); /* a str: runs no code */
     return kind;
 }
 
 static bool is_making(const PyFrameObject *frame)
 {
-    for (const struct maker *one = makers; one; one = one->next)
-        if (one->frame == frame)
-            return true;
-    return false;
+    ss_room_lock(SS_ROOM_AUDIT);
+    const struct maker *one = makers;
+    while (one && one->frame != frame)
+        one = one->next;
+    ss_room_unlock(SS_ROOM_AUDIT);
+    return one;
 }
 
 /* The frames are those that wait for us: what is borrowed of them lives until we return. False: we drew ourselves. */
@@ -257,8 +268,8 @@ static bool look(PyThreadState *thread, struct key *ret_key)
             ret_key->caller = code;
             ret_key->caller_at = ss_frame_at(frame);
         }
-        ret_key->renewed |= makers && is_making(frame);
-        const bool enough = ret_key->place && (kind == PROGRAM || ret_key->caller) && !makers;
+        ret_key->renewed |= SS_LOOK(makers) && is_making(frame);
+        const bool enough = ret_key->place && (kind == PROGRAM || ret_key->caller) && !SS_LOOK(makers);
         PyFrameObject *back = enough ? NULL : PyFrame_GetBack(frame);
         Py_DECREF(frame);
         frame = back;
@@ -293,6 +304,7 @@ static void describe(const struct key *key, const char *what, PyObject *name, ch
 
 /* ---- counting ---- */
 
+/* With the room's lock. */
 static size_t slot_of(const struct key *key)
 {
     const uint64_t words[] = {(uintptr_t)key->place >> 4, (uint64_t)key->place_at, (uintptr_t)key->via >> 4,
@@ -310,7 +322,7 @@ static size_t slot_of(const struct key *key)
 static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
 {
     PyThreadState *thread = PyThreadState_Get();
-    if (inside || !ss_audit_on || PyThreadState_GetInterpreter(thread) != PyInterpreterState_Main())
+    if (inside || !SS_LOOK(ss_audit_on) || PyThreadState_GetInterpreter(thread) != PyInterpreterState_Main())
         return -1;
     inside++; /* memory for a frame may run the collector, and that anything */
     int number = -1;
@@ -319,13 +331,19 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
         key.what = (uint64_t)PyObject_Hash(name);
         PyErr_Clear();
     }
+    ss_room_lock(SS_ROOM_AUDIT);
     if (token != ss_process_token())
         (void)make_table(); /* a child has one from its first draw on: many only execute another program */
-    if (table && look(thread, &key)) {
+    const bool here = table;
+    ss_room_unlock(SS_ROOM_AUDIT);
+    if (here && look(thread, &key)) {
+        ss_room_lock(SS_ROOM_AUDIT);
         size_t slot = slot_of(&key);
         if (!slots[slot] && table->used < PLACES) {
             char text[TEXT_MOST] = ""; /* all of it is written: nothing of the stack's */
+            ss_room_unlock(SS_ROOM_AUDIT);
             describe(&key, what, name, text);
+            ss_room_lock(SS_ROOM_AUDIT);
             slot = slot_of(&key); /* another thread may have run meanwhile */
             if (!slots[slot] && table->used < PLACES) {
                 struct place *place = &table->places[table->used];
@@ -348,6 +366,7 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
         } else {
             (void)__atomic_add_fetch(&table->lost, 1, __ATOMIC_RELAXED);
         }
+        ss_room_unlock(SS_ROOM_AUDIT);
     }
     inside--;
     return number;
@@ -411,15 +430,25 @@ static PyObject *rand_pseudo_bytes(PyObject *module, PyObject *size)
     return counted(ss_call(STOCK(SSL_RAND_PSEUDO_BYTES), module, size), SS_AUDIT_SSL, "ssl.RAND_pseudo_bytes");
 }
 
+/* With the room's lock: its number, or the count. */
+static int session_of(const PyObject *self)
+{
+    int i = 0;
+    while (i < session_count && sessions[i].session != self)
+        i++;
+    return i;
+}
+
 static void forget_session(PyObject *self)
 {
-    for (int i = 0; i < session_count; i++)
-        if (sessions[i].session == self) {
-            if (table && !settled && token == ss_process_token())
-                table->places[sessions[i].place].open--;
-            sessions[i] = sessions[--session_count];
-            return;
-        }
+    ss_room_lock(SS_ROOM_AUDIT);
+    const int i = session_of(self);
+    if (i < session_count) {
+        if (table && !settled && token == ss_process_token())
+            table->places[sessions[i].place].open--;
+        sessions[i] = sessions[--session_count];
+    }
+    ss_room_unlock(SS_ROOM_AUDIT);
 }
 
 static void dealloc(PyObject *self)
@@ -428,47 +457,52 @@ static void dealloc(PyObject *self)
     session_dealloc(self);
 }
 
-/* `value`: what a call returned that leaves a handshake behind, if it is no error. */
-static PyObject *shaken(PyObject *value, PyObject *self)
+/* `value`: what a call returned that leaves a handshake behind, if it is no error. `begun`: the call was not asked for it. */
+static PyObject *shaken(PyObject *value, PyObject *self, bool begun)
 {
-    for (int i = 0; i < session_count; i++)
-        if (sessions[i].session == self)
-            return value; /* it was over before */
+    ss_room_lock(SS_ROOM_AUDIT);
+    const bool known = session_of(self) < session_count || (begun && session_count == SESSIONS);
+    ss_room_unlock(SS_ROOM_AUDIT);
+    if (known) /* it was over before */
+        return value;
     const int place = value ? count(SS_AUDIT_TLS, "TLS handshake", NULL) : -1;
     if (place < 0)
         return value;
-    if (!session_type && Py_TYPE(self)->tp_dealloc != dealloc) {
-        session_type = (PyTypeObject *)Py_NewRef(Py_TYPE(self));
-        session_dealloc = session_type->tp_dealloc;
-        session_type->tp_dealloc = dealloc;
+    ss_room_lock(SS_ROOM_AUDIT);
+    PyTypeObject *type = Py_TYPE(self);
+    if (!session_type && type->tp_dealloc != dealloc) {
+        session_type = (PyTypeObject *)Py_NewRef(type);
+        session_dealloc = type->tp_dealloc;
+        __atomic_store_n(&type->tp_dealloc, dealloc, __ATOMIC_RELEASE);
     }
-    if (Py_TYPE(self)->tp_dealloc == dealloc && session_count < SESSIONS) {
+    if (session_of(self) < session_count) {
+        ; /* another thread was in a call of it as well */
+    } else if (type->tp_dealloc == dealloc && session_count < SESSIONS) {
         sessions[session_count].session = self;
         sessions[session_count++].place = place;
         table->places[place].open++;
     } else {
         table->sessions_lost++;
     }
+    ss_room_unlock(SS_ROOM_AUDIT);
     return value;
 }
 
 static PyObject *do_handshake(PyObject *self, PyObject *argument)
 {
-    return shaken(ss_call(STOCK(SSL_DO_HANDSHAKE), self, argument), self);
+    return shaken(ss_call(STOCK(SSL_DO_HANDSHAKE), self, argument), self, false);
 }
 
 /* OpenSSL does the handshake in the first of these, where a program does not ask for it. With no room to know a session by,
    it cannot be told whether this one is counted; then enough are. */
 static PyObject *ssl_read(PyObject *self, PyObject *arguments)
 {
-    PyObject *value = ss_call(STOCK(SSL_READ), self, arguments);
-    return session_count < SESSIONS ? shaken(value, self) : value;
+    return shaken(ss_call(STOCK(SSL_READ), self, arguments), self, true);
 }
 
 static PyObject *ssl_write(PyObject *self, PyObject *data)
 {
-    PyObject *value = ss_call(STOCK(SSL_WRITE), self, data);
-    return session_count < SESSIONS ? shaken(value, self) : value;
+    return shaken(ss_call(STOCK(SSL_WRITE), self, data), self, true);
 }
 
 /* POSIX lets a void pointer hold a function. */
@@ -489,7 +523,7 @@ static void *const observers[SS_GUARD_COUNT] = {
 int ss_audit_begin(const char *file, const char *library, const char *own, const char *name,
                    const ss_audit_origins *origins)
 {
-    if (ss_audit_on)
+    if (SS_LOOK(ss_audit_on))
         return 0;
     (void)snprintf(program, sizeof program, "%s", name);
     keys = keys ? keys : calloc(PLACES, sizeof *keys);
@@ -502,19 +536,21 @@ int ss_audit_begin(const char *file, const char *library, const char *own, const
     if (!keys || !library_folder || !own_folder || (file && !prefix))
         return ENOMEM;
     origin = *origins;
+    ss_room_lock(SS_ROOM_AUDIT);
     const int error = table && token == ss_process_token() ? 0 : make_table();
+    ss_room_unlock(SS_ROOM_AUDIT);
     if (error)
         return error;
-    ss_audit_on = true;
+    __atomic_store_n(&ss_audit_on, true, __ATOMIC_RELEASE);
     ss_guard_observe(observers);
     return 0;
 }
 
 void ss_audit_end(void)
 {
-    if (!ss_audit_on)
+    if (!SS_LOOK(ss_audit_on))
         return;
-    ss_audit_on = false;
+    __atomic_store_n(&ss_audit_on, false, __ATOMIC_RELEASE);
     ss_guard_observe(NULL);
     /* The type keeps our dealloc while it lives: a subtype may have copied it. It does nothing more than look. */
 }
@@ -561,14 +597,18 @@ PyObject *ss_audit_make(PyObject *factory)
         free(made);
         return PyObject_CallNoArgs(factory);
     }
+    ss_room_lock(SS_ROOM_AUDIT);
     *made = (struct maker){frame, makers};
-    makers = made;
+    __atomic_store_n(&makers, made, __ATOMIC_RELEASE);
+    ss_room_unlock(SS_ROOM_AUDIT);
     PyObject *value = PyObject_CallNoArgs(factory);
+    ss_room_lock(SS_ROOM_AUDIT);
     for (struct maker **one = &makers; *one; one = &(*one)->next)
         if (*one == made) {
-            *one = made->next;
+            __atomic_store_n(one, made->next, __ATOMIC_RELEASE);
             break;
         }
+    ss_room_unlock(SS_ROOM_AUDIT);
     Py_DECREF(frame);
     free(made);
     return value;

@@ -23,7 +23,9 @@
    and 1 if it is in per_generation(); then text: fields that tabs part, what, and file, line, function of the place and of
    the program's own frame that led there.
 
-   All of it needs the GIL of the main interpreter; in others observers only call the original. */
+   All of it needs the GIL of the main interpreter; in others observers only call the original. Without a GIL it needs to be
+   attached, and what is static here is looked at and changed with the room's lock (object_lock.h), which no Python code runs
+   under. */
 #ifndef SNAPSAFE_AUDIT_H
 #define SNAPSAFE_AUDIT_H
 
@@ -42,7 +44,7 @@ enum ss_audit_kind {
     SS_AUDIT_ENVIRONMENT,
 };
 
-extern bool ss_audit_on;
+extern bool ss_audit_on; /* atomic */
 
 /* Is it a number that nobody chose? And is a generator's state one that this process has seen before? With the GIL; leave no
    exception set. */

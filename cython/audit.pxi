@@ -6,7 +6,6 @@ cdef extern from "audit.h":
     ctypedef struct ss_audit_origins:
         bint (*seed_is_systems)(PyObject*) noexcept
         bint (*state_is_known)(PyObject*) noexcept
-    bint ss_audit_on
     int ss_audit_begin(const char* file, const char* library, const char* own, const char* name,
                        const ss_audit_origins*) noexcept
     void ss_audit_end() noexcept
@@ -26,11 +25,13 @@ cdef extern from *:
                 return ss_audit_uuids[i];
         return NULL;
     }
+    static inline bool ss_audit_is_on(void) { return SS_LOOK(ss_audit_on); }
     static int ss_audit_is_systems(PyObject *);
     static int ss_audit_is_known(PyObject *);
     static const ss_audit_origins ss_audit_origin = {ss_audit_is_systems, ss_audit_is_known};
     """
     const char* ss_audit_uuid(const char* name) noexcept
+    bint ss_audit_is_on() noexcept
     const ss_audit_origins ss_audit_origin
 
 
@@ -73,7 +74,7 @@ def audit_wrap(str name not None, target, /):
     "environment" for what reads the environment."""
     cdef bytes text = name.encode()
     cdef const char* known = ss_audit_uuid(text)
-    if not ss_audit_on:
+    if not ss_audit_is_on():
         return target
     if known != NULL:
         return ss_audit_wrap(SS_AUDIT_UUID, known, <PyObject*>target)

@@ -33,7 +33,7 @@ cdef class PerGeneration:
                 with critical_section(self):
                     if self.made and self.made_in == epoch:
                         return self.value
-                value = ss_audit_make(<PyObject*>self.__wrapped__) if ss_audit_on else self.__wrapped__()
+                value = ss_audit_make(<PyObject*>self.__wrapped__) if ss_audit_is_on() else self.__wrapped__()
                 tries += 1
                 if ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
                     with critical_section(self):

@@ -90,5 +90,5 @@ cdef bint ssl_is_hooked(PyObject* module) noexcept:
 # When _ssl was executed. With the GIL and no exception set; leaves none.
 cdef void guard_ssl(PyObject* module) noexcept:
     # RAND_add first: the others feed through its original. An audit observes the methods; to feed more does no harm.
-    if (ss_audit_on or not ssl_is_hooked(module)) and ss_guard_method(SS_GUARD_SSL_RAND_ADD, module) == 0:
+    if (ss_audit_is_on() or not ssl_is_hooked(module)) and ss_guard_method(SS_GUARD_SSL_RAND_ADD, module) == 0:
         ss_guard_module("_ssl", module, NULL)
