@@ -59,7 +59,7 @@ cdef int set_up() except -1:
     if error:
         raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
     ss_watcher_tell_lost(ss_lost)
-    if ss_main_active and ss_in_main_interpreter():
+    if is_active() and ss_in_main_interpreter():
         forget_life()
     return 0
 
@@ -67,8 +67,8 @@ cdef int set_up() except -1:
 # The main interpreter was finalised and initialised again: what is of C is in place, and Python knows nothing of it.
 # Objects of the former one are gone.
 cdef void forget_life() noexcept:
-    global ss_main_active, ss_event_function, ss_prepared, ss_resuming, ss_forking
-    ss_main_active = False
+    global ss_event_function, ss_prepared, ss_resuming, ss_forking
+    ss_store_int(&ss_main_active, False)
     ss_random_set_global(NULL)
     ss_event_function = NULL
     ss_prepared = NULL
@@ -327,11 +327,15 @@ def disable_cpu_for_testing(bint disabled, /):
 
 cdef extern from *:
     """
-    static int ss_main_active; /* the main interpreter is activated: what is process-wide is its own */
+    static int ss_main_active; /* atomic; the main interpreter is activated: what is process-wide is its own */
     static int ss_in_main_interpreter(void) { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
     """
-    bint ss_main_active
+    int ss_main_active
     bint ss_in_main_interpreter() noexcept
+
+
+cdef inline bint is_active() noexcept:
+    return ss_load_int(&ss_main_active) != 0
 
 
 def in_main_interpreter():
@@ -340,12 +344,12 @@ def in_main_interpreter():
 
 def active():
     """Is the main interpreter activated? What is process-wide is its own."""
-    return bool(ss_main_active)
+    return bool(is_active())
 
 
 def owned_elsewhere():
     """Is this a subinterpreter of a process whose main interpreter is activated?"""
-    return bool(ss_main_active and not ss_in_main_interpreter())
+    return bool(is_active() and not ss_in_main_interpreter())
 
 
 def install(bint reseed_kept, /):
@@ -354,12 +358,11 @@ def install(bint reseed_kept, /):
     Returns the names that could not be guarded. `reseed_kept`: SNAPSAFE_SEEDED=reseed.
     """
     import sys
-    global ss_main_active
     failed = []
     if owned_elsewhere():
         return failed
     ss_store_int(&ss_reseed_kept, reseed_kept)
-    ss_main_active = ss_in_main_interpreter()
+    ss_store_int(&ss_main_active, ss_in_main_interpreter())
     ss_provenance_prepare()
     for name in ("posix", "_imp"):
         module = sys.modules[name]
@@ -380,9 +383,8 @@ def install(bint reseed_kept, /):
 
 def remove():
     """Put everything back that install() and the doors exchanged."""
-    global ss_main_active
     cdef int i
-    ss_main_active = False
+    ss_store_int(&ss_main_active, False)
     forget_start()
     for i in range(SS_GUARD_COUNT):
         ss_guard_remove(i)

@@ -1,7 +1,8 @@
 /* The dict watch: was a name of a module rebound since it was looked up?
 
    A native path asks this on every call, so it must cost less than looking the names up. Names that begin with an
-   underscore do not count, for modules keep their state in those. Needs the GIL. */
+   underscore do not count, for modules keep their state in those. Needs the GIL; without one nothing is followed, and the names
+   are looked up each time. */
 #ifndef SNAPSAFE_DICT_WATCH_H
 #define SNAPSAFE_DICT_WATCH_H
 

@@ -51,14 +51,17 @@ static void after_fork_in_child(void)
 
 int ss_epoch_setup(void)
 {
+    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER; /* without a GIL two interpreters may import the core at once */
     static bool done;
     int error = 0;
+    (void)pthread_mutex_lock(&once);
     if (!done) {
         error = ss_process_setup();
         if (!error)
             error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     }
     done = !error;
+    (void)pthread_mutex_unlock(&once);
     return error;
 }
 
@@ -141,7 +144,7 @@ void ss_epoch_catch_up(void)
             watch(NULL, -1, 0);
         } else if (value != ss_hot.remembered) {
             /* The raw word of a stuck source counts as one change: it is remembered like any other. */
-            advanced = advance(source->word == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
+            advanced = advance(__atomic_load_n(&source->word, __ATOMIC_RELAXED) == SS_WORD_DISRUPTION ? SS_CAUSE_DISRUPTION : SS_CAUSE_GENERATION);
             __atomic_store_n(&ss_hot.remembered, value, __ATOMIC_RELEASE);
         }
         change_ends();
@@ -213,12 +216,14 @@ void ss_epoch_watch_since(int index, uint64_t value, int file)
 
 void ss_epoch_set_attestor(int index)
 {
+    (void)pthread_mutex_lock(&mutex);
     ss_source *source = ss_source_at(index);
     if (source)
         ss_source_pin(source, SS_PIN_ATTESTS, true);
     ss_source *old = ss_source_at(__atomic_exchange_n(&ss_cold.attestor, index, __ATOMIC_ACQ_REL));
     if (old && old != source)
         ss_source_pin(old, SS_PIN_ATTESTS, false);
+    (void)pthread_mutex_unlock(&mutex);
 }
 
 void ss_epoch_inspect(ss_epoch_info *ret_info)

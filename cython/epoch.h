@@ -72,11 +72,11 @@ void ss_epoch_watch(int index, bool certain);
 void ss_epoch_watch_since(int index, uint64_t value, int file);
 
 /* Names the slot of the file in which a manager attests, while a device is watched, that the kernel was reseeded: -1 if there
-   is none. Takes no lock. */
+   is none. Takes the native mutex. */
 void ss_epoch_set_attestor(int index);
 
 /* Prepares the process room and registers the fork handlers: once for the process, however many interpreters import the core.
-   Returns 0 or an errno. With the GIL. */
+   Returns 0 or an errno. Any thread. */
 int ss_epoch_setup(void);
 
 #endif

@@ -9,21 +9,21 @@
 PyMODINIT_FUNC ss_init_core(void);
 void ss_forget_module(void);
 
-static bool noting, over;
+static bool noting, over; /* atomic */
 
 /* The last that Py_FinalizeEx() does. */
 static void note_end(void)
 {
-    noting = false;
-    over = true;
+    __atomic_store_n(&noting, false, __ATOMIC_RELAXED);
+    __atomic_store_n(&over, true, __ATOMIC_RELAXED);
 }
 
-/* With the GIL of the interpreter that imports it. */
+/* With the GIL of the interpreter that imports it, or attached to it. */
 PyMODINIT_FUNC PyInit__core(void)
 {
-    if (over)
+    if (__atomic_exchange_n(&over, false, __ATOMIC_RELAXED))
         ss_forget_module();
-    over = false;
-    noting = noting || Py_AtExit(note_end) == 0;
+    if (!__atomic_exchange_n(&noting, true, __ATOMIC_RELAXED) && Py_AtExit(note_end) != 0)
+        __atomic_store_n(&noting, false, __ATOMIC_RELAXED);
     return ss_init_core();
 }

@@ -74,15 +74,14 @@ cdef extern from *:
         return out;
     }
 
-    /* Tells this interpreter's core, if it has one, that a module of the table was executed. With the GIL and no
+    /* Tells this interpreter's core, if it has one, that a module of the table was executed. Attached, with no
        exception set. Steals `value`, and returns it; or NULL with an exception set, one that is not ours to keep. */
     static PyObject *ss_tell_executed(PyObject *value, const char *trigger, PyObject *names)
     {
-        PyObject *core = PyDict_GetItemString(PyImport_GetModuleDict(), "snapsafe_rt._core"); /* borrowed */
+        PyObject *core = names ? ss_dict_get_named(PyImport_GetModuleDict(), "snapsafe_rt._core") : NULL;
         PyObject *told = NULL;
-        if (!core || !names)
+        if (!core)
             return value;
-        Py_INCREF(core);
         ss_unobserved_begin();
         told = PyObject_CallMethod(core, "executed", "sO", trigger, names);
         ss_unobserved_end();
@@ -108,11 +107,12 @@ cdef extern from *:
         char trigger[64];
         if (!PyCode_Check(code) || !PyDict_Check(names))
             return value;
-        PyObject *spec = PyDict_GetItemString(names, "__spec__"), *name; /* borrowed */
-        name = PyDict_GetItemString(names, "__name__");
-        if (ss_watched_as(name, ((PyCodeObject *)code)->co_filename, trigger))
-            return ss_imported(value, trigger, names);
-        return spec && spec != Py_None ? ss_imported(value, NULL, names) : value;
+        PyObject *spec = ss_dict_get_named(names, "__spec__"), *name = ss_dict_get_named(names, "__name__");
+        const char *known = ss_watched_as(name, ((PyCodeObject *)code)->co_filename, trigger);
+        const bool imported = known || (spec && spec != Py_None);
+        Py_XDECREF(spec);
+        Py_XDECREF(name);
+        return imported ? ss_imported(value, known, names) : value;
     }
 
     /* After an extension module was executed. As above. */
@@ -156,7 +156,8 @@ cdef void look_through() noexcept nogil:
         ss_libraries_look_again()
 
 
-# With the GIL: no thread forks meanwhile, whose child would inherit the loader's lock.
+# With the GIL, or attached, for a fork waits for those who are: no thread forks meanwhile, whose child would inherit the
+# loader's lock.
 cdef void scan_libraries() noexcept:
     if ss_libraries_changed():
         look_through()

@@ -60,7 +60,7 @@ uint64_t ss_process_token_made(void)
     uint64_t *place = wiped ? &ss_process->token : &token_of_pid;
     (void)pthread_mutex_lock(&mutex);
     uint64_t token = *place;
-    const pid_t before = ss_process->pid;
+    const pid_t before = __atomic_load_n(&ss_process->pid, __ATOMIC_ACQUIRE);
     if (token == 0 || (!wiped && before != ss_process_pid())) {
         if (getrandom(&token, sizeof token, GRND_NONBLOCK) != (ssize_t)sizeof token) {
             struct timespec now;

@@ -47,7 +47,7 @@ bool ss_process_trylock(uint64_t *lock);
 void ss_process_lock(uint64_t *lock);
 void ss_process_unlock(uint64_t *lock);
 
-/* Makes the page and registers the fork handlers, once for the process. Returns 0 or an errno. With the GIL. */
+/* Makes the page and registers the fork handlers, once for the process. Returns 0 or an errno. For ss_epoch_setup() alone. */
 int ss_process_setup(void);
 
 #pragma GCC visibility pop

@@ -88,13 +88,13 @@ static inline int ss_kind_of(const char *word)
 #define SS_TEXT(value) PyUnicode_FromString(value)
 
 #define SS_SOURCE_FIELDS(X)                                                                                            \
-    X(word, ss_word_word, info->word)                                                                                  \
+    X(word, ss_word_word, SS_LOOK(info->word))                                                                         \
     X(device, SS_BOOL, info->device)                                                                                   \
-    X(detached, SS_BOOL, info->detached)                                                                                   \
-    X(lost, SS_BOOL, info->lost)                                                                                       \
-    X(stuck, SS_BOOL, info->stuck)                                                                                     \
-    X(dev, SS_COUNT, info->dev)                                                                                        \
-    X(ino, SS_COUNT, info->ino)                                                                                        \
+    X(detached, SS_BOOL, SS_LOOK(info->detached))                                                                      \
+    X(lost, SS_BOOL, SS_LOOK(info->lost))                                                                              \
+    X(stuck, SS_BOOL, SS_LOOK(info->stuck))                                                                            \
+    X(dev, SS_COUNT, SS_LOOK(info->dev))                                                                               \
+    X(ino, SS_COUNT, SS_LOOK(info->ino))                                                                               \
     X(rdev, SS_COUNT, info->rdev)                                                                                      \
     X(serial, SS_COUNT, info->serial)                                                                                  \
     X(value, SS_COUNT, value)                                                                                          \
@@ -151,13 +151,14 @@ static PyObject *ss_shown_type(PyObject *names, const char *name, PyStructSequen
 {
     PyStructSequence_Desc description = {name, "What the core knew at that moment; cython/shown.h.", fields, count};
     const char *own = strrchr(name, '.') + 1;
-    PyObject *type = PyDict_GetItemString(names, own);
-    if (!type) {
+    PyObject *key = PyUnicode_InternFromString(own);
+    PyObject *type = key ? PyDict_GetItemWithError(names, key) : NULL;
+    if (key && !type && !PyErr_Occurred()) {
         PyObject *made = (PyObject *)PyStructSequence_NewType(&description);
-        if (made && PyDict_SetItemString(names, own, made) == 0)
-            type = made; /* `names` has it */
+        type = made ? PyDict_SetDefault(names, key, made) : NULL; /* another thread's, where that was there first */
         Py_XDECREF(made);
     }
+    Py_XDECREF(key);
     return type;
 }
 

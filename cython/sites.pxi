@@ -2,7 +2,7 @@
 # (snapsafe_rt/report/remote.py). As text, in parts that blanks separate: ADDRESS=what stands there while it is, and
 # perhaps :NAME of what it is. An address with a sign before it tells where to look; once it differs nothing can be
 # told. ?PLACE>KEY=VALUE:NAME is of an entry of a dict that grows: where it keeps its table, in which the value follows
-# the key. With the GIL.
+# the key. With the GIL, or attached.
 
 cdef extern from *:
     """
@@ -20,41 +20,61 @@ cdef extern from *:
         Py_XDECREF(address);
         return error;
     }
+    /* Without a GIL other threads change the dict meanwhile. But what they put away of a table is freed only after this
+       thread has waited somewhere, and it does not while it searches. */
+    static const uintptr_t *ss_dict_table(PyObject *dict)
+    {
+        return (const uintptr_t *)__atomic_load_n(&((PyDictObject *)dict)->ma_keys, __ATOMIC_ACQUIRE);
+    }
     static PyObject *ss_dict_places(PyObject *dict, PyObject *keys, PyObject *kept)
     {
-        PyObject *size = PyDict_CheckExact(dict) ? PyObject_CallMethod(dict, "__sizeof__", NULL) : NULL, *text = NULL;
         const Py_ssize_t count = PyTuple_GET_SIZE(keys);
+        struct found {
+            PyObject *value; /* `kept` has it */
+            const uintptr_t *at;
+        } *found = PyMem_Calloc((size_t)count + 1, sizeof *found);
+        char *buffer = PyMem_Malloc(64 + (size_t)count * 256);
+        PyObject *text = NULL;
+        int used = found && buffer && PyDict_CheckExact(dict) ? 0 : -1;
+        for (Py_ssize_t i = 0; used == 0 && i < count; i++) {
+            found[i].value = ss_dict_get(dict, PyTuple_GET_ITEM(keys, i));
+            if (!found[i].value || ss_keep(kept, found[i].value) != 0)
+                used = -1;
+            Py_XDECREF(found[i].value);
+        }
+        const uintptr_t *table = used == 0 ? ss_dict_table(dict) : NULL;
+        PyObject *size = table ? PyObject_CallMethod(dict, "__sizeof__", NULL) : NULL;
         Py_ssize_t words = size ? PyLong_AsSsize_t(size) - (Py_ssize_t)sizeof(PyDictObject) : 0;
         words /= (Py_ssize_t)sizeof(uintptr_t);
-        const uintptr_t *table = words > 0 ? (const uintptr_t *)((PyDictObject *)dict)->ma_keys : NULL;
-        char *buffer = PyMem_Malloc(64 + (size_t)count * 256);
-        int used = -1;
-        if (buffer && table)
-            used = sprintf(buffer, "-%" PRIxPTR "=%" PRIxPTR, (uintptr_t)&((PyDictObject *)dict)->ma_keys,
-                           (uintptr_t)table);
         Py_XDECREF(size);
         PyErr_Clear();
+        if (words > 0 && ss_dict_table(dict) == table)
+            used = sprintf(buffer, "-%" PRIxPTR "=%" PRIxPTR, (uintptr_t)&((PyDictObject *)dict)->ma_keys,
+                           (uintptr_t)table);
+        for (Py_ssize_t i = 0; used > 0 && i < count; i++)
+            for (Py_ssize_t at = 0; at + 1 < words && !found[i].at; at++)
+                if (__atomic_load_n(&table[at], __ATOMIC_RELAXED) == (uintptr_t)PyTuple_GET_ITEM(keys, i) &&
+                    __atomic_load_n(&table[at + 1], __ATOMIC_RELAXED) == (uintptr_t)found[i].value)
+                    found[i].at = &table[at + 1];
         for (Py_ssize_t i = 0; used > 0 && i < count; i++) {
-            PyObject *key = PyTuple_GET_ITEM(keys, i), *value = PyDict_GetItemWithError(dict, key); /* borrowed */
-            const char *name = PyUnicode_AsUTF8(key);
-            Py_ssize_t at = 0;
-            while (value && at + 1 < words && !(table[at] == (uintptr_t)key && table[at + 1] == (uintptr_t)value))
-                at++;
-            if (!value || !name || strlen(name) > 64 || at + 1 >= words || ss_keep(kept, value) != 0)
+            const char *name = found[i].at ? PyUnicode_AsUTF8(PyTuple_GET_ITEM(keys, i)) : NULL;
+            if (!name || strlen(name) > 64) {
                 used = -1;
-            else
-                used += sprintf(buffer + used, " %" PRIxPTR "=%" PRIxPTR ":%s", (uintptr_t)&table[at + 1],
-                                (uintptr_t)value, name);
-            vectorcallfunc call = used > 0 ? ss_own_call(value) : NULL;
+                break;
+            }
+            used += sprintf(buffer + used, " %" PRIxPTR "=%" PRIxPTR ":%s", (uintptr_t)found[i].at,
+                            (uintptr_t)found[i].value, name);
+            vectorcallfunc call = ss_own_call(found[i].value);
             if (call)
                 used += sprintf(buffer + used, " %" PRIxPTR "=%" PRIxPTR ":%s",
-                                (uintptr_t) & ((PyCFunctionObject *)value)->vectorcall, (uintptr_t)call, name);
+                                (uintptr_t) & ((PyCFunctionObject *)found[i].value)->vectorcall, (uintptr_t)call, name);
         }
         if (used > 0)
             text = PyUnicode_FromStringAndSize(buffer, used);
         else if (!PyErr_Occurred())
             PyErr_SetString(PyExc_LookupError, "the names cannot be found");
         PyMem_Free(buffer);
+        PyMem_Free(found);
         return text;
     }
     /* The same of sys.modules, to which others add: "?PLACE>KEY=VALUE:NAME" for each of these keys that is there.
@@ -65,6 +85,8 @@ cdef extern from *:
         Py_ssize_t at = 0;
         char buffer[1024];
         int used = 0;
+        /* Nothing in here waits for another lock or runs Python code: the names are ASCII, the keys str. */
+        Py_BEGIN_CRITICAL_SECTION(dict);
         while (used < 768 && PyDict_Next(dict, &at, &key, &value)) {
             for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(keys); i++) {
                 PyObject *name = PyTuple_GET_ITEM(keys, i);
@@ -80,6 +102,7 @@ cdef extern from *:
                                     (uintptr_t)*names, PyUnicode_AsUTF8(name));
             }
         }
+        Py_END_CRITICAL_SECTION();
         return PyUnicode_FromStringAndSize(buffer, used);
     }
     static PyObject *ss_word_text(uint64_t at, uint64_t held)
@@ -93,7 +116,7 @@ cdef extern from *:
     }
     static uint64_t ss_used_word(PyObject *dict, uint64_t *ret_held)
     {
-        *ret_held = (uint64_t)((PyDictObject *)dict)->ma_used;
+        *ret_held = (uint64_t)__atomic_load_n(&((PyDictObject *)dict)->ma_used, __ATOMIC_RELAXED);
         return (uintptr_t)&((PyDictObject *)dict)->ma_used;
     }
     static PyObject **ss_code_place(PyObject *function) /* NULL: not a Python function */
@@ -108,13 +131,6 @@ cdef extern from *:
     static const char *ss_guard_row_module(int id) { return ss_guard_rows[id].module; }
     static const char *ss_guard_row_type(int id) { return ss_guard_rows[id].type; }
     static const char *ss_guard_row_method(int id) { return ss_guard_rows[id].method; }
-    /* Puts ours back where stock's own was put back past us: it gives no less. */
-    static void ss_guards_put_back(void)
-    {
-        for (int id = 0; id < SS_GUARD_COUNT; id++)
-            if (ss_guards[id].def && (void *)ss_guards[id].def->ml_meth == ss_guards[id].original)
-                __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_guard_entries[id], __ATOMIC_RELEASE);
-    }
     /* What seeds a new instance: its initialiser, or on 3.10 its constructor (random.pxi). */
     static uint64_t ss_init_word(PyObject *cls, uint64_t init, uint64_t made, uint64_t *ret_held)
     {
@@ -134,7 +150,6 @@ cdef extern from *:
     const char* ss_guard_row_module(int id_) noexcept
     const char* ss_guard_row_type(int id_) noexcept
     const char* ss_guard_row_method(int id_) noexcept
-    void ss_guards_put_back() noexcept
     uint64_t ss_init_word(PyObject* cls, uint64_t init, uint64_t made, uint64_t* ret_held) noexcept
 
 
@@ -237,8 +252,10 @@ def displaced_by(str name not None, /):
 def put_back():
     """Put guards back where the method that they stand in for was put in their place. No others: who exchanged one for
     something else may call ours from there."""
-    if ss_main_active:
-        ss_guards_put_back()
+    cdef int i
+    if is_active():
+        for i in range(SS_GUARD_COUNT):
+            ss_guard_put_back(i)
         ss_calls_put_back()
 
 
@@ -246,5 +263,5 @@ def looked(bint each, /):
     """Python has looked at all guards now; `each`: it wants to after each import (executed() with "")."""
     ss_store_u64(&ss_looked.seen_imports, ss_load_u64(&ss_looked.imports))
     ss_store_u64(&ss_looked.seen_epoch, ss_epoch_begin())
-    ss_looked.seen_ns = ss_start_now_us() * 1000
+    ss_store_u64(<uint64_t*>&ss_looked.seen_ns, ss_start_now_us() * 1000)
     ss_store_u32(&ss_looked.each, each)

@@ -24,7 +24,7 @@ static uint64_t last_read[SS_SOURCE_MAX]; /* atomic; by slot: what its word was,
 static struct stat first_root;            /* what "/" was when the first source was mapped */
 
 static struct sigaction previous_sigbus;
-static int sigbus_installed;
+static bool sigbus_installed; /* atomic */
 
 static inline uint32_t load32(const ss_source *source, size_t offset)
 {
@@ -98,7 +98,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
         /* The kernel kills for a fault under SIG_IGN too. Returning repeats the load, under the old action; a signal
            that was sent rather than caused is not repeated by that, so it is sent again. */
         (void)sigaction(SIGBUS, &previous_sigbus, NULL);
-        sigbus_installed = 0;
+        __atomic_store_n(&sigbus_installed, false, __ATOMIC_RELAXED);
         if (info->si_code <= 0)
             (void)raise(number);
     }
@@ -106,7 +106,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 
 static void hold_sigbus(void)
 {
-    if (sigbus_installed)
+    if (__atomic_load_n(&sigbus_installed, __ATOMIC_RELAXED))
         return;
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -115,13 +115,13 @@ static void hold_sigbus(void)
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     sigemptyset(&action.sa_mask);
     if (sigaction(SIGBUS, &action, &previous_sigbus) == 0)
-        sigbus_installed = 1;
+        __atomic_store_n(&sigbus_installed, true, __ATOMIC_RELAXED);
 }
 
 int ss_source_sigbus_state(void)
 {
     struct sigaction now;
-    if (!sigbus_installed)
+    if (!__atomic_load_n(&sigbus_installed, __ATOMIC_RELAXED))
         return 0;
     if (sigaction(SIGBUS, NULL, &now) != 0 || !(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_sigbus)
         return -1;
@@ -133,7 +133,7 @@ void ss_source_release_sigbus(void)
     if (ss_source_sigbus_state() != 1)
         return; /* the program put its own above ours: taking ours out would take that one out too */
     (void)sigaction(SIGBUS, &previous_sigbus, NULL);
-    sigbus_installed = 0;
+    __atomic_store_n(&sigbus_installed, false, __ATOMIC_RELAXED);
 }
 
 #define NAME(magic, name) name,
@@ -271,7 +271,7 @@ static int map_descriptor(int fd, const struct stat *st, enum ss_source_kind kin
                     return status_of_errno(*ret_errno);
             }
             known->idle = false;
-            known->word = judge(known, &status);
+            __atomic_store_n(&known->word, judge(known, &status), __ATOMIC_RELAXED);
             *ret_index = i;
             return status;
         }
@@ -426,8 +426,8 @@ int ss_source_identify(ss_source *source, bool adopt)
                    &inode) == 5 &&
             start <= page && page < end && inode != 0) { /* 0: the hole that on_sigbus() filled */
             if (adopt) {
-                source->dev = makedev(major_number, minor_number);
-                source->ino = inode;
+                __atomic_store_n(&source->dev, makedev(major_number, minor_number), __ATOMIC_RELAXED);
+                __atomic_store_n(&source->ino, inode, __ATOMIC_RELAXED);
             }
             named = length < (ssize_t)sizeof gone || strcmp(line + length - (sizeof gone - 1), gone) != 0;
         }
@@ -447,7 +447,7 @@ static size_t word_offset(const ss_source *source)
 {
     if (source->kind == SS_KIND_SYSGENID)
         return 0;
-    return source->word == SS_WORD_DISRUPTION ? SS_VMCLOCK_OFF_DISRUPTION : SS_VMCLOCK_OFF_GENERATION;
+    return __atomic_load_n(&source->word, __ATOMIC_RELAXED) == SS_WORD_DISRUPTION ? SS_VMCLOCK_OFF_DISRUPTION : SS_VMCLOCK_OFF_GENERATION;
 }
 
 const volatile uint64_t *ss_source_address(const ss_source *source)
@@ -476,7 +476,8 @@ int ss_source_read(ss_source *source, uint64_t *ret_value)
             outcome = SS_READ_OK;
     }
     enum ss_source_word word = judge(source, &status);
-    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || status != SS_SOURCE_OK || word != source->word) {
+    if (__atomic_load_n(&source->lost, __ATOMIC_ACQUIRE) || status != SS_SOURCE_OK ||
+        word != __atomic_load_n(&source->word, __ATOMIC_RELAXED)) {
         __atomic_store_n(&source->lost, 1, __ATOMIC_RELEASE);
         *ret_value = 0;
         return SS_READ_LOST;

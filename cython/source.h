@@ -2,7 +2,8 @@
 
    Layout of the page: uapi-group/specifications UAPI.13 "VMClock" v1.1 (v1.0 misprints offset 0x64) and Linux
    include/uapi/linux/vmclock-abi.h; SysGenID: Amazon Linux drivers/misc/sysgenid.c. Nothing here touches a Python
-   object or needs the GIL. Mapping, switching and forgetting are serialised by the caller (epoch.c's mutex). */
+   object or needs the GIL. The caller has the activation's lock (snapsafe_rt/state.py) where it maps, detaches, adopts or
+   releases; whoever reads has none: the fields that change while a page is watched are atomic. */
 #ifndef SNAPSAFE_SOURCE_H
 #define SNAPSAFE_SOURCE_H
 
@@ -89,10 +90,10 @@ typedef struct {
     unsigned char *page;      /* the address is mapped for good: a thread without the GIL may be reading there */
     size_t length;
     enum ss_source_kind kind;
-    enum ss_source_word word;
+    enum ss_source_word word; /* atomic */
     bool device;              /* a character device; else a regular file */
     bool detached;              /* atomic; a device whose page is a copy at present: see ss_source_detach() */
-    dev_t dev;
+    dev_t dev; /* atomic, as ino is */
     ino_t ino;
     int lost;                 /* atomic; set by the SIGBUS handler or by a read that found another layout */
     int stuck;                /* atomic; the last read met SS_SEQLOCK_TRIES odd or moving sequence counts */
@@ -135,7 +136,7 @@ ss_source *ss_source_at(int index);
 /* Looks up which file the slot's page is of now, and if `adopt` writes source->dev and ->ino: CRIU maps by path, so a process
    restored on another host has another file mapped. Without /proc they stay. On btrfs they become numbers that stat(2) never
    shows, so the file counts as replaced. Returns 1 if the file still has a name somewhere, 0 if not, -1 where that cannot be
-   told. With the GIL, as mapping writes them too. */
+   told. With the lock that mapping wants too. */
 int ss_source_identify(ss_source *source, bool adopt);
 
 /* The first of the SS_SOURCE_MAX slots, for status_page.c. */

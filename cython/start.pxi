@@ -2,7 +2,9 @@
 # status page. It does the ordinary start alone. Where a variable asks for more, or somebody else has to open a device,
 # start() changes nothing and says so; then Python activates (snapsafe_rt/activation.py).
 #
-# All of it needs the GIL and runs in the main interpreter.
+# All of it needs the GIL, or to be attached, and runs in the main interpreter: start() before there are other threads; what
+# activates and deactivates later with the activation's lock (snapsafe_rt/state.py). The text of the status page has a lock
+# of its own.
 
 cdef extern from *:
     """
@@ -162,7 +164,7 @@ def start(str root not None, /):
     import sys
     if not ss_in_main_interpreter():
         return False
-    if ss_main_active:
+    if is_active():
         # A virtual environment runs a .pth twice.
         return _root is not None and _finder in sys.meta_path
     if sys.flags.ignore_environment or ss_start_is_asked_for_more():
@@ -241,7 +243,7 @@ def executed(str name not None, dict names not None, /):
         import_guards().executed(name, names)
     except Exception as error:  # the package may not be read any more since the program dropped its privileges
         why = f"imported while snapsafe_rt could not be ({type(error).__name__}: {error})"
-        page_put({"row": [*page_lines("row"), (name, "unprotected", why, "0", "0")]})
+        page_add("row", (name, "unprotected", why, "0", "0"))
 
 
 cdef object package_spec():
@@ -364,6 +366,7 @@ def after_fork():
 #     cut       (here) there was more than fits
 
 _page = {}
+_page_turn = object()   # its lock is held where a text is made of _page and stored, on builds without a GIL
 _page_active, _page_why_not = "0", ""
 _page_problem = ""
 
@@ -375,18 +378,29 @@ def page_put(dict kinds not None, /):
     A subinterpreter of an activated process writes nothing: the page is the process's.
     """
     cdef bint changed = False
+    cdef dict page = _page
     if owned_elsewhere():
         return
     for kind, lines in kinds.items():
-        if _page.get(kind, []) == lines:
-            continue  # how old they are is told by looked()
-        changed = True
-        if lines:
-            _page[kind] = lines
-        else:
-            _page.pop(kind, None)
+        with critical_section(_page_turn):
+            if page.get(kind, []) == lines:
+                continue  # how old they are is told by looked()
+            changed = True
+            if lines:
+                page[kind] = lines
+            else:
+                page.pop(kind, None)
     if changed:
         page_write()
+
+
+cdef void page_add(str kind, tuple line):
+    cdef dict page = _page
+    if owned_elsewhere():
+        return
+    with critical_section(_page_turn):
+        page[kind] = [*page.get(kind, []), line]
+    page_write()
 
 
 def page_header(bint active, str why_not not None, /):
@@ -422,7 +436,14 @@ cdef str line_of(tuple fields):
     return "\t".join(shown)
 
 
+# Who comes last stores what all have put; nothing between the copy of _page and the end waits or runs Python code, which
+# would let others in.
 cdef void page_write() noexcept:
+    with critical_section(_page_turn):
+        store_page()
+
+
+cdef void store_page() noexcept:
     global _page_problem
     cdef Py_ssize_t end
     cdef bytes text
@@ -433,7 +454,7 @@ cdef void page_write() noexcept:
         head = ("snapsafe", SS_VERSION.decode(), f"cpython {python}", f"{now // 1000000}.{now % 1000000:06}",
                 _page_active, _page_why_not)
         lines = [line_of(head)]
-        for kind, entries in _page.items():
+        for kind, entries in list(_page.items()):
             for entry in entries:
                 lines.append(line_of((kind, *entry)))
         lines.append("")

@@ -33,7 +33,7 @@
 #define SS_STATUS_PAGE_CAPACITY (SS_STATUS_PAGE_LENGTH - SS_STATUS_PAGE_TEXT)
 
 /* How old it is what only Python could tell of the guards: when it was looked at, and after how many imports. Atomic words;
-   `imports` counts in any thread, the others change under the GIL. */
+   `imports` counts in any thread; the others are written by who has looked. */
 typedef struct {
     uint64_t imports, seen_imports, seen_epoch;
     int64_t seen_ns; /* CLOCK_REALTIME */
@@ -48,7 +48,7 @@ typedef struct {
 } ss_random_seeds;
 
 /* Replaces the text; makes the record at the first call, with the addresses of words of the caller's: the count of kept
-   instances met, the count of callbacks, and what the program seeded. The caller serialises (it holds the GIL). Returns 0 or an errno: EMSGSIZE beyond
+   instances met, the count of callbacks, and what the program seeded. The caller serialises (start.pxi). Returns 0 or an errno: EMSGSIZE beyond
    SS_STATUS_PAGE_CAPACITY, else why there is no mapping or no fork handler. */
 int ss_status_page_store(const void *text, size_t size, const uint64_t *kept, const uint32_t *callbacks,
                          const ss_random_seeds *seeds);

@@ -585,8 +585,9 @@ static void after_fork_in_child(void)
 
 int ss_watcher_setup(void)
 {
-    static bool done;
+    static bool done; /* under control */
     int error = 0;
+    (void)pthread_mutex_lock(&control);
     if (!done) {
         error = ss_lost_setup(ss_watcher_pause);
         if (!error)
@@ -595,5 +596,6 @@ int ss_watcher_setup(void)
         ss_epoch_observe(SS_OBSERVER_FORKED, on_forked);
     }
     done = !error;
+    (void)pthread_mutex_unlock(&control);
     return error;
 }

@@ -13,7 +13,8 @@
    paths every few milliseconds.
 
    Both threads block all signals while they sleep. SIGURG, sent to the watcher alone, wakes it; it is ignored by default, so it
-   does no harm elsewhere. Nothing here needs the GIL; only what the runner calls takes it. */
+   does no harm elsewhere. Nothing here needs the GIL; only what the runner calls takes it. Who holds a lock of this file never
+   waits for it, nor for a stop of all threads: so a thread that is attached may wait for such a lock. */
 #ifndef SNAPSAFE_WATCHER_H
 #define SNAPSAFE_WATCHER_H
 
@@ -58,7 +59,7 @@ void ss_watcher_poke(void);
 /* Notes the epoch whose event was run last: the runner is woken for others only. Any thread. */
 void ss_watcher_delivered(uint64_t epoch);
 
-/* Notes that a callback of the program begins, or has ended; also in a child that it forked. With the GIL. */
+/* Notes that a callback of the program begins, or has ended; also in a child that it forked. Any thread. */
 void ss_watcher_calling(bool begins);
 
 /* Waits until no runner is at an event, for `milliseconds` at most. `own`: a runner that is in a callback of the program, or is
@@ -75,7 +76,7 @@ typedef struct {
 void ss_watcher_inspect(ss_watcher_info *ret_info);
 
 /* Registers the fork handlers and the observer of the epoch, once for the process and after ss_epoch_setup(). Returns 0 or an
-   errno. With the GIL. */
+   errno. Any thread. */
 int ss_watcher_setup(void);
 
 #endif
