@@ -338,17 +338,4 @@ static inline PyObject *ss_dict_get(PyObject *dict, PyObject *key)
 #endif
 }
 
-/* The same; leaves no exception set. */
-static inline PyObject *ss_dict_get_named(PyObject *dict, const char *name)
-{
-#if PY_VERSION_HEX >= 0x030d0000
-    PyObject *value;
-    if (PyDict_GetItemStringRef(dict, name, &value) < 0)
-        PyErr_Clear();
-    return value;
-#else
-    return Py_XNewRef(PyDict_GetItemString(dict, name));
-#endif
-}
-
 #endif

@@ -78,7 +78,7 @@ cdef extern from *:
        exception set. Steals `value`, and returns it; or NULL with an exception set, one that is not ours to keep. */
     static PyObject *ss_tell_executed(PyObject *value, const char *trigger, PyObject *names)
     {
-        PyObject *core = names ? ss_dict_get_named(PyImport_GetModuleDict(), "snapsafe_rt._core") : NULL;
+        PyObject *core = names ? ss_dict_string(PyImport_GetModuleDict(), "snapsafe_rt._core") : NULL;
         PyObject *told = NULL;
         if (!core)
             return value;
@@ -107,7 +107,7 @@ cdef extern from *:
         char trigger[64];
         if (!PyCode_Check(code) || !PyDict_Check(names))
             return value;
-        PyObject *spec = ss_dict_get_named(names, "__spec__"), *name = ss_dict_get_named(names, "__name__");
+        PyObject *spec = ss_dict_string(names, "__spec__"), *name = ss_dict_string(names, "__name__");
         const char *known = ss_watched_as(name, ((PyCodeObject *)code)->co_filename, trigger);
         const bool imported = known || (spec && spec != Py_None);
         Py_XDECREF(spec);
