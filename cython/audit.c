@@ -219,19 +219,16 @@ static enum file_kind classify(const char *path)
 static enum file_kind kind_of(PyObject *name)
 {
     const size_t slot = ((uintptr_t)name >> 4) & (NAMES - 1);
+    PyObject *old = NULL;
     ss_room_lock(SS_ROOM_AUDIT);
-    const bool known = names[slot].name == name;
-    const enum file_kind noted = names[slot].kind;
-    ss_room_unlock(SS_ROOM_AUDIT);
-    if (known)
-        return noted;
-    const char *path = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-    const enum file_kind kind = path ? classify(path) : PROGRAM;
-    PyErr_Clear();
-    ss_room_lock(SS_ROOM_AUDIT);
-    PyObject *old = names[slot].name;
-    names[slot].kind = kind;
-    names[slot].name = Py_NewRef(name);
+    if (names[slot].name != name) {
+        const char *path = PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+        PyErr_Clear();
+        old = names[slot].name;
+        names[slot].kind = path ? classify(path) : PROGRAM;
+        names[slot].name = Py_NewRef(name);
+    }
+    const enum file_kind kind = names[slot].kind;
     ss_room_unlock(SS_ROOM_AUDIT);
     Py_XDECREF(old); /* a str: runs no code */
     return kind;
@@ -331,15 +328,12 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
         key.what = (uint64_t)PyObject_Hash(name);
         PyErr_Clear();
     }
-    ss_room_lock(SS_ROOM_AUDIT);
-    if (token != ss_process_token())
-        (void)make_table(); /* a child has one from its first draw on: many only execute another program */
-    const bool here = table;
-    ss_room_unlock(SS_ROOM_AUDIT);
-    if (here && look(thread, &key)) {
+    if (look(thread, &key)) {
         ss_room_lock(SS_ROOM_AUDIT);
+        if (token != ss_process_token())
+            (void)make_table(); /* a child has one from its first draw on: many only execute another program */
         size_t slot = slot_of(&key);
-        if (!slots[slot] && table->used < PLACES) {
+        if (table && !slots[slot] && table->used < PLACES) {
             char text[TEXT_MOST] = ""; /* all of it is written: nothing of the stack's */
             ss_room_unlock(SS_ROOM_AUDIT);
             describe(&key, what, name, text);
@@ -359,11 +353,11 @@ static int count(enum ss_audit_kind kind, const char *what, PyObject *name)
                 slots[slot] = (uint16_t)table->used;
             }
         }
-        number = (int)slots[slot] - 1;
+        number = table ? (int)slots[slot] - 1 : -1;
         if (number >= 0) {
             table->places[number].times++;
             table->places[number].last = now_ns();
-        } else {
+        } else if (table) {
             (void)__atomic_add_fetch(&table->lost, 1, __ATOMIC_RELAXED);
         }
         ss_room_unlock(SS_ROOM_AUDIT);
@@ -439,7 +433,7 @@ static int session_of(const PyObject *self)
     return i;
 }
 
-static void forget_session(PyObject *self)
+static void dealloc(PyObject *self)
 {
     ss_room_lock(SS_ROOM_AUDIT);
     const int i = session_of(self);
@@ -449,11 +443,6 @@ static void forget_session(PyObject *self)
         sessions[i] = sessions[--session_count];
     }
     ss_room_unlock(SS_ROOM_AUDIT);
-}
-
-static void dealloc(PyObject *self)
-{
-    forget_session(self);
     session_dealloc(self);
 }
 
@@ -461,11 +450,9 @@ static void dealloc(PyObject *self)
 static PyObject *shaken(PyObject *value, PyObject *self, bool begun)
 {
     ss_room_lock(SS_ROOM_AUDIT);
-    const bool known = session_of(self) < session_count || (begun && session_count == SESSIONS);
+    const bool known = session_of(self) < session_count || (begun && session_count == SESSIONS); /* it was over before */
     ss_room_unlock(SS_ROOM_AUDIT);
-    if (known) /* it was over before */
-        return value;
-    const int place = value ? count(SS_AUDIT_TLS, "TLS handshake", NULL) : -1;
+    const int place = value && !known ? count(SS_AUDIT_TLS, "TLS handshake", NULL) : -1;
     if (place < 0)
         return value;
     ss_room_lock(SS_ROOM_AUDIT);
@@ -475,13 +462,12 @@ static PyObject *shaken(PyObject *value, PyObject *self, bool begun)
         session_dealloc = type->tp_dealloc;
         __atomic_store_n(&type->tp_dealloc, dealloc, __ATOMIC_RELEASE);
     }
-    if (session_of(self) < session_count) {
-        ; /* another thread was in a call of it as well */
-    } else if (type->tp_dealloc == dealloc && session_count < SESSIONS) {
+    const bool unknown = session_of(self) == session_count; /* another thread may have been in a call of it as well */
+    if (unknown && type->tp_dealloc == dealloc && session_count < SESSIONS) {
         sessions[session_count].session = self;
         sessions[session_count++].place = place;
         table->places[place].open++;
-    } else {
+    } else if (unknown) {
         table->sessions_lost++;
     }
     ss_room_unlock(SS_ROOM_AUDIT);
@@ -603,11 +589,10 @@ PyObject *ss_audit_make(PyObject *factory)
     ss_room_unlock(SS_ROOM_AUDIT);
     PyObject *value = PyObject_CallNoArgs(factory);
     ss_room_lock(SS_ROOM_AUDIT);
-    for (struct maker **one = &makers; *one; one = &(*one)->next)
-        if (*one == made) {
-            __atomic_store_n(one, made->next, __ATOMIC_RELEASE);
-            break;
-        }
+    struct maker **one = &makers;
+    while (*one != made)
+        one = &(*one)->next;
+    __atomic_store_n(one, made->next, __ATOMIC_RELEASE);
     ss_room_unlock(SS_ROOM_AUDIT);
     Py_DECREF(frame);
     free(made);

@@ -268,8 +268,8 @@ static void let_go(exchange *one)
 
 #endif
 
-/* With the room's lock. 0; 1 where it was exchanged already, or another library's code is called; -1 where there is no memory, with
-   an exception set or without. Takes the names over where it is 0. */
+/* With the room's lock. 0; 1 where it was exchanged already, or another library's code is called; -1 where there is no memory,
+   with an exception set or without. Takes the names over where it is 0. */
 static int begin(PyObject *function, PyObject *target, PyObject *code, PyObject *names)
 {
     const vectorcallfunc now = SS_LOOK(((PyFunctionObject *)function)->vectorcall);

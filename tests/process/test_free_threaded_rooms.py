@@ -1,7 +1,6 @@
-"""What threads do at once in the core's rooms: they take turns, and none of them sees the half of what another one stores.
+"""What threads do at once in the core's rooms: they take turns, and none sees the half of what another one stores.
 
-On builds without a GIL these find what the GIL hides on others; those pass them as well. The twin of each is the core
-before its rooms had locks of their own, which the tests were tried on.
+On builds without a GIL these find what the GIL hides on others; those pass them as well.
 """
 
 import sys
@@ -183,7 +182,7 @@ modules = [one for one in (_bisect, _heapq) if hasattr(one, "__file__")]
 if len(modules) < 2:
     print("they are built in")
     sys.exit(77)
-called = [(one, name, getattr(one, name)) for one in modules for name in sorted(vars(one)) if callable(getattr(one, name))]
+called = [(one, name, value) for one in modules for name, value in vars(one).items() if callable(value)]
 family = native.calls_family("test", list, True)
 def work():
     for _ in range(200):
