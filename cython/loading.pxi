@@ -156,8 +156,8 @@ cdef void look_through() noexcept nogil:
         ss_libraries_look_again()
 
 
-# With the GIL, or attached, for a fork waits for those who are: no thread forks meanwhile, whose child would inherit the
-# loader's lock.
+# With the GIL, or attached, for a fork waits for those who are: no thread forks meanwhile, whose child would inherit
+# the loader's lock.
 cdef void scan_libraries() noexcept:
     if ss_libraries_changed():
         look_through()

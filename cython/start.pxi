@@ -2,9 +2,9 @@
 # status page. It does the ordinary start alone. Where a variable asks for more, or somebody else has to open a device,
 # start() changes nothing and says so; then Python activates (snapsafe_rt/activation.py).
 #
-# All of it needs the GIL, or to be attached, and runs in the main interpreter: start() before there are other threads; what
-# activates and deactivates later with the activation's lock (snapsafe_rt/state.py). The text of the status page has a lock
-# of its own.
+# All of it needs the GIL, or to be attached, and runs in the main interpreter: start() before there are other threads;
+# what activates and deactivates later with the activation's lock (snapsafe_rt/state.py). The text of the status page
+# has a lock of its own.
 
 cdef extern from *:
     """
@@ -436,8 +436,8 @@ cdef str line_of(tuple fields):
     return "\t".join(shown)
 
 
-# Who comes last stores what all have put; nothing between the copy of _page and the end waits or runs Python code, which
-# would let others in.
+# Who comes last stores what all have put; nothing between the copy of _page and the end waits or runs Python code,
+# which would let others in.
 cdef void page_write() noexcept:
     with critical_section(_page_turn):
         store_page()

@@ -586,10 +586,9 @@ static void after_fork_in_child(void)
 int ss_watcher_setup(void)
 {
     static bool done; /* under control */
-    int error = 0;
     (void)pthread_mutex_lock(&control);
+    int error = done ? 0 : ss_lost_setup(ss_watcher_pause);
     if (!done) {
-        error = ss_lost_setup(ss_watcher_pause);
         if (!error)
             error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
         ss_epoch_observe(SS_OBSERVER_WAKES, on_advance);

@@ -12,8 +12,8 @@ cdef extern from *:
     /* What the runner calls; owned, set by the main interpreter alone. With the room's lock. */
     static PyObject *ss_event_function;
 
-    /* What the runner takes for its next event, where it may take what another thread has made. Made with the GIL, and of
-       the process whose token stands there: a forked child has lost it. Both atomic. */
+    /* What the runner takes for its next event, where it may take what another thread has made. Made with the GIL, and
+       of the process whose token stands there: a forked child has lost it. Both atomic. */
     static PyThreadState *ss_prepared;
     static uint64_t ss_prepared_for;
 
@@ -23,7 +23,8 @@ cdef extern from *:
         if (!SS_THREAD_STATE_FOR_OTHERS)
             return;
         if (__atomic_load_n(&ss_prepared_for, __ATOMIC_ACQUIRE) != process) {
-            __atomic_store_n(&ss_prepared, NULL, __ATOMIC_RELEASE); /* before the runner can take it for this process's */
+            /* Before the runner can take it for this process's. */
+            __atomic_store_n(&ss_prepared, NULL, __ATOMIC_RELEASE);
             __atomic_store_n(&ss_prepared_for, process, __ATOMIC_RELEASE);
         }
         if (!__atomic_load_n(&ss_prepared, __ATOMIC_ACQUIRE))
