@@ -35,8 +35,8 @@ def check():
             seen = snapsafe_rt.epoch()
             got = snapsafe_rt.check()
             assert got >= seen, (got, seen)
-            assert got == 0 or got in complete, (got, max(complete))
-            assert seen == 0 or max(complete) >= seen
+            assert got == 0 or got in complete, (got, max(list(complete)))
+            assert seen == 0 or max(list(complete)) >= seen
     except BaseException as error:
         errors.append(error)
 
