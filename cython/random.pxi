@@ -5,9 +5,9 @@
 # hundred thousand cost a restore the same. A tag is kept inverted: the padding is 0 where nothing was written yet, and
 # that is of no epoch. So an instance that is older than activation is stale from its first draw.
 #
-# On builds without a GIL a state and its tag change under the instance's lock (object_lock.h), so that no thread renews what
-# another one has just seeded. A draw takes no lock of ours: it looks at the tag, and CPython draws under its own lock of the
-# instance. The tag is written last, so who sees it draws from the state that it is of.
+# On builds without a GIL a state and its tag change under the instance's lock (object_lock.h), so that no thread renews
+# what another one has just seeded. A draw takes no lock of ours: it looks at the tag, and CPython draws under its own
+# lock of the instance. The tag is written last, so who sees it draws from the state that it is of.
 #
 # entries.h says how what has a C name of its own is called.
 
@@ -66,8 +66,8 @@ cdef extern from *:
         memcpy(out, (char *)self + SS_RANDOM_STATE_OFFSET, size);
         Py_END_CRITICAL_SECTION();
     }
-    /* The words of a state: those of the instance; where another thread may draw from that meanwhile, those of the tuple that
-       getstate() returned or setstate() took, left in `room`. */
+    /* The words of a state: those of the instance; where another thread may draw from that meanwhile, those of the
+       tuple that getstate() returned or setstate() took, left in `room`. */
     static inline const uint32_t *ss_random_words(PyObject *self, PyObject *state, uint32_t *room)
     {
         if (!SS_FREE_THREADED)
@@ -76,8 +76,8 @@ cdef extern from *:
             room[i] = (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(state, i));
         return room;
     }
-    /* The seed that a thread can be kept from coming between: not one whose hash is to be asked of Python code yet. A new
-       reference, or NULL with an exception set. */
+    /* A seed with which the original runs no Python code: not one whose hash is to be asked yet. A new reference, or
+       NULL with an exception set. */
     static inline PyObject *ss_random_plain_seed(PyObject *seed)
     {
         if (!SS_FREE_THREADED || PyLong_Check(seed))
@@ -151,8 +151,8 @@ cdef PyObject* gauss_next_of(PyObject* self) noexcept:
     return value
 
 
-# Forgets it: it was drawn from the state that is being renewed. Returns what it was, a new reference or NULL: what a program
-# has put there may run code of its own when it goes.
+# Forgets it: it was drawn from the state that is being renewed. Returns what it was, a new reference or NULL: what a
+# program has put there may run code of its own when it goes.
 cdef PyObject* forget_gauss_next(PyObject* self) noexcept:
     cdef PyObject* value = gauss_next_of(self)
     cdef PyObject* name
@@ -394,13 +394,17 @@ cdef class StandIn:
     cdef readonly object random
     cdef public object gauss_next
 
+    def __init__(self, rng):
+        self.random = rng.random
+
 
 # gauss() hands out its second value without a draw, so it is checked itself. Python code calls this in its place
 # (snapsafe_rt/guards/random.py); `function` is a copy of the original.
 #
 # A thread that began before a restore may leave a second value, of the old state, in an instance that another one has
-# renewed meanwhile; it forgets that before it ends. Until then the others go past what they find there. Who begins notes
-# that first, and looks at the epoch then; so who finds nobody else knows that all who come later see its epoch at least.
+# renewed meanwhile; it forgets that before it ends. Until then the others go past what they find there. Who begins
+# notes that first, and looks at the epoch then; so who finds nobody else knows that all who come later see its epoch at
+# least.
 cdef class Gauss:
     cdef object function
     cdef type base
@@ -415,34 +419,38 @@ cdef class Gauss:
         self.clear = ss_epoch_begin()
 
     def __call__(self, rng, mu, sigma):
+        cdef uint64_t epoch = 0
+        cdef PyObject* value
         if not isinstance(rng, self.base):      # by the type's layout: a __class__ that it has set says nothing
             return self.function(rng, mu, sigma)
         ss_enter(&self.inside)
-        try:
-            return self.draw(rng, mu, sigma)
-        finally:
-            ss_leave(&self.inside)
+        value = self.draw(<PyObject*>rng, <PyObject*>mu, <PyObject*>sigma, &epoch)
+        if SS_UNLIKELY(value == NULL):
+            try:
+                return raise_forgetting(<PyObject*>rng, epoch)
+            finally:
+                ss_leave(&self.inside)
+        ss_leave(&self.inside)
+        return ss_owned(value)
 
-    cdef object draw(self, rng, mu, sigma):
+    # A new reference, or NULL with an exception set. Leaves the epoch of the last try.
+    cdef PyObject* draw(self, PyObject* rng, PyObject* mu, PyObject* sigma, uint64_t* ret_epoch) noexcept:
         cdef uint64_t epoch
         cdef PyObject* value
         cdef int tries = 0
         while True:
-            epoch = ss_epoch_begin()
-            if is_stale(ss_load_u32(tag_of(<PyObject*>rng)), epoch):
-                settle(<PyObject*>rng, epoch)
-            if SS_LIKELY(self.is_clear(epoch)) or is_kept(<PyObject*>rng):      # a chosen sequence is not to be skipped
-                value = ss_call_three(<PyObject*>self.function, <PyObject*>rng, <PyObject*>mu, <PyObject*>sigma)
+            epoch = ret_epoch[0] = ss_epoch_begin()
+            if is_stale(ss_load_u32(tag_of(rng)), epoch):
+                settle(rng, epoch)
+            if SS_LIKELY(self.is_clear(epoch)) or is_kept(rng):     # a chosen sequence is not to be skipped
+                value = ss_call_three(<PyObject*>self.function, rng, mu, sigma)
             else:
-                stand_in = stand_in_of(rng)
-                value = ss_call_three(<PyObject*>self.function, <PyObject*>stand_in, <PyObject*>mu, <PyObject*>sigma)
-            if SS_UNLIKELY(value == NULL):
-                return raise_forgetting(<PyObject*>rng, epoch)
+                value = by_stand_in(<PyObject*>self.function, rng, mu, sigma)
             tries += 1
-            if may_return(<PyObject*>rng, value, epoch) or tries == SS_DRAW_TRIES:
-                return ss_owned(value)
+            if value == NULL or may_return(rng, value, epoch) or tries == SS_DRAW_TRIES:
+                return value
             raw_decref(value)
-            raw_xdecref(forget_gauss_next(<PyObject*>rng))
+            raw_xdecref(forget_gauss_next(rng))
 
     cdef inline bint is_clear(self, uint64_t epoch) noexcept:
         if SS_LIKELY(ss_load_u64(&self.clear) == epoch):
@@ -453,10 +461,14 @@ cdef class Gauss:
         return True
 
 
-cdef object stand_in_of(rng):
-    cdef StandIn made = StandIn()
-    made.random = rng.random
-    return made
+# A new reference, or NULL with an exception set.
+cdef PyObject* by_stand_in(PyObject* function, PyObject* rng, PyObject* mu, PyObject* sigma) noexcept:
+    cdef PyObject* stand_in = raw_call_one(<PyObject*>StandIn, rng)
+    cdef PyObject* value = NULL
+    if stand_in != NULL:
+        value = ss_call_three(function, stand_in, mu, sigma)
+        raw_decref(stand_in)
+    return value
 
 
 # Raises the exception that is set.

@@ -69,7 +69,8 @@ cdef extern from *:
     void ss_exchange_next(PyObject* type_, iternextfunc from_, iternextfunc to) noexcept
 
 
-# Attached; detached once an epoch, as for every call into SQLite. Several threads may reset it at once. Touches no exception.
+# Attached; detached once an epoch, as for every call into SQLite. Several threads may reset it at once. Touches no
+# exception.
 cdef inline void before_statement "before_statement"(PyObject* self) noexcept:
     cdef uint64_t epoch = ss_epoch_begin()
     if SS_UNLIKELY(not ss_sqlite_settled(epoch)):
@@ -98,7 +99,8 @@ cdef void guard_sqlite(PyObject* module) noexcept:
     ss_guard_module("_sqlite3", module, NULL)
 
 
-# tp_iternext is copied into subclasses when they are made, so those that exist are walked. One thread at a time: table.py.
+# tp_iternext is copied into subclasses when they are made, so those that exist are walked. One thread at a time:
+# table.py.
 cdef int exchange_next(cls, bint hooked) except -1:
     global ss_cursor_next
     if hooked:

@@ -28,9 +28,9 @@ cdef extern from *:
     uint64_t ss_ssl_tag, ss_ssl_feeds
 
 
-# Brings _ssl's OpenSSL into the epoch, and returns that. Several threads may feed it at once: OpenSSL has a lock for it, and
-# each tells of its own epoch. `self` is what the guarded method was called on; RAND_add does
-# not look at its own. Leaves no exception; where something fails the tag stays stale, and the next call tries again.
+# Brings _ssl's OpenSSL into the epoch, and returns that. Several threads may feed it at once: OpenSSL has a lock for
+# it, and each tells of its own epoch. `self` is what the guarded method was called on; RAND_add does not look at its
+# own. Leaves no exception; where something fails the tag stays stale, and the next call tries again.
 cdef uint64_t fed(PyObject* self) noexcept:
     cdef uint64_t epoch = ss_epoch_begin()
     cdef PyObject* args[2]

@@ -126,10 +126,10 @@ cdef class Uuid:
             for followed in (self.names, self.os_names, self.time_names):
                 ss_dict_watch_end(<PyObject*>followed)
 
-    # All that the native paths rely on, at the least price: nothing was stored anywhere since it was looked up. Without a
-    # GIL nobody can tell (compat.h).
+    # All that the native paths rely on, at the least price: nothing was stored anywhere since it was looked up. Without
+    # a GIL nobody can tell (compat.h).
     cdef inline bint untouched(self) noexcept:
-        return not SS_FREE_THREADED and SS_LIKELY(self.version != 0
+        return SS_LIKELY(not SS_FREE_THREADED and self.version != 0
                          and ss_dict_watch_version(<PyObject*>self.names) == self.names_seen
                          and ss_dict_watch_version(<PyObject*>self.os_names) == self.os_seen
                          and ss_dict_watch_version(<PyObject*>self.time_names) == self.time_seen

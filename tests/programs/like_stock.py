@@ -162,8 +162,7 @@ def clock_by_definition(uuid, time):
 
     call = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: 10**18)
     place = ctypes.c_void_p.from_address(
-        ctypes.c_void_p.from_address(id(time.time_ns) + object.__basicsize__).value
-        + ctypes.sizeof(ctypes.c_void_p)
+        ctypes.c_void_p.from_address(id(time.time_ns) + object.__basicsize__).value + ctypes.sizeof(ctypes.c_void_p)
     )
     kept, generate, place.value = place.value, uuid._generate_time_safe, ctypes.cast(call, ctypes.c_void_p).value
     try:
