@@ -24,6 +24,8 @@ cdef extern from "compat.h":
     PyObject* raw_float "PyFloat_FromDouble"(double) noexcept
     bint raw_float_check "PyFloat_Check"(PyObject*) noexcept
     double raw_float_value "PyFloat_AS_DOUBLE"(PyObject*) noexcept
+    PyObject* raw_call "PyObject_CallNoArgs"(PyObject*) noexcept
+    int raw_setattr "PyObject_SetAttrString"(PyObject*, const char*, PyObject*) noexcept
     PyObject* raw_call_one "PyObject_CallOneArg"(PyObject*, PyObject*) noexcept
     PyObject* raw_str "PyUnicode_InternFromString"(const char*) noexcept
     PyObject* raw_bytes "PyBytes_FromStringAndSize"(const char*, Py_ssize_t) noexcept

@@ -388,16 +388,6 @@ cdef PyObject* guard_new(PyTypeObject* cls, PyObject* args, PyObject* kwargs) no
     return made
 
 
-# Stands for an instance whose second value may be of an old state: the function finds none, and leaves its own here.
-@cython.final
-cdef class StandIn:
-    cdef readonly object random
-    cdef public object gauss_next
-
-    def __init__(self, rng):
-        self.random = rng.random
-
-
 # gauss() hands out its second value without a draw, so it is checked itself. Python code calls this in its place
 # (snapsafe_rt/guards/random.py); `function` is a copy of the original.
 #
@@ -407,7 +397,7 @@ cdef class StandIn:
 # least.
 cdef class Gauss:
     cdef object function
-    cdef type base
+    cdef type base, namespace
     cdef uint64_t inside    # atomic; calls that did not end yet, of all threads
     cdef uint64_t clear     # atomic; the last epoch under which nobody was inside who began before it
 
@@ -416,6 +406,8 @@ cdef class Gauss:
             raise TypeError(f"{base!r} is no _random.Random")
         self.function = function
         self.base = base
+        import sys
+        self.namespace = type(sys.implementation)
         self.clear = ss_epoch_begin()
 
     def __call__(self, rng, mu, sigma):
@@ -445,7 +437,7 @@ cdef class Gauss:
             if SS_LIKELY(self.is_clear(epoch)) or is_kept(rng):     # a chosen sequence is not to be skipped
                 value = ss_call_three(<PyObject*>self.function, rng, mu, sigma)
             else:
-                value = by_stand_in(<PyObject*>self.function, rng, mu, sigma)
+                value = by_stand_in(<PyObject*>self.namespace, <PyObject*>self.function, rng, mu, sigma)
             tries += 1
             if value == NULL or may_return(rng, value, epoch) or tries == SS_DRAW_TRIES:
                 return value
@@ -461,13 +453,20 @@ cdef class Gauss:
         return True
 
 
-# A new reference, or NULL with an exception set.
-cdef PyObject* by_stand_in(PyObject* function, PyObject* rng, PyObject* mu, PyObject* sigma) noexcept:
-    cdef PyObject* stand_in = raw_call_one(<PyObject*>StandIn, rng)
+# Calls the function on what stands for the instance, and has no second value. A new reference, or NULL with an
+# exception set.
+cdef PyObject* by_stand_in(PyObject* namespace, PyObject* function, PyObject* rng, PyObject* mu,
+                           PyObject* sigma) noexcept:
+    cdef PyObject* draws = raw_getattr(rng, "random")
+    cdef PyObject* stand_in = NULL
     cdef PyObject* value = NULL
-    if stand_in != NULL:
+    if draws != NULL:
+        stand_in = raw_call(namespace)
+    if (stand_in != NULL and raw_setattr(stand_in, "random", draws) == 0
+            and raw_setattr(stand_in, "gauss_next", RAW_NONE) == 0):
         value = ss_call_three(function, stand_in, mu, sigma)
-        raw_decref(stand_in)
+    raw_xdecref(stand_in)
+    raw_xdecref(draws)
     return value
 
 

@@ -183,7 +183,8 @@ def fits(target: Target, package: str) -> bool:
     """Has the package a core for it? Where the exact suffix is not known, one of its version must do."""
     if not os.path.exists(os.path.join(package, "__init__.py")):
         return False
-    version = f".cpython-{target.version[0]}{target.version[1]}-"
+    abi = "t" if os.path.basename(target.stdlib).endswith("t") else ""
+    version = f".cpython-{target.version[0]}{target.version[1]}{abi}-"
     return any(suffix == target.suffix if target.suffix else suffix.startswith(version) for suffix in cores(package))
 
 

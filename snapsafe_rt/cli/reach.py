@@ -91,7 +91,8 @@ def _of_python(path: str, arguments: list[str]) -> str:
     if major is not None and minor is not None:
         if (major, minor) < LEAST:  # a script of the machine's own, say
             return ""
-        has = _look_for_core(f"{major}{minor}", path)
+        abi = "t" if named.string.endswith("t") else ""
+        has = _look_for_core(f"{major}{minor}{abi}", path)
         if not has:
             return f"no core for Python {major}.{minor} is here: {_core_for((major, minor), path, has is None)}"
     rest = list(arguments)
@@ -139,7 +140,7 @@ _MANAGED = 3
 def _look_for_core(version: str, python: str) -> bool | None:
     """None: it has none, and pip refuses to install one there (PEP 668)."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if glob.glob(f"_core.cpython-{version}[!0-9]*", root_dir=package):
+    if glob.glob(f"_core.cpython-{version}-*", root_dir=package):
         return True
     try:
         code = subprocess.run([python, "-c", _ASK], capture_output=True, timeout=10).returncode

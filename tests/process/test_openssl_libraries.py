@@ -70,7 +70,9 @@ def test_below_an_extension_module(run_python, source_file, fake, tmp_path):
         "{ unsigned char b[4]; (void)m; (void)u; return PyLong_FromLong(RAND_bytes(b, 4)); }\n"
         'static PyMethodDef d[] = {{"draw", draw, METH_NOARGS, NULL}, {0}};\n'
         'static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "carrier", NULL, -1, d, 0, 0, 0, 0};\n'
-        "PyMODINIT_FUNC PyInit_carrier(void) { return PyModule_Create(&m); }\n",
+        "PyMODINIT_FUNC PyInit_carrier(void) { PyObject *made = PyModule_Create(&m);\n"
+        "#ifdef Py_GIL_DISABLED\n    PyUnstable_Module_SetGIL(made, Py_MOD_GIL_NOT_USED);\n#endif\n"
+        "return made; }\n",
         library,
         f"-Wl,-rpath,{tmp_path}",
     )
