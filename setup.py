@@ -13,8 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 # SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" adds
-# the sanitizers, "tsan" that of threads; "none" builds nothing, for .ci/venv has the module already. For a user's build
-# none of them is set.
+# the sanitizers; "none" builds nothing, for .ci/venv has the module already. For a user's build none of them is set.
 build = os.environ.get("SNAPSAFE_BUILD", "")
 flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 flags += ["-Wno-missing-field-initializers"]
@@ -28,9 +27,6 @@ if build in ("debug", "asan"):
 if build == "asan":
     flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link += ["-fsanitize=address,undefined"]
-if build == "tsan":
-    flags += ["-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer"]
-    link += ["-fsanitize=thread"]
 
 # SNAPSAFE_CORE: what Cython has made of cython/_core.pyx already, for who has none that is new enough.
 core = os.environ.get("SNAPSAFE_CORE", "")
