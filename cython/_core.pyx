@@ -429,8 +429,10 @@ def random_seeds():
 
 def random_global(instance, /):
     """This is the generator behind the functions of the module `random`; None: nobody knows."""
+    ss_object_lock(<PyObject*>instance)
     ss_random_set_global(NULL if instance is None else <PyObject*>instance)
     ss_store_u64(&ss_random_seeded.global_kept, instance is not None and is_kept(<PyObject*>instance))
+    ss_object_unlock(<PyObject*>instance)
 
 
 def libcryptos():

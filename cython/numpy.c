@@ -157,6 +157,14 @@ uint64_t ss_numpy_begin_change(PyObject *bg)
     return before;
 }
 
+bool ss_numpy_changed(PyObject *bg, uint64_t tag)
+{
+    if (SS_FREE_THREADED)
+        return ss_numpy_move_tag(bg, SS_NUMPY_CHANGING, tag);
+    ss_numpy_set_tag(bg, tag);
+    return true;
+}
+
 void ss_numpy_end_change(PyObject *bg, uint64_t before)
 {
     if (SS_FREE_THREADED)

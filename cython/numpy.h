@@ -149,6 +149,9 @@ bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to);
 uint64_t ss_numpy_begin_change(PyObject *bg);
 void ss_numpy_end_change(PyObject *bg, uint64_t before);
 
+/* Ends it with the tag of what was given. False where another thread took it for its own meanwhile: give it once more. */
+bool ss_numpy_changed(PyObject *bg, uint64_t tag);
+
 /* Says again whether that behind numpy.random's functions is kept. */
 void ss_numpy_show_global(void);
 

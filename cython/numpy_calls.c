@@ -127,13 +127,15 @@ static PyObject *seed_legacy(PyObject *self, PyObject *const *a, Py_ssize_t n, P
 {
     const uint64_t epoch = ss_epoch_begin();
     const bool known = ss_numpy_is_bit_generator(self) && ss_numpy_capsule(self);
-    const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
-    PyObject *value = call_fast(&others[SS_NUMPY_LEGACY_SEEDING], self, a, n, names);
-    if (value && known)
-        ss_numpy_set_tag(self, ss_numpy_judge(only_argument(a, n, names), epoch));
-    else if (known)
-        ss_numpy_end_change(self, before);
-    return value;
+    for (;;) {
+        const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
+        PyObject *value = call_fast(&others[SS_NUMPY_LEGACY_SEEDING], self, a, n, names);
+        if (!value && known)
+            ss_numpy_end_change(self, before);
+        if (!value || !known || ss_numpy_changed(self, ss_numpy_judge(only_argument(a, n, names), epoch)))
+            return value;
+        Py_DECREF(value);
+    }
 }
 
 /* Calls what draws from a SeedSequence's entropy: again where that is renewed and the generation moved meanwhile. `ret_tag`: that

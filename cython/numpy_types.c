@@ -159,10 +159,19 @@ static PyObject *get_state(PyObject *self, void *closure, ss_numpy_state *one)
         /* This thread may have the lock of it: the state is then read as it is, and is known for what it is. */
         if (ss_numpy_settle(self, epoch, false) != 0)
             return NULL;
+        const uint64_t before = ss_numpy_tag_of(self);
         value = one->get(self, closure);
         if (!value)
             return NULL;
         const uint64_t tag = ss_numpy_tag_of(self);
+        /* Of which tag is a state that another thread is changing, or has changed meanwhile? */
+        if (SS_FREE_THREADED && (tag != before || tag == SS_NUMPY_CHANGING)) {
+            if (tries < SS_DRAW_TRIES) {
+                Py_DECREF(value);
+                continue;
+            }
+            return value;
+        }
         if (ss_epoch_unchanged(epoch) || ss_numpy_is_kept(tag) || tries == SS_DRAW_TRIES) {
             ss_provenance_note_made(ss_numpy_print_state(value), (uint32_t)tag);
             return value;
@@ -177,21 +186,23 @@ static int set_state(PyObject *self, PyObject *value, void *closure, ss_numpy_st
 {
     const uint64_t epoch = ss_epoch_begin();
     const bool known = ss_numpy_is_bit_generator(self) && ss_numpy_capsule(self);
-    const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
+    bool made;
     uint32_t tag;
-    const int outcome = one->set(self, value, closure);
-    if (outcome != 0 && known)
-        ss_numpy_end_change(self, before);
-    if (outcome != 0 || !known)
-        return outcome;
-    bool made = ss_provenance_of_made(ss_numpy_print_state(value), &tag);
-    if (!made) {
-        PyObject *seen = one->get(self, closure);
-        made = seen && ss_provenance_of_made(ss_numpy_print_state(seen), &tag);
-        PyErr_Clear();
-        Py_XDECREF(seen);
-    }
-    ss_numpy_set_tag(self, made ? ss_numpy_widen(tag, epoch) : ss_numpy_tag(epoch, SS_NUMPY_FOREIGN));
+    do {
+        const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
+        const int outcome = one->set(self, value, closure);
+        if (outcome != 0 && known)
+            ss_numpy_end_change(self, before);
+        if (outcome != 0 || !known)
+            return outcome;
+        made = ss_provenance_of_made(ss_numpy_print_state(value), &tag);
+        if (!made) {
+            PyObject *seen = one->get(self, closure);
+            made = seen && ss_provenance_of_made(ss_numpy_print_state(seen), &tag);
+            PyErr_Clear();
+            Py_XDECREF(seen);
+        }
+    } while (!ss_numpy_changed(self, made ? ss_numpy_widen(tag, epoch) : ss_numpy_tag(epoch, SS_NUMPY_FOREIGN)));
     return 0;
 }
 

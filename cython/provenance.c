@@ -420,11 +420,13 @@ static void before_fork(void) { (void)pthread_mutex_lock(&mutex); }
 static void after_fork_in_parent(void) { (void)pthread_mutex_unlock(&mutex); }
 static void after_fork_in_child(void) { (void)pthread_mutex_init(&mutex, NULL); }
 
+static int error;
+static void set_up(void) { error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+
 int ss_provenance_setup(void)
 {
-    static bool done;
-    const int error = done ? 0 : pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-    done = !error;
+    static pthread_once_t once = PTHREAD_ONCE_INIT; /* two interpreters may import the core at once */
+    (void)pthread_once(&once, set_up);
     return error;
 }
 

@@ -7,7 +7,8 @@
 #
 # On builds without a GIL a state and its tag change under the instance's lock (object_lock.h), so that no thread renews
 # what another one has just seeded. A draw takes no lock of ours: it looks at the tag, and CPython draws under its own
-# lock of the instance. The tag is written last, so who sees it draws from the state that it is of.
+# lock of the instance. So a state that is stale already is never set there, for a draw may have looked before: what
+# seed() and setstate() would make stale, they renew.
 #
 # entries.h says how what has a C name of its own is called.
 
@@ -76,11 +77,25 @@ cdef extern from *:
             room[i] = (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(state, i));
         return room;
     }
+    /* Does setstate() take it, and run no Python code? Leaves its words in `room`, and no exception. */
+    static inline int ss_random_whole_state(PyObject *state, uint32_t *room)
+    {
+        if (!PyTuple_Check(state) || PyTuple_GET_SIZE(state) != SS_RANDOM_STATE_WORDS + 1)
+            return 0;
+        for (int i = 0; i <= SS_RANDOM_STATE_WORDS; i++)
+            if (!PyLong_Check(PyTuple_GET_ITEM(state, i)))
+                return 0;
+        (void)ss_random_words(NULL, state, room);
+        const long index = PyLong_AsLong(PyTuple_GET_ITEM(state, SS_RANDOM_STATE_WORDS));
+        const int whole = !PyErr_Occurred() && index >= 0 && index <= SS_RANDOM_STATE_WORDS;
+        PyErr_Clear();
+        return whole;
+    }
     /* A seed with which the original runs no Python code: not one whose hash is to be asked yet. A new reference, or
        NULL with an exception set. */
     static inline PyObject *ss_random_plain_seed(PyObject *seed)
     {
-        if (!SS_FREE_THREADED || PyLong_Check(seed))
+        if (!SS_FREE_THREADED || PyLong_Check(seed) || PyFloat_CheckExact(seed))
             return Py_NewRef(seed);
         const Py_hash_t hash = PyObject_Hash(seed); /* as random_seed() in Modules/_randommodule.c */
         return hash == -1 ? NULL : PyLong_FromSize_t((size_t)hash);
@@ -97,6 +112,7 @@ cdef extern from *:
     uint64_t ss_inside(uint64_t*) noexcept
     const uint32_t* ss_random_words(PyObject* self, PyObject* state, uint32_t* room) noexcept
     PyObject* ss_random_plain_seed(PyObject* seed) noexcept
+    bint ss_random_whole_state(PyObject* state, uint32_t* room) noexcept
     ctypedef int (*initproc)(PyObject*, PyObject*, PyObject*) noexcept
     ctypedef PyObject* (*newfunc)(PyTypeObject*, PyObject*, PyObject*) noexcept
     bint ss_random_is_hooked(PyObject* cls, initproc guard_init, newfunc guard_new) noexcept
@@ -193,6 +209,10 @@ cdef bint reseed(PyObject* self, bint drawing) noexcept:
 # Brings a stale instance into `epoch`, unless another thread has done that.
 cdef void settle(PyObject* self, uint64_t epoch) noexcept:
     cdef PyObject* forgotten = NULL
+    # Before the lock is taken: a subclass may have made it a property. Who leaves one from now on began before the
+    # restore, and forgets it (Gauss), or has renewed the instance.
+    if not is_kept(self):
+        forgotten = forget_gauss_next(self)
     ss_object_lock(self)
     if not is_stale(ss_load_u32(tag_of(self)), epoch):
         pass
@@ -202,7 +222,6 @@ cdef void settle(PyObject* self, uint64_t epoch) noexcept:
     elif reseed(self, True):
         if kind_of_tag(ss_load_u32(tag_of(self))) == KIND_OLD:
             ss_count(&ss_random_older)
-        forgotten = forget_gauss_next(self)
         set_tag(self, make_tag(epoch, KIND_SYSTEM))
     ss_object_unlock(self)
     raw_xdecref(forgotten)
@@ -244,16 +263,58 @@ cdef inline PyObject* draw "draw"(PyObject* self, PyObject* argument, ss_guard* 
 
 # getstate() takes nothing from the sequence, so a kept one may be read again as well.
 cdef PyObject* guard_getstate "guard_getstate"(PyObject* self, PyObject* unused, ss_guard* guard) noexcept:
-    cdef uint32_t[SS_RANDOM_STATE_WORDS] room
-    cdef uint32_t before = ss_load_u32(tag_of(self))
-    cdef PyObject* value = draw(self, unused, guard)
-    # Of which tag is the state that another thread has seeded or renewed meanwhile?
-    while SS_FREE_THREADED and value != NULL and before != ss_load_u32(tag_of(self)):
-        raw_decref(value)
-        before = ss_load_u32(tag_of(self))
-        value = draw(self, unused, guard)
+    cdef PyObject* value
+    if SS_FREE_THREADED:
+        return getstate_locked(self, unused, guard)
+    value = draw(self, unused, guard)
     if value != NULL:
-        ss_provenance_note_state(ss_random_words(self, value, room), ss_load_u32(tag_of(self)))
+        note_state(self, value)
+    return value
+
+
+cdef void note_state(PyObject* self, PyObject* state) noexcept:
+    cdef uint32_t[SS_RANDOM_STATE_WORDS] room
+    ss_provenance_note_state(ss_random_words(self, state, room), ss_load_u32(tag_of(self)))
+
+
+# Where another thread may seed it meanwhile: a state is noted with the tag that is of it.
+cdef PyObject* getstate_locked(PyObject* self, PyObject* unused, ss_guard* guard) noexcept:
+    cdef uint64_t epoch
+    cdef PyObject* value
+    cdef int tries = 0
+    while True:
+        epoch = ss_epoch_begin()
+        if is_stale(ss_load_u32(tag_of(self)), epoch):
+            settle(self, epoch)
+        ss_object_lock(self)
+        value = ss_call(guard, self, unused)
+        if value != NULL:
+            note_state(self, value)
+        ss_object_unlock(self)
+        tries += 1
+        if value == NULL or ss_epoch_unchanged(epoch) or tries == SS_DRAW_TRIES:
+            return value
+        raw_decref(value)
+
+
+# Is what the program would set stale already, where a draw may have looked at the tag before?
+cdef inline bint is_to_be_renewed(uint32_t tag, uint64_t epoch) noexcept:
+    if not SS_FREE_THREADED or not is_stale(tag, epoch):
+        return False
+    return kind_of_tag(tag) == KIND_SYSTEM or kind_of_tag(tag) == KIND_OLD or ss_load_int(&ss_reseed_kept)
+
+
+# Renews it instead. None, a new reference; or NULL, with no exception set, where there was no entropy.
+cdef PyObject* renewed(PyObject* self, uint64_t epoch) noexcept:
+    cdef PyObject* forgotten = forget_gauss_next(self)
+    cdef PyObject* value = NULL
+    ss_object_lock(self)
+    if reseed(self, False):
+        set_tag(self, make_tag(epoch, KIND_SYSTEM))
+        value = RAW_NONE
+        raw_incref(value)
+    ss_object_unlock(self)
+    raw_xdecref(forgotten)
     return value
 
 
@@ -264,6 +325,13 @@ cdef PyObject* guard_setstate "guard_setstate"(PyObject* self, PyObject* state, 
     cdef uint32_t[SS_RANDOM_STATE_WORDS] room
     cdef uint32_t tag
     cdef PyObject* value
+    if SS_FREE_THREADED:
+        if not ss_random_whole_state(state, room):      # the original raises, or asks Python code
+            return ss_call(guard, self, state)
+        if ss_provenance_of_state(room, &tag) and is_to_be_renewed(tag, epoch):
+            value = renewed(self, epoch)
+            if value != NULL:
+                return value
     ss_object_lock(self)
     value = ss_call(guard, self, state)
     if value != NULL:
@@ -347,18 +415,21 @@ cdef PyObject* guard_seed "guard_seed"(PyObject* self, PyObject** args, Py_ssize
     if seed == NULL:
         return NULL
     tag = tag_of_seed(args[0], epoch)
-    ss_object_lock(self)
-    value = ss_call_fast(guard, self, &seed, 1)
-    if value != NULL:
-        tag_seeded(self, tag)
-    ss_object_unlock(self)
+    if is_to_be_renewed(tag, epoch):
+        value = renewed(self, epoch)
+    if value == NULL:
+        ss_object_lock(self)
+        value = ss_call_fast(guard, self, &seed, 1)
+        if value != NULL:
+            tag_seeded(self, tag)
+        ss_object_unlock(self)
     raw_decref(seed)
     return value
 
 
 # tp_init of _random.Random seeds in C from 3.11 on, tp_new before, past the seed method. random.Random has an __init__
 # of its own; this is for bare _random.Random(x), which would else look as if it were older than activation. Nobody else
-# has the instance yet.
+# has the instance yet, unless a program calls __init__ again.
 cdef void tag_new(PyObject* self, PyObject* args, uint64_t epoch) noexcept:
     cdef uint32_t tag
     if raw_tuple_size(args) == 0 or raw_tuple_item(args, 0) == RAW_NONE:

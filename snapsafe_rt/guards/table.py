@@ -9,7 +9,7 @@ import sys
 from _thread import RLock  # threading is not imported at start-up
 
 from snapsafe_rt import hooks, settings
-from snapsafe_rt.core import importing
+from snapsafe_rt.core import has_gil, importing
 from snapsafe_rt.guards.guard import is_executing, names_of
 from snapsafe_rt.state import state
 
@@ -86,13 +86,13 @@ PATIENCE = 5.0  # seconds
 
 
 class _Alone:
-    """With this one thread looks at the rows, or changes what they stand for: two that import at the same time would
-    put everything in place twice. Who waits may have a lock that the other one wants, of the import system or of the
-    program; so nobody waits for ever: who waited in vain goes on."""
+    """Without a GIL one thread at a time looks at the rows, or changes what they stand for: two that import at the same
+    time would put everything in place twice. Who waits may have a lock that the other one wants, of the import system
+    or of the program; so nobody waits for ever: who waited in vain goes on."""
 
     def __enter__(self) -> None:
         self.lock = _lock
-        self.held = self.lock.acquire(timeout=PATIENCE)
+        self.held = not has_gil() and self.lock.acquire(timeout=PATIENCE)
 
     def __exit__(self, *_: object) -> None:
         if self.held:
@@ -189,7 +189,8 @@ def executed(trigger: str, names: "dict[str, Any]") -> None:
     is no row's: time to look at what only Python can tell."""
     own_name = str(names.get("__name__"))
     if not trigger:
-        if not own_name.startswith("snapsafe_rt"):  # which another thread may be waiting for, with the rows' lock
+        # Not after one of ours, which another thread may be waiting for with the rows' lock.
+        if has_gil() or not f"{own_name}.".startswith("snapsafe_rt."):
             look_again(cheaply=True)
         return
     module: Any = sys.modules.get(own_name)

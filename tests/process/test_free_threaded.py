@@ -100,6 +100,50 @@ def test_a_state_is_known_while_others_draw(run):
     """)
 
 
+@pytest.mark.parametrize("again", ["setstate(state)", "seed(number)"])
+def test_what_is_stale_already_is_never_drawn_from(run, again):
+    """A state from before the restore comes back while another thread draws, which has looked at the tag before."""
+    run(f"""
+    import os
+    number = int.from_bytes(os.urandom(16), "big")
+    rng = random.Random(number)
+    state = rng.getstate()
+    old = {{rng.random() for _ in range(2000)}}
+    bump()
+    done, drawn = threading.Event(), []
+    def puts_back():
+        for _ in range(2000): rng.{again}
+        done.set()
+    def draws():
+        while not done.is_set(): drawn.append(rng.random())
+    at_once(puts_back, draws, draws)
+    assert drawn and not old & set(drawn), len(old & set(drawn))
+    """)
+
+
+def test_a_state_is_noted_for_what_it_is(run):
+    """One thread seeds by choice and by the system in turn, another one reads the state in between."""
+    run("""
+    fixed = random.Random(42).getstate()
+    rng, states, done = random.Random(), [], threading.Event()
+    def seeds():
+        for _ in range(1500):
+            rng.seed(42)
+            rng.seed()
+        done.set()
+    def reads():
+        while not done.is_set(): states.append(rng.getstate())
+    at_once(seeds, reads)
+    copies = []
+    for state in states[-1000:]:
+        copies.append((random.Random(), state))
+        copies[-1][0].setstate(state)
+    bump()
+    for copy, state in copies:
+        assert (copy.getstate() == state) == (state == fixed)
+    """)
+
+
 def test_one_renewal_for_all_threads(run):
     """What they draw after a restore is drawn once."""
     run("""
