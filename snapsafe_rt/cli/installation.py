@@ -68,8 +68,13 @@ class Target(NamedTuple):
     venv: bool
     prefix: str  # "" if it was asked itself
 
+    @property
+    def abi(self) -> str:
+        """What its names have behind the version where there is no GIL."""
+        return "t" if os.path.basename(self.stdlib).endswith("t") else ""
+
     def __str__(self) -> str:
-        about = f"CPython {self.version[0]}.{self.version[1]}"
+        about = f"CPython {self.version[0]}.{self.version[1]}{self.abi}"
         libc = self.suffix.split(".")[1].split("-", 2)[2] if self.suffix.count("-") >= 2 else ""
         return f"{self.name} ({about}{', ' + libc if libc else ''})"
 
@@ -183,8 +188,7 @@ def fits(target: Target, package: str) -> bool:
     """Has the package a core for it? Where the exact suffix is not known, one of its version must do."""
     if not os.path.exists(os.path.join(package, "__init__.py")):
         return False
-    abi = "t" if os.path.basename(target.stdlib).endswith("t") else ""
-    version = f".cpython-{target.version[0]}{target.version[1]}{abi}-"
+    version = f".cpython-{target.version[0]}{target.version[1]}{target.abi}-"
     return any(suffix == target.suffix if target.suffix else suffix.startswith(version) for suffix in cores(package))
 
 
@@ -199,7 +203,7 @@ def choose(target: Target, stdlib: bool) -> tuple[str, str]:
     outside = not target.prefix and fits(target, PACKAGE)
     if not target.sites or not outside:
         where = ", ".join(target.sites) or "its site-packages, which do not exist"
-        what = target.suffix[1:].removesuffix(".so") or f"CPython 3.{target.version[1]}"
+        what = target.suffix[1:].removesuffix(".so") or f"CPython 3.{target.version[1]}{target.abi}"
         way = f"pip install --prefix {target.prefix}" if target.prefix else f"{target.name} -m pip install"
         way = f"{way} snapsafe-rt"
         if not target.prefix and managed(target):

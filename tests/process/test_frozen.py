@@ -60,7 +60,8 @@ def test_pyinstaller(run, tmp_path, told):
     bundled = (tmp_path / "build" / "app1" / "PYZ-00.toc").read_text()
     assert ("snapsafe_rt.report" in bundled) == told
     assert "'botocore" not in bundled  # which recipes import, where a program asks for them
-    assert "'rich" not in bundled and "'snapsafe_rt.cli" not in bundled  # the command is no part of a program
+    assert "'snapsafe_rt.cli" not in bundled  # the command is no part of a program
+    assert "'rich" not in bundled
 
 
 def test_pex(run, tmp_path):
