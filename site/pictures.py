@@ -20,6 +20,9 @@ from snapsafe_rt import settings  # noqa: E402
 from snapsafe_rt.cli import demo_surfaces  # noqa: E402
 from snapsafe_rt.cli.status import FENCES  # noqa: E402
 from snapsafe_rt.manager import phases  # noqa: E402
+from snapsafe_rt.manager.connections import Connections  # noqa: E402
+from snapsafe_rt.manager.interface import Service  # noqa: E402
+from snapsafe_rt.manager.snapshots import Snapshots  # noqa: E402
 from snapsafe_rt.report.status import NO_SOURCE  # noqa: E402
 from snapsafe_rt.snapshot import machine  # noqa: E402
 from snapsafe_rt.source import selection, vmclock_file  # noqa: E402
@@ -292,6 +295,87 @@ def phases_picture():
     return str(drawn)
 
 
+# ---- who is trusted with what ----
+
+LEVELS = (  # title, what it is trusted with, what crosses to the level below, the tone of the box
+    (
+        "the hypervisor and the host",
+        ("They see and may change all memory. They are", "trusted to move the counter before a clone runs."),
+        ("the counter, read-only; what the host says", "to the guest agent"),
+        "#e8eef5",
+    ),
+    (
+        "the kernel of the machine",
+        ("It keeps users apart, and gives random bytes,", "which are mixed with the CPU's after a restore."),
+        ("devices, the kernel's log", "and who is at the other end of a socket"),
+        "#e8eef5",
+    ),
+    (
+        "root: the manager, and what it writes",
+        ("It writes the file ({file}) and the state ({state}).", "Whoever writes a source could hold it still."),
+        ("a source, a manager: those of root and", "one's own; others are refused"),
+        "#e6f2e8",
+    ),
+    (
+        "a process, and its user",
+        ("Its code may undo every guard. What it says", "of itself to others is its own word."),
+        (),
+        "#e6f2e8",
+    ),
+    (
+        "any other user of the machine",
+        ("They may read the counter and ask the manager.", "Nothing that they send or own is believed."),
+        (),
+        "#f8e7e5",
+    ),
+)
+UPWARDS = (
+    "the manager's socket ({socket}): ask, delay",
+    "its socket for root ({trusted}): closed to them",
+)
+
+
+def modes():
+    """Of what the manager makes, as it makes it."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = f"{folder}/socket"
+        connections = Connections(path, Service("", "", {}), Nothing(), lambda _: None)
+        Snapshots(Nothing(), Nothing(), f"{path}.state", 1, 1)
+        vmclock_file.create(f"{folder}/file")
+        made = {"socket": path, "trusted": path + settings.TRUSTED, "state": f"{path}.state", "file": f"{folder}/file"}
+        found = {name: f"{os.stat(there).st_mode & 0o777:04o}" for name, there in made.items()}
+        connections.close()
+    return found
+
+
+class Nothing:
+    """In the place of a loop and of detectors: nothing happens."""
+
+    def __getattr__(self, name):
+        return lambda *_: None
+
+
+def boundaries():
+    told = modes()
+    width, left, aside = 328, 8, 24
+    drawn = Picture(width, 598, "Who is trusted with what", "arrows: what crosses a boundary")
+    y = 58
+    for number, (title, words, crosses, tone) in enumerate(LEVELS):
+        wide = width - 2 * left - (aside if number == len(LEVELS) - 2 else 0)
+        drawn.box(left, y, wide, 66, title, tone)
+        for place, line in enumerate(words):
+            drawn.text(left + wide / 2, y + 40 + 17 * place, line.format(**told), 12, anchor="middle")
+        y += 66
+        if crosses:
+            drawn.down(left + 10, y, y + 50)
+        upwards = number == len(LEVELS) - 2
+        for place, line in enumerate(UPWARDS if upwards else crosses):
+            drawn.text(left + 22, y + 22 + 16 * place, line.format(**told), 12, fill=RED if upwards else GREY)
+        y += 50
+    drawn.down(width - left - aside / 2, y - 50 - 66, y - 3 * 50 - 2 * 66, RED)  # past the process, to the manager
+    return str(drawn)
+
+
 # ---- the demo, moving ----
 
 LINE, SECONDS = 17, 6.0
@@ -370,7 +454,14 @@ def demo():
     return str(drawn)
 
 
-PICTURES = {"timeline": timeline, "source": source, "fence": fence, "phases": phases_picture, "demo": demo}
+PICTURES = {
+    "timeline": timeline,
+    "source": source,
+    "fence": fence,
+    "phases": phases_picture,
+    "boundaries": boundaries,
+    "demo": demo,
+}
 
 if __name__ == "__main__":
     if sys.argv[1] == "--record":

@@ -3,6 +3,7 @@
 import os
 import pwd
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from snapsafe_rt.errors import BUSY, FAILED, NO_MANAGER, NOT_PERMITTED, Failure
 NAMED_MOST = 16
 SLICE_SECONDS = 1.0
 ANSWER_SECONDS = 10.0  # for what is answered at once
+ANSWER_MOST = 32 << 20  # bytes: twice what all locks come to that there may be, with the longest words
 
 
 class Refused(Exception):
@@ -101,18 +103,23 @@ class Manager:
         raise Refused(name, answer)
 
     def _receive(self, seconds: float) -> bytes:
-        """In slices: a restore in between, over which the clock jumps, takes one of them and no more."""
+        """In slices: a restore in between, over which the clock jumps, takes one of them and no more. Bounded, for in a
+        container's folder somebody else may listen."""
         message, self._received = varlink.split(self._received)
         while message is None:
+            if len(self._received) > ANSWER_MOST:
+                raise varlink.Malformed("its answer has no end")
+            if seconds <= 0:
+                raise TimeoutError
             piece = min(seconds, SLICE_SECONDS)
             self.peer.settimeout(piece)
+            began = time.monotonic()
             try:
                 part = self.peer.recv(65536)
             except TimeoutError:
                 seconds -= piece
-                if seconds <= 0:
-                    raise
                 continue
+            seconds -= min(max(time.monotonic() - began, 0.0), piece)
             if not part:
                 raise ConnectionResetError(0, "it ended the connection")
             message, self._received = varlink.split(self._received + part)

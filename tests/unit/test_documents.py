@@ -43,9 +43,27 @@ def named(page):
     return {one.rstrip("/") for one in told if one.partition("/")[0] in folders and "/" in one}
 
 
-@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["docs/design.md", "docs/threat-model.md", "CONTRIBUTING.md"])
 def test_every_file_that_it_names_exists(page):
     assert sorted(one for one in named(page) if not any(ROOT.glob(one))) == []
+
+
+def missing_tests(text):
+    """The tests that a page in docs/ names by a link to their module, `[test_x](../tests/...py)`, and that it lacks."""
+    named = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", text)
+    assert named
+    return [name for name, path in named if not re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.M)]
+
+
+def test_every_test_that_the_threat_model_names_exists():
+    text = (ROOT / "docs/threat-model.md").read_text()
+    assert missing_tests(text) == []
+    assert text.count("[test_") == len(re.findall(r"\[test_\w+\]\(\.\./tests/", text)), "each is a link to its module"
+
+
+def test_a_test_that_is_gone_is_missed():
+    text = "[test_each_source_file_has_a_room](../tests/unit/test_documents.py) [test_gone](../tests/unit/test_documents.py)"
+    assert missing_tests(text) == ["test_gone"]
 
 
 def test_each_source_file_has_a_room():
