@@ -62,7 +62,8 @@ def test_every_test_that_the_threat_model_names_exists():
 
 
 def test_a_test_that_is_gone_is_missed():
-    text = "[test_each_source_file_has_a_room](../tests/unit/test_documents.py) [test_gone](../tests/unit/test_documents.py)"
+    named = ["test_each_source_file_has_a_room", "test_gone"]
+    text = " ".join(f"[{name}](../tests/unit/test_documents.py)" for name in named)
     assert missing_tests(text) == ["test_gone"]
 
 
