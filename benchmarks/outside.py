@@ -28,6 +28,7 @@ from benchmarks.counted import CALLS
 
 BAR, MEAN_BAR = 1.02, 1.003
 COUNTED, COUNTED_MOST = 0.25, 5.0  # seconds under valgrind, while it does not count, of what is counted then
+SLOWER = 20  # times, under valgrind that does not count, at the least
 LABELS = ("stock", "with", "twin")
 ROUND, LONG = 0.01, 0.1  # seconds; a loop that takes longer is a round by itself, and from LONG on there are fewer
 ROUNDS, LEAST_ROUNDS, LEAST_GROUPS = 7, 2, 3
@@ -273,7 +274,11 @@ def pyperformance(folder: str, seconds: float, word: str) -> Row:
         found[one["name"]] = {name: [*groups, *more[name]] for name, groups in had.items()}
         say(f"again {number + 1}/{len(above)} {words(found[one['name']])}")
     return {
-        "rows": [row(name, each[name]) | {"first": first[name]} for each in found.values() for name in each],
+        "rows": [
+            row(name, each[name]) | {"first": first[name], "script": script}
+            for script, each in found.items()
+            for name in each
+        ],
         "absent": absent,
         "minutes": round((time.monotonic() - begin) / 60),
         "versions": versions(folder, ("pyperformance", "pyperf")),
@@ -321,11 +326,26 @@ def count(python: str, command: Sequence[str]) -> dict[str, list[float]]:
     }
 
 
-def counts(folder: str, word: str) -> dict[str, list[float]]:
-    """By name: the instructions stock, with, and of these the core's own. Of what valgrind can run."""
+def counts(folder: str, word: str, rows: Sequence[Row], seconds: float) -> dict[str, list[float]]:
+    """By name: the instructions stock, with, and of these the core's own. Of what valgrind can run: those above the bar,
+    and then, until the seconds are over, the others, the quickest first.
+    """
     python = f"{folder}/bin/python"
     found: dict[str, list[float]] = {}
-    for one in benchmarks(python, word)[0]:
+    takes, above = {}, set()
+    for each in rows:
+        takes[each["script"]] = max(each["seconds"][0], takes.get(each["script"], 0))
+        if each["ratio"][1] > BAR:
+            above.add(each["script"])
+    known = [one for one in benchmarks(python, word)[0] if one["name"] in takes]
+    begin = time.monotonic()
+    for one in sorted(known, key=lambda one: (one["name"] not in above, takes[one["name"]])):
+        if takes[one["name"]] * SLOWER > COUNTED_MOST:
+            say(f"{one['name']}: not counted: a loop is too long for that")
+            continue
+        if one["name"] not in above and time.monotonic() - begin > seconds:
+            say(f"{one['name']}: not counted: no time is left")
+            continue
         try:
             fresh = count(python, one["command"])
         except (pairs.Failed, futures.TimeoutError) as error:
@@ -431,13 +451,17 @@ def versions(folder: str, names: Sequence[str]) -> str:
 
 def measure(folder: str, word: str, seconds: float, cpu: int | None, machine: Callable[[], dict[str, str]]) -> Row:
     """folder: has the environments pyperformance and applications."""
+    folder = os.path.abspath(folder)  # they are started elsewhere
     cpu = max(os.sched_getaffinity(0)) if cpu is None else cpu
     os.sched_setaffinity(0, {cpu})
     facts = {**machine(), "date": time.strftime("%Y-%m-%d"), "on": f"CPU {cpu} alone"}
-    found = {
-        "instructions": counts(f"{folder}/pyperformance", word) if shutil.which("valgrind") else {},
-        "applications": applications(f"{folder}/applications", seconds / 6, word),
-        "pyperformance": pyperformance(f"{folder}/pyperformance", seconds * 5 / 6, word),
+    found: Row = {
+        "applications": applications(f"{folder}/applications", seconds / 8, word),
+        "pyperformance": pyperformance(f"{folder}/pyperformance", seconds * 5 / 8, word),
+        "instructions": {},
     }
+    if shutil.which("valgrind"):
+        rows = found["pyperformance"]["rows"]
+        found["instructions"] = counts(f"{folder}/pyperformance", word, rows, seconds / 4)
     facts["load"] += f" at the start, {os.getloadavg()[0]:.1f} at the end"
     return {"machine": facts, **found}
