@@ -194,7 +194,8 @@ static int check_file(int fd, const struct stat *st, enum ss_source_kind kind)
         return SS_SOURCE_SHORT;
     if (on_unreliable_file_system(fd))
         return SS_SOURCE_FILESYSTEM;
-    if (st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0))
+    /* Where the file has an access list, the bits of the group are the most that it gives to anybody: acl(5). */
+    if (st->st_mode & (S_IWGRP | S_IWOTH))
         return SS_SOURCE_WRITABLE;
     if (!ss_process_trusts(st->st_uid))
         return SS_SOURCE_OWNER;

@@ -25,7 +25,7 @@ enum ss_source_status {
     SS_SOURCE_SYSTEM,         /* any other errno */
     SS_SOURCE_NOT_A_FILE,     /* a directory, FIFO, socket, block device */
     SS_SOURCE_FILESYSTEM,     /* a mapping there may not follow what is written (overlayfs, network, FUSE) */
-    SS_SOURCE_WRITABLE,       /* others than its owner and root may write it */
+    SS_SOURCE_WRITABLE,       /* others than its owner may write it, by its mode or an access list */
     SS_SOURCE_OWNER,          /* owned by an unrelated user */
     SS_SOURCE_SHORT,          /* the regular file is shorter than the layout */
     SS_SOURCE_MAGIC,          /* not "VCLK" */

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import struct
 import subprocess
 
 import pytest
@@ -79,6 +80,29 @@ def writable_by_group(path):
     path.chmod(0o664)
 
 
+def writable_by_roots_group(path):
+    """In a container that runs as some user of that group, as OpenShift's do, that is whoever runs there."""
+    path.write_bytes(layout(7))
+    os.chown(path, -1, 0)
+    path.chmod(0o664)
+
+
+def writable_by_an_access_list(path):
+    path.write_bytes(layout(7))
+    give(path, 12345, 6)
+
+
+def give(path, user, rights):
+    """By an access list. Its format: Linux include/uapi/linux/posix_acl_xattr.h"""
+    nobody = 0xFFFFFFFF
+    entries = (0x01, 6, nobody), (0x02, rights, user), (0x04, 4, nobody), (0x10, rights, nobody), (0x20, 4, nobody)
+    access_list = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", access_list)
+    except OSError as error:
+        pytest.skip(f"no access lists here: {error}")
+
+
 def of_another_user(path):
     path.write_bytes(layout(7))
     os.chown(path, 12345, -1)
@@ -92,7 +116,8 @@ def one_that_can_be_mapped(path):
     path.symlink_to("/dev/zero")
 
 
-NEEDS_ROOT = (writable_by_group, of_another_user)
+NEEDS_ROOT = (writable_by_group, writable_by_roots_group, of_another_user)
+WRITABLE = (writable_by_all, writable_by_group, writable_by_roots_group, writable_by_an_access_list)
 CASES = {
     missing: "does not exist",
     empty: "is shorter than the layout",
@@ -106,6 +131,8 @@ CASES = {
     dangling_link: "does not exist",
     writable_by_all: "can be written by other users",
     writable_by_group: "can be written by other users",
+    writable_by_roots_group: "can be written by other users",
+    writable_by_an_access_list: "can be written by other users",
     of_another_user: "belongs to another user",
     a_character_device_that_is_none: "is a device of another kind",  # which cannot be mapped
     one_that_can_be_mapped: "is a device of another kind",  # and would read as a generation that never moves
@@ -120,7 +147,7 @@ def bad(request, shm_path):
         pytest.skip("changing the owner of a file needs root")
     path = shm_path / "vmclock0"
     make(path)
-    if path.exists() and not path.is_symlink() and make not in (writable_by_all, writable_by_group):
+    if path.exists() and not path.is_symlink() and make not in WRITABLE:
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o022)
     return path, CASES[make]
 
@@ -128,6 +155,11 @@ def bad(request, shm_path):
 def test_reason_is_told_and_program_runs(run_python, bad):
     path, reason = bad
     assert run_python(PROBE, env={"SNAPSAFE_SOURCES": f"vmclock:{path}"}).strip().startswith(reason)
+
+
+def test_an_access_list_may_give_the_right_to_read(run_python, source_file):
+    give(source_file.path, 12345, 4)
+    assert run_python("import snapsafe_rt; print(snapsafe_rt.status().protected)", env=source_file.env).strip() == "True"
 
 
 def test_strict_refuses(run_python, bad):
