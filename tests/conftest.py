@@ -34,14 +34,28 @@ SLOW = re.compile(r"^Executing <.* took [0-9.]+ seconds\n", re.MULTILINE)  # asy
 # Not for the programs under test.
 WORKER = [os.environ.pop(name) for name in list(os.environ) if name.startswith("PYTEST_XDIST_")]
 RESULTS = os.environ.get("SNAPSAFE_TEST_RESULTS")  # a file to which each test and its outcome is added, for .ci/proofs
+PASSED = os.environ.get("SNAPSAFE_TEST_PASSED")  # such a file, of the same Python: what has passed there is not run again
+
+
+def own_name(name: str) -> str:
+    """Without pytest-xdist's name of the group."""
+    return name[: name.rfind("@")] if name.rfind("@") > name.rfind("]") else name
 
 
 def add_result(outcome: str, name: str) -> None:
     if RESULTS and not WORKER:  # what a worker has found its controller is told
-        if name.rfind("@") > name.rfind("]"):
-            name = name[: name.rfind("@")]  # pytest-xdist's name of the group
         with open(RESULTS, "a") as file:
-            file.write(f"{outcome}\t{name}\n")
+            file.write(f"{outcome}\t{own_name(name)}\n")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not PASSED or not os.path.exists(PASSED):
+        return
+    lines = Path(PASSED).read_text().splitlines()
+    passed = {line.partition("\t")[2] for line in lines if line.startswith("passed\t")}
+    again = [item for item in items if own_name(item.nodeid) in passed]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if own_name(item.nodeid) not in passed]
 
 
 def pytest_configure(config):

@@ -16,6 +16,8 @@ from tests.conftest import FOLDER, PACKAGE
 from tests.helpers.own_python import copy_package, listing, make_venv
 
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+pytestmark = pytest.mark.any_python
+
 ACTIVE = "import sys; core = sys.modules.get('snapsafe_rt._core'); print(core is not None and core.active())"
 
 
