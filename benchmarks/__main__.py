@@ -10,6 +10,7 @@ import importlib.util
 import os
 import platform
 import sys
+import sysconfig
 import time
 
 from benchmarks import growth, outside, outside_report, page, pairs, paths, report
@@ -30,7 +31,7 @@ def main() -> int:
         type=float,
         default=30,
         metavar="N",
-        help="how long --outside may time; what valgrind counts comes on top",
+        help="how long --outside may take, about",
     )
     parser.add_argument("--cpu", type=int, metavar="N", help="the CPU that --outside measures on; else the last")
     parser.add_argument(
@@ -91,6 +92,7 @@ def machine() -> dict[str, str]:
     for peer in ("uuid_utils", "fastuuid", "ddtrace", "opentelemetry-instrumentation"):
         with contextlib.suppress(PackageNotFoundError):
             peers.append(f"{peer} {version(peer)}")
+    abi = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     with open("/proc/cpuinfo") as file:
         cpu = next(
             (line.partition(": ")[2].strip() for line in file if line.startswith("model name")), platform.machine()
@@ -100,7 +102,7 @@ def machine() -> dict[str, str]:
         "load": f"{os.getloadavg()[0]:.1f}",
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()),
-        "python": f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}{abi}, {platform.python_compiler()}",
         "openssl": ssl.OPENSSL_VERSION,
         "peers": ", ".join(peers) or "none installed",
     }

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -128,13 +129,13 @@ twin's median.
 def add(result: Row, folder: str, *, whole: bool) -> None:
     """Put a run into the folder's figures: all of it, or only the rows that were measured anew; then make the page."""
     figures = _figures(folder)
-    version = ".".join(result["machine"]["python"].split()[1].rstrip(",").split(".")[:2])
+    version = re.sub(r"^(\d+\.\d+)\.[^t]*", r"\1", result["machine"]["python"].split()[1].rstrip(","))
     old = figures["runs"].get(version)
     if old and not whole:
         known = {row["name"]: row for row in result["rows"]}
         result = {**old, "rows": [known.pop(row["name"], row) for row in old["rows"]] + list(known.values())}
     figures["runs"][version] = result
-    figures["runs"] = dict(sorted(figures["runs"].items(), key=lambda item: int(item[0].partition(".")[2])))
+    figures["runs"] = dict(sorted(figures["runs"].items(), key=lambda item: (item[0][-1] == "t", len(item[0]), item[0])))
     _write(figures, folder)
 
 

@@ -43,6 +43,7 @@ def work():
 )
 
 CASES = [
+    Case("2 threads, random.random()", "together(work, 2)", RANDOM, own=True, ratio=1.05, calls=1),
     Case("8 threads, random.random()", "together(work, 8)", RANDOM, own=True, ratio=1.05, calls=1),
     Case("2 threads in RAND_bytes(16) without the GIL", "together(work, 2)", OPENSSL, own=True, ratio=1.05, calls=1),
 ]
