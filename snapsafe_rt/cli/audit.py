@@ -14,7 +14,7 @@ from snapsafe_rt.cli import child, output, reach, run, usage
 from snapsafe_rt.cli.shipped import failure
 from snapsafe_rt.cli.usage import NOT_EXECUTABLE, NOT_FOUND, PROGRAMS
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, USAGE, Failure
-from snapsafe_rt.report import audited, procfs
+from snapsafe_rt.report import audited, patience, procfs
 from snapsafe_rt.report.audited import Record
 
 EXAMPLES = (
@@ -26,7 +26,7 @@ EXITS = {
     PROGRAMS: "the program's own; 128 and the signal if it died of one",
     OK: "done, with --pid",
     FAILED: "--fail-on found something; or nothing was recorded, or there is no such process",
-    NOT_PERMITTED: "the process may not be read, or the report not be written",
+    NOT_PERMITTED: "the process may not be read or does not answer, or the report not be written",
 } | {code: usage.EXITS[code] for code in (NOT_EXECUTABLE, NOT_FOUND)}
 DRAWN = ("random", "urandom", "secrets", "uuid", "ssl", "tempfile", "email")
 OPEN = ("tcp", "files", "threads")
@@ -87,17 +87,24 @@ def main(options: argparse.Namespace) -> int:
 
 def _of_process(pid: int) -> Record:
     try:
-        record = audited.of_process(pid) if pid > 0 else None
+        record = patience.answer(pid, _record) if pid > 0 else None
     except procfs.Gone as gone:
         raise Failure(str(gone)) from None
-    except procfs.NotPermitted as refused:
+    except (procfs.NotPermitted, procfs.Silent) as refused:
         raise Failure(str(refused), NOT_PERMITTED) from None
-    if record is None:
-        raise Failure(f"process {pid} records nothing: start it with SNAPSAFE_AUDIT=1, and activated")
-    try:  # /proc's word, in place of what the process noted at a snapshot before
-        return record._replace(note={"when": "now", "open": audited.opened(pid)})
     except OSError:
         raise Failure(f"process {pid} ended meanwhile, or /proc does not show what it has open") from None
+    if record is None:
+        raise Failure(f"process {pid} records nothing: start it with SNAPSAFE_AUDIT=1, and activated")
+    return record
+
+
+def _record(pid: int) -> "Record | None":
+    record = audited.of_process(pid)
+    if record is None:
+        return None
+    # /proc's word, in place of what the process noted at a snapshot before
+    return record._replace(note={"when": "now", "open": audited.opened(pid)})
 
 
 def _of_program(program: list[str]) -> tuple[int, list[Record]]:

@@ -151,9 +151,9 @@ def _python(path: str) -> Python:
 
 def _processes() -> dict[str, Any]:
     try:
-        found, hidden = processes.find_all()
+        found, hidden, silent = processes.find_all()
     except Failure:  # which the machine's `unseen` tells
-        found, hidden = [], 0
+        found, hidden, silent = [], 0, []
     names: dict[str, dict[str, list[int]]] = {"unprotected": {}, "unexamined": {}}
     for one in found:
         for kind, listed in (("unprotected", one.unprotected), ("unexamined", one.unexamined)):
@@ -164,6 +164,7 @@ def _processes() -> dict[str, Any]:
         "active": sum(one.active for one in found),
         "protected": sum(one.protected for one in found),
         "not_permitted": hidden,
+        "silent": silent,
         **names,
     }
 
@@ -436,6 +437,8 @@ def show(found: Found, steps: list[Step]) -> None:
     unseen = list(here.unseen)
     if processes["not_permitted"]:
         unseen.append(f"processes of others ({processes['not_permitted']})")
+    if processes["silent"]:
+        unseen.append(f"processes that do not answer ({len(processes['silent'])})")
     if unseen:
         output.say("Not to be seen by this user: " + ", ".join(unseen) + ".", "warn")
     if not steps:

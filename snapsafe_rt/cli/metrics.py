@@ -26,6 +26,7 @@ METRICS = (
     Metric("snapsafe_info", "gauge", "Always 1; the version of the command that wrote this."),
     Metric("snapsafe_processes", "gauge", "Python processes that may be seen, by whether they are protected."),
     Metric("snapsafe_processes_not_permitted", "gauge", "Processes that the caller may not look at."),
+    Metric("snapsafe_processes_silent", "gauge", "Processes that do not answer: reading them came to no end."),
     Metric("snapsafe_protected", "gauge", "1 if the process is protected."),
     Metric("snapsafe_active", "gauge", "1 if the process is activated."),
     Metric("snapsafe_source_info", "gauge", "Always 1; the source that the process watches."),
@@ -59,8 +60,8 @@ def main(options: argparse.Namespace) -> int:
     if options.output is None and sys.__stdout__ is None:
         raise Failure("stdout is closed, and nobody would get the numbers; name a file with --output")
     with scan_cache.kept():
-        found, hidden = processes.find_all(quiet=True)
-    text = prometheus.render(METRICS, samples(found, hidden, status.of_machine()))
+        found, hidden, silent = processes.find_all(quiet=True)
+    text = prometheus.render(METRICS, samples(found, hidden, len(silent), status.of_machine()))
     if options.output is None:
         print(text, end="")
         return OK
@@ -71,7 +72,7 @@ def main(options: argparse.Namespace) -> int:
     return OK
 
 
-def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | None) -> list[Sample]:
+def samples(found: Iterable[Outside], hidden: int, silent: int, manager: dict[str, Any] | None) -> list[Sample]:
     made: list[Sample] = [("snapsafe_info", {"version": VERSION}, 1)]
     counts = {"protected": 0, "unprotected": 0, "not activated": 0}
     for one in found:
@@ -81,6 +82,7 @@ def samples(found: Iterable[Outside], hidden: int, manager: dict[str, Any] | Non
         made += _of_process(one)
     made += [("snapsafe_processes", {"state": state}, number) for state, number in counts.items()]
     made.append(("snapsafe_processes_not_permitted", {}, hidden))
+    made.append(("snapsafe_processes_silent", {}, silent))
     made.append(("snapsafe_manager_up", {}, manager is not None))
     if manager is not None:
         made.append(("snapsafe_machine_phase_info", {"phase": str(manager["state"])}, 1))

@@ -35,12 +35,12 @@ def must_be_all(options: argparse.Namespace) -> None:
 def show(options: argparse.Namespace, event: Callable[[Outside], str], machine: "dict[str, Any] | None") -> int:
     """`event`: what to say of the last restore event of a process; `machine`: the manager's word."""
     wanted = _wanted(options)
-    everybody, hidden = find_all()
+    everybody, hidden, silent = find_all()
     found = [one for one in everybody if wanted(one) and not is_manager(one, machine)]
     shown = [one for one in found if not (options.unprotected and one.protected)]
     own = next((one.pid for one in everybody if is_manager(one, machine)), None)
     if options.json:
-        told = {"processes": [one.as_dict() for one in shown], "not_permitted": hidden, "manager": own}
+        told = {"processes": [one.as_dict() for one in shown], "not_permitted": hidden, "silent": silent, "manager": own}
         print(json.dumps(told, indent=2))
     else:
         if found:
@@ -54,9 +54,17 @@ def show(options: argparse.Namespace, event: Callable[[Outside], str], machine: 
             whose = "1 process" if hidden == 1 else f"{hidden} processes"
             way_out = "this root lacks CAP_SYS_PTRACE" if os.geteuid() == 0 else "run this as root to see all"
             output.say(f"Not to be read by user {os.geteuid()}: {whose}; {way_out}.", "warn")
+        if silent:
+            _show_silent(silent)
     if not all(one.protected for one in found) or (not found and (options.cgroup or options.user)):
         return FAILED  # a cgroup that is misspelt is not called protected
-    return NOT_PERMITTED if hidden else OK  # what was not read is not called protected
+    return NOT_PERMITTED if hidden or silent else OK  # what was not read is not called protected
+
+
+def _show_silent(silent: list[int]) -> None:
+    listed = ", ".join(map(str, silent[:NAMES_MOST])) + (", ..." if len(silent) > NAMES_MOST else "")
+    way_out = f"snapsafe status --pid {silent[0]} tells more"
+    output.say(f"Not looked at, for reading them came to no end: {len(silent)} ({listed}); {way_out}.", "warn")
 
 
 def is_manager(one: Outside, machine: "dict[str, Any] | None") -> bool:
@@ -64,8 +72,9 @@ def is_manager(one: Outside, machine: "dict[str, Any] | None") -> bool:
     return machine is not None and one.pid == machine["pid"] and not one.protected
 
 
-def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
-    """The Python processes but this one, and how many may not be read. Raises Failure where no process can be seen."""
+def find_all(quiet: bool = False) -> tuple[list[Outside], int, list[int]]:
+    """The Python processes but this one, how many may not be read, and those that do not answer. Raises Failure where
+    no process can be seen."""
     if not os.path.isdir("/proc/self"):
         raise Failure("/proc: is not mounted, so that no process can be seen", NOT_PERMITTED)
     patience.begin()
@@ -76,23 +85,27 @@ def find_all(quiet: bool = False) -> tuple[list[Outside], int]:
         gc.enable()
 
 
-def _look_at_all(quiet: bool) -> tuple[list[Outside], int]:
-    found, hidden = [], 0
+def _look_at_all(quiet: bool) -> tuple[list[Outside], int, list[int]]:
+    found, hidden, silent = [], 0, []
     pids = sorted(set(procfs.processes()) - {os.getpid()})
     shown = contextlib.nullcontext(lambda done: None) if quiet else output.progress("processes looked at", len(pids))
     with shown as progress:
-        for number, pid in enumerate(pids):
+        for number, (pid, one) in enumerate(patience.answers(pids, _python)):
             progress(number)
-            try:
-                one = remote.inspect(pid)
-            except procfs.Gone:
-                continue
-            except procfs.NotPermitted:
-                hidden += 1
-                continue
-            if one.is_python:
+            if isinstance(one, Outside):
                 found.append(one)
-    return found, hidden
+            elif isinstance(one, procfs.NotPermitted):
+                hidden += 1
+            elif isinstance(one, procfs.Silent):
+                silent.append(pid)
+            elif isinstance(one, Exception) and not isinstance(one, procfs.Gone):
+                raise one
+    return found, hidden, silent
+
+
+def _python(pid: int) -> "Outside | None":
+    one = remote.inspect(pid)
+    return one if one.is_python else None
 
 
 def _wanted(options: argparse.Namespace) -> Callable[[Outside], bool]:

@@ -13,7 +13,7 @@ from snapsafe_rt.cli import output, processes, scan_cache
 from snapsafe_rt.cli.machine import clock
 from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.manager.client import Manager, Refused, listed, named, snake_case
-from snapsafe_rt.report import procfs, remote
+from snapsafe_rt.report import patience, procfs, remote
 from snapsafe_rt.report.remote import Outside
 from snapsafe_rt.report.status import DEGRADED, NO_SOURCE
 from snapsafe_rt.restore.watcher import NOTHING_REGISTERED
@@ -27,7 +27,7 @@ EXITS = {
     OK: "protected; with --all, all that run here are",
     FAILED: "no source, or something loaded would repeat itself in a clone, or nobody has examined whether it would, "
     "or a plain start is not activated; or there is no such process",
-    NOT_PERMITTED: "the process of --pid, or one of those of --all, may not be read",
+    NOT_PERMITTED: "the process of --pid, or one of those of --all, may not be read or does not answer",
 }
 SECONDS = {"quiescing": "quiesce_seconds", "quiesced": "quiesced_seconds", "unquiescing": "unquiesce_seconds"}
 MANAGER_SECONDS = 1.0  # one that hangs is as good as none
@@ -76,10 +76,10 @@ def main(options: argparse.Namespace) -> int:
 
 def _look(pid: int) -> "Outside":
     try:
-        return remote.inspect(pid)
+        return patience.answer(pid, remote.inspect)
     except procfs.Gone as gone:
         raise Failure(str(gone)) from None
-    except procfs.NotPermitted as refused:
+    except (procfs.NotPermitted, procfs.Silent) as refused:
         raise Failure(str(refused), NOT_PERMITTED) from None
 
 

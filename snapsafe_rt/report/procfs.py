@@ -24,6 +24,10 @@ class NotPermitted(Exception):
     """The process may not be read by this user."""
 
 
+class Silent(Exception):
+    """The process could not be looked at: to read it comes to no end."""
+
+
 class Moved(Exception):
     """The process ended, or executed another program, while it was read: to be read again."""
 

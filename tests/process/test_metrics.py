@@ -114,7 +114,7 @@ def hostile(pid):
 
 
 def test_a_hostile_process_speaks_of_itself_alone():
-    made = metrics.samples([hostile(4711), hostile(4712)], 3, {"state": 'qui"esced', "pid": 4713})
+    made = metrics.samples([hostile(4711), hostile(4712)], 3, 0, {"state": 'qui"esced', "pid": 4713})
     text = prometheus.render(metrics.METRICS, made)
     found = parse(text)
     assert of(found, "snapsafe_protected", pid="1") == []
@@ -130,7 +130,7 @@ def test_a_hostile_process_speaks_of_itself_alone():
 def test_the_twin_without_escaping_is_broken(monkeypatch):
     monkeypatch.setattr(prometheus, "_label", str)
     with pytest.raises((AssertionError, UnicodeEncodeError)):
-        parse(prometheus.render(metrics.METRICS, metrics.samples([hostile(4711)], 0, None)))
+        parse(prometheus.render(metrics.METRICS, metrics.samples([hostile(4711)], 0, 0, None)))
 
 
 LAST = {
@@ -184,7 +184,7 @@ def test_a_manager_that_answers_otherwise_is_none(monkeypatch, answer, phase):
     monkeypatch.setattr(status, "Manager", Manager)
     told = status.of_machine()
     assert (told and told["state"]) == phase
-    found = parse(prometheus.render(metrics.METRICS, metrics.samples([], 0, told)))
+    found = parse(prometheus.render(metrics.METRICS, metrics.samples([], 0, 0, told)))
     assert of(found, "snapsafe_manager_up") == [phase is not None]
     if told is not None:
         status._show_machine(told)

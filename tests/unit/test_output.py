@@ -245,18 +245,18 @@ def outside(pid, source=None):
 def test_the_manager_is_not_counted_as_unprotected():
     """Where it watches VMGenID, which is no source. Another process that looks like it is counted."""
     found = [outside(4711), outside(4712)]
-    made = list(metrics.samples(found, 0, {"state": "running", "pid": 4711}))
+    made = list(metrics.samples(found, 0, 0, {"state": "running", "pid": 4711}))
     assert [labels["pid"] for name, labels, _ in made if name == "snapsafe_protected"] == ["4712"]
     counted = {labels["state"]: value for name, labels, value in made if name == "snapsafe_processes"}
     assert counted == {"protected": 0, "unprotected": 1, "not activated": 0}
-    twin = list(metrics.samples(found, 0, None))
+    twin = list(metrics.samples(found, 0, 0, None))
     assert len([1 for name, *_ in twin if name == "snapsafe_protected"]) == 2
 
 
 def test_status_all_leaves_the_manager_out(monkeypatch, capsys):
     from snapsafe_rt.cli import main
 
-    monkeypatch.setattr(processes, "find_all", lambda quiet=False: ([outside(4711)], 0))
+    monkeypatch.setattr(processes, "find_all", lambda quiet=False: ([outside(4711)], 0, []))
     monkeypatch.setattr("snapsafe_rt.cli.status.of_machine", lambda: {"state": "running", "pid": 4711})
     assert main.main(["status", "--all"]) == 0
     assert "process 4711" in capsys.readouterr().out
