@@ -24,12 +24,14 @@ SETTLE_SECONDS = 1.0  # who writes may wait for a CPU
 PATIENCE_SECONDS = 5.0  # of one command, for one user
 QUICK = 20  # looks without a pause
 
-# A look takes milliseconds. The first one at the libraries of torch reads a gigabyte, on a loaded machine from a slow
-# disk. Who has waited that long for one process of a user waits less for the next ones, and in the end hardly at
-# all: else that user's thousand processes hold up the command for hours.
+# A look takes milliseconds. The first one at the libraries of torch reads a gigabyte, perhaps from a slow disk, and
+# what it computes then is counted apart: a loaded machine is no silence. Who has waited that long for one process of a
+# user waits less for the next ones, and in the end hardly at all: else that user's thousand processes hold up the
+# command for hours.
 ANSWER_SECONDS = 20.0
 AGAIN_SECONDS = 1.0
 BRIEF_SECONDS = 0.02
+RUNNING_SECONDS = 60.0  # for one process, of which a bounded part is read
 ENOUGH_SECONDS = 30.0  # of one command, for one user
 
 T = TypeVar("T")
@@ -120,20 +122,26 @@ class _Looker:
 
     def outcome(self, pid: int) -> Any:
         """What it says of the next one, which is `pid`."""
-        waited, user, most = 0.0, -1, AGAIN_SECONDS
+        waited, running, user, most = 0.0, 0.0, -1, AGAIN_SECONDS
         asked = False
         while (told := self._told()) is None:
             if not asked and (waited >= most or _waited):
                 asked, user = True, procfs.ids(pid)[0]
                 most = _most(_waited.get(user, 0.0))
-            if asked and waited >= most:
+            if asked and (waited >= most or running >= RUNNING_SECONDS):
                 self.lost = True
-                _waited[user] = _waited.get(user, 0.0) + waited
-                return procfs.Silent(_silence(pid, waited))
+                _waited[user] = _waited.get(user, 0.0) + waited + running
+                return procfs.Silent(
+                    f"process {pid} does not answer: reading it waited {waited + running:.1f} s, as for a file system "
+                    "(FUSE, NFS) whose server sleeps; end the process, or see to that server"
+                )
             # Counted, not measured: this command may be stopped meanwhile, with the child, or the machine be.
             step = min(0.1, most - waited)
-            if not self._poll.poll(step * 1000):
-                waited += step
+            if not self._poll.poll(max(1, round(step * 1000))):
+                if self._runs():
+                    running += step
+                else:
+                    waited += step
                 continue
             data = os.read(self._fd, 1 << 16)
             if not data:
@@ -144,6 +152,11 @@ class _Looker:
         _waited.update(users)
         scan.cache.update(found)
         return outcome
+
+    def _runs(self) -> bool:
+        """Does it work, or wait for a CPU alone? Who waits for an answer sleeps."""
+        with open(f"/proc/{self._child}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2].startswith(b"R")
 
     def _told(self) -> Any:
         """None while a message is not whole."""
@@ -160,13 +173,6 @@ class _Looker:
 def _most(before: float) -> float:
     """How long to wait for a process of a user for whom this command has waited so long before."""
     return ANSWER_SECONDS if before < PATIENCE_SECONDS else AGAIN_SECONDS if before < ENOUGH_SECONDS else BRIEF_SECONDS
-
-
-def _silence(pid: int, seconds: float) -> str:
-    return (
-        f"process {pid} does not answer: reading it waited {seconds:.1f} s, as for a file system (FUSE, NFS) whose "
-        "server sleeps; end the process, or see to that server"
-    )
 
 
 def _look_at(pids: Sequence[int], look: Callable[[int], Any], end: int) -> NoReturn:

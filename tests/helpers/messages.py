@@ -5,7 +5,7 @@ import ast
 import re
 
 HOLE = "…"
-CALLS = {"Failure", "die", "problem", "_sentence"}  # whose first argument is one
+CALLS = {"Failure", "Silent", "die", "problem", "_sentence"}  # whose first argument is one
 NAMES = re.compile(
     r"(^|_)(problems?|why_not|reasons?|refused|doubt|missing|detached|no_source|clears|pex|frozen|not_called|registered)$",
     re.IGNORECASE,
