@@ -40,7 +40,8 @@ def show(options: argparse.Namespace, event: Callable[[Outside], str], machine: 
     shown = [one for one in found if not (options.unprotected and one.protected)]
     own = next((one.pid for one in everybody if is_manager(one, machine)), None)
     if options.json:
-        told = {"processes": [one.as_dict() for one in shown], "not_permitted": hidden, "silent": silent, "manager": own}
+        listed = [one.as_dict() for one in shown]
+        told = {"processes": listed, "not_permitted": hidden, "silent": silent, "manager": own}
         print(json.dumps(told, indent=2))
     else:
         if found:

@@ -122,13 +122,13 @@ class _Looker:
 
     def outcome(self, pid: int) -> Any:
         """What it says of the next one, which is `pid`."""
-        waited, running, user, most = 0.0, 0.0, -1, AGAIN_SECONDS
-        asked = False
+        waited, running, user, most = 0.0, 0.0, None, AGAIN_SECONDS
         while (told := self._told()) is None:
-            if not asked and (waited >= most or _waited):
-                asked, user = True, procfs.ids(pid)[0]
+            over = waited >= most or running >= RUNNING_SECONDS
+            if user is None and (over or _waited):
+                user = procfs.ids(pid)[0]
                 most = _most(_waited.get(user, 0.0))
-            if asked and (waited >= most or running >= RUNNING_SECONDS):
+            elif user is not None and over:
                 self.lost = True
                 _waited[user] = _waited.get(user, 0.0) + waited + running
                 return procfs.Silent(
@@ -136,8 +136,8 @@ class _Looker:
                     "(FUSE, NFS) whose server sleeps; end the process, or see to that server"
                 )
             # Counted, not measured: this command may be stopped meanwhile, with the child, or the machine be.
-            step = min(0.1, most - waited)
-            if not self._poll.poll(max(1, round(step * 1000))):
+            step = min(0.1, max(most - waited, 0.001))
+            if not self._poll.poll(step * 1000):
                 if self._runs():
                     running += step
                 else:
@@ -155,8 +155,9 @@ class _Looker:
 
     def _runs(self) -> bool:
         """Does it work, or wait for a CPU alone? Who waits for an answer sleeps."""
-        with open(f"/proc/{self._child}/stat", "rb") as file:
+        with contextlib.suppress(OSError), open(f"/proc/{self._child}/stat", "rb") as file:
             return file.read().rpartition(b") ")[2].startswith(b"R")
+        return False  # it has ended, which its pipe tells
 
     def _told(self) -> Any:
         """None while a message is not whole."""
@@ -165,7 +166,7 @@ class _Looker:
         end = _LENGTH.size + _LENGTH.unpack_from(self._heard)[0]
         if len(self._heard) < end:
             return None
-        told = pickle.loads(self._heard[_LENGTH.size : end])
+        told = pickle.loads(self._heard[_LENGTH.size : end])  # noqa: S301 - made by our own child
         del self._heard[:end]
         return told
 

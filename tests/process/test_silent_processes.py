@@ -63,6 +63,11 @@ def silent():
         process.communicate()
 
 
+def run(*command):
+    program = f"import sys; {QUICK}; from snapsafe_rt.cli.main import main; sys.exit(main({[*command]}))"
+    return subprocess.run([sys.executable, "-c", program], env=ENV, capture_output=True, text=True, timeout=60)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     patience.begin()
@@ -101,8 +106,7 @@ def test_who_looks_by_himself_waits(silent, what):
 def test_a_command_ends_by_itself(silent, what, command):
     """Nobody waits for its output either."""
     pid, _ = silent(what)
-    program = f"import sys; {QUICK}; from snapsafe_rt.cli.main import main; sys.exit(main(['{command}', '--pid', '{pid}']))"
-    done = subprocess.run([sys.executable, "-c", program], env=ENV, capture_output=True, text=True, timeout=20)
+    done = run(command, "--pid", str(pid))
     assert (done.returncode, done.stdout) == (77, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"snapsafe {command}: process {pid} does not answer: ")
@@ -123,8 +127,7 @@ def test_the_others_are_seen_all_the_same(silent, living, source_file, what, qui
 def test_the_table_says_so(silent):
     pid, _ = silent("page")
     for command in (["status", "--all"], ["status", "--all", "--json"], ["metrics"]):
-        program = f"import sys; {QUICK}; from snapsafe_rt.cli.main import main; sys.exit(main({command}))"
-        done = subprocess.run([sys.executable, "-c", program], env=ENV, capture_output=True, text=True, timeout=60)
+        done = run(*command)
         assert "Traceback" not in done.stderr
         if command == ["metrics"]:
             assert "\nsnapsafe_processes_silent 0\n" not in done.stdout

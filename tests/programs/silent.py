@@ -57,7 +57,7 @@ def called(result):
 
 
 fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-folder = "/mnt".encode()
+folder = b"/mnt"
 called(libc.mount(b"silent", folder, b"fuse", 0, f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()))
 server = os.fork()
 if not server:
