@@ -147,7 +147,8 @@ def lay_out(root, files):
 
 
 def found_on(here, *, source=None, manager=None, pythons=(ACTIVE,), processes=None, root=True):
-    none = {"python": 0, "active": 0, "protected": 0, "not_permitted": 0, "silent": [], "unprotected": {}, "unexamined": {}}
+    none = dict.fromkeys(("python", "active", "protected", "not_permitted"), 0)
+    none |= {"silent": [], "unprotected": {}, "unexamined": {}}
     missing = [{"source": "vmclock:/dev/vmclock0", "reason": "does not exist"}]
     return Found(here, source, [] if source else missing, manager, list(pythons), none | (processes or {}), root)
 
