@@ -460,7 +460,7 @@ static PyObject *shaken(PyObject *value, PyObject *self, bool begun)
     if (!session_type && type->tp_dealloc != dealloc) {
         session_type = (PyTypeObject *)Py_NewRef(type);
         session_dealloc = type->tp_dealloc;
-        __atomic_store_n(&type->tp_dealloc, dealloc, __ATOMIC_RELEASE);
+        ss_slot_store(&type->tp_dealloc, dealloc);
     }
     const bool unknown = session_of(self) == session_count; /* another thread may have been in a call of it as well */
     if (unknown && type->tp_dealloc == dealloc && session_count < SESSIONS) {

@@ -406,7 +406,7 @@ static const char *put(PyObject *builtin, const char *file, int number, enum ss_
     __atomic_store_n(&calls[place].kind, kind, __ATOMIC_RELEASE);
     calls[place].active = true;
     __atomic_store_n(&calls[place].def, def, __ATOMIC_RELEASE);
-    __atomic_store_n(&def->ml_meth, (PyCFunction)entry_of(place), __ATOMIC_RELEASE);
+    ss_slot_store(&def->ml_meth, entry_of(place));
     return NULL;
 }
 
@@ -441,7 +441,7 @@ void ss_calls_put_back(void)
     ss_room_lock(SS_ROOM_CALLS);
     for (int i = 0; i < SS_CALLS; i++)
         if (calls[i].def && calls[i].active && ss_method(calls[i].def) == calls[i].original)
-            __atomic_store_n(&calls[i].def->ml_meth, (PyCFunction)entry_of(i), __ATOMIC_RELEASE);
+            ss_slot_store(&calls[i].def->ml_meth, entry_of(i));
     ss_room_unlock(SS_ROOM_CALLS);
 }
 
@@ -453,7 +453,7 @@ void ss_calls_remove(int number)
             continue;
         calls[i].active = false;
         if (ss_method(calls[i].def) == entry_of(i))
-            __atomic_store_n(&calls[i].def->ml_meth, (PyCFunction)calls[i].original, __ATOMIC_RELEASE);
+            ss_slot_store(&calls[i].def->ml_meth, calls[i].original);
     }
     ss_room_unlock(SS_ROOM_CALLS);
 }

@@ -37,6 +37,18 @@ _Static_assert(SS_RANDOM_BASICSIZE % sizeof(void *) == 0, "RandomObject has no p
 #define SS_LOOK(word) (word)
 #endif
 
+/* Exchanges what stands in a slot of CPython's own, which other threads read meanwhile; CPython reads it as a plain word. A function
+   by itself only where tests/tsan.supp has to name it. */
+#if SS_FREE_THREADED
+static inline void ss_slot_store(void *slot, void *value)
+{
+    typedef void *__attribute__((may_alias)) word;
+    __atomic_store_n((word *)slot, value, __ATOMIC_RELEASE);
+}
+#else
+#define ss_slot_store(slot, value) __atomic_store_n((slot), (value), __ATOMIC_RELEASE)
+#endif
+
 /* A thread state for another thread, or NULL where there is no memory. With the GIL: what allocates without it may meet
    tracemalloc.stop(), which ends the process (CPython gh-128679, mended in 3.12.9 and 3.13.2). PyThreadState_New() of 3.11 goes on
    without memory, so there its first half alone is called. Until it is taken it is nobody's: PyThreadState_SetAsyncExc() raises in
@@ -94,7 +106,9 @@ static inline void ss_thread_state_take(PyThreadState *state)
 
 static inline void ss_function_set_call(PyFunctionObject *function, vectorcallfunc call)
 {
-#if PY_VERSION_HEX >= 0x030c0000
+#if SS_FREE_THREADED /* where no call is specialised, so that none has looked at the function's version */
+    ss_slot_store(&function->vectorcall, call);
+#elif PY_VERSION_HEX >= 0x030c0000
     PyFunction_SetVectorcall(function, call);
 #else
     function->vectorcall = call;

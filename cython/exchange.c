@@ -160,10 +160,10 @@ static vectorcallfunc stock_vectorcall;
 static vectorcallfunc stock_vectorcall;
 
 /* The arguments of a call by the function's signature, into `bound`: borrowed. 0, or -1 where they do not fit, or that is to
-   be said by the function itself. */
-static int bind(const exchange *one, PyObject *const *arguments, Py_ssize_t given, PyObject *names, PyObject **bound)
+   be said by the function itself. Without a GIL the entry may be ended meanwhile, so the function is given. */
+static int bind(const exchange *one, const PyFunctionObject *own, PyObject *const *arguments, Py_ssize_t given,
+                PyObject *names, PyObject **bound)
 {
-    PyFunctionObject *own = (PyFunctionObject *)one->function;
     const Py_ssize_t count = PyTuple_GET_SIZE(one->names), positional = ((PyCodeObject *)one->code)->co_posonlyargcount;
     const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
     const Py_ssize_t defaults = own->func_defaults ? PyTuple_GET_SIZE(own->func_defaults) : 0;
@@ -203,7 +203,7 @@ static PyObject *call(PyObject *function, PyObject *const *arguments, size_t fla
 #endif
     PyObject *target = one ? SS_LOOK(one->target) : NULL;
     if (!target || PyFunction_GET_CODE(function) != one->code ||
-        bind(one, arguments, PyVectorcall_NARGS(flags), names, bound) != 0)
+        bind(one, (PyFunctionObject *)function, arguments, PyVectorcall_NARGS(flags), names, bound) != 0)
         return stock_vectorcall(function, arguments, flags, names);
     /* Borrowed: a default may be exchanged meanwhile, and the exchange be undone. */
     const Py_ssize_t count = PyTuple_GET_SIZE(one->names);
@@ -343,7 +343,7 @@ int ss_exchange_in_place(PyObject *function)
 {
     const exchange *one = find(function);
     return one && PyFunction_GET_CODE(function) == expected_code(one) &&
-           ((PyFunctionObject *)function)->vectorcall == EXPECTED_CALL(one);
+           SS_LOOK(((PyFunctionObject *)function)->vectorcall) == EXPECTED_CALL(one);
 }
 
 void ss_exchange_words(PyObject *function, uint64_t ret_at[2], uint64_t ret_held[2])

@@ -24,16 +24,16 @@ PyMethodDef *ss_definition(PyObject *callable)
 void ss_guard_exchange_init(PyTypeObject *type, initproc init_from, initproc init_to, newfunc new_from, newfunc new_to)
 {
     if (init_from && SS_LOOK(type->tp_init) == init_from) {
-        __atomic_store_n(&type->tp_init, init_to, __ATOMIC_RELEASE);
+        ss_slot_store(&type->tp_init, init_to);
         /* type.__init__ is what later subclasses take their slot from. */
         PyObject *wrapper = PyObject_GetAttrString((PyObject *)type, "__init__");
         if (wrapper && Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
             ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)init_from)
-            __atomic_store_n(&((PyWrapperDescrObject *)wrapper)->d_wrapped, (void *)init_to, __ATOMIC_RELEASE);
+            ss_slot_store(&((PyWrapperDescrObject *)wrapper)->d_wrapped, init_to);
         Py_XDECREF(wrapper);
     }
     if (new_from && SS_LOOK(type->tp_new) == new_from)
-        __atomic_store_n(&type->tp_new, new_to, __ATOMIC_RELEASE);
+        ss_slot_store(&type->tp_new, new_to);
     PyType_Modified(type);
     PyObject *subclasses = PyObject_CallMethod((PyObject *)type, "__subclasses__", NULL);
     for (Py_ssize_t i = 0; subclasses && i < PyList_GET_SIZE(subclasses); i++)
@@ -124,7 +124,7 @@ static int exchange(enum ss_guard_id id, PyObject *callable)
         if (!ss_same_object(def, now))
             return -1; /* exchanged before us, by whom nobody knows: no original to go on with */
         set_original((int)id, now);
-        __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
+        ss_slot_store(&def->ml_meth, entry);
     }
     /* A JIT trace compiled before the exchange has the old pointer in it (CPython 3.15, PYTHON_JIT=1). */
     if (Py_IS_TYPE(callable, &PyMethodDescr_Type))
@@ -171,14 +171,14 @@ int ss_guard_module(const char *name, PyObject *module, PyObject *failed)
 void ss_guard_remove(enum ss_guard_id id)
 {
     if (ss_guard_active(id))
-        __atomic_store_n(&ss_guards[id].def->ml_meth, (PyCFunction)ss_original(&ss_guard_stock[id]), __ATOMIC_RELEASE);
+        ss_slot_store(&ss_guards[id].def->ml_meth, ss_original(&ss_guard_stock[id]));
 }
 
 void ss_guard_put_back(enum ss_guard_id id)
 {
     PyMethodDef *def = SS_LOOK(ss_guards[id].def);
     if (def && ss_method(def) == SS_LOOK(ss_guard_stock[id].original))
-        __atomic_store_n(&def->ml_meth, (PyCFunction)ss_guard_entries[id], __ATOMIC_RELEASE);
+        ss_slot_store(&def->ml_meth, ss_guard_entries[id]);
 }
 
 int ss_guarded(const char *name)

@@ -298,7 +298,7 @@ static bool exchange(call *c, PyMethodDef *def, void *entry, enum ss_numpy_owner
         return false; /* exchanged before us, by whom nobody knows: no original to go on with */
     if (c->def != def || c->original != now || c->entry != entry || c->owner != owner)
         *c = (call){def, now, entry, owner};
-    __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
+    ss_slot_store(&def->ml_meth, entry);
     return true;
 }
 
@@ -403,5 +403,5 @@ void ss_numpy_release_calls(void)
     const call *c;
     for (int i = 0; (c = call_at(i)); i++)
         if (c->def && (void *)__atomic_load_n(&c->def->ml_meth, __ATOMIC_ACQUIRE) == c->entry)
-            __atomic_store_n(&c->def->ml_meth, (PyCFunction)c->original, __ATOMIC_RELEASE);
+            ss_slot_store(&c->def->ml_meth, c->original);
 }

@@ -143,7 +143,7 @@ void ss_numpy_hook_type(PyTypeObject *type, enum ss_numpy_type which)
     if (type->tp_vectorcall && our_call(which) && type->tp_vectorcall != our_call(which)) {
         types[which].call = type->tp_vectorcall;
         types[which].our_call = our_call(which);
-        __atomic_store_n(&type->tp_vectorcall, types[which].our_call, __ATOMIC_RELEASE);
+        ss_slot_store(&type->tp_vectorcall, types[which].our_call);
     }
 }
 
@@ -244,8 +244,8 @@ bool ss_numpy_guard_state(PyTypeObject *owner, PyObject *descriptor, uint64_t ra
             ss_numpy_states[i] = (ss_numpy_state){(PyTypeObject *)Py_NewRef((PyObject *)owner), def, def->get, def->set, raw_mask};
             __atomic_store_n(&ss_numpy_state_count, i + 1, __ATOMIC_RELEASE);
         }
-        __atomic_store_n(&def->get, our_get(i), __ATOMIC_RELEASE);
-        __atomic_store_n(&def->set, our_set(i), __ATOMIC_RELEASE);
+        ss_slot_store(&def->get, our_get(i));
+        ss_slot_store(&def->set, our_set(i));
     }
     ss_process_unlock(&ss_numpy_lock);
     return possible;
@@ -303,7 +303,7 @@ bool ss_numpy_guard_fetched(PyObject *descriptor, enum ss_numpy_fetched which)
     if (def->get != our_fetch(which)) {
         fetched[which].def = def;
         fetched[which].get = def->get;
-        __atomic_store_n(&def->get, our_fetch(which), __ATOMIC_RELEASE);
+        ss_slot_store(&def->get, our_fetch(which));
     }
     return true;
 }
@@ -349,16 +349,16 @@ void ss_numpy_release_types(void)
             continue;
         ss_guard_exchange_init(types[i].type, types[i].our_init, types[i].init, NULL, NULL);
         if (types[i].call && types[i].type->tp_vectorcall == types[i].our_call)
-            __atomic_store_n(&types[i].type->tp_vectorcall, types[i].call, __ATOMIC_RELEASE);
+            ss_slot_store(&types[i].type->tp_vectorcall, types[i].call);
     }
     for (int i = 0; i < __atomic_load_n(&ss_numpy_state_count, __ATOMIC_ACQUIRE); i++) {
         const ss_numpy_state *one = &ss_numpy_states[i];
         if (one->def->get == our_get(i))
-            __atomic_store_n(&one->def->get, one->get, __ATOMIC_RELEASE);
+            ss_slot_store(&one->def->get, one->get);
         if (one->def->set == our_set(i))
-            __atomic_store_n(&one->def->set, one->set, __ATOMIC_RELEASE);
+            ss_slot_store(&one->def->set, one->set);
     }
     for (int i = 0; i < SS_NUMPY_FETCHED; i++)
         if (fetched[i].def && fetched[i].def->get == our_fetch(i))
-            __atomic_store_n(&fetched[i].def->get, fetched[i].get, __ATOMIC_RELEASE);
+            ss_slot_store(&fetched[i].def->get, fetched[i].get);
 }

@@ -20,8 +20,6 @@ cdef extern from *:
         Py_XDECREF(address);
         return error;
     }
-    /* Without a GIL other threads change the dict meanwhile. But what they put away of a table is freed only after this
-       thread has waited somewhere, and it does not while it searches. */
     static const uintptr_t *ss_dict_table(PyObject *dict)
     {
         return (const uintptr_t *)__atomic_load_n(&((PyDictObject *)dict)->ma_keys, __ATOMIC_ACQUIRE);
@@ -48,6 +46,8 @@ cdef extern from *:
         words /= (Py_ssize_t)sizeof(uintptr_t);
         Py_XDECREF(size);
         PyErr_Clear();
+        /* The search waits for no other lock and runs no Python code, so nobody changes the table meanwhile. */
+        Py_BEGIN_CRITICAL_SECTION(dict);
         if (words > 0 && ss_dict_table(dict) == table)
             used = sprintf(buffer, "-%" PRIxPTR "=%" PRIxPTR, (uintptr_t)&((PyDictObject *)dict)->ma_keys,
                            (uintptr_t)table);
@@ -56,6 +56,7 @@ cdef extern from *:
                 if (__atomic_load_n(&table[at], __ATOMIC_RELAXED) == (uintptr_t)PyTuple_GET_ITEM(keys, i) &&
                     __atomic_load_n(&table[at + 1], __ATOMIC_RELAXED) == (uintptr_t)found[i].value)
                     found[i].at = &table[at + 1];
+        Py_END_CRITICAL_SECTION();
         for (Py_ssize_t i = 0; used > 0 && i < count; i++) {
             const char *name = found[i].at ? PyUnicode_AsUTF8(PyTuple_GET_ITEM(keys, i)) : NULL;
             if (!name || strlen(name) > 64) {

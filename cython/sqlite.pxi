@@ -49,14 +49,14 @@ cdef extern from *:
         PyObject *wrapper;
         if (ss_next_of(type) != from)
             return;
-        __atomic_store_n(&((PyTypeObject *)type)->tp_iternext, to, __ATOMIC_RELEASE);
+        ss_slot_store(&((PyTypeObject *)type)->tp_iternext, to);
         /* __next__, called by name, has a copy of the pointer. */
         wrapper = PyObject_GetAttrString(type, "__next__");
         if (!wrapper)
             PyErr_Clear();
         else if (Py_IS_TYPE(wrapper, &PyWrapperDescr_Type) &&
                  ((PyWrapperDescrObject *)wrapper)->d_wrapped == (void *)from)
-            __atomic_store_n(&((PyWrapperDescrObject *)wrapper)->d_wrapped, (void *)to, __ATOMIC_RELEASE);
+            ss_slot_store(&((PyWrapperDescrObject *)wrapper)->d_wrapped, to);
         Py_XDECREF(wrapper);
         PyType_Modified((PyTypeObject *)type);
     }

@@ -295,8 +295,8 @@ void ss_torch_guard_type(PyTypeObject *type)
         return;
     stock_dealloc = type->tp_dealloc;
     stock_new = type->tp_new;
-    type->tp_dealloc = end;
-    type->tp_new = make;
+    ss_slot_store(&type->tp_dealloc, end);
+    ss_slot_store(&type->tp_new, make);
 }
 
 /* ---- exchanging a builtin ---- */
@@ -313,7 +313,7 @@ static bool exchange(call *c, PyMethodDef *def, void *entry)
     c->def = def;
     c->original = now;
     c->entry = entry;
-    __atomic_store_n(&def->ml_meth, (PyCFunction)entry, __ATOMIC_RELEASE);
+    ss_slot_store(&def->ml_meth, entry);
     return true;
 }
 
@@ -380,9 +380,9 @@ void ss_torch_release_calls(void)
     const call *c;
     for (int i = 0; (c = call_at(i)); i++)
         if (c->def && (void *)__atomic_load_n(&c->def->ml_meth, __ATOMIC_ACQUIRE) == c->entry)
-            __atomic_store_n(&c->def->ml_meth, (PyCFunction)c->original, __ATOMIC_RELEASE);
+            ss_slot_store(&c->def->ml_meth, c->original);
     if (ss_torch_type && ss_torch_type->tp_dealloc == end)
-        ss_torch_type->tp_dealloc = stock_dealloc;
+        ss_slot_store(&ss_torch_type->tp_dealloc, stock_dealloc);
     if (ss_torch_type && ss_torch_type->tp_new == make)
-        ss_torch_type->tp_new = stock_new;
+        ss_slot_store(&ss_torch_type->tp_new, stock_new);
 }
