@@ -13,7 +13,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 # SNAPSAFE_BUILD: "strict" makes compiler warnings errors, "debug" adds assertions and drops optimisation, "asan" adds
-# the sanitizers; "none" builds nothing, for .ci/venv has the module already. For a user's build none of them is set.
+# the sanitizers, "tsan" is for a Python that has ThreadSanitizer in it (.ci/tsan); "none" builds nothing, for .ci/venv
+# has the module already. For a user's build none of them is set.
 build = os.environ.get("SNAPSAFE_BUILD", "")
 flags = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 flags += ["-Wno-missing-field-initializers"]
@@ -27,6 +28,10 @@ if build in ("debug", "asan"):
 if build == "asan":
     flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link += ["-fsanitize=address,undefined"]
+if build == "tsan":
+    # It knows nothing of fences, and says so; those of the core are for readers in other processes.
+    flags += ["-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-tsan"]
+    link += ["-fsanitize=thread"]
 
 # SNAPSAFE_CORE: what Cython has made of cython/_core.pyx already, for who has none that is new enough.
 core = os.environ.get("SNAPSAFE_CORE", "")
