@@ -419,7 +419,8 @@ def unhook_init(type cls not None, /):
 
 def random_counters():
     """(instances renewed, of them older than activation, kept instances met, chosen seeds) since the process began."""
-    return ss_random_reseeds, ss_random_older, ss_random_kept, ss_random_chosen
+    return (ss_load_u64(&ss_random_reseeds), ss_load_u64(&ss_random_older), ss_load_u64(&ss_random_kept),
+            ss_load_u64(&ss_random_chosen))
 
 
 def random_seeds():

@@ -22,7 +22,7 @@ cdef enum:
 cdef extern from *:
     """
     static int ss_reseed_kept;              /* atomic; SNAPSAFE_SEEDED=reseed */
-    static uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older;
+    static uint64_t ss_random_reseeds, ss_random_kept, ss_random_chosen, ss_random_older; /* atomic */
     /* What the status page shows of it: is the module's own instance kept, and how many have a foreign state? */
     static ss_random_seeds ss_random_seeded;
     static PyObject *ss_random_global; /* atomic; borrowed, for comparison alone: the instance behind random.random() */

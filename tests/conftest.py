@@ -27,6 +27,7 @@ PROGRAMS = NATIVE.parent / "programs"  # and scripts that are longer than a scre
 # Whoever runs the tests in the background has it ignored, and every program that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SLOWER = int(os.environ.get("SNAPSAFE_TEST_SLOWER", "1"))  # so many times longer a script may take; .ci/tsan
 OPTIONS = ("-X", "dev", "-X", "faulthandler", "-W", "error")
 SLOW = re.compile(r"^Executing <.* took [0-9.]+ seconds\n", re.MULTILINE)  # asyncio, of a machine that is busy; -X dev
 
@@ -187,6 +188,7 @@ def run_python():
         environment.update(env or {})
         if preloaded and preloaded != environment["LD_PRELOAD"]:
             environment["LD_PRELOAD"] = f"{preloaded} {environment['LD_PRELOAD']}"
+        timeout *= SLOWER
         command = [*under, executable, *(OPTIONS if dev else ()), *options]
         command += [str(script)] if isinstance(script, Path) else ["-c", textwrap.dedent(script)]
         try:
