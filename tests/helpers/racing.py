@@ -5,8 +5,8 @@ import mmap
 import os
 import threading
 
-# Nanoseconds between changes. Under ThreadSanitizer a renewal takes longer than this, and would be overtaken as often as
-# it is repeated.
+# Nanoseconds between changes. Under ThreadSanitizer a renewal takes longer than 20 microseconds, and would be
+# overtaken as often as it is repeated.
 PAUSE = 2_000_000 if "TSAN_OPTIONS" in os.environ else 20_000
 
 _ARGUMENTS = {
