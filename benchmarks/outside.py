@@ -327,8 +327,8 @@ def count(python: str, command: Sequence[str]) -> dict[str, list[float]]:
 
 
 def counts(folder: str, word: str, rows: Sequence[Row], seconds: float) -> dict[str, list[float]]:
-    """By name: the instructions stock, with, and of these the core's own. Of what valgrind can run: those above the bar,
-    and then, until the seconds are over, the others, the quickest first.
+    """By name: the instructions stock, with, and of these the core's own. Of what valgrind can run: those above the
+    bar, and then, until the seconds are over, the others, the quickest first.
     """
     python = f"{folder}/bin/python"
     found: dict[str, list[float]] = {}

@@ -135,7 +135,8 @@ def add(result: Row, folder: str, *, whole: bool) -> None:
         known = {row["name"]: row for row in result["rows"]}
         result = {**old, "rows": [known.pop(row["name"], row) for row in old["rows"]] + list(known.values())}
     figures["runs"][version] = result
-    figures["runs"] = dict(sorted(figures["runs"].items(), key=lambda item: (item[0][-1] == "t", len(item[0]), item[0])))
+    versions = sorted(figures["runs"], key=lambda version: (version[-1] == "t", len(version), version))
+    figures["runs"] = {version: figures["runs"][version] for version in versions}
     _write(figures, folder)
 
 

@@ -35,7 +35,7 @@ SLOW = re.compile(r"^Executing <.* took [0-9.]+ seconds\n", re.MULTILINE)  # asy
 # Not for the programs under test.
 WORKER = [os.environ.pop(name) for name in list(os.environ) if name.startswith("PYTEST_XDIST_")]
 RESULTS = os.environ.get("SNAPSAFE_TEST_RESULTS")  # a file to which each test and its outcome is added, for .ci/proofs
-PASSED = os.environ.get("SNAPSAFE_TEST_PASSED")  # such a file, of the same Python: what has passed there is not run again
+PASSED = os.environ.get("SNAPSAFE_TEST_PASSED")  # such a file, of the same Python: what passed there is not run again
 
 
 def own_name(name: str) -> str:

@@ -159,7 +159,8 @@ def test_reason_is_told_and_program_runs(run_python, bad):
 
 def test_an_access_list_may_give_the_right_to_read(run_python, source_file):
     give(source_file.path, 12345, 4)
-    assert run_python("import snapsafe_rt; print(snapsafe_rt.status().protected)", env=source_file.env).strip() == "True"
+    script = "import snapsafe_rt; print(snapsafe_rt.status().protected)"
+    assert run_python(script, env=source_file.env).strip() == "True"
 
 
 def test_strict_refuses(run_python, bad):
