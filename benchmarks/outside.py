@@ -332,7 +332,8 @@ def counts(folder: str, word: str, rows: Sequence[Row], seconds: float) -> dict[
     """
     python = f"{folder}/bin/python"
     found: dict[str, list[float]] = {}
-    takes, above = {}, set()
+    takes: dict[str, float] = {}
+    above = set()
     for each in rows:
         takes[each["script"]] = max(each["seconds"][0], takes.get(each["script"], 0))
         if each["ratio"][1] > BAR:
