@@ -37,11 +37,13 @@ ENOUGH_SECONDS = 30.0  # of one command, for one user
 T = TypeVar("T")
 _LENGTH = struct.Struct("<Q")
 _waited: dict[int, float] = {}  # seconds, by user
+left: list[int] = []  # children that were killed, and perhaps have not ended yet
 
 
 def begin() -> None:
     """A command does: nobody was waited for."""
     _waited.clear()
+    _reap()
 
 
 def waited() -> float:
@@ -90,11 +92,20 @@ def answers(pids: Sequence[int], look: Callable[[int], T]) -> "Iterator[tuple[in
                     break
 
 
+def _reap() -> None:
+    for child in left.copy():
+        with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
+            if os.waitpid(child, os.WNOHANG)[0] == 0:
+                continue
+        left.remove(child)
+
+
 class _Looker:
     """A child that looks at these processes, one after the other, and says of each what was seen."""
 
     def __init__(self, pids: Sequence[int], look: Callable[[int], Any]) -> None:
         self.lost = False
+        self._awaited = len(pids)
         self._heard = bytearray()
         self._fd, end = os.pipe()
         try:
@@ -113,12 +124,15 @@ class _Looker:
         self._poll.register(self._fd, select.POLLIN)
 
     def close(self) -> None:
-        """Never waits for it."""
-        if not self._poll.poll(0):  # it has neither ended nor anything to say
-            os.kill(self._child, signal.SIGKILL)
+        """Waits for it only where it has said all that it was asked."""
         os.close(self._fd)
-        with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
-            os.waitpid(self._child, os.WNOHANG)
+        if self._awaited:
+            os.kill(self._child, signal.SIGKILL)
+            left.append(self._child)
+            _reap()
+        else:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._child, 0)
 
     def outcome(self, pid: int) -> Any:
         """What it says of the next one, which is `pid`."""
@@ -148,6 +162,7 @@ class _Looker:
                 self.lost = True
                 return procfs.Silent(f"process {pid} was not looked at: who looked was ended, as by a lack of memory")
             self._heard += data
+        self._awaited -= 1
         outcome, users, found = told
         _waited.update(users)
         scan.cache.update(found)

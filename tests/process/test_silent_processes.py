@@ -61,6 +61,8 @@ def silent():
         if process.poll() is None:
             os.kill(server, signal.SIGKILL)
         process.communicate()
+    while patience.left:
+        os.waitpid(patience.left.pop(), 0)
 
 
 def run(*command):

@@ -26,6 +26,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(patience, "AGAIN_SECONDS", 0.1)
     yield
     patience.begin()
+    while patience.left:
+        os.waitpid(patience.left.pop(), 0)
 
 
 def look(pid):
@@ -97,6 +99,18 @@ def test_what_was_found_in_files_is_known_afterwards():
         assert patience._waited == {2: 1.0}
     finally:
         scan.cache.pop(key, None)
+
+
+def test_no_zombie_is_left():
+    patience.answer(2, look)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(procfs.Silent):
+        patience.answer(3, look)
+    [child] = patience.left or [0]
+    while patience.left:  # it was killed, and ends
+        patience.begin()
+    assert child == 0 or not os.path.exists(f"/proc/{child}")
 
 
 def test_no_process_can_be_started(monkeypatch):
