@@ -14,7 +14,7 @@ from snapsafe_rt import settings
 from snapsafe_rt.cli import installation, machine, output, processes, scan_cache, status
 from snapsafe_rt.cli.machine import NO_PROC, Machine
 from snapsafe_rt.core import MISSING, native
-from snapsafe_rt.errors import FAILED, OK, Failure
+from snapsafe_rt.errors import FAILED, NOT_PERMITTED, OK, Failure
 from snapsafe_rt.source import selection
 
 EXAMPLES = ("snapsafe doctor", "snapsafe doctor --json")
@@ -152,8 +152,10 @@ def _python(path: str) -> Python:
 def _processes() -> dict[str, Any]:
     try:
         found, hidden, silent = processes.find_all()
-    except Failure:  # which the machine's `unseen` tells
-        found, hidden, silent = [], 0, []
+    except Failure as failure:
+        if failure.code != NOT_PERMITTED:
+            raise
+        found, hidden, silent = [], 0, []  # there is no /proc, which the machine's `unseen` tells
     names: dict[str, dict[str, list[int]]] = {"unprotected": {}, "unexamined": {}}
     for one in found:
         for kind, listed in (("unprotected", one.unprotected), ("unexamined", one.unexamined)):

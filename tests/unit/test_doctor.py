@@ -1,6 +1,7 @@
 """`snapsafe doctor`: machines are recognised by trees of files laid out like theirs, and each gets the commands that
 mend it."""
 
+import errno
 import gzip
 import json
 import os
@@ -394,3 +395,14 @@ def test_as_nobody(run_python):
 
 def test_it_is_a_command():
     assert "doctor" in [command.name for command in main.COMMANDS]
+
+
+def test_without_a_process_that_looks_it_says_so(monkeypatch, capfd):
+    """And does not show that no process is there."""
+
+    def refuse():
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    assert main.main(["doctor"]) == 1
+    assert "no process can be started that looks at others" in capfd.readouterr().err
