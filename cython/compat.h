@@ -287,6 +287,23 @@ static inline PyObject *ss_dict_string(PyObject *dict, const char *key)
 #endif
 }
 
+/* As dict.get(): a new reference, or NULL with an exception set. Of a dict that other threads change, without a GIL, what Cython 3 makes
+   of dict.get() may take a reference to what has just been freed. */
+static inline PyObject *ss_dict_or(PyObject *dict, PyObject *key, PyObject *otherwise)
+{
+#if SS_FREE_THREADED
+    PyObject *found;
+    if (PyDict_GetItemRef(dict, key, &found) < 0)
+        return NULL;
+    return found ? found : Py_NewRef(otherwise);
+#else
+    PyObject *found = PyDict_GetItemWithError(dict, key);
+    if (!found && PyErr_Occurred())
+        return NULL;
+    return Py_NewRef(found ? found : otherwise);
+#endif
+}
+
 /* A reference to an object of which only the address is known, and that its memory is still its own: false where another thread
    has dropped the last one. An object has to be prepared for it by who has a reference. */
 #if SS_FREE_THREADED && PY_VERSION_HEX < 0x030e0000

@@ -12,6 +12,7 @@ cdef extern from "compat.h":
     int ss_long_to_big(PyObject*, unsigned char**, size_t*) noexcept
     PyObject* ss_long_from_little(const unsigned char*, size_t) noexcept
 
+    object ss_dict_or(dict, object key, object otherwise)   # dict.get(), also of a dict that other threads change
     PyObject* ss_long_from_words(uint64_t high, uint64_t low) noexcept
     unsigned int ss_type_version(PyTypeObject*) noexcept
     Py_ssize_t ss_slot_offset(PyTypeObject*, PyObject*) noexcept

@@ -383,7 +383,7 @@ def page_put(dict kinds not None, /):
         return
     for kind, lines in kinds.items():
         with critical_section(_page_turn):
-            if page.get(kind, []) == lines:
+            if ss_dict_or(page, kind, []) == lines:
                 continue  # how old they are is told by looked()
             changed = True
             if lines:
@@ -399,7 +399,7 @@ cdef void page_add(str kind, tuple line):
     if owned_elsewhere():
         return
     with critical_section(_page_turn):
-        page[kind] = [*page.get(kind, []), line]
+        page[kind] = [*ss_dict_or(page, kind, []), line]
     page_write()
 
 
@@ -414,7 +414,7 @@ def page_header(bint active, str why_not not None, /):
 
 def page_lines(str kind not None, /):
     """What was put last."""
-    return _page.get(kind, [])
+    return ss_dict_or(_page, kind, [])
 
 
 def page_problem():

@@ -95,7 +95,8 @@ cdef class Uuid:
         self.time_ns = time.time_ns if getattr(time.time_ns, "__self__", None) is time else object()
         self.clock, self.clock_stock = ss_definition(<PyObject*>self.time_ns), 0
         self.key_node, self.key_generate = "_node", "_generate_time_safe"
-        self.own_generate, self.node_seen = self.names.get(self.key_generate), self.names.get(self.key_node)
+        self.own_generate = ss_dict_or(self.names, self.key_generate, None)
+        self.node_seen = ss_dict_or(self.names, self.key_node, None)
         self.time_looked_up = "time" in self.names
         self.cls, self.safe = module.UUID, module.SafeUUID
         self.unknown = self.safe.unknown
@@ -183,9 +184,9 @@ cdef class Uuid:
         A clock and os.urandom are not: what uuid7 adds to the one is unique, and the other has a row of its own.
         """
         if not stands_for(self.names, self.key_os, self.os):
-            return "os", self.names.get(self.key_os)
+            return "os", ss_dict_or(self.names, self.key_os, None)
         if not stands_for(self.names, self.key_cls, self.cls):
-            return "UUID", self.names.get(self.key_cls)
+            return "UUID", ss_dict_or(self.names, self.key_cls, None)
         for name, value in self.members:
             if self.cls.__dict__.get(name) is not value:
                 return f"UUID.{name}", self.cls.__dict__.get(name)
@@ -274,8 +275,8 @@ cdef class Uuid:
     # Takes over what somebody else wrote into the module's globals: a test, or the module's own code. False where it is
     # nothing that we could go on from.
     cdef bint adopt(self) noexcept:
-        cdef object last = self.names.get(self.key_last, self)
-        cdef object counter = self.names.get(self.key_counter, self)
+        cdef object last = ss_dict_or(self.names, self.key_last, self)
+        cdef object counter = ss_dict_or(self.names, self.key_counter, self)
         if self.mirroring:
             return True     # another thread is between writing there and noting that it did
         if (last is not None and not (type(last) is int and 0 <= last < 1 << 60)) or not (
@@ -336,7 +337,7 @@ cdef class Uuid:
         while True:
             epoch, token = ss_epoch_begin(), ss_process_token()
             if self.epoch != epoch or self.token != token:
-                noted = self.names.get(self.key_counter)
+                noted = ss_dict_or(self.names, self.key_counter, None)
                 if type(noted) is int and 0 <= noted <= SS_COUNTER_MAX:
                     counter = noted
                     if spread(&counter, epoch) == 0:
@@ -370,7 +371,7 @@ cdef class Uuid:
         cdef uint64_t timestamp, number, sequence, high, low
         cdef bint by_library = False
         if lane == SS_UUID_NODE_V1 and node is None and clock_seq is None:
-            generate = self.names.get(self.key_generate)
+            generate = ss_dict_or(self.names, self.key_generate, None)
             by_library = generate is not None and generate is self.own_generate
             if generate is not None and not by_library:
                 value = function(None, None)
@@ -395,7 +396,7 @@ cdef class Uuid:
                 when = ss_uuid_node_timestamp(ours, lane, ss_unix_ns())
             else:
                 import time
-                when = self.names.get("time", time).time_ns() // 100 + SS_UUID_NODE_UNIX_EPOCH
+                when = ss_dict_or(self.names, "time", time).time_ns() // 100 + SS_UUID_NODE_UNIX_EPOCH
             if not self.follow(lane, when, &timestamp):
                 return function(number, sequence)
         if lane == SS_UUID_NODE_V1:
@@ -418,7 +419,7 @@ cdef class Uuid:
     # With the lock of this object.
     cdef bint stepped(self, int lane, when, uint64_t* ret) except -1:
         key = "_last_timestamp" if lane == SS_UUID_NODE_V1 else "_last_timestamp_v6"
-        last = self.names.get(key)
+        last = ss_dict_or(self.names, key, None)
         if type(when) is not int or (last is not None and type(last) is not int):
             return False
         if last is not None and when <= last:
@@ -433,7 +434,7 @@ cdef class Uuid:
     cdef node_of_others(self):
         if not stands_for(self.names, "getnode", self.own_getnode):
             return self.names["getnode"]()
-        cached = self.names.get(self.key_node)
+        cached = ss_dict_or(self.names, self.key_node, None)
         return cached if not self.has_seen(cached) else None
 
     cdef bint has_seen(self, node):
@@ -441,7 +442,7 @@ cdef class Uuid:
             return node is self.node_seen
 
     cdef note_node(self):
-        node = self.names.get(self.key_node)
+        node = ss_dict_or(self.names, self.key_node, None)
         with critical_section(self):
             self.node_seen = node
 
@@ -467,12 +468,12 @@ cdef class Uuid:
         while True:
             epoch = ss_epoch_begin()
             if epoch == 0:
-                cached = self.names.get(self.key_node)
+                cached = ss_dict_or(self.names, self.key_node, None)
                 value = self.stock_getnode()
                 if cached is None:
                     self.note_node()
             else:
-                value = self.names.get(self.key_node)
+                value = ss_dict_or(self.names, self.key_node, None)
                 if value is None or self.has_seen(value):
                     value = node_of(epoch).node
             tries += 1

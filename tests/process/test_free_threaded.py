@@ -41,6 +41,23 @@ def test_the_gil_stays_off(run):
     """)
 
 
+def test_what_the_status_page_says_is_replaced_while_others_read_it(run):
+    """A reader holds what it was given, also where that has just been replaced."""
+    run("""
+    from snapsafe_rt.core import native
+    over = threading.Event()
+    def put():
+        for number in range(3000):
+            native.page_put({"snapshot": [(str(number),)]})
+        over.set()
+    def read():
+        while not over.is_set():
+            [(number,)] = native.page_lines("snapshot") or [("0",)]
+            assert number.isdecimal()
+    at_once(put, read, read)
+    """)
+
+
 @pytest.mark.parametrize("chooses", ["seed(42)", "setstate(chosen)"])
 def test_what_counts_as_chosen_is_what_was_chosen(run, chooses):
     """A seed that was chosen, and one that was not, at once: whichever was last decides what a restore does."""
