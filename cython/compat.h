@@ -287,21 +287,24 @@ static inline PyObject *ss_dict_string(PyObject *dict, const char *key)
 #endif
 }
 
-/* As dict.get(): a new reference, or NULL with an exception set. Of a dict that other threads change, without a GIL, what Cython 3 makes
-   of dict.get() may take a reference to what has just been freed. */
+/* What a key stands for in a dict. A new reference; or NULL: with an exception set, or without where it has none. */
+static inline PyObject *ss_dict_get(PyObject *dict, PyObject *key)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *value;
+    (void)PyDict_GetItemRef(dict, key, &value);
+    return value;
+#else
+    return Py_XNewRef(PyDict_GetItemWithError(dict, key));
+#endif
+}
+
+/* As dict.get(): a new reference, or NULL with an exception set. What Cython 3 makes of dict.get() may, without a GIL, take a reference
+   to what another thread has just put out of the dict and freed. */
 static inline PyObject *ss_dict_or(PyObject *dict, PyObject *key, PyObject *otherwise)
 {
-#if SS_FREE_THREADED
-    PyObject *found;
-    if (PyDict_GetItemRef(dict, key, &found) < 0)
-        return NULL;
-    return found ? found : Py_NewRef(otherwise);
-#else
-    PyObject *found = PyDict_GetItemWithError(dict, key);
-    if (!found && PyErr_Occurred())
-        return NULL;
-    return Py_NewRef(found ? found : otherwise);
-#endif
+    PyObject *found = ss_dict_get(dict, key);
+    return found || PyErr_Occurred() ? found : Py_NewRef(otherwise);
 }
 
 /* A reference to an object of which only the address is known, and that its memory is still its own: false where another thread
@@ -354,18 +357,6 @@ static inline PyObject *ss_code_name(PyCodeObject *code)
     return code->co_qualname;
 #else
     return code->co_name;
-#endif
-}
-
-/* What a key stands for in a dict. A new reference; or NULL: with an exception set, or without where it has none. */
-static inline PyObject *ss_dict_get(PyObject *dict, PyObject *key)
-{
-#if PY_VERSION_HEX >= 0x030d0000
-    PyObject *value;
-    (void)PyDict_GetItemRef(dict, key, &value);
-    return value;
-#else
-    return Py_XNewRef(PyDict_GetItemWithError(dict, key));
 #endif
 }
 

@@ -83,11 +83,9 @@ def answers(pids: Sequence[int], look: Callable[[int], T]) -> "Iterator[tuple[in
     at = 0
     while at < len(pids):
         with contextlib.closing(_Looker(pids[at:], look)) as looker:
-            while at < len(pids):
-                pid = pids[at]
-                outcome = looker.outcome(pid)
+            for pid in pids[at:]:
                 at += 1
-                yield pid, outcome
+                yield pid, looker.outcome(pid)
                 if looker.lost:
                     break
 

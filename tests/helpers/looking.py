@@ -2,9 +2,14 @@
 into its record."""
 
 import contextlib
+import os
 import re
 import time
 from pathlib import Path
+
+import pytest
+
+from snapsafe_rt.report import patience
 
 POKE = """
 def poke(offset, value, size=4):
@@ -18,6 +23,23 @@ def poke(offset, value, size=4):
 
 def rows(status):
     return {row.name: row.protection for row in status.rows}
+
+
+@contextlib.contextmanager
+def impatient(first, again):
+    """Who looks at others waits so many seconds for the first one that does not answer, and for the next ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "ANSWER_SECONDS", first)
+        patch.setattr(patience, "AGAIN_SECONDS", again)
+        patience.begin()
+        yield
+        patience.begin()
+
+
+def end_lookers():
+    """Waits for those that were killed."""
+    while patience.left:
+        os.waitpid(patience.left.pop(), 0)
 
 
 def rss(pid):

@@ -14,6 +14,7 @@ from snapsafe_rt.report import patience, remote
 from snapsafe_rt.report.remote import Outside
 
 from ..conftest import PACKAGE
+from ..helpers.looking import end_lookers, impatient
 
 PROGRAM = Path(__file__).parents[1] / "programs/silent.py"
 QUICK = "from snapsafe_rt.report import patience; patience.ANSWER_SECONDS = patience.AGAIN_SECONDS = 0.3"
@@ -61,22 +62,12 @@ def silent():
         if process.poll() is None:
             os.kill(server, signal.SIGKILL)
         process.communicate()
-    while patience.left:
-        os.waitpid(patience.left.pop(), 0)
+    end_lookers()
 
 
 def run(*command):
     program = f"import sys; {QUICK}; from snapsafe_rt.cli.main import main; sys.exit(main({[*command]}))"
     return subprocess.run([sys.executable, "-c", program], env=ENV, capture_output=True, text=True, timeout=60)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    patience.begin()
-    monkeypatch.setattr(patience, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(patience, "AGAIN_SECONDS", 0.3)
-    yield
-    patience.begin()
 
 
 @WHAT
@@ -115,11 +106,12 @@ def test_a_command_ends_by_itself(silent, what, command):
 
 
 @WHAT
-def test_the_others_are_seen_all_the_same(silent, living, source_file, what, quick):
+def test_the_others_are_seen_all_the_same(silent, living, source_file, what):
     before = living(env=source_file.env)
     pid, _ = silent(what)
     after = living(env=source_file.env)
-    found, _, unanswered = processes.find_all(quiet=True)
+    with impatient(0.3, 0.3):
+        found, _, unanswered = processes.find_all(quiet=True)
     assert pid in unanswered
     assert {before.pid, after.pid} <= {one.pid for one in found if one.protected}
     assert pid not in {one.pid for one in found}
