@@ -15,6 +15,8 @@ import pytest
 import snapsafe_rt
 from tests.conftest import FOLDER, PACKAGE
 
+pytestmark = pytest.mark.internals
+
 UNDONE = """
     import gc, inspect, json, os, pickle, sys
     names = "random _random uuid ssl _ssl sqlite3 _sqlite3 os posix _imp secrets tempfile".split()

@@ -3,6 +3,8 @@ when it renews, in which thread, and what it leaves alone."""
 
 import pytest
 
+pytestmark = pytest.mark.internals
+
 HEAD = """
 import _bisect, sys, threading
 from drawing import source

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.internals
+
 DESIGN = (Path(__file__).parents[2] / "docs/design.md").read_text()
 
 # By the first words of the line: what a script prints of it.

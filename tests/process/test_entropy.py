@@ -6,6 +6,8 @@ import pytest
 
 from ..conftest import PROGRAMS
 
+pytestmark = pytest.mark.internals
+
 HEAD = """
     import json, os, random, sys
     import snapsafe_rt

@@ -6,6 +6,8 @@ import pytest
 
 from ..conftest import PROGRAMS
 
+pytestmark = pytest.mark.internals
+
 STAGE = """
     import os, signal, sys, threading, time
     import snapsafe_rt

@@ -5,6 +5,8 @@ import pytest
 from ..conftest import PROGRAMS
 from ..helpers.builds import FREE_THREADED
 
+pytestmark = pytest.mark.internals
+
 STAGE = """
     import os, sys, threading, time
     import snapsafe_rt

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.internals
+
 HEAD = """
     import random, sys, sysconfig, threading, uuid
     import snapsafe_rt

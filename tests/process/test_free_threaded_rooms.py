@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.internals
+
 HEAD = """
 import os, sys, threading, time
 sys.setswitchinterval(0.0001)

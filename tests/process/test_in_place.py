@@ -8,6 +8,8 @@ import pytest
 from ..conftest import PROGRAMS
 from ..programs.in_place import HARMLESS, INSIDE, WAYS
 
+pytestmark = pytest.mark.internals
+
 # Not seen from outside before the process looks again; the last is no harm, but looks from there as if it were.
 UNTOLD = ("mocks", "tempfile, by its sequence", "the class of", "a method of the program's own")
 

@@ -7,6 +7,8 @@ import pytest
 from ..helpers.lab import after
 from ..helpers.managed import Client
 
+pytestmark = pytest.mark.internals
+
 
 @pytest.fixture
 def log(lab, tmp_path):

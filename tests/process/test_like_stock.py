@@ -7,6 +7,8 @@ import pytest
 from ..conftest import PROGRAMS
 from ..programs.like_stock import WAYS
 
+pytestmark = pytest.mark.internals
+
 AGAIN = ("clocks",)  # asked once more after a restore
 
 

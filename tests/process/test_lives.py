@@ -9,6 +9,8 @@ import pytest
 
 from ..conftest import FOLDER, HELPERS, NATIVE, PACKAGE, PROGRAMS
 
+pytestmark = pytest.mark.internals
+
 LIFE = """
 import os, random, sys, uuid
 import snapsafe_rt

@@ -6,6 +6,8 @@ import pytest
 
 from ..conftest import PROGRAMS
 
+pytestmark = pytest.mark.internals
+
 # SNAPSAFE_TEST_DRAWS: how many draws in all; .ci/run asks for ten million.
 DRAWS = int(os.environ.get("SNAPSAFE_TEST_DRAWS", "400000"))
 

@@ -4,6 +4,8 @@ import pytest
 
 from ..conftest import PROGRAMS
 
+pytestmark = pytest.mark.internals
+
 # Shared by the scripts: bump() moves the generation, as a restore does.
 HEAD = """
     import copy, os, pickle, random, secrets, sys, threading

@@ -6,6 +6,8 @@ import pytest
 
 from ..conftest import PROGRAMS
 
+pytestmark = pytest.mark.internals
+
 CLONES = 50
 
 HEAD = """

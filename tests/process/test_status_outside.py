@@ -19,6 +19,8 @@ from snapsafe_rt.source import vmclock_file
 from ..conftest import PACKAGE, layout
 from ..helpers.looking import POKE, rows
 
+pytestmark = pytest.mark.internals
+
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to be somebody else")
 

@@ -12,7 +12,7 @@ import pytest
 
 from ..conftest import PROGRAMS
 
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = [pytest.mark.internals, pytest.mark.xdist_group("heavy")]
 
 CLONES = int(os.environ.get("SNAPSAFE_TEST_CLONES", "1000"))
 TWINS = 40

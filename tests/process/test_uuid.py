@@ -6,6 +6,8 @@ import pytest
 
 from ..helpers.builds import FREE_THREADED
 
+pytestmark = pytest.mark.internals
+
 HEAD = """
     from uuid_stage import *
 """

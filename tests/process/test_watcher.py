@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.internals
+
 STAGE = """
     import os, signal, struct, subprocess, sys, threading, time
     import snapsafe_rt

@@ -11,6 +11,8 @@ from snapsafe_rt.guards import guard, libraries, table
 from snapsafe_rt.report import procfs, remote
 from tests.helpers.guards_document import filled, first_paragraph
 
+pytestmark = pytest.mark.internals
+
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {**table.TABLE, **table.NAMED}
 SHARED = {"__init__", "calls", "examined", "guard", "libraries", "loaded", "methods", "scan", "table", "unexamined"}

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from snapsafe_rt.core import native
+
+pytestmark = pytest.mark.internals
 
 ROWS = re.findall(
     r'^    X\(\w+, "(\w+)", "(\w*)", "(\w+)", (\w+), \w+, \w+\)',

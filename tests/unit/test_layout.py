@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.internals
+
 TESTS = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("*.py"))
 SCREEN = 30  # lines

@@ -18,6 +18,8 @@ from snapsafe_rt.restore import watcher
 from snapsafe_rt.snapshot import announcers
 from snapsafe_rt.source import selection, vmclock_file
 
+pytestmark = pytest.mark.internals
+
 ROOT = Path(__file__).parents[2]
 STUB = ast.parse((ROOT / "snapsafe_rt/_core.pyi").read_text())
 PYTHON_TYPES = {"int": int, "bool": bool, "float": float, "str": str}

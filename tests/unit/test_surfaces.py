@@ -13,6 +13,8 @@ from snapsafe_rt.cli import demo, demo_surfaces
 
 from ..helpers import surfaces
 
+pytestmark = pytest.mark.internals
+
 KINDS = ("memory", "pid", "clock", "kernel", "machine")
 NAMES = [surface.name for surface in surfaces.TABLE]
 PLAIN = [surface for surface in surfaces.TABLE if not surface.library and surface.kind != "machine"]

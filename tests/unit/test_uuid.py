@@ -6,6 +6,8 @@ import pytest
 
 from ..conftest import PROGRAMS
 
+pytestmark = pytest.mark.internals
+
 HEAD = """
     import sys
     from builds import FREE_THREADED
