@@ -1,5 +1,7 @@
 """The restore event in programs of asyncio, uvloop and gevent: callbacks run where they belong, nobody deadlocks."""
 
+import sys
+
 import pytest
 
 STAGE = """
@@ -435,3 +437,24 @@ def test_an_event_left_half_way_on_a_loop_at_rest_is_not_called_done(run_python,
     loop.close()
     """
     run_python(script, source_file.path, env=source_file.env | {"SNAPSAFE_WATCH": "0"})
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="from 3.14 on a thread may have the context of who starts it")
+def test_a_thread_that_a_coroutine_waits_for_may_check(run):
+    """It is part of the coroutine by its context, as all threads are without a GIL: else each waited for the other."""
+    run(
+        """
+    async def main():
+        async def coroutine():
+            thread = threading.Thread(target=snapsafe_rt.check)
+            thread.start()
+            await asyncio.to_thread(thread.join)
+            calls.append(thread)
+        register(coroutine)
+        for count in (1, 2):
+            bump()
+            await told(count)
+    go(main())
+    """,
+        options=("-X", "thread_inherit_context=1"),
+    )

@@ -103,6 +103,27 @@ def exchange():
     over.set()
 at_once(call, call, exchange)
 """,
+    "a call that is specialised already does what takes the function's place": """
+def function():
+    return "stock"
+one = native.Exchanged(function)
+turn = threading.Barrier(3, timeout=60)
+def call():
+    for number in range(6):
+        turn.wait()
+        found = {function() for _ in range(2000)}
+        turn.wait()
+        assert found == {"ours" if number % 2 else "stock"}, (number, found)
+def exchange():
+    for number in range(6):
+        if number % 2:
+            one.to(lambda: "ours")
+        elif number:
+            one.undo()
+        turn.wait()
+        turn.wait()
+at_once(call, call, exchange)
+""",
     "the text of the status page is whole": """
 from snapsafe_rt.report import remote
 def put(number):

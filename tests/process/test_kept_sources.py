@@ -77,8 +77,8 @@ def test_a_managers_file_whose_manager_cannot_be_seen(run_python, source_file, s
     os.chdir("/")
     status = snapsafe_rt.status()
     assert not status.protected and status.source["distrust"], status.as_dict()
-    told = json.loads(reader.communicate(timeout=60)[0])
-    assert told["protected"] and told["source"]["distrust"] == "", told
+    outside = json.loads(reader.communicate(timeout=60)[0])
+    assert outside["protected"] and outside["source"]["distrust"] == "", outside
     assert write(1 << 62)
     """
     try:
