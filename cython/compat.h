@@ -107,10 +107,10 @@ static inline void ss_thread_state_take(PyThreadState *state)
 static inline void ss_function_set_call(PyFunctionObject *function, vectorcallfunc call)
 {
 #if SS_FREE_THREADED
-#if PY_VERSION_HEX >= 0x030e0000 /* before, no call is specialised there, so that none has looked at the function's version */
-    PyFunction_SetVectorcall(function, SS_LOOK(function->vectorcall)); /* takes the version away, while it stops all threads */
-#endif
     ss_slot_store(&function->vectorcall, call);
+#if PY_VERSION_HEX >= 0x030e0000 /* before, no call is specialised there, so that none has looked at the function's version */
+    PyFunction_SetVectorcall(function, call); /* takes the version away; a function with this pointer is given no other */
+#endif
 #elif PY_VERSION_HEX >= 0x030c0000
     PyFunction_SetVectorcall(function, call);
 #else
