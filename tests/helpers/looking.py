@@ -42,9 +42,11 @@ def end_lookers():
         os.waitpid(patience.left.pop(), 0)
 
 
-def rss(pid):
+def own_memory(pid):
+    """KiB that a process has for itself. What it has mapped of files, its interpreter above all, depends on the version
+    and on what the page cache held."""
     with open(f"/proc/{pid}/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
 
 
 def ticks(pid):

@@ -16,7 +16,7 @@ from snapsafe_rt.cli import manager as manager_command
 from snapsafe_rt.manager import client
 
 from ..conftest import FOLDER, PACKAGE, layout
-from ..helpers.looking import at_rest
+from ..helpers.looking import at_rest, own_memory
 from ..helpers.managed import NOBODY, Client, Manager, python_for
 
 pytestmark = pytest.mark.any_python
@@ -230,9 +230,7 @@ def test_asleep(manager, outer):
     before = switches()
     time.sleep(2)  # for real: whatever would wake it
     assert switches() == before
-    with open(f"/proc/{one.pid}/status") as file:
-        kilobytes = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-    assert kilobytes <= 20 * 1024
+    assert own_memory(one.pid) <= 12 * 1024
 
 
 def test_bump(manager, outer):

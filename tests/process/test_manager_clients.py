@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ..conftest import SourceFile
-from ..helpers.looking import rss, ticks
+from ..helpers.looking import own_memory, ticks
 from ..helpers.managed import Client, Manager
 
 pytestmark = pytest.mark.any_python
@@ -192,7 +192,7 @@ def test_who_does_not_read_is_not_read_from(manager):
         time.sleep(0.5)  # for real: so little does it cost
         assert ticks(manager.pid) - before <= 1
         assert "version" in manager.describe()
-        assert rss(manager.pid) <= 20 * 1024
+        assert own_memory(manager.pid) <= 12 * 1024
 
 
 def test_a_slow_reader_gets_the_last(manager):
@@ -205,7 +205,7 @@ def test_a_slow_reader_gets_the_last(manager):
             with Client(manager.socket) as client:
                 assert "parameters" in client.call("Quiesce")
                 assert "parameters" in client.call("Unquiesce")
-        assert rss(manager.pid) <= 20 * 1024
+        assert own_memory(manager.pid) <= 12 * 1024
         told = []
         while not told or (told[-1]["snapshot"], told[-1]["state"]) != (rounds, "running"):
             told.append(watching.receive()["parameters"])
@@ -224,7 +224,7 @@ def test_slow_clients_and_unfinished_requests(manager):
                 client.peer.sendall(half)
         found = manager.until(lambda now: now["clients"] < 400)
         assert 100 < found["clients"] <= 4 * 1024 * 1024 // 16000 + 1
-        assert rss(manager.pid) <= 32 * 1024
+        assert own_memory(manager.pid) <= 24 * 1024
 
 
 def test_a_thousand_clients(manager):
@@ -237,7 +237,7 @@ def test_a_thousand_clients(manager):
         took = time.monotonic() - began
         assert max(answer["clients"] for answer in answers) == 1000
         assert took < 20
-        assert rss(manager.pid) <= 20 * 1024
+        assert own_memory(manager.pid) <= 12 * 1024
         before = ticks(manager.pid)
         time.sleep(0.5)  # for real: so little does it cost
         assert ticks(manager.pid) - before <= 1
