@@ -6,7 +6,8 @@ drew (docs/libraries.md). The name is that of its folder in site-packages, in lo
 
 Levels, of its worst surface: *safe*: no value repeats without us either; *kept*: the same in each run by design (a
 fixed seed); *kernel*: it keeps nothing, and asks the kernel past every guard; *guarded*, *refreshed*: a row of ours
-sees to it, its own or that of what it draws from; *unprotected*: it repeats.
+sees to it, its own or that of what it draws from; *intel*: it mixes an Intel CPU's random numbers into each draw, and
+repeats on any other CPU; *unprotected*: it repeats.
 
 `signs`: what scan.py found in which of its files when it was measured; (beginning of the file's name, signs). What else
 it finds, or in another file of that folder, nobody has measured.
@@ -34,7 +35,7 @@ else:
 _GEOS = (("libgeos-", ("std::random_device",)),)
 _TORCH = ("c10", "torch_cpu", "torch_cuda", "torch_python")
 
-LEVELS = ("safe", "kept", "kernel", "guarded", "refreshed", "unprotected")
+LEVELS = ("safe", "kept", "kernel", "guarded", "refreshed", "intel", "unprotected")
 
 EXAMINED = (
     Examined("aiohttp", "3.14.5", "guarded", "multipart boundary: draws from uuid.uuid4"),
@@ -81,8 +82,8 @@ EXAMINED = (
     Examined(
         "curl_cffi",
         "0.17.0",
-        "safe",
-        "BoringSSL mixes the CPU's random numbers into each draw: ClientHello differs",
+        "intel",
+        "BoringSSL mixes the CPU's random numbers into each draw on Intel's alone: elsewhere ClientHello repeats",
         signs=(("_wrapper.", ("BoringSSL or AWS-LC",)),),
     ),
     Examined("cv2", "5.0.0.93", "kept", "randu(): has a generator of its own in each thread, with a fixed seed"),
@@ -287,7 +288,7 @@ EXAMINED = (
         "xgboost",
         "3.2.0",
         "kept",
-        "trains with fixed seeds; its BoringSSL mixes the CPU's random numbers into each draw, as that of curl_cffi",
+        "trains with fixed seeds; its BoringSSL is as that of curl_cffi",
         signs=(("libxgboost.", ("BoringSSL or AWS-LC", "std::random_device")),),
     ),
     Examined("zmq", "27.3.0", "kernel", "curve_keypair(): its native code asks the kernel"),

@@ -18,6 +18,7 @@ from typing import Any
 # From the worst to the best: a library is called what its worst surface is.
 LEVELS = {
     "unprotected": "repeats in every clone, also after the restore event",
+    "intel": "mixes an Intel CPU's random numbers into each draw; on any other CPU unprotected",
     "kernel": "keeps nothing, and asks the kernel past every guard: repeats until the kernel was reseeded, as stock",
     "refreshed": "renewed by the restore event; repeats until then",
     "guarded": "no value repeats",
@@ -72,4 +73,4 @@ def _kind(level: str) -> Callable[..., Surface]:
     return make
 
 
-unprotected, kernel, refreshed, guarded, safe, kept = map(_kind, LEVELS)
+unprotected, intel, kernel, refreshed, guarded, safe, kept = map(_kind, LEVELS)

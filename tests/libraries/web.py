@@ -2,7 +2,7 @@
 
 import contextlib
 
-from .listed import guarded, kernel, library, refreshed, safe
+from .listed import guarded, intel, kernel, library, refreshed
 
 QUIET = {
     "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
@@ -190,5 +190,5 @@ def curl_cffi():
         with os.fdopen(reading, "rb") as file:
             return file.read()
 
-    how = "BoringSSL mixes the CPU's random numbers into each draw"
-    return {"ClientHello": safe(draw, how, only_main=True)}
+    how = "BoringSSL mixes the CPU's random numbers into each draw, where they are fast: on Intel's"
+    return {"ClientHello": intel(draw, how, only_main=True)}

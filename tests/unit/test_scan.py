@@ -215,6 +215,7 @@ def judged(monkeypatch, path, seen, *, trusted=(), named=(), known=()):
 SITE = "/v/lib/python3.11/site-packages"
 SIGN = scan.Found((), (), ("Rust's ThreadRng",))
 COPY = scan.Found((), ("OpenSSL 3.0.15",), ())
+BORING = scan.Found((), (), ("BoringSSL or AWS-LC",))
 
 
 def test_three_answers(monkeypatch):
@@ -273,6 +274,20 @@ def test_a_libcrypto_that_the_core_does_not_know(monkeypatch):
     seen = scan.Found(("openssl",), (), ())
     assert judged(monkeypatch, "/x/libmine.so", seen)["openssl"][0] == "unprotected"
     assert judged(monkeypatch, "/x/libmine.so", seen, known=["/x/libmine.so"]) == {}
+
+
+@pytest.mark.parametrize("cpu", ["GenuineIntel", "AuthenticAMD", "arm64"])
+def test_a_library_that_is_safe_on_intel_alone(monkeypatch, tmp_path, cpu):
+    """BoringSSL mixes RDRAND in on Intel's CPUs alone, so on others curl_cffi repeats: found on one of AMD's."""
+    lines = ["Features : fp asimd rng"] if cpu == "arm64" else [f"vendor_id : {cpu}", "flags : fpu rdrand sse2"]
+    (tmp_path / "cpuinfo").write_text("processor : 0\n" + "\n".join(lines))
+    real = open
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, *more, **named: real(tmp_path / "cpuinfo" if path == "/proc/cpuinfo" else path, *more, **named),
+    )
+    found = judged(monkeypatch, f"{SITE}/curl_cffi/_wrapper.abi3.so", BORING)
+    assert [row[0] for row in found.values()] == ([] if cpu == "GenuineIntel" else ["unprotected"])
 
 
 def test_a_library_with_the_name_of_a_row(monkeypatch):
