@@ -22,8 +22,8 @@ def total(answers):
 
 def test_snapshot_during_a_draw(lab, results, chance):
     """Nearly all of the time passes inside of a draw, so nearly every snapshot falls into one, of each surface."""
-    # So many, for the kernel reseeds itself: a snapshot just before a draw of os.urandom repeats nothing of it.
-    plain = total(lab.clones_of("during-without", Machine("during", False), chance, 8, 2))
+    # So many, for the kernel reseeds itself: of os.urandom three snapshots of eight repeated nothing.
+    plain = total(lab.clones_of("during-without", Machine("during", False), chance, 12, 2))
     answers = lab.clones_of("during-with", Machine("during"), chance, 20, 2)
     ours = total(answers)
     # A draw that was over when the snapshot came is in every clone, whole: nobody can call it back.
