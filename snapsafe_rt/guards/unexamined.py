@@ -84,7 +84,7 @@ def judge(
 def _verdict(name: str, path: str, seen: "scan.Found | None", trusted: "frozenset[str]") -> "Row | None":
     """None where there is nothing to say."""
     entry = examined.find(name)
-    if entry is not None and (entry.level == "unprotected" or (entry.level == "intel" and not on_intel())):
+    if entry is not None and on_this_cpu(entry.level) == "unprotected":
         guard = table.find(entry.name) if entry.name in table.NAMED else None
         return entry.name, "unprotected", guard.note() if guard else f"{entry.what} (measured with {entry.version})"
     if entry is not None and seen is not None:
@@ -104,15 +104,17 @@ def _verdict(name: str, path: str, seen: "scan.Found | None", trusted: "frozense
     return title, "unexamined", f"{note}; SNAPSAFE_TRUST={name} accepts it"
 
 
-def on_intel() -> bool:
-    """Is this an Intel CPU with RDRAND? BoringSSL mixes it into each draw there alone, for it is slow elsewhere
-    (have_fast_rdrand(), crypto/fipsmodule/rand)."""
+def on_this_cpu(level: str) -> str:
+    """What a level of examined.py is here: "intel" is "safe" on an Intel CPU with RDRAND, else "unprotected". BoringSSL
+    mixes RDRAND into each draw there alone, for it is slow elsewhere (have_fast_rdrand(), crypto/fipsmodule/rand)."""
+    if level != "intel":
+        return level
     try:
         with open("/proc/cpuinfo", "rb") as file:
             text = file.read(8192)
     except OSError:
-        return False
-    return b"GenuineIntel" in text and b" rdrand" in text
+        return "unprotected"
+    return "safe" if b"GenuineIntel" in text and b" rdrand" in text else "unprotected"
 
 
 def is_one_of(one: "scan.Mapped", paths: "list[str]", pid: "int | str" = "self") -> bool:

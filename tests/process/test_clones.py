@@ -140,7 +140,8 @@ def test_a_crash_shows_its_signal_and_what_was_said(way):
         ctypes.string_at(0)
         return b""
 
-    said = r"(?s)clone \d was killed by signal 11 .*last words.*most recent call first.*in body"
+    stack = r"(?:Current thread .*|Stack )\(most recent call first.*in body"
+    said = rf"(?s)clone \d was killed by signal 11 .*last words.*{stack}"
     with pytest.raises(CloneError, match=said):
         run_clones(3, body, isolation=way)
 
