@@ -59,10 +59,39 @@ static bool find_kind(int kind, uint64_t number, uint64_t *ret_epoch)
 
 /* Draws of 2 and 3 bytes: few numbers, so many a chosen seed equals one. Only the last few count. */
 #define TINY 8
+#define NOTED (UINT64_C(1) << 32) /* beside the number, which may be 0 */
 static struct {
     uint64_t big, little, epoch;
 } tiny[TINY];
 static uint32_t next_tiny;
+
+static void note_tiny(uint64_t big, uint64_t little, uint64_t epoch)
+{
+    const uint32_t place = __atomic_fetch_add(&next_tiny, 1, __ATOMIC_RELAXED) % TINY;
+    __atomic_store_n(&tiny[place].big, big | NOTED, __ATOMIC_RELAXED);
+    __atomic_store_n(&tiny[place].little, little | NOTED, __ATOMIC_RELAXED);
+    __atomic_store_n(&tiny[place].epoch, epoch, __ATOMIC_RELAXED);
+}
+
+/* What has 8 bits or fewer, or is what randbits() and randbelow() leave of a draw (it is shifted right, by less than `shifts`),
+   is common among chosen seeds: there the newest draw alone counts, for a seed follows its draw closely. */
+static bool find_tiny(uint64_t number, unsigned shifts, uint64_t *ret_epoch)
+{
+    const uint32_t newest = __atomic_load_n(&next_tiny, __ATOMIC_RELAXED) - 1;
+    for (uint32_t age = 0; number <= 0xffffff && age < TINY; age++) {
+        const uint32_t place = (newest - age) % TINY;
+        const uint64_t big = __atomic_load_n(&tiny[place].big, __ATOMIC_RELAXED);
+        bool found = (number > 0xff || !age) &&
+                     (big == (number | NOTED) || __atomic_load_n(&tiny[place].little, __ATOMIC_RELAXED) == (number | NOTED));
+        for (unsigned shift = 1; big & NOTED && !age && shift < shifts; shift++)
+            found = found || (big & ~NOTED) >> shift == number;
+        if (found) {
+            *ret_epoch = __atomic_load_n(&tiny[place].epoch, __ATOMIC_RELAXED);
+            return true;
+        }
+    }
+    return false;
+}
 
 static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
@@ -71,13 +100,8 @@ static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
         big = big << 8 | bytes[i];
         little |= (uint64_t)bytes[i] << 8 * i;
     }
-    if (size < 2)
-        return;
     if (size < 4) {
-        const uint32_t place = __atomic_fetch_add(&next_tiny, 1, __ATOMIC_RELAXED) % TINY;
-        __atomic_store_n(&tiny[place].big, big, __ATOMIC_RELAXED);
-        __atomic_store_n(&tiny[place].little, little, __ATOMIC_RELAXED);
-        __atomic_store_n(&tiny[place].epoch, epoch, __ATOMIC_RELAXED);
+        note_tiny(big, little, epoch);
         return;
     }
     ss_provenance_note_ends(&ss_provenance_last_draw, little, 0);
@@ -86,26 +110,24 @@ static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
     note_number(CUT, big >> 8, epoch);
 }
 
+/* A number has lost the zeros at its beginning, so what is noted, and looked for, begins behind them. */
+static const unsigned char *strip(const unsigned char *bytes, size_t *size)
+{
+    while (*size && !*bytes)
+        bytes++, --*size;
+    return bytes;
+}
+
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    if (size <= 8) {
-        note_short(bytes, size, epoch);
+    if (size > 8)
+        bytes = strip(bytes, &size);
+    else if (size < 2)
         return;
-    }
-    for (int stripped = 0; stripped < 2; stripped++) {
-        uint64_t first, second;
-        memcpy(&first, bytes, sizeof first);
-        memcpy(&second, bytes + ss_provenance_second(size), sizeof second);
-        ss_provenance_note_print(ss_provenance_print(first, second), epoch);
-        if (bytes[0])
-            return;
-        while (size > 8 && !*bytes) /* an int made of them big-endian has lost its leading zeros */
-            bytes++, size--;
-        if (size <= 8) {
-            note_short(bytes, size, epoch);
-            return;
-        }
-    }
+    if (size > 8)
+        ss_provenance_note_draw(bytes, size, epoch);
+    else
+        note_short(bytes, size, epoch);
 }
 
 /* 4 to 8 bytes that follow each other in the last short draw, or in the last UUID, in either order. Fewer are too few: many a
@@ -133,14 +155,7 @@ static bool find_part(uint64_t number, uint64_t *ret_epoch)
 
 static bool find_number(uint64_t number, uint64_t *ret_epoch)
 {
-    for (int i = 0; number > 0xff && number <= 0xffffff && i < TINY; i++) {
-        if (__atomic_load_n(&tiny[i].big, __ATOMIC_RELAXED) == number ||
-            __atomic_load_n(&tiny[i].little, __ATOMIC_RELAXED) == number) {
-            *ret_epoch = __atomic_load_n(&tiny[i].epoch, __ATOMIC_RELAXED);
-            return true;
-        }
-    }
-    return find_kind(BIG, number, ret_epoch) || find_kind(LITTLE, number, ret_epoch) ||
+    return find_tiny(number, 8, ret_epoch) || find_kind(BIG, number, ret_epoch) || find_kind(LITTLE, number, ret_epoch) ||
            find_part(number, ret_epoch);
 }
 
@@ -198,54 +213,62 @@ static bool find_uuid(const unsigned char *number, size_t size, uint64_t *ret_ep
 
 static bool find_whole(const unsigned char *bytes, size_t size, uint64_t *ret_epoch)
 {
-    while (size && !*bytes)
-        bytes++, size--;
+    bytes = strip(bytes, &size);
     if (size <= 8)
         return find_number(number_of(bytes, size), ret_epoch);
     return find_bytes(bytes, size, ret_epoch) || (size <= 16 && find_uuid(bytes, size, ret_epoch));
 }
 
+/* A draw of more than 8 bytes that was read little-endian. Zeros at its end are gone from the number; three are one in
+   16 million. */
+static bool find_reversed(const unsigned char *big, size_t size, uint64_t *ret_epoch)
+{
+    unsigned char reversed[ENOUGH] = {0};
+    size_t kept = size;
+    while (kept && !big[kept - 1]) /* the zeros at its beginning */
+        kept--;
+    for (size_t i = 0; i < sizeof reversed && i < kept; i++)
+        reversed[i] = big[kept - 1 - i];
+    for (size_t zeros = 0; zeros < 3; zeros++)
+        if (size + zeros > 8 && find_whole(reversed, kept + zeros, ret_epoch))
+            return true;
+    return false;
+}
+
 static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoch);
+static bool find_base64(const unsigned char *text, size_t size, uint64_t *ret_epoch);
 
 #define DIGEST 64 /* Random.seed() appends the SHA-512 of bytes or text to it, and takes all for a number */
 
 bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch)
 {
-    unsigned char reversed[ENOUGH + 2] = {0};
     if (!__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED))
         return false;
-    while (size && !*big)
-        big++, size--;
+    big = strip(big, &size);
     if (size <= 8)
         return ss_provenance_of_number(number_of(big, size), ret_epoch);
-    if (find_whole(big, size, ret_epoch))
+    if (find_whole(big, size, ret_epoch) || find_reversed(big, size, ret_epoch) || find_shifted(big, size, ret_epoch))
         return true;
-    for (size_t i = 0; i < sizeof reversed && i < size; i++)
-        reversed[i] = big[size - 1 - i];
-    for (size_t zeros = 0; zeros < 3; zeros++) /* it has lost zeros at its end */
-        if (find_bytes(reversed, size + zeros, ret_epoch))
-            return true;
-    if (find_shifted(big, size, ret_epoch))
-        return true;
-    if (size <= DIGEST)
-        return false;
+    if (size <= DIGEST) /* two bytes of zero leave nothing before it */
+        return size == DIGEST && find_tiny(0, 1, ret_epoch);
     const size_t text = size - DIGEST;
-    return find_whole(big, text, ret_epoch) || find_text(big, text, ret_epoch);
+    return find_whole(big, text, ret_epoch) || find_text(big, text, ret_epoch) || find_base64(big, text, ret_epoch);
 }
 
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch)
 {
-    if (!__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED) || !number)
+    unsigned char big[8];
+    if (!__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED))
         return false;
     if (find_number(number, ret_epoch))
         return true;
+    for (int i = 0; i < 8; i++)
+        big[i] = (unsigned char)(number >> (56 - 8 * i));
+    if (number >> 48 && find_reversed(big + !big[0], sizeof big - !big[0], ret_epoch))
+        return true;
     for (unsigned shift = 1; shift < 8; shift++) {
-        if (number >> (64 - shift)) {
-            unsigned char big[8];
-            for (int i = 0; i < 8; i++)
-                big[i] = (unsigned char)(number >> (56 - 8 * i));
+        if (number >> (64 - shift))
             return find_shifted(big, sizeof big, ret_epoch);
-        }
         if (!find_kind(CUT, number >> (8 - shift), ret_epoch))
             continue;
         for (uint64_t lost = 0; lost < 1u << shift; lost++)
@@ -322,35 +345,40 @@ static bool find_hex(const unsigned char *text, size_t size, size_t least, uint6
         next++;
     }
     const size_t whole = (digits + 1) / 2;
-    return digits >= least && find_whole(bytes, whole < sizeof bytes ? whole : sizeof bytes, ret_epoch);
+    return digits >= least && ss_provenance_of_seed(bytes, whole < sizeof bytes ? whole : sizeof bytes, ret_epoch);
 }
 
 /* Decimal digits, perhaps with a point: a draw as a number, or a clock's reading. */
 static bool find_decimal(const unsigned char *text, size_t size, bool alone, uint64_t *ret_epoch)
 {
-    unsigned __int128 number = 0;
+    unsigned char big[DIGEST] = {0}; /* as many as a seed may have that is no text */
     double value = 0, unit = 1;
     bool point = false;
     for (size_t i = 0; i < size; i++) {
-        const unsigned digit = text[i] - (unsigned)'0';
+        unsigned carry = text[i] - (unsigned)'0';
         if (text[i] == '.' && !point) {
             point = true;
-        } else if (digit > 9 || number > (~(unsigned __int128)0 - digit) / 10) {
-            return false;
-        } else {
-            number = number * 10 + digit;
-            value = value * 10 + digit;
-            unit *= point ? 10 : 1;
+            continue;
         }
+        if (carry > 9)
+            return false;
+        value = value * 10 + carry;
+        unit *= point ? 10 : 1;
+        if (point)
+            continue;
+        for (size_t at = sizeof big; at--; carry >>= 8) {
+            carry += big[at] * 10u;
+            big[at] = (unsigned char)carry;
+        }
+        if (carry)
+            return false;
     }
     if (point)
         return ss_provenance_of_moment_float(value / unit);
-    if (!(number >> 24))
-        return alone && ss_provenance_of_moment((uint64_t)number);
-    unsigned char big[16];
-    for (int i = 0; i < 16; i++)
-        big[i] = (unsigned char)(number >> (120 - 8 * i));
-    return ss_provenance_of_seed(big, sizeof big, ret_epoch) || (!(number >> 64) && ss_provenance_of_moment((uint64_t)number));
+    if (value < 1 << 24 && !alone)
+        return false;
+    return ss_provenance_of_seed(big, sizeof big, ret_epoch) ||
+           (value < 1e19 && ss_provenance_of_moment(number_of(big + sizeof big - 8, 8)));
 }
 
 /* YYYY-MM-DD HH:MM:SS, as datetime.now() shows itself, of whatever time zone: those differ by quarters of an hour. */
@@ -381,7 +409,7 @@ static bool is_word(unsigned char c) { return (c >= '0' && c <= '9') || ((c | 0x
 static bool find_word(const unsigned char *text, size_t size, bool alone, uint64_t *ret_epoch)
 {
     const size_t prefix = size > 2 && text[0] == '0' && (text[1] | 0x20) == 'x' ? 2 : 0;
-    return find_hex(text + prefix, size - prefix, alone ? 4 : 8, ret_epoch) || find_decimal(text, size, alone, ret_epoch);
+    return find_hex(text + prefix, size - prefix, !alone ? 8 : prefix ? 1 : 4, ret_epoch) || find_decimal(text, size, alone, ret_epoch);
 }
 
 /* Does what is nobody's choice stand in a text: a token, a UUID, the time? What stands among other words must have 8 digits. */
@@ -404,6 +432,38 @@ static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoc
         }
     }
     return false;
+}
+
+static int base64_digit(unsigned char c)
+{
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+' || c == '-' ? 62
+           : c == '/' || c == '_' ? 63
+                                  : -1;
+}
+
+/* token_urlsafe(), or base64 in its usual alphabet: a text as a whole, for its digits stand in others as well. */
+static bool find_base64(const unsigned char *text, size_t size, uint64_t *ret_epoch)
+{
+    unsigned char bytes[DIGEST];
+    unsigned bits = 0, count = 0;
+    size_t whole = 0;
+    while (size && text[size - 1] == '=')
+        size--;
+    for (size_t at = 0; at < size && whole < sizeof bytes; at++) {
+        const int digit = base64_digit(text[at]);
+        if (digit < 0)
+            return false;
+        bits = bits << 6 | (unsigned)digit;
+        count += 6;
+        if (count >= 8) {
+            count -= 8;
+            bytes[whole++] = (unsigned char)(bits >> count);
+        }
+    }
+    return whole > 1 && find_whole(bytes, whole, ret_epoch);
 }
 
 /* ---- states ---- */

@@ -94,7 +94,7 @@ extern bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
 
 /* Was a seed of these big-endian bytes (an int's magnitude) made of a noted draw: read big-endian (int.from_bytes, Random.seed
    of bytes, SystemRandom.getrandbits), little-endian, from a UUID, from a part of the last of either (struct.unpack), or from a
-   text in which one stands, or a clock's reading? The two are for magnitudes of more than 8 bytes, and for others. With the
+   text in which one stands, or that is one in base64, or a clock's reading? The two are for magnitudes of more than 8 bytes, and for others. With the
    GIL, or attached. */
 bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch);
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch);

@@ -114,7 +114,7 @@ OTHERS = (
         "`Random(42)`, `numpy.random.seed(1)`",
         "left alone, bit for bit, and told; `SNAPSAFE_SEEDED=reseed` renews it ([settings.md](settings.md))",
         "kept",
-        "process/test_random.py::test_kept_bit_for_bit",
+        "process/test_seeds.py::test_kept_bit_for_bit",
     ),
     (
         "a generator that nobody knows",
