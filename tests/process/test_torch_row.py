@@ -109,6 +109,7 @@ def test_a_state_that_another_process_made(run_python, program, seeded, level):
 SYSTEMS = [
     "secrets.randbits(63)",
     "secrets.randbits(32)",
+    "secrets.randbelow(10**6)",
     "int.from_bytes(os.urandom(8), 'little')",
     "time.time_ns()",
     "int(time.time())",
