@@ -208,6 +208,13 @@ static inline int ss_long_small(PyObject *number, uint64_t *ret_magnitude)
     return !overflow;
 }
 
+/* Sets no exception. */
+static inline int ss_long_negative(PyObject *number)
+{
+    int overflow;
+    return PyLong_AsLongLongAndOverflow(number, &overflow) < 0 && overflow <= 0;
+}
+
 /* Writes |number| big-endian to malloc'ed *ret_bytes, sets *ret_size, and returns 0; or -1, nothing allocated. Leaves no
    exception set. The caller frees. */
 static inline int ss_long_to_big(PyObject *number, unsigned char **ret_bytes, size_t *ret_size)

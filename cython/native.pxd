@@ -9,6 +9,7 @@ cdef extern from "compat.h":
     size_t SS_RANDOM_STATE_OFFSET, SS_RANDOM_TAG_OFFSET, SS_RANDOM_BASICSIZE
     enum: SS_RANDOM_STATE_WORDS
     bint ss_long_small(PyObject*, uint64_t*) noexcept
+    bint ss_long_negative(PyObject*) noexcept
     int ss_long_to_big(PyObject*, unsigned char**, size_t*) noexcept
     PyObject* ss_long_from_little(const unsigned char*, size_t) noexcept
 
@@ -181,12 +182,16 @@ cdef extern from "provenance.h" nogil:
     void ss_provenance_note_ends(ss_provenance_ends* last, uint64_t head, uint64_t tail) noexcept
     int ss_provenance_setup() noexcept
     void ss_provenance_prepare() noexcept
-    bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint64_t* ret_epoch) noexcept
+    bint ss_provenance_of_negative(const unsigned char* big, size_t size, uint64_t* ret_epoch) noexcept
     bint ss_provenance_of_number(uint64_t number, uint64_t* ret_epoch) noexcept
-    bint ss_provenance_of_moment(uint64_t number) noexcept
-    bint ss_provenance_of_moment_float(double number) noexcept
     void ss_provenance_note_state(const uint32_t* words, uint32_t tag) noexcept
     bint ss_provenance_of_state(const uint32_t* words, uint32_t* ret_tag) noexcept
+
+
+cdef extern from "provenance_text.h" nogil:
+    bint ss_provenance_of_seed(const unsigned char* big, size_t size, uint64_t* ret_epoch) noexcept
+    bint ss_provenance_of_moment(uint64_t number) noexcept
+    bint ss_provenance_of_moment_float(double number) noexcept
 
 
 cdef extern from "connection.h" nogil:

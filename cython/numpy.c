@@ -2,6 +2,7 @@
 
 #include "entropy.h"
 #include "guard.h"
+#include "numpy_seeds.h"
 #include "process.h"
 #include "provenance.h"
 
@@ -11,7 +12,6 @@
 
 ss_numpy_counts ss_numpy_seen;
 const int *ss_numpy_reseed_kept;
-int (*ss_numpy_is_systems)(PyObject *seed, uint64_t *ret_epoch);
 
 ss_numpy_layout ss_numpy_at;
 ss_numpy_names ss_numpy;
@@ -272,25 +272,6 @@ uint64_t ss_numpy_print_gauss(PyObject *rs)
 
 /* ---- where a seed comes from ---- */
 
-/* A list or tuple of numbers, as of the system's seed and a worker's number: is one of the first nobody's choice? Those below
-   2^24 do not count: many a worker's number equals a short draw. May leave an exception set. */
-static bool has_systems(PyObject *seeds, uint64_t *ret_epoch)
-{
-    PyObject *own = PySequence_Tuple(seeds); /* another thread may change a list */
-    bool found = false;
-    for (Py_ssize_t i = 0; own && i < PyTuple_GET_SIZE(own) && i < 16 && !found; i++) {
-        PyObject *number = PyIndex_Check(PyTuple_GET_ITEM(own, i)) ? PyNumber_Index(PyTuple_GET_ITEM(own, i)) : NULL;
-        int overflow = 0;
-        const long long value = number ? PyLong_AsLongLongAndOverflow(number, &overflow) : 0;
-        found = number && (overflow > 0 || value >> 24 > 0) && ss_numpy_is_systems(number, ret_epoch);
-        if (!number)
-            PyErr_Clear();
-        Py_XDECREF(number);
-    }
-    Py_XDECREF(own);
-    return found;
-}
-
 /* The tag that goes with a seed which the program gave. Sets no exception. */
 uint64_t ss_numpy_judge(PyObject *seed, uint64_t epoch)
 {
@@ -310,9 +291,10 @@ uint64_t ss_numpy_judge(PyObject *seed, uint64_t epoch)
     } else if (!systems && PyFloat_Check(seed)) {
         systems = ss_numpy_is_systems(seed, &origin);
     } else if (!systems && (PyList_Check(seed) || PyTuple_Check(seed))) {
-        systems = has_systems(seed, &origin);
+        systems = ss_numpy_seeds_in(seed, &origin);
     } else if (!systems && PyObject_CheckBuffer(seed) && PyObject_GetBuffer(seed, &view, PyBUF_CONTIG_RO) == 0) {
-        systems = view.len > 1 && ss_provenance_of_seed(view.buf, (size_t)view.len, &origin);
+        systems = (view.len > 1 && ss_provenance_of_int(view.buf, (size_t)view.len, &origin)) ||
+                  ss_numpy_seeds_in_array(&view, &origin);
         PyBuffer_Release(&view);
     }
     PyErr_Clear();

@@ -95,9 +95,6 @@ static inline bool ss_numpy_is_kept(uint64_t tag)
     return (kind == SS_NUMPY_KEPT || kind == SS_NUMPY_FOREIGN) && !__atomic_load_n(ss_numpy_reseed_kept, __ATOMIC_RELAXED);
 }
 
-/* Is this number the system's? random.pxi's own judgement. */
-extern int (*ss_numpy_is_systems)(PyObject *seed, uint64_t *ret_epoch);
-
 /* In this thread: how much of what is made is ours; and how many constructors of Generator and RandomState run, which take the
    pointers of a BitGenerator to draw by what is guarded here. */
 extern __thread int ss_numpy_quiet, ss_numpy_making;

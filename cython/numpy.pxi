@@ -1,8 +1,10 @@
-# What the rooms of numpy need of random.pxi, and their seam. All else of them is C (numpy.h, numpy_room.h).
+# What the rooms of numpy need of random.pxi, and their seam. All else is C (numpy.h, numpy_seeds.h, numpy_room.h).
 
 cdef extern from "numpy.h":
-    bint (*ss_numpy_is_systems)(PyObject* seed, uint64_t* ret_epoch) noexcept
     const int* ss_numpy_reseed_kept
+
+cdef extern from "numpy_seeds.h":
+    bint (*ss_numpy_is_systems)(PyObject* seed, uint64_t* ret_epoch) noexcept
 
 cdef extern from "numpy_room.h":
     object ss_numpy_make_room "ss_numpy_room"()

@@ -21,35 +21,39 @@ static ss_pool_page *make_pool(void)
     return pool;
 }
 
-/* The last UUIDs of a pool that is filled again may be seeds yet. */
-#define KEPT 16
+/* What UUIDs left in the pool before this one: they may be seeds yet. No secret is in it: what was drawn is erased. */
+static struct {
+    uint64_t epoch, size;
+    unsigned char bytes[sizeof(((ss_pool_page *)0)->bytes)];
+} last;
 
 static void keep_prints(const ss_pool_page *pool)
 {
-    const size_t end = sizeof pool->bytes - pool->left;
-    for (size_t at = end > KEPT * SS_POOL_UUID ? end - KEPT * SS_POOL_UUID : 0; at + SS_POOL_UUID <= end;
-         at += sizeof(uint64_t)) {
-        uint64_t print;
-        memcpy(&print, pool->bytes + at, sizeof print);
-        if (print)
-            ss_provenance_note_print(print, pool->epoch);
-    }
+    last.epoch = pool->epoch;
+    last.size = sizeof pool->bytes - pool->left;
+    memcpy(last.bytes, pool->bytes, last.size);
+}
+
+static bool has_print(const unsigned char *bytes, size_t size, uint64_t print)
+{
+    for (size_t at = 0; at + sizeof print <= size; at++)
+        if (memcmp(bytes + at, &print, sizeof print) == 0)
+            return true;
+    return false;
 }
 
 /* Other draws than those of UUIDs may have moved these by any number of bytes. */
 static bool drew(uint64_t print, uint64_t *ret_epoch)
 {
     const ss_pool_page *pool = ss_pool;
-    if (pool->token != ss_process_token())
-        return false;
-    const unsigned char *end = pool->bytes + sizeof pool->bytes - pool->left;
-    for (const unsigned char *at = pool->bytes; at + sizeof print <= end; at++) {
-        if (memcmp(at, &print, sizeof print) == 0) {
-            *ret_epoch = pool->epoch;
-            return true;
-        }
+    if (pool->token == ss_process_token() && has_print(pool->bytes, sizeof pool->bytes - pool->left, print)) {
+        *ret_epoch = pool->epoch;
+        return true;
     }
-    return false;
+    if (!has_print(last.bytes, last.size, print))
+        return false;
+    *ret_epoch = last.epoch;
+    return true;
 }
 
 void ss_pool_prepare(void)

@@ -1,12 +1,10 @@
 #include "provenance.h"
 
-#include "process.h"
-
 #include <pthread.h>
 #include <sys/random.h>
-#include <time.h>
 
-ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
+ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS][SS_PROVENANCE_WAYS];
+uint8_t ss_provenance_next[1 << SS_PROVENANCE_BITS];
 ss_provenance_ends ss_provenance_last_draw, ss_provenance_last_uuid;
 uint64_t ss_provenance_keys[2];
 bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
@@ -24,37 +22,31 @@ void ss_provenance_prepare(void)
         __atomic_store_n(&ss_provenance_keys[0], fresh[0] | 1, __ATOMIC_RELAXED);
 }
 
-static bool find_in(const ss_provenance_entry *entry, uint64_t print, uint64_t *ret_epoch)
-{
-    if (__atomic_load_n(&entry->print, __ATOMIC_RELAXED) != print || !print)
-        return false;
-    *ret_epoch = __atomic_load_n(&entry->epoch, __ATOMIC_RELAXED);
-    return true;
-}
-
 static bool find(uint64_t print, uint64_t *ret_epoch)
 {
-    return find_in(&ss_provenance_draws[print >> (64 - SS_PROVENANCE_BITS)], print, ret_epoch);
+    const ss_provenance_entry *set = ss_provenance_draws[print >> (64 - SS_PROVENANCE_BITS)];
+    for (int way = 0; print && way < SS_PROVENANCE_WAYS; way++) {
+        if (__atomic_load_n(&set[way].print, __ATOMIC_RELAXED) == print) {
+            *ret_epoch = __atomic_load_n(&set[way].epoch, __ATOMIC_RELAXED);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- draws of 2 to 8 bytes: by the numbers that they are ---- */
 
-/* What is noted of a draw: the number that it is read from either end, and what is left when the last byte is cut off. Each
-   has a table of its own, or the three of one draw would take each other's place now and then. */
-enum { BIG, LITTLE, CUT, KINDS };
-static ss_provenance_entry numbers[KINDS][1 << 8];
+/* What is noted of a draw: the number that it is read from either end, and what is left when the last byte is cut off. */
+enum { BIG = 1, LITTLE, CUT };
 
 static void note_number(int kind, uint64_t number, uint64_t epoch)
 {
-    const uint64_t print = ss_provenance_print(number, 0);
-    __atomic_store_n(&numbers[kind][print >> 56].print, print, __ATOMIC_RELAXED);
-    __atomic_store_n(&numbers[kind][print >> 56].epoch, epoch, __ATOMIC_RELAXED);
+    ss_provenance_note_print(ss_provenance_print(number, (uint64_t)kind), epoch);
 }
 
 static bool find_kind(int kind, uint64_t number, uint64_t *ret_epoch)
 {
-    const uint64_t print = ss_provenance_print(number, 0);
-    return find_in(&numbers[kind][print >> 56], print, ret_epoch);
+    return find(ss_provenance_print(number, (uint64_t)kind), ret_epoch);
 }
 
 /* Draws of 2 and 3 bytes: few numbers, so many a chosen seed equals one. Only the last few count. */
@@ -104,7 +96,7 @@ static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
         note_tiny(big, little, epoch);
         return;
     }
-    ss_provenance_note_ends(&ss_provenance_last_draw, little, 0);
+    ss_provenance_note_ends(&ss_provenance_last_draw, little, size);
     note_number(BIG, big, epoch);
     note_number(LITTLE, little, epoch);
     note_number(CUT, big >> 8, epoch);
@@ -120,37 +112,59 @@ static const unsigned char *strip(const unsigned char *bytes, size_t *size)
 
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
+    const size_t whole = size;
+    if (size < 2)
+        return;
     if (size > 8)
         bytes = strip(bytes, &size);
-    else if (size < 2)
-        return;
+    if (whole > 16 && whole - size < 8) /* the first 16 of them, as a number, have lost the same zeros */
+        ss_provenance_note_draw(bytes, 16 - (whole - size), epoch);
     if (size > 8)
         ss_provenance_note_draw(bytes, size, epoch);
     else
         note_short(bytes, size, epoch);
 }
 
-/* 4 to 8 bytes that follow each other in the last short draw, or in the last UUID, in either order. Fewer are too few: many a
-   chosen seed equals those. */
-static bool is_part(const ss_provenance_ends *last, uint64_t number)
+/* By its first half. */
+static bool find_print_of_uuid(uint64_t high, uint64_t *ret_epoch)
+{
+    const uint64_t print = ss_provenance_print_uuid(high);
+    return find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch));
+}
+
+/* 4 to 8 bytes that follow each other in the last `there` of a word, in either order; of 4 also without the first bit, as of
+   `% 2**31`. Fewer are too few: many a chosen seed equals those. */
+static bool is_part(uint64_t word, unsigned there, uint64_t number)
 {
     const unsigned bits = number >> 32 ? (unsigned)(71 - __builtin_clzll(number)) / 8 * 8 : 32;
-    const uint64_t swapped = __builtin_bswap64(number) >> (64 - bits), mask = UINT64_MAX >> (64 - bits);
-    const uint64_t head = __atomic_load_n(&last->head, __ATOMIC_RELAXED), tail = __atomic_load_n(&last->tail, __ATOMIC_RELAXED);
-    for (unsigned skipped = 0; number >> 16 && skipped <= 64 - bits; skipped += 8) {
-        const uint64_t first = head >> skipped & mask, second = tail >> skipped & mask;
-        if (first == number || first == swapped || second == number || second == swapped)
+    const uint64_t mask = UINT64_MAX >> (64 - bits), low = number >> 31 ? mask : mask >> 1;
+    for (unsigned skipped = 0; skipped + bits <= there; skipped += 8) {
+        const uint64_t part = word >> skipped & mask, swapped = __builtin_bswap64(part) >> (64 - bits);
+        if ((part & low) == number || (swapped & low) == number)
             return true;
     }
     return false;
 }
 
+/* `% (2**32 - 1)`, the most that numpy takes. */
+static uint64_t folded(uint64_t head, uint64_t tail)
+{
+    return ((head >> 32) + (head & UINT32_MAX) + (tail >> 32) + (tail & UINT32_MAX)) % UINT32_MAX;
+}
+
 static bool find_part(uint64_t number, uint64_t *ret_epoch)
 {
     const uint64_t draw = __atomic_load_n(&ss_provenance_last_draw.head, __ATOMIC_RELAXED);
-    const uint64_t print = ss_provenance_print_uuid(__atomic_load_n(&ss_provenance_last_uuid.head, __ATOMIC_RELAXED));
-    return (is_part(&ss_provenance_last_draw, number) && find_kind(LITTLE, draw, ret_epoch)) ||
-           (is_part(&ss_provenance_last_uuid, number) && (find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch))));
+    const unsigned bits = (unsigned)__atomic_load_n(&ss_provenance_last_draw.tail, __ATOMIC_RELAXED) * 8;
+    const uint64_t head = __atomic_load_n(&ss_provenance_last_uuid.head, __ATOMIC_RELAXED);
+    const uint64_t tail = __atomic_load_n(&ss_provenance_last_uuid.tail, __ATOMIC_RELAXED);
+    const bool fits = number && number < UINT32_MAX;
+    if ((is_part(draw, bits, number) ||
+         (fits && bits && (number == folded(draw, 0) || number == folded(__builtin_bswap64(draw) >> (64 - bits), 0)))) &&
+        find_kind(LITTLE, draw, ret_epoch))
+        return true;
+    return (is_part(head, 64, number) || is_part(tail, 64, number) || (fits && number == folded(head, tail))) &&
+           find_print_of_uuid(head, ret_epoch);
 }
 
 static bool find_number(uint64_t number, uint64_t *ret_epoch)
@@ -207,52 +221,64 @@ static bool find_uuid(const unsigned char *number, size_t size, uint64_t *ret_ep
     memcpy(bytes + sizeof bytes - size, number, size);
     if (bytes[6] >> 4 != 4 || bytes[8] >> 6 != 2)
         return false;
-    const uint64_t print = ss_provenance_print_uuid(number_of(bytes, 8));
-    return find(print, ret_epoch) || (ss_provenance_pool && ss_provenance_pool(print, ret_epoch));
+    return find_print_of_uuid(number_of(bytes, 8), ret_epoch);
 }
 
-static bool find_whole(const unsigned char *bytes, size_t size, uint64_t *ret_epoch)
+bool ss_provenance_of_bytes(const unsigned char *bytes, size_t size, uint64_t *ret_epoch)
 {
+    if (!__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED))
+        return false;
     bytes = strip(bytes, &size);
     if (size <= 8)
         return find_number(number_of(bytes, size), ret_epoch);
     return find_bytes(bytes, size, ret_epoch) || (size <= 16 && find_uuid(bytes, size, ret_epoch));
 }
 
-/* A draw of more than 8 bytes that was read little-endian. Zeros at its end are gone from the number; three are one in
-   16 million. */
+/* A draw of more than 8 bytes that was read little-endian. Zeros at its end are gone from the number; four are one in 2^32. */
 static bool find_reversed(const unsigned char *big, size_t size, uint64_t *ret_epoch)
 {
     unsigned char reversed[ENOUGH] = {0};
     size_t kept = size;
     while (kept && !big[kept - 1]) /* the zeros at its beginning */
         kept--;
+    if (size - kept > 3) /* of a chosen number, as 2**64: what is left may be any */
+        return false;
     for (size_t i = 0; i < sizeof reversed && i < kept; i++)
         reversed[i] = big[kept - 1 - i];
-    for (size_t zeros = 0; zeros < 3; zeros++)
-        if (size + zeros > 8 && find_whole(reversed, kept + zeros, ret_epoch))
+    for (size_t zeros = 0; zeros < 4; zeros++)
+        if (size + zeros > 8 && ss_provenance_of_bytes(reversed, kept + zeros, ret_epoch))
             return true;
     return false;
 }
 
-static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoch);
-static bool find_base64(const unsigned char *text, size_t size, uint64_t *ret_epoch);
-
-#define DIGEST 64 /* Random.seed() appends the SHA-512 of bytes or text to it, and takes all for a number */
-
-bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch)
+bool ss_provenance_of_int(const unsigned char *big, size_t size, uint64_t *ret_epoch)
 {
     if (!__atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED))
         return false;
     big = strip(big, &size);
     if (size <= 8)
         return ss_provenance_of_number(number_of(big, size), ret_epoch);
-    if (find_whole(big, size, ret_epoch) || find_reversed(big, size, ret_epoch) || find_shifted(big, size, ret_epoch))
+    if (ss_provenance_of_bytes(big, size, ret_epoch) || find_reversed(big, size, ret_epoch) || find_shifted(big, size, ret_epoch))
         return true;
-    if (size <= DIGEST) /* two bytes of zero leave nothing before it */
-        return size == DIGEST && find_tiny(0, 1, ret_epoch);
-    const size_t text = size - DIGEST;
-    return find_whole(big, text, ret_epoch) || find_text(big, text, ret_epoch) || find_base64(big, text, ret_epoch);
+    return size == SS_PROVENANCE_MOST && find_tiny(0, 1, ret_epoch); /* two bytes of zero leave nothing before their hash */
+}
+
+bool ss_provenance_of_negative(const unsigned char *big, size_t size, uint64_t *ret_epoch)
+{
+    unsigned char read[SS_PROVENANCE_MOST + 1];
+    big = strip(big, &size);
+    /* It had as many bytes, or more, whose first were all ones. */
+    for (size_t whole = size < 2 ? 2 : size; size <= SS_PROVENANCE_MOST && whole <= (size < 8 ? 8 : size + 1); whole++) {
+        unsigned carry = 1;
+        for (size_t i = 0; i < whole; i++) {
+            carry += i < size ? 255u - big[size - 1 - i] : 255u;
+            read[whole - 1 - i] = (unsigned char)carry;
+            carry >>= 8;
+        }
+        if (read[0] >> 7 && ss_provenance_of_int(read, whole, ret_epoch))
+            return true;
+    }
+    return false;
 }
 
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch)
@@ -276,194 +302,6 @@ bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch)
                 return true;
     }
     return false;
-}
-
-/* ---- clocks, and the process ---- */
-
-#define RECENT_S 5
-#define LEAST_PID 100
-
-static int64_t now_ns(clockid_t clock)
-{
-    struct timespec now;
-    (void)clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-bool ss_provenance_of_moment(uint64_t number)
-{
-    if (number < LEAST_PID)
-        return false;
-    if (number < 1u << 22) /* Linux include/linux/threads.h, PID_MAX_LIMIT */
-        return number == (uint64_t)ss_process_pid();
-    if (number < 1000000000) /* seconds of 2001 */
-        return false;
-    const int64_t since_1970 = now_ns(CLOCK_REALTIME);
-    for (int64_t unit = 1; unit <= 1000000000; unit *= 1000) {
-        const uint64_t now = (uint64_t)(since_1970 / unit), second = (uint64_t)(1000000000 / unit);
-        if (now + 1 - number <= RECENT_S * second)
-            return true;
-    }
-    /* time.monotonic_ns() and perf_counter_ns(): a plain number too early after the start of the machine. */
-    return (uint64_t)now_ns(CLOCK_MONOTONIC) - number <= RECENT_S * UINT64_C(1000000000);
-}
-
-bool ss_provenance_of_moment_float(double number)
-{
-    const double since_1970 = (double)now_ns(CLOCK_REALTIME) * 1e-9, awake = (double)now_ns(CLOCK_MONOTONIC) * 1e-9;
-    for (double unit = 1; unit < 1e10; unit *= 1e3) {
-        const double age = since_1970 - number / unit;
-        if (age > -0.001 && age <= RECENT_S)
-            return true;
-    }
-    /* Nobody chooses so many digits. */
-    const double digits = number * 1048576;
-    return number > 0 && number <= awake && awake - number <= RECENT_S && digits != (double)(int64_t)digits;
-}
-
-/* ---- texts ---- */
-
-static int hex_digit(unsigned char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* Hexadecimal digits, perhaps with the dashes of a UUID. An odd number of them has lost zeros at its beginning. */
-static bool find_hex(const unsigned char *text, size_t size, size_t least, uint64_t *ret_epoch)
-{
-    unsigned char bytes[32] = {0};
-    size_t digits = 0;
-    for (size_t i = 0; i < size; i++)
-        digits += text[i] != '-';
-    for (size_t at = 0, next = digits & 1; at < size && next < 2 * sizeof bytes; at++) {
-        const int digit = hex_digit(text[at]);
-        if (text[at] == '-')
-            continue;
-        if (digit < 0)
-            return false;
-        bytes[next / 2] |= (unsigned char)(next % 2 ? digit : digit << 4);
-        next++;
-    }
-    const size_t whole = (digits + 1) / 2;
-    return digits >= least && ss_provenance_of_seed(bytes, whole < sizeof bytes ? whole : sizeof bytes, ret_epoch);
-}
-
-/* Decimal digits, perhaps with a point: a draw as a number, or a clock's reading. */
-static bool find_decimal(const unsigned char *text, size_t size, bool alone, uint64_t *ret_epoch)
-{
-    unsigned char big[DIGEST] = {0}; /* as many as a seed may have that is no text */
-    double value = 0, unit = 1;
-    bool point = false;
-    for (size_t i = 0; i < size; i++) {
-        unsigned carry = text[i] - (unsigned)'0';
-        if (text[i] == '.' && !point) {
-            point = true;
-            continue;
-        }
-        if (carry > 9)
-            return false;
-        value = value * 10 + carry;
-        unit *= point ? 10 : 1;
-        if (point)
-            continue;
-        for (size_t at = sizeof big; at--; carry >>= 8) {
-            carry += big[at] * 10u;
-            big[at] = (unsigned char)carry;
-        }
-        if (carry)
-            return false;
-    }
-    if (point)
-        return ss_provenance_of_moment_float(value / unit);
-    if (value < 1 << 24 && !alone)
-        return false;
-    return ss_provenance_of_seed(big, sizeof big, ret_epoch) ||
-           (value < 1e19 && ss_provenance_of_moment(number_of(big + sizeof big - 8, 8)));
-}
-
-/* YYYY-MM-DD HH:MM:SS, as datetime.now() shows itself, of whatever time zone: those differ by quarters of an hour. */
-#define DATE "dddd-dd-dd?dd:dd:dd"
-static bool find_date(const unsigned char *text, size_t size)
-{
-    int64_t field[6] = {0};
-    if (size < sizeof DATE - 1)
-        return false;
-    for (size_t i = 0, at = 0; i < sizeof DATE - 1; i++) {
-        const unsigned digit = text[i] - (unsigned)'0';
-        if (DATE[i] == 'd' ? digit > 9 : DATE[i] != '?' && text[i] != DATE[i])
-            return false;
-        if (DATE[i] == 'd')
-            field[at] = field[at] * 10 + digit;
-        else
-            at++;
-    }
-    /* Days of the civil calendar since 1970: the year begins in March. */
-    const int64_t year = field[0] - (field[1] < 3), day_of_year = (153 * ((field[1] + 9) % 12) + 2) / 5 + field[2] - 1;
-    const int64_t days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
-    const int64_t age = now_ns(CLOCK_REALTIME) / 1000000000 - (((days * 24 + field[3]) * 60 + field[4]) * 60 + field[5]);
-    return age > -16 * 3600 && age < 16 * 3600 && (age + 16 * 3600) % 900 <= RECENT_S;
-}
-
-static bool is_word(unsigned char c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'); }
-
-static bool find_word(const unsigned char *text, size_t size, bool alone, uint64_t *ret_epoch)
-{
-    const size_t prefix = size > 2 && text[0] == '0' && (text[1] | 0x20) == 'x' ? 2 : 0;
-    return find_hex(text + prefix, size - prefix, !alone ? 8 : prefix ? 1 : 4, ret_epoch) || find_decimal(text, size, alone, ret_epoch);
-}
-
-/* Does what is nobody's choice stand in a text: a token, a UUID, the time? What stands among other words must have 8 digits. */
-static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoch)
-{
-    if (size > 256)
-        size = 256;
-    for (size_t at = 0, end; at < size; at = end + 1) {
-        for (end = at; end < size && (is_word(text[end]) || text[end] == '-' || text[end] == '.');)
-            end++;
-        if (end == at)
-            continue;
-        if (find_date(text + at, size - at) || find_word(text + at, end - at, end - at == size, ret_epoch))
-            return true;
-        for (size_t part = at, stop; part < end; part = stop + 1) {
-            for (stop = part; stop < end && text[stop] != '-';)
-                stop++;
-            if (stop - part < end - at && find_word(text + part, stop - part, false, ret_epoch))
-                return true;
-        }
-    }
-    return false;
-}
-
-static int base64_digit(unsigned char c)
-{
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+' || c == '-' ? 62
-           : c == '/' || c == '_' ? 63
-                                  : -1;
-}
-
-/* token_urlsafe(), or base64 in its usual alphabet: a text as a whole, for its digits stand in others as well. */
-static bool find_base64(const unsigned char *text, size_t size, uint64_t *ret_epoch)
-{
-    unsigned char bytes[DIGEST];
-    unsigned bits = 0, count = 0;
-    size_t whole = 0;
-    while (size && text[size - 1] == '=')
-        size--;
-    for (size_t at = 0; at < size && whole < sizeof bytes; at++) {
-        const int digit = base64_digit(text[at]);
-        if (digit < 0)
-            return false;
-        bits = bits << 6 | (unsigned)digit;
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            bytes[whole++] = (unsigned char)(bits >> count);
-        }
-    }
-    return whole > 1 && find_whole(bytes, whole, ret_epoch);
 }
 
 /* ---- states ---- */

@@ -7,7 +7,7 @@
    A fingerprint has 64 bits, so a chosen seed is not taken for the system's by chance. It is made of 15 bytes at most, by a keyed
    hash that loses half of those: what draws of 16 and more bytes give away to a reader of our memory is 64 bits that the others
    are not known of. What is too short to be a key, and the last UUID, which is no secret (RFC 9562, section 8), can be read there.
-   No Python object; of draws no lock, racing writers lose an entry at most. */
+   No Python object; of draws no lock, racing writers lose some entries at most. */
 #ifndef SNAPSAFE_PROVENANCE_H
 #define SNAPSAFE_PROVENANCE_H
 
@@ -18,16 +18,20 @@
 
 #pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
 
-#define SS_PROVENANCE_BITS 10 /* of the table of draws: a seed follows its draw closely */
+/* The table of draws: a print has one set, in which it is lost when as many others came after it. Of a draw that 1,000 others
+   followed one in 600 is lost; of one of 4 to 8 bytes, which leave three prints each, one in 16, and after 100 one in 60,000. */
+#define SS_PROVENANCE_BITS 11
+#define SS_PROVENANCE_WAYS 4
 
 typedef struct {
     uint64_t print, epoch;
 } ss_provenance_entry;
 
-extern ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS];
+extern ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS][SS_PROVENANCE_WAYS];
+extern uint8_t ss_provenance_next[1 << SS_PROVENANCE_BITS]; /* of each set: where the next print goes, modulo the ways. Atomic each. */
 
-/* The halves of the last UUID, and of the last draw if it had 4 to 8 bytes (the second is 0), for seeds that are a part of one.
-   Atomic each. */
+/* The halves of the last UUID, for seeds that are a part of it; or the last draw of 4 to 8 bytes, little-endian, and how many it
+   had. Atomic each. */
 typedef struct {
     uint64_t head, tail;
 } ss_provenance_ends;
@@ -47,11 +51,14 @@ static inline uint64_t ss_provenance_print(uint64_t first, uint64_t second)
 /* The same of a UUID of version 4, by its first half, past the bits that tell the version. */
 static inline uint64_t ss_provenance_print_uuid(uint64_t high) { return ss_provenance_print(high | 0xf000, 0); }
 
-/* A print has one place, and whoever comes later takes it. Two threads without a GIL in common may leave one's print with the
-   other's epoch there; an atomic pair would cost as much as all that we add to os.urandom. */
+/* Two threads without a GIL in common may leave one's print with the other's epoch there, or lose one; an atomic pair would
+   cost as much as all that we add to os.urandom. */
 static inline void ss_provenance_note_print(uint64_t print, uint64_t epoch)
 {
-    ss_provenance_entry *entry = &ss_provenance_draws[print >> (64 - SS_PROVENANCE_BITS)];
+    const uint64_t set = print >> (64 - SS_PROVENANCE_BITS);
+    const uint8_t way = __atomic_load_n(&ss_provenance_next[set], __ATOMIC_RELAXED);
+    ss_provenance_entry *entry = &ss_provenance_draws[set][way % SS_PROVENANCE_WAYS];
+    __atomic_store_n(&ss_provenance_next[set], (uint8_t)(way + 1), __ATOMIC_RELAXED);
     __atomic_store_n(&entry->print, print, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->epoch, epoch, __ATOMIC_RELAXED);
 }
@@ -92,17 +99,17 @@ void ss_provenance_prepare(void);
    NULL where there is none. */
 extern bool (*ss_provenance_pool)(uint64_t print, uint64_t *ret_epoch);
 
-/* Was a seed of these big-endian bytes (an int's magnitude) made of a noted draw: read big-endian (int.from_bytes, Random.seed
-   of bytes, SystemRandom.getrandbits), little-endian, from a UUID, from a part of the last of either (struct.unpack), or from a
-   text in which one stands, or that is one in base64, or a clock's reading? The two are for magnitudes of more than 8 bytes, and for others. With the
-   GIL, or attached. */
-bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch);
+/* Was an int of these big-endian bytes (its magnitude) made of a noted draw: read big-endian (int.from_bytes, SystemRandom's
+   getrandbits), little-endian, from a UUID, or from a part of the last of either (struct.unpack)? of_negative() of a negative
+   number's magnitude, which was read as a signed one; of_number() of 8 bytes at most; of_bytes() big-endian and whole alone. With
+   the GIL, or attached. */
+bool ss_provenance_of_int(const unsigned char *big, size_t size, uint64_t *ret_epoch);
+bool ss_provenance_of_negative(const unsigned char *big, size_t size, uint64_t *ret_epoch);
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch);
+bool ss_provenance_of_bytes(const unsigned char *big, size_t size, uint64_t *ret_epoch);
 
-/* Is it what a clock has shown in the last seconds (s, ms, us or ns), or the process's id? May ask clocks, and getpid(2) once in
-   a process. A process id below 100 may as well be a chosen seed: in a container that is the rule. */
-bool ss_provenance_of_moment(uint64_t number);
-bool ss_provenance_of_moment_float(double number);
+/* The most bytes of a number that are looked at; Random.seed() appends as many to a text: its SHA-512. */
+#define SS_PROVENANCE_MOST 64
 
 /* Records, with its tag, and recognises the 624 words of a Mersenne Twister that getstate() returned; and the print of anything
    else that travels as a state does. Any thread; takes a leaf lock. */

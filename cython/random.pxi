@@ -347,7 +347,7 @@ cdef bint is_systems(PyObject* seed, uint64_t* ret_epoch) noexcept:
     cdef uint64_t number
     cdef unsigned char* big = NULL
     cdef size_t size = 0
-    cdef bint found
+    cdef bint found, is_small, is_negative
     cdef double value
     if raw_float_check(seed):
         value = raw_float_value(seed)
@@ -355,11 +355,15 @@ cdef bint is_systems(PyObject* seed, uint64_t* ret_epoch) noexcept:
             0 < value < 1 and ss_provenance_of_number(<uint64_t>(value * 9007199254740992.0), ret_epoch))
     if not raw_long_check(seed):
         return False
-    if ss_long_small(seed, &number):
-        return ss_provenance_of_number(number, ret_epoch) or ss_provenance_of_moment(number)
-    if ss_long_to_big(seed, &big, &size) != 0:
+    is_small = ss_long_small(seed, &number)
+    if is_small and (ss_provenance_of_number(number, ret_epoch) or ss_provenance_of_moment(number)
+                     or (number > 0 and ss_provenance_of_number(number - 1, ret_epoch))):   # of randint(1, n)
+        return True
+    is_negative = ss_long_negative(seed)    # it was read as a signed number
+    if (is_small and not is_negative) or ss_long_to_big(seed, &big, &size) != 0:
         return False
-    found = ss_provenance_of_seed(big, size, ret_epoch)
+    found = ((not is_small and ss_provenance_of_seed(big, size, ret_epoch))
+             or (is_negative and ss_provenance_of_negative(big, size, ret_epoch)))
     free(big)
     return found
 

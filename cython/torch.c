@@ -3,6 +3,7 @@
 
 #include "entropy.h"
 #include "process.h"
+#include "numpy_seeds.h"
 #include "provenance.h"
 
 #include <errno.h>

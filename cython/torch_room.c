@@ -1,6 +1,7 @@
 #define _GNU_SOURCE 1
 #include "torch_room.h"
 
+#include "numpy_seeds.h"
 #include "provenance.h"
 #include "torch.h"
 #include "torch_calls.h"

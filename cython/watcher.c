@@ -59,10 +59,7 @@ void ss_watcher_delivered(uint64_t epoch)
     __atomic_store_n(&delivered, epoch, __ATOMIC_RELEASE);
 }
 
-static void set_how(enum ss_watch_how now)
-{
-    __atomic_store_n(&ss_watcher_how, now, __ATOMIC_RELEASE);
-}
+static void set_how(enum ss_watch_how now) { __atomic_store_n(&ss_watcher_how, now, __ATOMIC_RELEASE); }
 
 static bool is_current(uint64_t mine) { return __atomic_load_n(&number, __ATOMIC_ACQUIRE) == mine; }
 
@@ -114,11 +111,8 @@ static void *runner_main(void *argument)
             why &= ~SS_WOKE_EPOCH;
         else
             ss_entropy_renew_kernel();
-        if (why && run) {
-            ss_isolate_as_main();
+        if (why && run)
             done = run(why);
-            ss_isolate_signals(NULL);
-        }
         (void)pthread_mutex_lock(&mutex);
         if (is_current(mine))
             runner_busy = false;
@@ -135,8 +129,13 @@ static void *runner_main(void *argument)
     return NULL;
 }
 
+static bool in_runner(void) { return __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) == (pid_t)syscall(SYS_gettid); }
+
 void ss_watcher_calling(bool begins)
 {
+    /* Else all are blocked: main may block one and wait for it at any time, and the kernel must not give it to us then. */
+    if (in_runner())
+        begins ? ss_isolate_as_main() : ss_isolate_signals(NULL);
     (void)pthread_mutex_lock(&mutex);
     if (begins)
         calling++;
@@ -151,7 +150,7 @@ static bool quiet(bool own)
 {
     if (!own)
         return !busy;
-    return !runner_busy || calling || __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) == (pid_t)syscall(SYS_gettid);
+    return !runner_busy || calling || in_runner();
 }
 
 bool ss_watcher_quiet(bool own, int milliseconds)

@@ -59,7 +59,8 @@ void ss_watcher_poke(void);
 /* Notes the epoch whose event was run last: the runner is woken for others only. Any thread. */
 void ss_watcher_delivered(uint64_t epoch);
 
-/* Notes that a callback of the program begins, or has ended; also in a child that it forked. Any thread. */
+/* Notes that a callback of the program begins, or has ended; also in a child that it forked. The runner has main's signal mask
+   meanwhile. Any thread. */
 void ss_watcher_calling(bool begins);
 
 /* Waits until no runner is at an event, for `milliseconds` at most. `own`: a runner that is in a callback of the program, or is

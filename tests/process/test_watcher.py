@@ -89,6 +89,23 @@ def test_callbacks_and_their_children_have_mains_mask(run):
     """)
 
 
+def test_what_is_no_callback_has_every_signal_blocked(run):
+    """Main may block one and wait for it at any time: what the runner does for itself must not take it then."""
+    run("""
+    class Callback:
+        def __getattr__(self, name):  # the runner asks for how it is named
+            calls.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            raise AttributeError(name)
+        def __call__(self):
+            calls.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    register(Callback())
+    calls.clear()
+    bump()
+    assert until(lambda: len(calls) > 1), calls
+    assert {signal.SIGTERM, signal.SIGUSR1} <= calls[0] and not calls[-1], calls
+    """)
+
+
 def test_handlers_of_the_program_run_while_the_event_does(run):
     run("""
     signal.signal(signal.SIGUSR1, lambda *_: calls.append(threading.current_thread() is threading.main_thread()))

@@ -1,9 +1,12 @@
-"""Prints which draws are not taken for the system's when they are a seed, of 2,000 of each kind, and of zeros."""
+"""Prints which draws are not taken for the system's as seeds, of 2,000 of each kind, of zeros, and of many at once."""
 
 import base64
+import datetime
 import hashlib
 import os
+import random
 import secrets
+import time
 import uuid
 
 from snapsafe_rt.core import native
@@ -38,7 +41,27 @@ for bits in (*range(9, 72), 100, 127, 250):
     }
 for end in (300, 10**4, 2**16, 10**6, 2**32, 10**18):
     makes[f"randbelow {end}"] = lambda end=end: secrets.randbelow(end)
-makes["uuid4, little"] = lambda: int.from_bytes(uuid.uuid4().bytes, "little")
+for size in (2, 4, 8, 16):
+    makes[f"signed {size}"] = lambda size=size: int.from_bytes(os.urandom(size), "little", signed=True)
+for end in (10**4, 10**6, 10**9, 2**31):
+    makes[f"randint(1, {end})"] = lambda end=end: random.SystemRandom().randint(1, end)
+makes |= {
+    "uuid4, little": lambda: int.from_bytes(uuid.uuid4().bytes, "little"),
+    "uuid4 % (2**32 - 1)": lambda: uuid.uuid4().int % (2**32 - 1),
+    "uuid4 % 2**31": lambda: uuid.uuid4().int % 2**31,
+    "4 bytes % 2**31": lambda: int.from_bytes(os.urandom(4), "little") % 2**31,
+    "8 bytes % (2**32 - 1)": lambda: int.from_bytes(os.urandom(8), "big") % (2**32 - 1),
+    "the first 16 of 32": lambda: int.from_bytes(os.urandom(32)[:16], "big"),
+    "the first digits of 32": lambda: secrets.token_hex(32)[:32],
+    "a file's name": lambda: (f"{uuid.uuid4()}.json", uuid.uuid4())[0],
+    "a job's name": lambda: (f"job-{uuid.uuid4()}", uuid.uuid4())[0],
+    "a token with a suffix": lambda: f"{secrets.token_hex(16)}.txt",
+    "a token in a sentence": lambda: f"the seed is <{secrets.token_hex(16)}>.",
+    "base64 with its newline": lambda: base64.encodebytes(os.urandom(16)),
+    "process and time": lambda: f"{os.getpid()}.{time.time_ns()}",
+    "a name and a date": lambda: f"run-{datetime.datetime.now().isoformat()}",
+    "a date without separators": lambda: int(datetime.datetime.now().strftime("%Y%m%d%H%M%S")),
+}
 print({name: times for name, make in makes.items() if (times := missed(make, 2000))})
 
 
@@ -47,3 +70,11 @@ def zeros():
 
 
 print(missed(zeros, 1), missed(lambda: int.from_bytes(zeros(), "big"), 1))
+
+
+def of_many(make, count=60):
+    made = [make() for _ in range(count)]
+    return sum(not native.is_of_system(number(seed)) for seed in made)
+
+
+print(sum(of_many(lambda: secrets.randbits(64)) + of_many(lambda: uuid.uuid4().int) for _ in range(20)))
