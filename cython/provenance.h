@@ -11,6 +11,8 @@
 #ifndef SNAPSAFE_PROVENANCE_H
 #define SNAPSAFE_PROVENANCE_H
 
+#include "compat.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,17 +20,16 @@
 
 #pragma GCC visibility push(hidden) /* else each access to a variable loads its address first */
 
-/* The table of draws: a print has one set, in which it is lost when as many others came after it. Of a draw that 1,000 others
-   followed one in 600 is lost; of one of 4 to 8 bytes, which leave three prints each, one in 16, and after 100 one in 60,000. */
-#define SS_PROVENANCE_BITS 11
-#define SS_PROVENANCE_WAYS 4
-
 typedef struct {
     uint64_t print, epoch;
 } ss_provenance_entry;
 
-extern ss_provenance_entry ss_provenance_draws[1 << SS_PROVENANCE_BITS][SS_PROVENANCE_WAYS];
-extern uint8_t ss_provenance_next[1 << SS_PROVENANCE_BITS]; /* of each set: where the next print goes, modulo the ways. Atomic each. */
+/* What was drawn, in its order, with one writer at a time; who looks for something files it first. */
+#define SS_PROVENANCE_NOTED 1024
+extern ss_provenance_entry ss_provenance_noted[SS_PROVENANCE_NOTED];
+
+/* Files it at once. Any thread. */
+void ss_provenance_file(uint64_t print, uint64_t epoch);
 
 /* The halves of the last UUID, for seeds that are a part of it; or the last draw of 4 to 8 bytes, little-endian, and how many it
    had. Atomic each. */
@@ -38,29 +39,36 @@ typedef struct {
 
 extern ss_provenance_ends ss_provenance_last_draw, ss_provenance_last_uuid;
 
-/* Atomic; 0 until ss_provenance_prepare(), and nothing is found then. The first is odd and the second even. */
-extern uint64_t ss_provenance_keys[2];
+/* What each draw reads, in one line of the CPU's cache. Atomic each. The keys are 0 until ss_provenance_prepare(), and nothing is
+   found then; the first is odd and the second even. `count` is that of all that was noted. */
+typedef struct {
+    uint64_t keys[2], count;
+} __attribute__((aligned(64))) ss_provenance_hot;
+extern ss_provenance_hot ss_provenance;
 
 /* Multiply-shift hashing (Dietzfelbinger et al.) of two words. */
 static inline uint64_t ss_provenance_print(uint64_t first, uint64_t second)
 {
-    return first * __atomic_load_n(&ss_provenance_keys[0], __ATOMIC_RELAXED) +
-           second * __atomic_load_n(&ss_provenance_keys[1], __ATOMIC_RELAXED);
+    return first * __atomic_load_n(&ss_provenance.keys[0], __ATOMIC_RELAXED) +
+           second * __atomic_load_n(&ss_provenance.keys[1], __ATOMIC_RELAXED);
 }
 
 /* The same of a UUID of version 4, by its first half, past the bits that tell the version. */
 static inline uint64_t ss_provenance_print_uuid(uint64_t high) { return ss_provenance_print(high | 0xf000, 0); }
 
-/* Two threads without a GIL in common may leave one's print with the other's epoch there, or lose one; an atomic pair would
-   cost as much as all that we add to os.urandom. */
+/* Two threads without a GIL in common may leave one's print with the other's epoch, or lose one; an atomic pair would cost as
+   much as all that we add to os.urandom. Without a GIL one counter would be every thread's, so there nothing is put off. */
 static inline void ss_provenance_note_print(uint64_t print, uint64_t epoch)
 {
-    const uint64_t set = print >> (64 - SS_PROVENANCE_BITS);
-    const uint8_t way = __atomic_load_n(&ss_provenance_next[set], __ATOMIC_RELAXED);
-    ss_provenance_entry *entry = &ss_provenance_draws[set][way % SS_PROVENANCE_WAYS];
-    __atomic_store_n(&ss_provenance_next[set], (uint8_t)(way + 1), __ATOMIC_RELAXED);
+    if (SS_FREE_THREADED) {
+        ss_provenance_file(print, epoch);
+        return;
+    }
+    const uint64_t count = __atomic_load_n(&ss_provenance.count, __ATOMIC_RELAXED);
+    ss_provenance_entry *entry = &ss_provenance_noted[count % SS_PROVENANCE_NOTED];
     __atomic_store_n(&entry->print, print, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->epoch, epoch, __ATOMIC_RELAXED);
+    __atomic_store_n(&ss_provenance.count, count + 1, __ATOMIC_RELEASE);
 }
 
 /* The slow half of ss_provenance_note_draw(): for a draw that is short or begins with a zero byte. */
