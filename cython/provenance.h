@@ -11,8 +11,6 @@
 #ifndef SNAPSAFE_PROVENANCE_H
 #define SNAPSAFE_PROVENANCE_H
 
-#include "compat.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,18 +55,19 @@ static inline uint64_t ss_provenance_print(uint64_t first, uint64_t second)
 static inline uint64_t ss_provenance_print_uuid(uint64_t high) { return ss_provenance_print(high | 0xf000, 0); }
 
 /* Two threads without a GIL in common may leave one's print with the other's epoch, or lose one; an atomic pair would cost as
-   much as all that we add to os.urandom. Without a GIL one counter would be every thread's, so there nothing is put off. */
+   much as all that we add to os.urandom. Without a GIL (compat.h, which this room does without, so it is to be included before) one
+   counter would be every thread's, so there nothing is put off. Both are found. */
 static inline void ss_provenance_note_print(uint64_t print, uint64_t epoch)
 {
-    if (SS_FREE_THREADED) {
-        ss_provenance_file(print, epoch);
-        return;
-    }
+#if defined(SS_FREE_THREADED) && SS_FREE_THREADED
+    ss_provenance_file(print, epoch);
+#else
     const uint64_t count = __atomic_load_n(&ss_provenance.count, __ATOMIC_RELAXED);
     ss_provenance_entry *entry = &ss_provenance_noted[count % SS_PROVENANCE_NOTED];
     __atomic_store_n(&entry->print, print, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->epoch, epoch, __ATOMIC_RELAXED);
     __atomic_store_n(&ss_provenance.count, count + 1, __ATOMIC_RELEASE);
+#endif
 }
 
 /* The slow half of ss_provenance_note_draw(): for a draw that is short or begins with a zero byte. */
