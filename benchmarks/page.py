@@ -265,8 +265,8 @@ OF_UUID4 = """**uuid4**, fence up, takes {:.0f} ns. The kernel takes {:.0f} ns o
 ns make and free a UUID and its int in one Python call; some 30 instructions of that check that nothing was restored,
 forked or replaced. With the fence down it takes {:.0f} ns. Stock, 3.14 makes a UUID in a quarter of the time of 3.11,
 so what cannot be saved weighs more there."""
-OF_URANDOM = """**os.urandom**, fence down, takes {:.1f} ns more than the system call's {:.0f}. These are 73
-instructions: 20 look at the source before and after, 20 leave the fingerprint by which `random.seed(os.urandom(64))`
+OF_URANDOM = """**os.urandom**, fence down, takes {:.1f} ns more than the system call's {:.0f}. These are 76
+instructions: 20 look at the source before and after, 23 leave the fingerprint by which `random.seed(os.urandom(64))`
 is recognised as the system's, and the rest is one call more. There is no lock and no atomic operation in it.
 `secrets.token_bytes` is a Python function around the same."""
 

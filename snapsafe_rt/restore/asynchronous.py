@@ -45,7 +45,7 @@ async def acheck(timeout: "float | None" = None) -> int:
     while events.delivery.delivered < epoch:
         mine = not events.delivery.taken
         event = events.delivery.event
-        if not mine and event is not None and dispatch.event_around().get() == event.epoch:
+        if not mine and event is not None and dispatch.epoch_around() == event.epoch:
             return epoch
         if mine:
             waited: Any = affinity.keep(loop.create_task(_deliver_here()))

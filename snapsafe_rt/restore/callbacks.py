@@ -28,6 +28,8 @@ class Registration:
         self.home: affinity.Home | None = affinity.here()
         self.homeless = self.home is None
         self.live = True
+        if self.home is not None:
+            import contextvars  # noqa: F401 - it is called in a copy of a context, when there may be no descriptor
 
     def look_for_home(self) -> None:
         """What a coroutine function awaits, say a pool that was made at import, belongs to the main thread's loop if

@@ -117,3 +117,10 @@ def event_around() -> "Any":
 
         _event_around.setdefault("epoch", ContextVar("snapsafe_event", default=-1))
     return _event_around["epoch"]
+
+
+def epoch_around() -> int:
+    """The same, or -1. Who has not made the variable has not set it. So nothing is imported here: a program that waits may
+    have no descriptor for that."""
+    epoch: int = event_around().get() if _event_around else -1
+    return epoch

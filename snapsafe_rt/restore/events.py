@@ -162,7 +162,7 @@ def _wait_for_other(turn: int, limit: "Limit | None") -> bool:
     """Wait for the event that runs elsewhere, or for a step of the limit. False where waiting would never end: the
     event waits for this thread."""
     event: Event | None = delivery.event
-    if event is not None and dispatch.event_around().get() == event.epoch:
+    if event is not None and dispatch.epoch_around() == event.epoch:
         return False
     greenlet = affinity.greenlet()
     if delivery.mine and (greenlet is None or greenlet is delivery.greenlet):

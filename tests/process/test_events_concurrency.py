@@ -52,6 +52,36 @@ def test_a_callback_draws(run):
     """)
 
 
+def test_check_waits_for_another_thread_without_a_descriptor(run_alone):
+    """It imports nothing: a program at its limit of descriptors, or in a chroot, can import nothing any more."""
+    run_alone("""
+    import resource
+    begun, go = threading.Event(), threading.Event()
+    @register
+    def callback():
+        begun.set()
+        go.wait(30)
+        calls.append(1)
+    bump()
+    other = threading.Thread(target=snapsafe_rt.check)
+    other.start()
+    assert begun.wait(30)
+    if "contextvars" in sys.modules:
+        print("somebody else has imported it")
+        sys.exit(77)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limit[1]))
+    try:
+        snapsafe_rt.check(timeout=0.01)
+    except TimeoutError:
+        go.set()
+    snapsafe_rt.check()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    other.join(30)
+    assert calls == [1], calls
+    """)
+
+
 def test_a_callback_takes_a_lock_that_another_thread_holds_while_it_draws(run):
     run("""
     import random, ssl
