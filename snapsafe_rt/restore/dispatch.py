@@ -120,7 +120,7 @@ def event_around() -> "Any":
 
 
 def epoch_around() -> int:
-    """The same, or -1. Who has not made the variable has not set it. So nothing is imported here: a program that waits may
-    have no descriptor for that."""
+    """The same, or -1. Who has not made the variable has not set it. So this imports nothing, for which a program that
+    waits may have no descriptor."""
     epoch: int = event_around().get() if _event_around else -1
     return epoch
