@@ -6,14 +6,6 @@ int (*ss_numpy_is_systems)(PyObject *seed, uint64_t *ret_epoch);
 
 #define MANY 64 /* numbers of a seed that are looked at */
 
-/* One of several numbers: does it make them nobody's choice? Those below 2^24 do not: many a worker's equals a short draw. */
-static bool is_systems_among(PyObject *number, uint64_t *ret_epoch)
-{
-    int overflow;
-    const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
-    return (overflow > 0 || value >> 24 > 0) && ss_numpy_is_systems(number, ret_epoch);
-}
-
 bool ss_numpy_seeds_in(PyObject *seeds, uint64_t *ret_epoch)
 {
     PyObject *own = PySequence_Tuple(seeds); /* another thread may change a list */
@@ -28,7 +20,8 @@ bool ss_numpy_seeds_in(PyObject *seeds, uint64_t *ret_epoch)
         PyObject *number = is_number ? PyNumber_Index(item) : NULL;
         int overflow = 0;
         const long long value = number ? PyLong_AsLongLongAndOverflow(number, &overflow) : -1;
-        found = number && is_systems_among(number, ret_epoch);
+        /* Those below 2^24 do not count: many a worker's number equals a short draw. */
+        found = number && (overflow > 0 || value >> 24 > 0) && ss_numpy_is_systems(number, ret_epoch);
         for (unsigned j = 0; j < 4 && !overflow && value >= 0 && value <= UINT32_MAX; j++)
             words[as_words++] = (unsigned char)(value >> 8 * j);
         if (!overflow && value >= 0 && value <= UINT8_MAX)

@@ -44,7 +44,9 @@ static void file_noted(void)
 {
     const uint64_t count = __atomic_load_n(&ss_provenance.count, __ATOMIC_ACQUIRE);
     uint64_t at = __atomic_load_n(&filed, __ATOMIC_RELAXED);
-    for (at = count - at > SS_PROVENANCE_NOTED ? count - SS_PROVENANCE_NOTED : at; at != count; at++) {
+    if (count - at > SS_PROVENANCE_NOTED)
+        at = count - SS_PROVENANCE_NOTED;
+    for (; at != count; at++) {
         const ss_provenance_entry *entry = &ss_provenance_noted[at % SS_PROVENANCE_NOTED];
         ss_provenance_file(__atomic_load_n(&entry->print, __ATOMIC_RELAXED), __atomic_load_n(&entry->epoch, __ATOMIC_RELAXED));
     }
@@ -118,11 +120,7 @@ static bool find_tiny(uint64_t number, unsigned shifts, uint64_t *ret_epoch)
 
 static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
-    uint64_t big = 0, little = 0;
-    for (size_t i = 0; i < size; i++) {
-        big = big << 8 | bytes[i];
-        little |= (uint64_t)bytes[i] << 8 * i;
-    }
+    const uint64_t big = ss_provenance_read(bytes, size), little = __builtin_bswap64(big) >> (64 - 8 * size);
     if (size < 4) {
         note_tiny(big, little, epoch);
         return;
@@ -133,21 +131,13 @@ static void note_short(const unsigned char *bytes, size_t size, uint64_t epoch)
     note_number(CUT, big >> 8, epoch);
 }
 
-/* A number has lost the zeros at its beginning, so what is noted, and looked for, begins behind them. */
-static const unsigned char *strip(const unsigned char *bytes, size_t *size)
-{
-    while (*size && !*bytes)
-        bytes++, --*size;
-    return bytes;
-}
-
 void ss_provenance_note_any(const unsigned char *bytes, size_t size, uint64_t epoch)
 {
     const size_t whole = size;
     if (size < 2)
         return;
     if (size > 8)
-        bytes = strip(bytes, &size);
+        bytes = ss_provenance_strip(bytes, &size);
     if (whole > 16 && whole - size < 8) /* the first 16 of them, as a number, have lost the same zeros */
         ss_provenance_note_draw(bytes, 16 - (whole - size), epoch);
     if (size > 8)
@@ -237,14 +227,6 @@ static bool find_shifted(const unsigned char *big, size_t size, uint64_t *ret_ep
     return false;
 }
 
-static uint64_t number_of(const unsigned char *bytes, size_t size)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < size; i++)
-        number = number << 8 | bytes[i];
-    return number;
-}
-
 /* The `size` bytes of a number, which has lost its leading zeros. */
 static bool find_uuid(const unsigned char *number, size_t size, uint64_t *ret_epoch)
 {
@@ -252,16 +234,16 @@ static bool find_uuid(const unsigned char *number, size_t size, uint64_t *ret_ep
     memcpy(bytes + sizeof bytes - size, number, size);
     if (bytes[6] >> 4 != 4 || bytes[8] >> 6 != 2)
         return false;
-    return find_print_of_uuid(number_of(bytes, 8), ret_epoch);
+    return find_print_of_uuid(ss_provenance_read(bytes, 8), ret_epoch);
 }
 
 bool ss_provenance_of_bytes(const unsigned char *bytes, size_t size, uint64_t *ret_epoch)
 {
     if (!__atomic_load_n(&ss_provenance.keys[0], __ATOMIC_RELAXED))
         return false;
-    bytes = strip(bytes, &size);
+    bytes = ss_provenance_strip(bytes, &size);
     if (size <= 8)
-        return find_number(number_of(bytes, size), ret_epoch);
+        return find_number(ss_provenance_read(bytes, size), ret_epoch);
     return find_bytes(bytes, size, ret_epoch) || (size <= 16 && find_uuid(bytes, size, ret_epoch));
 }
 
@@ -286,9 +268,9 @@ bool ss_provenance_of_int(const unsigned char *big, size_t size, uint64_t *ret_e
 {
     if (!__atomic_load_n(&ss_provenance.keys[0], __ATOMIC_RELAXED))
         return false;
-    big = strip(big, &size);
+    big = ss_provenance_strip(big, &size);
     if (size <= 8)
-        return ss_provenance_of_number(number_of(big, size), ret_epoch);
+        return ss_provenance_of_number(ss_provenance_read(big, size), ret_epoch);
     if (ss_provenance_of_bytes(big, size, ret_epoch) || find_reversed(big, size, ret_epoch) || find_shifted(big, size, ret_epoch))
         return true;
     return size == SS_PROVENANCE_MOST && find_tiny(0, 1, ret_epoch); /* two bytes of zero leave nothing before their hash */
@@ -297,7 +279,7 @@ bool ss_provenance_of_int(const unsigned char *big, size_t size, uint64_t *ret_e
 bool ss_provenance_of_negative(const unsigned char *big, size_t size, uint64_t *ret_epoch)
 {
     unsigned char read[SS_PROVENANCE_MOST + 1];
-    big = strip(big, &size);
+    big = ss_provenance_strip(big, &size);
     /* It had as many bytes, or more, whose first were all ones. */
     for (size_t whole = size < 2 ? 2 : size; size <= SS_PROVENANCE_MOST && whole <= (size < 8 ? 8 : size + 1); whole++) {
         unsigned carry = 1;

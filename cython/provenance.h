@@ -55,8 +55,8 @@ static inline uint64_t ss_provenance_print(uint64_t first, uint64_t second)
 static inline uint64_t ss_provenance_print_uuid(uint64_t high) { return ss_provenance_print(high | 0xf000, 0); }
 
 /* Two threads without a GIL in common may leave one's print with the other's epoch, or lose one; an atomic pair would cost as
-   much as all that we add to os.urandom. Without a GIL (compat.h, which this room does without, so it is to be included before) one
-   counter would be every thread's, so there nothing is put off. Both are found. */
+   much as all that we add to os.urandom. Without any GIL one counter would be every thread's, so there a print is filed at once:
+   that is compat.h's word, which the including file has included, for this room does without Python. Both are found. */
 static inline void ss_provenance_note_print(uint64_t print, uint64_t epoch)
 {
 #if defined(SS_FREE_THREADED) && SS_FREE_THREADED
@@ -114,6 +114,23 @@ bool ss_provenance_of_int(const unsigned char *big, size_t size, uint64_t *ret_e
 bool ss_provenance_of_negative(const unsigned char *big, size_t size, uint64_t *ret_epoch);
 bool ss_provenance_of_number(uint64_t number, uint64_t *ret_epoch);
 bool ss_provenance_of_bytes(const unsigned char *big, size_t size, uint64_t *ret_epoch);
+
+/* A number has lost the zeros at its beginning, so what is noted, and looked for, begins behind them. */
+static inline const unsigned char *ss_provenance_strip(const unsigned char *bytes, size_t *size)
+{
+    while (*size && !*bytes)
+        bytes++, --*size;
+    return bytes;
+}
+
+/* Of 8 bytes at most, big-endian. */
+static inline uint64_t ss_provenance_read(const unsigned char *bytes, size_t size)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < size; i++)
+        number = number << 8 | bytes[i];
+    return number;
+}
 
 /* The most bytes of a number that are looked at; Random.seed() appends as many to a text: its SHA-512. */
 #define SS_PROVENANCE_MOST 64

@@ -77,16 +77,22 @@ static int hex_digit(unsigned char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+/* Puts a hexadecimal digit into a half of a byte of zeros, counted by `next`. False if it is none. */
+static bool put_digit(unsigned char *bytes, size_t next, unsigned char c)
+{
+    const int digit = hex_digit(c);
+    if (digit >= 0)
+        bytes[next / 2] |= (unsigned char)(next % 2 ? digit : digit << 4);
+    return digit >= 0;
+}
+
 /* Hexadecimal digits. An odd number of them has lost zeros at its beginning. */
 static bool find_hex(const unsigned char *text, size_t size, size_t least, uint64_t *ret_epoch)
 {
     unsigned char bytes[32] = {0};
-    for (size_t at = 0, next = size & 1; at < size && next < 2 * sizeof bytes; at++, next++) {
-        const int digit = hex_digit(text[at]);
-        if (digit < 0)
+    for (size_t at = 0, next = size & 1; at < size && next < 2 * sizeof bytes; at++, next++)
+        if (!put_digit(bytes, next, text[at]))
             return false;
-        bytes[next / 2] |= (unsigned char)(next % 2 ? digit : digit << 4);
-    }
     const size_t whole = (size + 1) / 2;
     return size >= least && ss_provenance_of_int(bytes, whole < sizeof bytes ? whole : sizeof bytes, ret_epoch);
 }
@@ -97,15 +103,9 @@ static bool find_uuid(const unsigned char *text, size_t size, uint64_t *ret_epoc
     unsigned char bytes[16] = {0};
     if (size < sizeof UUID - 1)
         return false;
-    for (size_t at = 0, next = 0; at < sizeof UUID - 1; at++) {
-        const int digit = hex_digit(text[at]);
-        if (UUID[at] == '-' ? text[at] != '-' : digit < 0)
+    for (size_t at = 0, next = 0; at < sizeof UUID - 1; at++)
+        if (UUID[at] == '-' ? text[at] != '-' : !put_digit(bytes, next++, text[at]))
             return false;
-        if (UUID[at] == '-')
-            continue;
-        bytes[next / 2] |= (unsigned char)(next % 2 ? digit : digit << 4);
-        next++;
-    }
     return ss_provenance_of_bytes(bytes, sizeof bytes, ret_epoch);
 }
 
@@ -113,7 +113,6 @@ static bool find_uuid(const unsigned char *text, size_t size, uint64_t *ret_epoc
 static bool find_decimal(const unsigned char *text, size_t size, bool alone, uint64_t *ret_epoch)
 {
     unsigned char big[SS_PROVENANCE_MOST] = {0};
-    uint64_t number = 0;
     for (size_t i = 0; i < size; i++) {
         unsigned carry = text[i] - (unsigned)'0';
         if (carry > 9)
@@ -125,14 +124,12 @@ static bool find_decimal(const unsigned char *text, size_t size, bool alone, uin
         if (carry)
             return false;
     }
-    bool is_small = true;
-    for (size_t i = 0; i < sizeof big - 8; i++)
-        is_small = is_small && !big[i];
-    for (size_t i = sizeof big - 8; i < sizeof big; i++)
-        number = number << 8 | big[i];
-    if (is_small && number < 1 << 24 && !alone)
+    size_t kept = sizeof big;
+    const unsigned char *bytes = ss_provenance_strip(big, &kept);
+    const uint64_t number = kept <= 8 ? ss_provenance_read(bytes, kept) : UINT64_MAX;
+    if (number < 1 << 24 && !alone)
         return false;
-    return ss_provenance_of_int(big, sizeof big, ret_epoch) || (is_small && ss_provenance_of_moment(number));
+    return ss_provenance_of_int(bytes, kept, ret_epoch) || ss_provenance_of_moment(number);
 }
 
 /* Decimal digits on both sides of a point: a clock's reading. */
@@ -233,8 +230,7 @@ static bool find_text(const unsigned char *text, size_t size, uint64_t *ret_epoc
 
 bool ss_provenance_of_seed(const unsigned char *big, size_t size, uint64_t *ret_epoch)
 {
-    while (size && !*big)
-        big++, size--;
+    big = ss_provenance_strip(big, &size);
     if (ss_provenance_of_int(big, size, ret_epoch))
         return true;
     if (size <= SS_PROVENANCE_MOST)

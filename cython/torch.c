@@ -2,8 +2,8 @@
 #include "torch.h"
 
 #include "entropy.h"
-#include "process.h"
 #include "numpy_seeds.h"
+#include "process.h"
 #include "provenance.h"
 
 #include <errno.h>
