@@ -344,6 +344,38 @@ def test_gevent_callbacks_run_under_the_hub(run_gevent):
     """)
 
 
+def test_gevent_callbacks_run_without_a_descriptor(run_python, source_file):
+    """Nothing is imported when one is called: another thread checks, in a program at its limit of descriptors."""
+    script = """
+    import _thread, resource, sys
+    try: import gevent
+    except ImportError: print("no gevent here"); sys.exit(77)
+    import snapsafe_rt
+    from stage import bump
+    if "contextvars" in sys.modules:
+        print("gevent has imported it")
+        sys.exit(77)
+    calls, failed, hub = [], [], gevent.get_hub()
+    def check():
+        try:
+            snapsafe_rt.check()
+        except BaseException as error:
+            failed.append(error)
+    snapsafe_rt.register_after_restore(lambda: calls.append(gevent.get_hub() is hub))
+    bump()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limit[1]))
+    _thread.start_new_thread(check, ())
+    with gevent.Timeout(30):
+        while not calls and not failed:
+            gevent.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert calls == [True] and not failed, (calls, failed)
+    """
+    environment = source_file.env | {"SNAPSAFE_WATCH": "0"}
+    run_python(script, source_file.path, env=environment, options=("-W", "ignore"), dev=False)
+
+
 def test_gevent_check_in_many_greenlets(run_gevent):
     run_gevent("""
     lock = gevent.lock.RLock()
