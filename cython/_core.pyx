@@ -55,7 +55,7 @@ include "torch.pxi"
 
 
 cdef int set_up() except -1:
-    cdef int error = ss_epoch_setup() or ss_watcher_setup() or ss_object_lock_setup() or ss_provenance_setup()
+    cdef int error = ss_epoch_setup() or ss_object_lock_setup() or ss_provenance_setup() or ss_watcher_setup(ss_let_in)
     if error:
         raise OSError(error, "snapsafe_rt: no memory page for the fork detector")
     ss_watcher_tell_lost(ss_lost)

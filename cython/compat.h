@@ -91,6 +91,22 @@ static inline void ss_thread_state_take(PyThreadState *state)
     PyEval_RestoreThread(state);
 }
 
+/* Does the calling thread hold the GIL, or is it attached where there is none? No before the interpreter is there. Before 3.12 the
+   state is the GIL's, whoever holds it; one of another interpreter than that in which the thread began is not recognised. */
+static inline bool ss_attached(void)
+{
+    if (!Py_IsInitialized())
+        return false;
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyThreadState_GetUnchecked() != NULL;
+#elif PY_VERSION_HEX >= 0x030c0000
+    return _PyThreadState_UncheckedGet() != NULL;
+#else
+    PyThreadState *state = PyGILState_GetThisThreadState();
+    return state && state == _PyThreadState_UncheckedGet();
+#endif
+}
+
 /* How dict_watch.c learns that a dict was changed: by its version, which 3.12 gave up; by PyDict_Watch, which tells before the
    change is made, so only where a GIL keeps others out until it is; else not at all. */
 #if PY_VERSION_HEX < 0x030c0000

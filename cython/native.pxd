@@ -226,10 +226,10 @@ cdef extern from "watcher.h" nogil:
     void ss_watcher_resume() noexcept
     void ss_watcher_delivered(uint64_t epoch) noexcept
     void ss_watcher_poke() noexcept
-    void ss_watcher_calling(bint begins) noexcept
+    bint ss_watcher_calling(bint begins) noexcept
     bint ss_watcher_quiet(bint own, int milliseconds) noexcept
     void ss_watcher_inspect(ss_watcher_info* ret_info) noexcept
-    int ss_watcher_setup() noexcept
+    int ss_watcher_setup(void (*let_runner_in)(void (*wait)(int milliseconds) noexcept) noexcept) noexcept
 
 
 cdef extern from "futex.h" nogil:

@@ -47,7 +47,10 @@ static ss_watch_item *next_plan; /* what the watcher is to watch instead; NULL w
 static int next_count;
 static int busy;                 /* runners at an event, those of earlier numbers counted */
 static int calling;              /* callbacks of the program that are being run, by whomever */
+static int forks;                /* forks that are about to be made: the runner keeps out of Python */
+static bool standing_by;         /* the runner is at an event, and waits for their end without the GIL */
 static bool (*run_event)(unsigned why);
+static void (*let_in)(void (*wait)(int milliseconds)); /* set before the fork handlers are */
 static uint64_t delivered, wakeups;     /* atomic */
 static pid_t watcher_tid, runner_tid;   /* atomic */
 static int start_error, how_error;      /* atomic */
@@ -98,7 +101,7 @@ static void *runner_main(void *argument)
     (void)pthread_mutex_lock(&mutex);
     while (is_current(mine)) {
         unsigned why = pending;
-        if (!why) {
+        if (!why || forks) {
             (void)pthread_cond_wait(&changed, &mutex);
             continue;
         }
@@ -131,17 +134,41 @@ static void *runner_main(void *argument)
 
 static bool in_runner(void) { return __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) == (pid_t)syscall(SYS_gettid); }
 
-void ss_watcher_calling(bool begins)
+bool ss_watcher_calling(bool begins)
 {
-    /* Else all are blocked: main may block one and wait for it at any time, and the kernel must not give it to us then. */
-    if (in_runner())
-        begins ? ss_isolate_as_main() : ss_isolate_signals(NULL);
+    const bool here = in_runner();
     (void)pthread_mutex_lock(&mutex);
-    if (begins)
+    const bool may = !begins || !here || !forks;
+    if (begins && may)
         calling++;
-    else if (calling > 0) /* it is 0 in a child that a callback forked */
+    else if (!begins && calling > 0) /* it is 0 in a child that a callback forked */
         calling--;
     (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
+    /* Else all are blocked: main may block one and wait for it at any time, and the kernel must not give it to us then. */
+    if (here && may)
+        begins ? ss_isolate_as_main() : ss_isolate_signals(NULL);
+    return may;
+}
+
+bool ss_watcher_fork_waits(void)
+{
+    if (!in_runner())
+        return false;
+    (void)pthread_mutex_lock(&mutex);
+    const bool waits = forks != 0;
+    (void)pthread_mutex_unlock(&mutex);
+    return waits;
+}
+
+void ss_watcher_stand_by(void)
+{
+    (void)pthread_mutex_lock(&mutex);
+    standing_by = true;
+    (void)pthread_cond_broadcast(&changed);
+    while (forks)
+        (void)pthread_cond_wait(&changed, &mutex);
+    standing_by = false;
     (void)pthread_mutex_unlock(&mutex);
 }
 
@@ -150,7 +177,7 @@ static bool quiet(bool own)
 {
     if (!own)
         return !busy;
-    return !runner_busy || calling || in_runner();
+    return !runner_busy || calling || standing_by || in_runner();
 }
 
 bool ss_watcher_quiet(bool own, int milliseconds)
@@ -552,8 +579,18 @@ void ss_watcher_inspect(ss_watcher_info *ret_info)
 
 /* ---- fork ---- */
 
+static void wait_for_runner(int milliseconds) { (void)ss_watcher_quiet(true, milliseconds); }
+
+/* The child has the GIL as it is now. With the runner in it, or in its queue, nobody would ever let it go there. The guards of
+   os.fork() have stopped the threads by now; this is for a fork past it. */
 static void before_fork(void)
 {
+    (void)pthread_mutex_lock(&mutex);
+    forks++;
+    const bool wait = !quiet(true);
+    (void)pthread_mutex_unlock(&mutex);
+    if (wait)
+        let_in(wait_for_runner);
     (void)pthread_mutex_lock(&control);
     (void)pthread_mutex_lock(&mutex);
     ss_connection_before_fork();
@@ -562,6 +599,8 @@ static void before_fork(void)
 static void after_fork_in_parent(void)
 {
     ss_connection_after_fork_in_parent();
+    forks--;
+    (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
     (void)pthread_mutex_unlock(&control);
 }
@@ -575,17 +614,18 @@ static void after_fork_in_child(void)
     __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
     if (busy)
         pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
-    alive = runner_busy = false;
-    busy = paused = calling = 0;
+    alive = runner_busy = standing_by = false;
+    busy = paused = calling = forks = 0;
     ss_lost_forked();
     ss_connection_after_fork_in_child();
     set_how(SS_WATCH_OFF);
 }
 
-int ss_watcher_setup(void)
+int ss_watcher_setup(void (*let_runner_in)(void (*wait)(int milliseconds)))
 {
     static bool done; /* under control */
     (void)pthread_mutex_lock(&control);
+    let_in = let_runner_in;
     int error = done ? 0 : ss_lost_setup(ss_watcher_pause);
     if (!done) {
         if (!error)

@@ -47,6 +47,16 @@ cdef extern from *:
         }
     }
 
+    /* With the GIL: the runner stands by, without it, while another thread forks. */
+    static void ss_let_fork(void)
+    {
+        while (ss_watcher_fork_waits()) {
+            Py_BEGIN_ALLOW_THREADS
+            ss_watcher_stand_by();
+            Py_END_ALLOW_THREADS
+        }
+    }
+
     /* Called without the GIL by the runner. False where there was no memory for it, so it has to be called again. Not
        by PyGILState_Ensure(), which ends the process then. Leaves no exception: what the function raises is reported as
        unraisable. */
@@ -61,6 +71,7 @@ cdef extern from *:
         if (!state)
             return false;
         ss_thread_state_take(state);
+        ss_let_fork();
         ss_room_lock(SS_ROOM_WATCHING);
         PyObject *function = Py_XNewRef(ss_event_function);
         ss_room_unlock(SS_ROOM_WATCHING);
@@ -153,6 +164,21 @@ cdef extern from *:
     /* Which kind of child the running guard makes: 0 none, 1 one that goes on, 2 one that will execute something else.
        Of this thread: several may be at it, and a child has the thread that made it. */
     static __thread int ss_forking;
+
+    /* Called by the thread that forks, with or without the GIL. It may hold what the runner waits for: not for long. */
+    static void ss_let_in(void (*wait)(int milliseconds))
+    {
+        if (ss_forking)
+            return; /* step_back() has waited */
+        if (ss_attached()) {
+            Py_BEGIN_ALLOW_THREADS
+            wait(1000);
+            Py_END_ALLOW_THREADS
+        } else {
+            wait(100);
+        }
+    }
+
     static uint64_t ss_noticing; /* atomic; token of the process that a thread of is in notice_fork(), else 0 */
 
     /* Noticed within a draw: the threads are started by the main thread's next step in Python. */
@@ -175,6 +201,8 @@ cdef extern from *:
     int ss_resuming
     uint64_t ss_noticing
     bint ss_notice_begins() noexcept
+    void ss_let_fork() noexcept
+    void ss_let_in(void (*wait)(int milliseconds) noexcept nogil) noexcept nogil
     void ss_lost() noexcept nogil
     bint ss_run_event "ss_run_event"(unsigned int why) noexcept nogil
     void ss_set_event_function(PyObject* function) noexcept
@@ -278,7 +306,8 @@ def notice_fork():
 
 def calling(bint begins, /):
     """A callback of the program begins, or has ended."""
-    ss_watcher_calling(begins)
+    while not ss_watcher_calling(begins):
+        ss_let_fork()
 
 
 def wait_quiet(int milliseconds, /):

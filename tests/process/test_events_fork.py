@@ -181,6 +181,32 @@ def test_a_fork_past_python_is_told_and_mended(run_python, source_file, how, not
     run_python(script, source_file.path, how, noticed, env=source_file.env, options=THREADED)
 
 
+@pytest.mark.parametrize("loader", ["PyDLL", "CDLL"], ids=["with the GIL", "without"])
+def test_a_fork_past_python_while_an_event_begins(run_python, source_file, compile_native, loader):
+    """The child has the GIL as it was: with the runner in it, or in its queue, its threads would hang. So the runner is let in,
+    and stands by. The program has one thread: without us, no such child hangs."""
+    script = f"""
+    import ctypes
+    library, pids = ctypes.{loader}(sys.argv[2]), []
+    def turns():
+        for _ in range(100):
+            time.sleep(0)
+    register(lambda: calls.append(1))
+    for number in range(40):
+        bump()
+        pids.append(library.late_fork(20_000 if number % 2 else number * 50))
+        if pids[-1] == 0:
+            other = threading.Thread(target=turns)
+            other.start()
+            turns()
+            other.join()
+            os._exit(0)
+    assert children_end(pids) == [0] * 40
+    assert settle() == [] and calls
+    """
+    run_python(STAGE + script, source_file.path, compile_native("late_fork.c"), env=source_file.env, options=THREADED)
+
+
 @pytest.mark.parametrize("noticed", ["check", "status", "epoch"])
 def test_a_fork_past_python_where_nothing_is_watched(run_python, noticed):
     """Such a child looks for a source, which notices the fork, which looks for a source."""
