@@ -227,9 +227,11 @@ cdef extern from "watcher.h" nogil:
     void ss_watcher_delivered(uint64_t epoch) noexcept
     void ss_watcher_poke() noexcept
     bint ss_watcher_calling(bint begins) noexcept
-    bint ss_watcher_quiet(bint own, int milliseconds) noexcept
+    enum ss_watcher_work:
+        SS_WORK_EVENT, SS_WORK_OWN
+    bint ss_watcher_quiet(ss_watcher_work work, int milliseconds) noexcept
     void ss_watcher_inspect(ss_watcher_info* ret_info) noexcept
-    int ss_watcher_setup(void (*let_runner_in)(void (*wait)(int milliseconds) noexcept) noexcept) noexcept
+    int ss_watcher_setup(void (*let_runner_in)() noexcept) noexcept
 
 
 cdef extern from "futex.h" nogil:

@@ -47,10 +47,11 @@ static ss_watch_item *next_plan; /* what the watcher is to watch instead; NULL w
 static int next_count;
 static int busy;                 /* runners at an event, those of earlier numbers counted */
 static int calling;              /* callbacks of the program that are being run, by whomever */
-static int forks;                /* forks that are about to be made: the runner keeps out of Python */
-static bool standing_by;         /* the runner is at an event, and waits for their end without the GIL */
+static int forks;                /* forks that are about to be made: runners keep out of Python */
+static int standing;             /* runners at an event that wait for the end of those, without the GIL */
+static __thread bool is_runner;  /* of whatever number; not under mutex: the thread's own */
 static bool (*run_event)(unsigned why);
-static void (*let_in)(void (*wait)(int milliseconds)); /* set before the fork handlers are */
+static void (*let_runner_in)(void); /* set before the fork handlers are */
 static uint64_t delivered, wakeups;     /* atomic */
 static pid_t watcher_tid, runner_tid;   /* atomic */
 static int start_error, how_error;      /* atomic */
@@ -98,6 +99,7 @@ static void *runner_main(void *argument)
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
     __atomic_store_n(&runner_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-event");
+    is_runner = true;
     (void)pthread_mutex_lock(&mutex);
     while (is_current(mine)) {
         unsigned why = pending;
@@ -136,9 +138,8 @@ static bool in_runner(void) { return __atomic_load_n(&runner_tid, __ATOMIC_ACQUI
 
 bool ss_watcher_calling(bool begins)
 {
-    const bool here = in_runner();
     (void)pthread_mutex_lock(&mutex);
-    const bool may = !begins || !here || !forks;
+    const bool may = !begins || !is_runner || !forks;
     if (begins && may)
         calling++;
     else if (!begins && calling > 0) /* it is 0 in a child that a callback forked */
@@ -146,14 +147,14 @@ bool ss_watcher_calling(bool begins)
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
     /* Else all are blocked: main may block one and wait for it at any time, and the kernel must not give it to us then. */
-    if (here && may)
+    if (may && in_runner())
         begins ? ss_isolate_as_main() : ss_isolate_signals(NULL);
     return may;
 }
 
 bool ss_watcher_fork_waits(void)
 {
-    if (!in_runner())
+    if (!is_runner)
         return false;
     (void)pthread_mutex_lock(&mutex);
     const bool waits = forks != 0;
@@ -164,31 +165,33 @@ bool ss_watcher_fork_waits(void)
 void ss_watcher_stand_by(void)
 {
     (void)pthread_mutex_lock(&mutex);
-    standing_by = true;
+    standing++;
     (void)pthread_cond_broadcast(&changed);
     while (forks)
         (void)pthread_cond_wait(&changed, &mutex);
-    standing_by = false;
+    standing--;
     (void)pthread_mutex_unlock(&mutex);
 }
 
-/* With mutex held. `own`: work of ours counts alone, which is short and waits for nothing but the GIL. */
-static bool quiet(bool own)
+/* With mutex held. */
+static bool quiet(enum ss_watcher_work work)
 {
-    if (!own)
+    if (work == SS_WORK_EVENT)
         return !busy;
-    return !runner_busy || calling || standing_by || in_runner();
+    if (work == SS_WORK_PYTHON)
+        return busy <= standing + is_runner;
+    return !runner_busy || calling || busy <= standing || in_runner();
 }
 
-bool ss_watcher_quiet(bool own, int milliseconds)
+bool ss_watcher_quiet(enum ss_watcher_work work, int milliseconds)
 {
     struct timespec until = {0};
     if (milliseconds)
         until = ss_from_now(milliseconds);
     (void)pthread_mutex_lock(&mutex);
-    while (!quiet(own) && milliseconds && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
+    while (!quiet(work) && milliseconds && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;
-    const bool is = quiet(own);
+    const bool is = quiet(work);
     (void)pthread_mutex_unlock(&mutex);
     return is;
 }
@@ -579,18 +582,16 @@ void ss_watcher_inspect(ss_watcher_info *ret_info)
 
 /* ---- fork ---- */
 
-static void wait_for_runner(int milliseconds) { (void)ss_watcher_quiet(true, milliseconds); }
-
-/* The child has the GIL as it is now. With the runner in it, or in its queue, nobody would ever let it go there. The guards of
+/* The child has the GIL as it is now. With a runner in it, or in its queue, nobody would ever let it go there. The guards of
    os.fork() have stopped the threads by now; this is for a fork past it. */
 static void before_fork(void)
 {
     (void)pthread_mutex_lock(&mutex);
     forks++;
-    const bool wait = !quiet(true);
+    const bool wait = !quiet(SS_WORK_PYTHON);
     (void)pthread_mutex_unlock(&mutex);
     if (wait)
-        let_in(wait_for_runner);
+        let_runner_in();
     (void)pthread_mutex_lock(&control);
     (void)pthread_mutex_lock(&mutex);
     ss_connection_before_fork();
@@ -614,18 +615,18 @@ static void after_fork_in_child(void)
     __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
     if (busy)
         pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
-    alive = runner_busy = standing_by = false;
-    busy = paused = calling = forks = 0;
+    alive = runner_busy = is_runner = false;
+    busy = paused = calling = forks = standing = 0;
     ss_lost_forked();
     ss_connection_after_fork_in_child();
     set_how(SS_WATCH_OFF);
 }
 
-int ss_watcher_setup(void (*let_runner_in)(void (*wait)(int milliseconds)))
+int ss_watcher_setup(void (*let_in)(void))
 {
     static bool done; /* under control */
     (void)pthread_mutex_lock(&control);
-    let_in = let_runner_in;
+    let_runner_in = let_in;
     int error = done ? 0 : ss_lost_setup(ss_watcher_pause);
     if (!done) {
         if (!error)

@@ -60,18 +60,23 @@ void ss_watcher_poke(void);
 void ss_watcher_delivered(uint64_t epoch);
 
 /* Notes that a callback of the program begins, or has ended; also in a child that it forked. The runner has main's signal mask
-   meanwhile. Any thread. False, and nothing is noted: this is the runner, and a fork waits. */
+   meanwhile. Any thread. False, and nothing is noted: this is a runner, and a fork waits. */
 bool ss_watcher_calling(bool begins);
 
-/* Is the caller the runner, and does another thread wait for it to be out of Python, because it forks? Then the runner calls
+/* Is the caller a runner, and does another thread wait for it to be out of Python, because it forks? Then the runner calls
    stand_by() without the GIL, which returns when that thread has forked. */
 bool ss_watcher_fork_waits(void);
 void ss_watcher_stand_by(void);
 
-/* Waits until no runner is at an event, for `milliseconds` at most. `own`: a runner that is in a callback of the program, or is
-   the caller, is not waited for. False if the time was too short. Without the GIL, which a runner needs; with it only where
-   `milliseconds` is 0. */
-bool ss_watcher_quiet(bool own, int milliseconds);
+enum ss_watcher_work {
+    SS_WORK_EVENT,  /* runners at an event */
+    SS_WORK_PYTHON, /* those, but for one that stands by, or is the caller */
+    SS_WORK_OWN     /* what the runner does itself, not in a callback; short, it waits for nothing but the GIL */
+};
+
+/* Waits until there is none of this, for `milliseconds` at most. False if the time was too short. Without the GIL, which a runner
+   needs; with it only where `milliseconds` is 0. */
+bool ss_watcher_quiet(enum ss_watcher_work work, int milliseconds);
 
 typedef struct {
     bool running;
@@ -82,9 +87,8 @@ typedef struct {
 void ss_watcher_inspect(ss_watcher_info *ret_info);
 
 /* Registers the fork handlers and the observer of the epoch, once for the process and after ss_epoch_setup(). `let_runner_in` is
-   called before a fork while the runner is at work in Python: it calls `wait` once, without the GIL, with how long that may
-   take. This comes after the other rooms, so that their locks, which the runner may want, are taken by the fork later. Returns 0
-   or an errno. Any thread. */
-int ss_watcher_setup(void (*let_runner_in)(void (*wait)(int milliseconds)));
+   called before a fork, by the thread that forks, while a runner is at work in Python. This comes after the other rooms, so that
+   their locks, which the runner may want, are taken by the fork later. Returns 0 or an errno. Any thread. */
+int ss_watcher_setup(void (*let_runner_in)(void));
 
 #endif

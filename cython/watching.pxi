@@ -165,17 +165,18 @@ cdef extern from *:
        Of this thread: several may be at it, and a child has the thread that made it. */
     static __thread int ss_forking;
 
-    /* Called by the thread that forks, with or without the GIL. It may hold what the runner waits for: not for long. */
-    static void ss_let_in(void (*wait)(int milliseconds))
+    /* Called by the thread that forks, with or without the GIL. For a second at most: that thread may hold what a callback
+       waits for. */
+    static void ss_let_in(void)
     {
         if (ss_forking)
             return; /* step_back() has waited */
         if (ss_attached()) {
             Py_BEGIN_ALLOW_THREADS
-            wait(1000);
+            (void)ss_watcher_quiet(SS_WORK_PYTHON, 1000);
             Py_END_ALLOW_THREADS
         } else {
-            wait(100);
+            (void)ss_watcher_quiet(SS_WORK_PYTHON, 1000);
         }
     }
 
@@ -202,7 +203,7 @@ cdef extern from *:
     uint64_t ss_noticing
     bint ss_notice_begins() noexcept
     void ss_let_fork() noexcept
-    void ss_let_in(void (*wait)(int milliseconds) noexcept nogil) noexcept nogil
+    void ss_let_in() noexcept nogil
     void ss_lost() noexcept nogil
     bint ss_run_event "ss_run_event"(unsigned int why) noexcept nogil
     void ss_set_event_function(PyObject* function) noexcept
@@ -314,7 +315,7 @@ def wait_quiet(int milliseconds, /):
     """Wait until no thread of the watcher runs an event. False if one still does."""
     cdef bint quiet
     with nogil:
-        quiet = ss_watcher_quiet(False, milliseconds)
+        quiet = ss_watcher_quiet(SS_WORK_EVENT, milliseconds)
     return quiet
 
 
@@ -494,9 +495,9 @@ def forking():
 # GIL; `kind` is for forking().
 cdef void step_back(int kind) noexcept:
     global ss_forking
-    if not ss_watcher_quiet(True, 0):
+    if not ss_watcher_quiet(SS_WORK_OWN, 0):
         with nogil:
-            ss_watcher_quiet(True, 100)
+            ss_watcher_quiet(SS_WORK_OWN, 100)
     ss_watcher_pause()
     ss_forking = kind
 

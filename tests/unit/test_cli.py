@@ -372,6 +372,9 @@ def test_a_full_disk_is_one_line(snapsafe, source_file):
     assert re.fullmatch(r"snapsafe status: the output cannot be written: No space left on device\n", done.stderr)
 
 
+SLOW_MACHINE = re.compile(r"^processes looked at: \d+ of \d+\n", re.MULTILINE)
+
+
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("words", ["status", "status --all", "trigger --path /no/such", "nonsense"])
 def test_closed_streams_change_neither_the_exit_code_nor_the_other_stream(source_file, closed, words):
@@ -383,7 +386,8 @@ def test_closed_streams_change_neither_the_exit_code_nor_the_other_stream(source
     assert done.returncode == expected.returncode
     assert "Traceback" not in done.stderr
     assert bool(done.stdout) == (bool(expected.stdout) and 1 not in closed)
-    assert bool(done.stderr) == (bool(expected.stderr) and 2 not in closed)
+    said, wanted = (SLOW_MACHINE.sub("", one.stderr) for one in (done, expected))
+    assert bool(said) == (bool(wanted) and 2 not in closed)
 
 
 @pytest.mark.parametrize(
