@@ -8,20 +8,16 @@
 #include "lost.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#define STOP_SIGNAL SIGURG
 #define LEAST_STACK ((size_t)1 << 20) /* musl's default of 128 KiB is too small for Python */
 
 /* `control` serialises starting and stopping and is held across the joins; `mutex` guards what the threads share, and
@@ -31,8 +27,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 /* Under control. */
-static ss_watch_item plan[SS_WATCH_ITEMS];
-static int plan_count;
+static ss_watch_plan plan;
 static bool wanted, alive;
 static bool delayed; /* atomic; the next watcher waits a tick before it opens anything: see ss_watcher_resume() */
 static int every_ms; /* 0: sleeps in what it has open */
@@ -52,18 +47,14 @@ static int standing;             /* runners at an event that wait for the end of
 static __thread bool is_runner;  /* of whatever number; not under mutex: the thread's own */
 static bool (*run_event)(unsigned why);
 static void (*let_runner_in)(void); /* set before the fork handlers are */
-static uint64_t delivered, wakeups;     /* atomic */
+static uint64_t delivered;              /* atomic */
 static pid_t watcher_tid, runner_tid;   /* atomic */
-static int start_error, how_error;      /* atomic */
-
-uint32_t ss_watcher_how;
+static int start_error;                 /* atomic */
 
 void ss_watcher_delivered(uint64_t epoch)
 {
     __atomic_store_n(&delivered, epoch, __ATOMIC_RELEASE);
 }
-
-static void set_how(enum ss_watch_how now) { __atomic_store_n(&ss_watcher_how, now, __ATOMIC_RELEASE); }
 
 static bool is_current(uint64_t mine) { return __atomic_load_n(&number, __ATOMIC_ACQUIRE) == mine; }
 
@@ -198,195 +189,44 @@ bool ss_watcher_quiet(enum ss_watcher_work work, int milliseconds)
 
 /* ---- the watcher ---- */
 
-/* What one watcher thread holds; its descriptors are numbers of its own table. */
-typedef struct {
-    ss_private_table table;
-    int signals, inotify, link;
-    bool tick;
-    bool spare; /* no inotify and no device yet */
-} holdings;
-
-static void connect_again(holdings *h)
-{
-    h->link = ss_connection_open();
-    if (h->link < 0 && ss_connection_wanted() && !ss_connection_again())
-        post(SS_WOKE_HEARD); /* nobody is there */
-}
-
-/* Opens what the plan names, as far as it can; sets how and how_error. Leaves a connection as it is. */
-static void open_all(holdings *h)
-{
-    enum ss_watch_how best = SS_WATCH_TIMER;
-    int error = 0;
-    h->signals = h->inotify = -1;
-    h->tick = true;
-    for (int i = 0; i < plan_count; i++)
-        plan[i].descriptor = -1;
-    if (!ss_isolate_holds(&h->table)) {
-        h->link = -1; /* a number of a table that this thread has no more */
-        if (!ss_isolate_descriptors(&h->table))
-            error = errno;
-    }
-    if (error) {
-        if (ss_connection_wanted())
-            ss_connection_fail(error);
-    } else {
-        sigset_t stop;
-        sigemptyset(&stop);
-        sigaddset(&stop, STOP_SIGNAL);
-        h->signals = signalfd(-1, &stop, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (h->link < 0)
-            connect_again(h);
-        if (h->spare)
-            return;
-        h->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        if (h->signals < 0 || h->inotify < 0)
-            error = errno;
-        for (int i = 0; i < plan_count; i++) {
-            ss_watch_item *item = &plan[i];
-            if (item->device)
-                item->descriptor = ss_watch_item_open(item);
-            else if (h->inotify >= 0)
-                item->descriptor = inotify_add_watch(h->inotify, item->path, item->mask | IN_MASK_ADD);
-            if (item->descriptor < 0 && !error)
-                error = errno;
-            else if (item->descriptor >= 0 && !item->name)
-                best = item->device ? SS_WATCH_POLL : SS_WATCH_INOTIFY;
-        }
-        if (best == SS_WATCH_TIMER && !error)
-            best = SS_WATCH_INOTIFY; /* no source: only folders are watched, for one to come */
-        h->tick = error != 0;
-    }
-    __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
-    set_how(best);
-    post(ss_watch_items_compare(plan, plan_count)); /* what changed before the watches were set */
-}
-
-static void close_all(holdings *h)
-{
-    if (!ss_isolate_holds(&h->table))
-        return;
-    for (int i = 0; i < plan_count; i++) {
-        if (plan[i].device && plan[i].descriptor >= 0)
-            (void)close(plan[i].descriptor);
-    }
-    if (h->inotify >= 0)
-        (void)close(h->inotify);
-    if (h->signals >= 0)
-        (void)close(h->signals);
-}
-
-/* Sleeps for a tick, or until it has to end; needs no descriptor. */
-static void wait_for_tick(int milliseconds)
-{
-    const struct timespec tick = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, STOP_SIGNAL);
-    (void)sigtimedwait(&stop, NULL, &tick);
-    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    post(ss_watch_items_compare(plan, plan_count));
-}
-
-static void hear(holdings *h)
-{
-    bool ended;
-    if (ss_connection_read(h->link, &ended))
-        post(SS_WOKE_HEARD);
-    if (ended) {
-        ss_connection_close(h->link);
-        h->link = -1;
-    }
-}
-
 /* While the program stands still for a snapshot: holds no descriptor, and looks at the plan's paths until it has to end. */
 static void look_often(uint64_t mine)
 {
-    __atomic_store_n(&how_error, 0, __ATOMIC_RELEASE);
-    set_how(SS_WATCH_TIMER);
+    ss_watch_look_only();
     for (int slept = 0; is_current(mine); slept += every_ms) {
-        post(ss_watch_items_compare(plan, plan_count));
+        post(ss_watch_items_compare(plan.items, plan.count));
         if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             post(SS_WOKE_EPOCH);
         if (slept >= SS_WATCH_TICK_MS) {
             post(SS_WOKE_HEARD);
             slept = 0;
         }
-        wait_for_tick(every_ms);
-    }
-}
-
-/* Sleeps until something may have changed. */
-static void wait_for_change(holdings *h)
-{
-    if (!h->table.own) {
-        wait_for_tick(SS_WATCH_TICK_MS);
-        return;
-    }
-    struct pollfd fds[3 + SS_WATCH_ITEMS] = {
-        {.fd = h->signals, .events = POLLIN}, {.fd = h->inotify, .events = POLLIN}, {.fd = h->link, .events = POLLIN}};
-    int count = 3;
-    for (int i = 0; i < plan_count; i++) {
-        if (plan[i].device)
-            fds[count++] = (struct pollfd){.fd = plan[i].descriptor, .events = POLLIN};
-    }
-    const int ready = poll(fds, (nfds_t)count, h->tick || (h->link < 0 && ss_connection_again()) ? SS_WATCH_TICK_MS : -1);
-    const int error = ready < 0 ? errno : 0;
-    __atomic_add_fetch(&wakeups, 1, __ATOMIC_RELAXED);
-    if (!ss_isolate_holds(&h->table)) {
-        open_all(h);
-        return;
-    }
-    if (error && error != EINTR) { /* EINVAL if somebody has lowered RLIMIT_NOFILE below `count` */
-        __atomic_store_n(&how_error, error, __ATOMIC_RELEASE);
-        set_how(SS_WATCH_TIMER);
-        wait_for_tick(SS_WATCH_TICK_MS);
-        return;
-    }
-    if (fds[0].revents & POLLIN) {
-        struct signalfd_siginfo info;
-        while (read(h->signals, &info, sizeof info) > 0)
-            ;
-    }
-    if (fds[1].revents & POLLIN)
-        post(ss_watch_items_read(h->inotify, plan, plan_count));
-    if (fds[2].revents)
-        hear(h);
-    for (int i = 0, at = 3; i < plan_count; i++) {
-        if (plan[i].device && fds[at++].revents && plan[i].descriptor >= 0)
-            ss_watch_item_arm(&plan[i]);
-    }
-    if (ready == 0 && h->inotify < 0) { /* a tick is over: perhaps there is one to be had by now */
-        h->spare = false;
-        close_all(h);
-        open_all(h);
-    } else if (ready == 0 && h->link < 0 && ss_connection_again()) {
-        connect_again(h);
+        post(ss_watch_plan_wait(&plan, every_ms));
     }
 }
 
 /* Takes over the next plan, if there is one; the connection stays. */
-static void take_plan(holdings *h)
+static void take_plan(ss_watch_holdings *h)
 {
     (void)pthread_mutex_lock(&mutex);
     const bool given = next_plan != NULL; /* it stays: hand_over() waits until this has taken it */
     (void)pthread_mutex_unlock(&mutex);
     if (!given)
         return;
-    close_all(h);
+    ss_watch_holdings_close(h);
     (void)pthread_mutex_lock(&mutex);
-    plan_count = ss_watch_items_adopt(plan, plan_count, next_plan, next_count);
+    plan.count = ss_watch_items_adopt(plan.items, plan.count, next_plan, next_count);
     next_plan = NULL;
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
     h->spare = false;
-    open_all(h);
+    post(ss_watch_holdings_open(h));
 }
 
 static void *watcher_main(void *argument)
 {
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
-    holdings h = {.signals = -1, .inotify = -1, .link = -1};
+    ss_watch_holdings h = {.plan = &plan, .signals = -1, .inotify = -1, .link = -1};
     __atomic_store_n(&watcher_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-watch");
     bool wait = __atomic_load_n(&delayed, __ATOMIC_ACQUIRE);
@@ -399,22 +239,22 @@ static void *watcher_main(void *argument)
         wait = false;
     }
     if (!wait)
-        open_all(&h);
+        post(ss_watch_holdings_open(&h));
     while (is_current(mine)) {
         if (ss_epoch_begin() != __atomic_load_n(&delivered, __ATOMIC_ACQUIRE))
             post(SS_WOKE_EPOCH);
         if (!wait) {
-            wait_for_change(&h);
+            post(ss_watch_holdings_wait(&h));
             take_plan(&h);
             continue;
         }
-        wait_for_tick(SS_WATCH_TICK_MS);
+        post(ss_watch_plan_wait(&plan, SS_WATCH_TICK_MS));
         wait = false;
         if (is_current(mine))
-            open_all(&h);
+            post(ss_watch_holdings_open(&h));
     }
     if (h.link >= 0 && ss_isolate_holds(&h.table)) {
-        close_all(&h); /* before the farewell, after which the snapshot may be taken at once */
+        ss_watch_holdings_close(&h); /* before the farewell, after which the snapshot may be taken at once */
         ss_connection_close(h.link);
     }
     return NULL; /* a table of its own goes with its last thread */
@@ -473,7 +313,7 @@ static void start(void)
     int error = pthread_create(&runner, &attributes, runner_main, (void *)(uintptr_t)mine);
     if (!error) {
         (void)pthread_attr_setstacksize(&attributes, LEAST_STACK / 4);
-        set_how(SS_WATCH_STARTING);
+        ss_watch_set_how(SS_WATCH_STARTING);
         error = pthread_create(&watcher, &attributes, watcher_main, (void *)(uintptr_t)mine);
         if (error)
             end_runner(dismiss());
@@ -483,7 +323,7 @@ static void start(void)
     alive = !error;
     ss_lost_started(alive);
     if (error)
-        set_how(SS_WATCH_OFF);
+        ss_watch_set_how(SS_WATCH_OFF);
     __atomic_store_n(&start_error, error, __ATOMIC_RELEASE);
 }
 
@@ -492,14 +332,14 @@ static void stop(void)
     if (!alive)
         return;
     const bool leave = dismiss();
-    (void)pthread_kill(watcher, STOP_SIGNAL);
+    (void)pthread_kill(watcher, SS_WATCH_STOP_SIGNAL);
     (void)pthread_join(watcher, NULL);
     ss_isolate_gone(&watcher_tid);
     end_runner(leave);
     alive = false;
     ss_lost_started(false);
     ss_connection_fail(0);
-    set_how(SS_WATCH_OFF);
+    ss_watch_set_how(SS_WATCH_OFF);
 }
 
 /* Gives the running watcher another plan, and waits until it has taken it over. */
@@ -509,7 +349,7 @@ static void hand_over(ss_watch_item *items, int count, bool (*run)(unsigned why)
     run_event = run;
     next_plan = items;
     next_count = count;
-    (void)pthread_kill(watcher, STOP_SIGNAL);
+    (void)pthread_kill(watcher, SS_WATCH_STOP_SIGNAL);
     while (next_plan)
         (void)pthread_cond_wait(&changed, &mutex);
     (void)pthread_mutex_unlock(&mutex);
@@ -530,7 +370,7 @@ int ss_watcher_plan(ss_watch_item *items, int count, bool want, bool (*run)(unsi
     ss_connection_set_farewell(NULL, 0);
     ss_connection_set(link);
     every_ms = every;
-    plan_count = ss_watch_items_adopt(plan, plan_count, items, count);
+    plan.count = ss_watch_items_adopt(plan.items, plan.count, items, count);
     wanted = want;
     ss_lost_wanted(want);
     (void)pthread_mutex_lock(&mutex);
@@ -573,11 +413,10 @@ void ss_watcher_resume(void)
 
 void ss_watcher_inspect(ss_watcher_info *ret_info)
 {
-    ret_info->how = (enum ss_watch_how)__atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE);
+    int error;
+    ret_info->how = ss_watch_get_how(&error, &ret_info->wakeups);
     ret_info->running = ret_info->how != SS_WATCH_OFF;
-    ret_info->error = ret_info->running ? __atomic_load_n(&how_error, __ATOMIC_ACQUIRE)
-                                        : __atomic_load_n(&start_error, __ATOMIC_ACQUIRE);
-    ret_info->wakeups = __atomic_load_n(&wakeups, __ATOMIC_RELAXED);
+    ret_info->error = ret_info->running ? error : __atomic_load_n(&start_error, __ATOMIC_ACQUIRE);
 }
 
 /* ---- fork ---- */
@@ -619,7 +458,7 @@ static void after_fork_in_child(void)
     busy = paused = calling = forks = standing = 0;
     ss_lost_forked();
     ss_connection_after_fork_in_child();
-    set_how(SS_WATCH_OFF);
+    ss_watch_set_how(SS_WATCH_OFF);
 }
 
 int ss_watcher_setup(void (*let_in)(void))

@@ -23,21 +23,7 @@
 
 #include "connection.h"
 #include "lost.h"
-#include "watch_items.h"
-
-/* What the watcher sleeps in. */
-enum ss_watch_how {
-    SS_WATCH_OFF = 0,
-    SS_WATCH_POLL,    /* poll(2) on the device, whose driver tells of a change */
-    SS_WATCH_INOTIFY, /* inotify(7) on the file */
-    SS_WATCH_TIMER,   /* neither can be had: it looks every SS_WATCH_TICK_MS */
-    SS_WATCH_STARTING
-};
-
-extern uint32_t ss_watcher_how; /* atomic; enum ss_watch_how; the status page has its address */
-
-#define SS_WATCH_TICK_MS 1000
-#define SS_WATCH_ITEMS 12
+#include "watch_holdings.h"
 
 /* Takes over `items` (and their strings) as the plan, and `link`; starts, stops or restarts the threads as `wanted` says.
    `every_ms`: hold no descriptor and look that often; 0: sleep in what can be had. The runner calls `run` without locks and

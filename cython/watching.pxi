@@ -165,8 +165,8 @@ cdef extern from *:
        Of this thread: several may be at it, and a child has the thread that made it. */
     static __thread int ss_forking;
 
-    /* Called by the thread that forks, with or without the GIL. For a second at most: that thread may hold what a callback
-       waits for. */
+    /* Called by the thread that forks, with or without the GIL. For a second at most: that thread may hold what a
+       callback waits for. */
     static void ss_let_in(void)
     {
         if (ss_forking)

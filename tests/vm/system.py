@@ -14,6 +14,7 @@ import struct
 import time
 from typing import NamedTuple
 
+from tests.vm.lab import KERNEL
 from tests.vm.qemu import ANSWER, Guest, Trouble, receive
 
 PYTHON, SNAPSAFE = "/opt/app/bin/python3", "/opt/app/bin/snapsafe"
@@ -178,7 +179,7 @@ class System(NamedTuple):
             " && ln -s ../lab.service added/etc/systemd/system/multi-user.target.wants/"
         )
         disk = lab.packed(("system",), ("system/initrd", "system/site"), pack)
-        words = "console=ttyS0 panic=-1 quiet modprobe.blacklist=kvm_amd,kvm_intel,ahci,serio_raw"
+        words = f"{KERNEL} modprobe.blacklist=kvm_amd,kvm_intel,ahci,serio_raw"
         return ["-m", self.memory, "-initrd", disk, "-append", words]
 
 
