@@ -72,8 +72,10 @@ cdef void forget_life() noexcept:
     ss_random_set_global(NULL)
     ss_event_function = NULL
     ss_prepared = NULL
+    ss_store_int(&ss_event_states, 0)
     ss_resuming = ss_forking = 0
     ss_dict_watch_forget()
+    ss_watcher_forget()
     forget_start()
     ss_epoch_advance(SS_CAUSE_SOURCE)   # nobody watched meanwhile
 

@@ -29,15 +29,4 @@ static inline void ss_futex_wake(uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
-/* That much later than now, for pthread_cond_timedwait(). */
-static inline struct timespec ss_from_now(int milliseconds)
-{
-    struct timespec then;
-    (void)clock_gettime(CLOCK_REALTIME, &then);
-    then.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    then.tv_sec += milliseconds / 1000 + then.tv_nsec / 1000000000;
-    then.tv_nsec %= 1000000000;
-    return then;
-}
-
 #endif

@@ -229,6 +229,7 @@ cdef extern from "watcher.h" nogil:
     bint ss_watcher_calling(bint begins) noexcept
     enum ss_watcher_work:
         SS_WORK_EVENT, SS_WORK_OWN
+    void ss_watcher_forget() noexcept
     bint ss_watcher_quiet(ss_watcher_work work, int milliseconds) noexcept
     void ss_watcher_inspect(ss_watcher_info* ret_info) noexcept
     int ss_watcher_setup(void (*let_runner_in)() noexcept) noexcept

@@ -310,8 +310,18 @@ def register_fork():
     global _fork_registered
     if not _fork_registered:
         from posix import register_at_fork
-        register_at_fork(after_in_child=after_fork)
+        register_at_fork(before=fork_begins, after_in_parent=fork_is_over, after_in_child=after_fork)
         _fork_registered = True
+
+
+def fork_begins():
+    global ss_before_fork
+    ss_before_fork = True
+
+
+def fork_is_over():
+    global ss_before_fork
+    ss_before_fork = False
 
 
 def on_fork(function, /):
@@ -323,6 +333,8 @@ def on_fork(function, /):
 def after_fork():
     """In a child just forked. It may live where a source is that its parent could not see."""
     cdef int slot
+    fork_is_over()
+    ss_store_int(&ss_event_states, ss_in_event)
     if ss_forking == 2:
         return  # it is about to become another program
     if _forked is not None:

@@ -19,9 +19,10 @@ void ss_watch_set_how(enum ss_watch_how now) { __atomic_store_n(&ss_watcher_how,
 
 enum ss_watch_how ss_watch_get_how(int *ret_error, uint64_t *ret_wakeups)
 {
+    const uint32_t how = __atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE); /* first: its error is not older */
     *ret_error = __atomic_load_n(&how_error, __ATOMIC_ACQUIRE);
     *ret_wakeups = __atomic_load_n(&wakeups, __ATOMIC_RELAXED);
-    return (enum ss_watch_how)__atomic_load_n(&ss_watcher_how, __ATOMIC_ACQUIRE);
+    return (enum ss_watch_how)how;
 }
 
 void ss_watch_look_only(void)

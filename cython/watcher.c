@@ -24,7 +24,7 @@
    nothing is waited for or called under it. Order: control, mutex, then those of the other rooms. */
 static pthread_mutex_t control = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t changed; /* by CLOCK_MONOTONIC: a restore is when the other one is set */
 
 /* Under control. */
 static ss_watch_plan plan;
@@ -42,6 +42,7 @@ static ss_watch_item *next_plan; /* what the watcher is to watch instead; NULL w
 static int next_count;
 static int busy;                 /* runners at an event, those of earlier numbers counted */
 static int calling;              /* callbacks of the program that are being run, by whomever */
+static int called;               /* those of them that runners run */
 static int forks;                /* forks that are about to be made: runners keep out of Python */
 static int standing;             /* runners at an event that wait for the end of those, without the GIL */
 static __thread bool is_runner;  /* of whatever number; not under mutex: the thread's own */
@@ -54,6 +55,25 @@ static int start_error;                 /* atomic */
 void ss_watcher_delivered(uint64_t epoch)
 {
     __atomic_store_n(&delivered, epoch, __ATOMIC_RELEASE);
+}
+
+static void make_changed(void)
+{
+    pthread_condattr_t attributes;
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&changed, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+}
+
+static struct timespec from_now(int milliseconds)
+{
+    struct timespec then;
+    (void)clock_gettime(CLOCK_MONOTONIC, &then);
+    then.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    then.tv_sec += milliseconds / 1000 + then.tv_nsec / 1000000000;
+    then.tv_nsec %= 1000000000;
+    return then;
 }
 
 static bool is_current(uint64_t mine) { return __atomic_load_n(&number, __ATOMIC_ACQUIRE) == mine; }
@@ -116,7 +136,7 @@ static void *runner_main(void *argument)
             busy--;
         (void)pthread_cond_broadcast(&changed);
         if (!done && is_current(mine)) {
-            const struct timespec until = ss_from_now(SS_WATCH_TICK_MS);
+            const struct timespec until = from_now(SS_WATCH_TICK_MS);
             (void)pthread_cond_timedwait(&changed, &mutex, &until);
             pending |= why;
         }
@@ -131,10 +151,13 @@ bool ss_watcher_calling(bool begins)
 {
     (void)pthread_mutex_lock(&mutex);
     const bool may = !begins || !is_runner || !forks;
-    if (begins && may)
+    if (begins && may) {
         calling++;
-    else if (!begins && calling > 0) /* it is 0 in a child that a callback forked */
+        called += is_runner;
+    } else if (!begins && calling > 0) { /* it is 0 in a child that a callback forked */
         calling--;
+        called -= is_runner && called > 0;
+    }
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
     /* Else all are blocked: main may block one and wait for it at any time, and the kernel must not give it to us then. */
@@ -160,7 +183,8 @@ void ss_watcher_stand_by(void)
     (void)pthread_cond_broadcast(&changed);
     while (forks)
         (void)pthread_cond_wait(&changed, &mutex);
-    standing--;
+    if (standing > 0) /* it is 0 after ss_watcher_forget() */
+        standing--;
     (void)pthread_mutex_unlock(&mutex);
 }
 
@@ -171,14 +195,14 @@ static bool quiet(enum ss_watcher_work work)
         return !busy;
     if (work == SS_WORK_PYTHON)
         return busy <= standing + is_runner;
-    return !runner_busy || calling || busy <= standing || in_runner();
+    return busy <= standing + called + is_runner || calling > called; /* it may wait for who runs those */
 }
 
 bool ss_watcher_quiet(enum ss_watcher_work work, int milliseconds)
 {
     struct timespec until = {0};
     if (milliseconds)
-        until = ss_from_now(milliseconds);
+        until = from_now(milliseconds);
     (void)pthread_mutex_lock(&mutex);
     while (!quiet(work) && milliseconds && pthread_cond_timedwait(&changed, &mutex, &until) != ETIMEDOUT)
         ;
@@ -427,10 +451,14 @@ static void before_fork(void)
 {
     (void)pthread_mutex_lock(&mutex);
     forks++;
-    const bool wait = !quiet(SS_WORK_PYTHON);
+    const bool wait = !quiet(SS_WORK_PYTHON) && !ss_lost_elsewhere();
     (void)pthread_mutex_unlock(&mutex);
-    if (wait)
+    if (wait) {
+        int cancelable; /* what waits here may be cancelled, as fork() may not */
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
         let_runner_in();
+        (void)pthread_setcancelstate(cancelable, NULL);
+    }
     (void)pthread_mutex_lock(&control);
     (void)pthread_mutex_lock(&mutex);
     ss_connection_before_fork();
@@ -450,15 +478,23 @@ static void after_fork_in_child(void)
 {
     (void)pthread_mutex_init(&control, NULL);
     (void)pthread_mutex_init(&mutex, NULL);
-    (void)pthread_cond_init(&changed, NULL);
+    make_changed();
     __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
     if (busy)
         pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
     alive = runner_busy = is_runner = false;
-    busy = paused = calling = forks = standing = 0;
+    busy = paused = calling = called = forks = standing = 0;
     ss_lost_forked();
     ss_connection_after_fork_in_child();
     ss_watch_set_how(SS_WATCH_OFF);
+}
+
+void ss_watcher_forget(void)
+{
+    (void)pthread_mutex_lock(&mutex);
+    busy = calling = called = forks = standing = 0;
+    (void)pthread_cond_broadcast(&changed);
+    (void)pthread_mutex_unlock(&mutex);
 }
 
 int ss_watcher_setup(void (*let_in)(void))
@@ -468,6 +504,7 @@ int ss_watcher_setup(void (*let_in)(void))
     let_runner_in = let_in;
     int error = done ? 0 : ss_lost_setup(ss_watcher_pause);
     if (!done) {
+        make_changed();
         if (!error)
             error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
         ss_epoch_observe(SS_OBSERVER_WAKES, on_advance);

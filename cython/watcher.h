@@ -57,7 +57,7 @@ void ss_watcher_stand_by(void);
 enum ss_watcher_work {
     SS_WORK_EVENT,  /* runners at an event */
     SS_WORK_PYTHON, /* those, but for one that stands by, or is the caller */
-    SS_WORK_OWN     /* what the runner does itself, not in a callback; short, it waits for nothing but the GIL */
+    SS_WORK_OWN     /* of those, what is not a callback: short, it waits for nothing but the GIL */
 };
 
 /* Waits until there is none of this, for `milliseconds` at most. False if the time was too short. Without the GIL, which a runner
@@ -76,5 +76,8 @@ void ss_watcher_inspect(ss_watcher_info *ret_info);
    called before a fork, by the thread that forks, while a runner is at work in Python. This comes after the other rooms, so that
    their locks, which the runner may want, are taken by the fork later. Returns 0 or an errno. Any thread. */
 int ss_watcher_setup(void (*let_runner_in)(void));
+
+/* The interpreter was finalised: threads of its time that it ended at the GIL are at work no more. Any thread. */
+void ss_watcher_forget(void);
 
 #endif

@@ -16,6 +16,8 @@ cdef extern from *:
        of the process whose token stands there: a forked child has lost it. Both atomic. */
     static PyThreadState *ss_prepared;
     static uint64_t ss_prepared_for;
+    static int ss_event_states; /* atomic; of runners at an event, from before they are a thread's */
+    static __thread int ss_in_event;
 
     static void ss_prepare_event(void)
     {
@@ -70,6 +72,8 @@ cdef extern from *:
             state = ss_thread_state_make(PyInterpreterState_Main());
         if (!state)
             return false;
+        ss_in_event = 1;
+        __atomic_add_fetch(&ss_event_states, 1, __ATOMIC_ACQ_REL);
         ss_thread_state_take(state);
         ss_let_fork();
         ss_room_lock(SS_ROOM_WATCHING);
@@ -88,6 +92,8 @@ cdef extern from *:
         }
         ss_prepare_event();
         PyThreadState_Clear(state);
+        __atomic_sub_fetch(&ss_event_states, 1, __ATOMIC_ACQ_REL);
+        ss_in_event = 0;
         PyThreadState_DeleteCurrent();
         return done;
     }
@@ -164,19 +170,44 @@ cdef extern from *:
     /* Which kind of child the running guard makes: 0 none, 1 one that goes on, 2 one that will execute something else.
        Of this thread: several may be at it, and a child has the thread that made it. */
     static __thread int ss_forking;
+    static __thread bool ss_before_fork; /* between the calls of PyOS_BeforeFork() and PyOS_AfterFork_...() */
 
-    /* Called by the thread that forks, with or without the GIL. For a second at most: that thread may hold what a
-       callback waits for. */
+    /* With the GIL: could a thread take it that is neither this one nor a runner? One that takes its first state now is
+       not seen. */
+    static bool ss_others(void)
+    {
+        if (PyInterpreterState_Next(PyInterpreterState_Head()))
+            return true;
+        int others = -1 - __atomic_load_n(&ss_event_states, __ATOMIC_ACQUIRE);
+        PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+        for (; state; state = PyThreadState_Next(state))
+            others += state->thread_id != 0;
+        return others > 0;
+    }
+
+    /* Does fork(3) run its handlers without a lock of its own? Before 2.36 glibc did not (its bug 24595), and musl does not. */
+    extern const char *gnu_get_libc_version(void) __attribute__((weak));
+    static bool ss_forks_unlocked(void)
+    {
+        int major = 0, minor = 0;
+        return gnu_get_libc_version && sscanf(gnu_get_libc_version(), "%d.%d", &major, &minor) == 2 &&
+               (major > 2 || minor >= 36);
+    }
+
+    /* Called by the thread that forks, with or without the GIL. It may hold what a callback waits for, so it waits for a
+       time alone. The GIL it could not get back from a thread that waits, with the GIL, for a lock which this one holds: the C
+       library's, or after PyOS_BeforeFork(), whose caller has a new GIL made in the child anyway, CPython's. So it lets it
+       go only where no such thread can come: to our own work, which takes no such lock, and not to a callback. */
     static void ss_let_in(void)
     {
-        if (ss_forking)
-            return; /* step_back() has waited */
-        if (ss_attached()) {
+        if (ss_forking || ss_before_fork || !Py_IsInitialized())
+            return;
+        if (SS_FREE_THREADED || !ss_attached()) {
+            (void)(ss_watcher_quiet(SS_WORK_OWN, 1000) && ss_watcher_quiet(SS_WORK_PYTHON, 100));
+        } else if (!ss_watcher_quiet(SS_WORK_OWN, 0) && !ss_others() && ss_forks_unlocked()) {
             Py_BEGIN_ALLOW_THREADS
-            (void)ss_watcher_quiet(SS_WORK_PYTHON, 1000);
+            (void)ss_watcher_quiet(SS_WORK_OWN, 1000);
             Py_END_ALLOW_THREADS
-        } else {
-            (void)ss_watcher_quiet(SS_WORK_PYTHON, 1000);
         }
     }
 
@@ -199,6 +230,9 @@ cdef extern from *:
     """
     PyObject* ss_event_function
     int ss_forking
+    bint ss_before_fork
+    int ss_event_states
+    int ss_in_event
     int ss_resuming
     uint64_t ss_noticing
     bint ss_notice_begins() noexcept

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MODIFY, ATTRIB, CLOSE_WRITE, MOVED_TO, CREATE = 0x2, 0x4, 0x8, 0x80, 0x100
 DELETE_SELF, MOVE_SELF, ONLYDIR = 0x400, 0x800, 0x1000000
 
-WATCH_ITEMS = 12  # SS_WATCH_ITEMS in cython/watcher.h
+WATCH_ITEMS = 12  # SS_WATCH_ITEMS in cython/watch_holdings.h
 
 NOTHING_REGISTERED = "nothing is registered for the time before a snapshot"
 
@@ -137,7 +137,7 @@ def entry(path: str, found: "os.stat_result | None", written: bool = False, anno
             mask |= ATTRIB
         if written and stat.S_ISREG(found.st_mode):
             mask |= CLOSE_WRITE
-            ino = (ino + found.st_mtime_ns + found.st_size) % 2**64  # as look_up() in watcher.c
+            ino = (ino + found.st_mtime_ns + found.st_size) % 2**64  # as look_up() in watch_items.c
     return folder or "/", name, mask, False, False, announcer, dev, ino
 
 

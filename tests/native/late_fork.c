@@ -1,8 +1,33 @@
-/* As a library does that works for a while and forks then, in one call: with or without the GIL, as its caller says. */
+/* Forks past Python: as a library does that works for a while and forks then, in one call, with or without the GIL, as its caller
+   says; and in a thread that is cancelled meanwhile. */
+#include <pthread.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int late_fork(unsigned microseconds)
 {
     (void)usleep(microseconds);
     return fork();
+}
+
+static void *fork_in_thread(void *pid)
+{
+    if ((*(int *)pid = fork()) == 0)
+        _exit(0);
+    for (;;)
+        pause();
+}
+
+/* Returns when the thread has ended. */
+void fork_and_be_cancelled(void)
+{
+    pthread_t thread;
+    int pid = 0;
+    if (pthread_create(&thread, NULL, fork_in_thread, &pid) != 0)
+        return;
+    (void)usleep(50000); /* by now it is at it */
+    (void)pthread_cancel(thread);
+    (void)pthread_join(thread, NULL);
+    if (pid > 0)
+        (void)waitpid(pid, NULL, 0);
 }

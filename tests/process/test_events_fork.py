@@ -1,5 +1,7 @@
 """The restore event and forks: before it, while it runs, in a callback; and what makes processes for the program."""
 
+import platform
+
 import pytest
 
 from ..conftest import PROGRAMS
@@ -184,16 +186,23 @@ def test_a_fork_past_python_is_told_and_mended(run_python, source_file, how, not
 @pytest.mark.parametrize("loader", ["PyDLL", "CDLL"], ids=["with the GIL", "without"])
 def test_a_fork_past_python_while_an_event_begins(run_python, source_file, compile_native, loader):
     """The child has the GIL as it was: with the runner in it, or in its queue, its threads would hang. So the runner is
-    let in, and stands by. The program has one thread: without us, no such child hangs."""
+    let in, and stands by. The program has one thread: without us, no such child hangs. With the GIL it is not let in
+    for a callback: there the event is one that calls none."""
+    if loader == "PyDLL" and platform.libc_ver() < ("glibc", "2.36"):
+        pytest.skip("while this C library forks, nobody is let in")
     script = f"""
     import contextlib, ctypes
     library, pids = ctypes.{loader}(sys.argv[2]), []
+    def look():
+        \"\"\"Has the runner look for a source that is preferred, and is none.\"\"\"
+        open(sys.argv[1] + "-preferred", "w").close()
+        os.unlink(sys.argv[1] + "-preferred")
     def turns():
         for _ in range(100):
             time.sleep(0)
     register(lambda: calls.append(1))
     for number in range(40):
-        bump()
+        {'look' if loader == 'PyDLL' else 'bump'}()
         pids.append(library.late_fork(20_000 if number % 2 else number * 50))
         if pids[-1] == 0:
             other = threading.Thread(target=turns)
@@ -207,9 +216,55 @@ def test_a_fork_past_python_while_an_event_begins(run_python, source_file, compi
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-    assert settle() == [] and calls
+    assert restore() == [] and calls
     """
-    run_python(STAGE + script, source_file.path, compile_native("late_fork.c"), env=source_file.env, options=THREADED)
+    env = source_file.env | {"SNAPSAFE_SOURCES": f"vmclock:{source_file.path}-preferred,vmclock:{source_file.path}"}
+    run_python(STAGE + script, source_file.path, compile_native("late_fork.c"), env=env, options=THREADED)
+
+
+def test_a_fork_below_python_while_a_callback_runs(run_python, source_file):
+    """PyOS_BeforeFork() holds a lock of CPython's from 3.13 on, and the runner wants it, with the GIL, at its end."""
+    script = """
+    import ctypes
+    begun = threading.Event()
+    def callback():
+        begun.set()
+        time.sleep(0.3)
+    register(callback)
+    bump()
+    assert begun.wait(20)
+    api = ctypes.pythonapi
+    api.PyOS_BeforeFork()
+    pid = ctypes.PyDLL(None).fork()
+    if pid == 0:
+        api.PyOS_AfterFork_Child()
+        os._exit(0)
+    api.PyOS_AfterFork_Parent()
+    assert children_end([pid]) == [0]
+    assert restore() == []
+    """
+    run_python(STAGE + script, source_file.path, env=source_file.env, options=THREADED)
+
+
+def test_a_thread_that_is_cancelled_while_it_forks(run_python, source_file, compile_native):
+    """fork(3) may not be cancelled, and what it waits for here may not be, either: a mutex would stay locked."""
+    script = """
+    import ctypes
+    library, begun = ctypes.CDLL(sys.argv[2]), threading.Event()
+    def callback():
+        calls.append(1)
+        begun.set()
+        time.sleep(0.3)
+    register(callback)
+    bump()
+    assert begun.wait(20)
+    library.fork_and_be_cancelled()
+    assert until(lambda: native.wait_quiet(0))
+    bump()
+    assert until(lambda: len(calls) > 1)
+    """
+    script = STAGE + "    from snapsafe_rt.core import native\n" + script
+    run_python(script, source_file.path, compile_native("late_fork.c"), env=source_file.env, options=THREADED)
 
 
 @pytest.mark.parametrize("noticed", ["check", "status", "epoch"])
