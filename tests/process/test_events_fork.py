@@ -202,7 +202,7 @@ def test_a_fork_past_python_while_an_event_begins(run_python, source_file, compi
             time.sleep(0)
     register(lambda: calls.append(1))
     for number in range(40):
-        {'look' if loader == 'PyDLL' else 'bump'}()
+        {"look" if loader == "PyDLL" else "bump"}()
         pids.append(library.late_fork(20_000 if number % 2 else number * 50))
         if pids[-1] == 0:
             other = threading.Thread(target=turns)
