@@ -229,7 +229,7 @@ def test_a_fork_below_python_while_a_callback_runs(run_python, source_file):
     begun = threading.Event()
     def callback():
         begun.set()
-        time.sleep(0.3)
+        time.sleep(0.3)  # at work while main forks
     register(callback)
     bump()
     assert begun.wait(20)
@@ -254,7 +254,7 @@ def test_a_thread_that_is_cancelled_while_it_forks(run_python, source_file, comp
     def callback():
         calls.append(1)
         begun.set()
-        time.sleep(0.3)
+        time.sleep(0.3)  # at work while main forks
     register(callback)
     bump()
     assert begun.wait(20)
