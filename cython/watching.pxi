@@ -197,16 +197,18 @@ cdef extern from *:
     /* Called by the thread that forks, with or without the GIL. It may hold what a callback waits for, so it waits for a
        time alone. The GIL it could not get back from a thread that waits, with the GIL, for a lock which this one holds: the C
        library's, or after PyOS_BeforeFork(), whose caller has a new GIL made in the child anyway, CPython's. So it lets it
-       go only where no such thread can come: to our own work, which takes no such lock, and not to a callback. */
+       go only where no such thread can come: to our own work, which takes no such lock, and not to a callback.
+       Without a GIL no thread waits so. There it is a stop of all threads, begun by the runner and waiting for this one,
+       that would never end in the child. */
     static void ss_let_in(void)
     {
         if (ss_forking || ss_before_fork || !Py_IsInitialized())
             return;
-        if (SS_FREE_THREADED || !ss_attached()) {
+        if (!ss_attached()) {
             (void)(ss_watcher_quiet(SS_WORK_OWN, 1000) && ss_watcher_quiet(SS_WORK_PYTHON, 100));
-        } else if (!ss_watcher_quiet(SS_WORK_OWN, 0) && !ss_others() && ss_forks_unlocked()) {
+        } else if (SS_FREE_THREADED || (!ss_watcher_quiet(SS_WORK_OWN, 0) && !ss_others() && ss_forks_unlocked())) {
             Py_BEGIN_ALLOW_THREADS
-            (void)ss_watcher_quiet(SS_WORK_OWN, 1000);
+            (void)(ss_watcher_quiet(SS_WORK_OWN, 1000) && (!SS_FREE_THREADED || ss_watcher_quiet(SS_WORK_PYTHON, 100)));
             Py_END_ALLOW_THREADS
         }
     }
