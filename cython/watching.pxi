@@ -185,7 +185,7 @@ cdef extern from *:
         return others > 0;
     }
 
-    /* Does fork(3) run its handlers without a lock of its own? Before 2.36 glibc did not (its bug 24595), and musl does not. */
+    /* Does fork(3) call its handlers without a lock of its own? glibc does since 2.36 (its bug 24595), musl does not. */
     extern const char *gnu_get_libc_version(void) __attribute__((weak));
     static bool ss_forks_unlocked(void)
     {
@@ -194,21 +194,25 @@ cdef extern from *:
                (major > 2 || minor >= 36);
     }
 
-    /* Called by the thread that forks, with or without the GIL. It may hold what a callback waits for, so it waits for a
-       time alone. The GIL it could not get back from a thread that waits, with the GIL, for a lock which this one holds: the C
-       library's, or after PyOS_BeforeFork(), whose caller has a new GIL made in the child anyway, CPython's. So it lets it
-       go only where no such thread can come: to our own work, which takes no such lock, and not to a callback.
-       Without a GIL no thread waits so. There it is a stop of all threads, begun by the runner and waiting for this one,
-       that would never end in the child. */
+    /* Called by the thread that forks, with or without the GIL. It may hold what a callback waits for, so it waits
+       for a time alone. The GIL it could not get back from a thread that waits, with the GIL, for a lock which this
+       one holds: the C library's; or CPython's after PyOS_BeforeFork(), whose caller has a new GIL made in the child
+       anyway. So it lets it go only where no such thread can come: to our own work, which takes no such lock, and not
+       to a callback. Without a GIL no thread waits so. There it is a stop of all threads, begun by the runner and
+       waiting for this one, that would never end in the child. */
     static void ss_let_in(void)
     {
         if (ss_forking || ss_before_fork || !Py_IsInitialized())
             return;
         if (!ss_attached()) {
             (void)(ss_watcher_quiet(SS_WORK_OWN, 1000) && ss_watcher_quiet(SS_WORK_PYTHON, 100));
-        } else if (SS_FREE_THREADED || (!ss_watcher_quiet(SS_WORK_OWN, 0) && !ss_others() && ss_forks_unlocked())) {
+        } else if (SS_FREE_THREADED) {
             Py_BEGIN_ALLOW_THREADS
-            (void)(ss_watcher_quiet(SS_WORK_OWN, 1000) && (!SS_FREE_THREADED || ss_watcher_quiet(SS_WORK_PYTHON, 100)));
+            (void)(ss_watcher_quiet(SS_WORK_OWN, 1000) && ss_watcher_quiet(SS_WORK_PYTHON, 100));
+            Py_END_ALLOW_THREADS
+        } else if (!ss_watcher_quiet(SS_WORK_OWN, 0) && !ss_others() && ss_forks_unlocked()) {
+            Py_BEGIN_ALLOW_THREADS
+            (void)ss_watcher_quiet(SS_WORK_OWN, 1000);
             Py_END_ALLOW_THREADS
         }
     }
