@@ -185,7 +185,7 @@ cdef extern from *:
         return others > 0;
     }
 
-    /* Does fork(3) call its handlers without a lock of its own? glibc does since 2.36 (its bug 24595), musl does not. */
+    /* Does fork(3) call its handlers without a lock of its own? glibc does since 2.36 (bug 24595), musl does not. */
     extern const char *gnu_get_libc_version(void) __attribute__((weak));
     static bool ss_forks_unlocked(void)
     {
