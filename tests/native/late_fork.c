@@ -1,5 +1,5 @@
 /* Forks past Python: as a library does that works for a while and forks then, in one call, with or without the GIL, as its caller
-   says; and in a thread that is cancelled meanwhile. */
+   says; and in a thread that is cancelled. */
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,8 +25,7 @@ void fork_and_be_cancelled(void)
     int pid = 0;
     if (pthread_create(&thread, NULL, fork_in_thread, &pid) != 0)
         return;
-    (void)usleep(50000); /* by now it is at it */
-    (void)pthread_cancel(thread);
+    (void)pthread_cancel(thread); /* pending until it comes to a cancellation point, which fork(3) is not */
     (void)pthread_join(thread, NULL);
     if (pid > 0)
         (void)waitpid(pid, NULL, 0);

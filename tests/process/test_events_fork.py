@@ -250,15 +250,16 @@ def test_a_thread_that_is_cancelled_while_it_forks(run_python, source_file, comp
     """fork(3) may not be cancelled, and what it waits for here may not be, either: a mutex would stay locked."""
     script = """
     import ctypes
-    library, begun = ctypes.CDLL(sys.argv[2]), threading.Event()
+    library, begun, forked = ctypes.CDLL(sys.argv[2]), threading.Event(), threading.Event()
     def callback():
         calls.append(1)
         begun.set()
-        time.sleep(0.3)  # at work while main forks
+        forked.wait(20)
     register(callback)
     bump()
     assert begun.wait(20)
     library.fork_and_be_cancelled()
+    forked.set()
     assert until(lambda: native.wait_quiet(0))
     bump()
     assert until(lambda: len(calls) > 1)
