@@ -46,6 +46,7 @@ static int called;               /* those of them that runners run */
 static int forks;                /* forks that are about to be made: runners keep out of Python */
 static int standing;             /* runners at an event that wait for the end of those, without the GIL */
 static __thread bool is_runner;  /* of whatever number; not under mutex: the thread's own */
+static __thread pid_t runs_as;   /* the thread's id if it is a runner: a child of clone(2) has another */
 static bool (*run_event)(unsigned why);
 static void (*let_runner_in)(void); /* set before the fork handlers are */
 static uint64_t delivered;              /* atomic */
@@ -108,7 +109,8 @@ static void on_forked(uint64_t unused) { (void)ss_lost_told(); }
 static void *runner_main(void *argument)
 {
     const uint64_t mine = (uint64_t)(uintptr_t)argument;
-    __atomic_store_n(&runner_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    runs_as = (pid_t)syscall(SYS_gettid);
+    __atomic_store_n(&runner_tid, runs_as, __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-event");
     is_runner = true;
     (void)pthread_mutex_lock(&mutex);
@@ -145,7 +147,7 @@ static void *runner_main(void *argument)
     return NULL;
 }
 
-static bool in_runner(void) { return __atomic_load_n(&runner_tid, __ATOMIC_ACQUIRE) == (pid_t)syscall(SYS_gettid); }
+static bool in_runner(void) { return is_runner && runs_as == (pid_t)syscall(SYS_gettid); }
 
 bool ss_watcher_calling(bool begins)
 {

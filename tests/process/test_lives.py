@@ -8,6 +8,7 @@ import sysconfig
 import pytest
 
 from ..conftest import FOLDER, HELPERS, NATIVE, PACKAGE, PROGRAMS
+from ..helpers.builds import FREE_THREADED
 
 pytestmark = pytest.mark.internals
 
@@ -66,6 +67,7 @@ def test_a_process_outlives_a_lack_of_memory(run_python, source_file, operation,
     run_python(script, source_file.path, operation, span, env=source_file.env, dev=False)
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="there CPython frees by two different allocators' halves: docs/design.md")
 def test_tracemalloc_stops_while_an_event_begins(run_python, source_file):
     """What allocates without the GIL then ends the process (CPython gh-128679): the thread of the event did."""
     assert run_python(PROGRAMS / "traced_memory.py", source_file.path, env=source_file.env).split() == ["True"]

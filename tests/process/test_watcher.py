@@ -108,6 +108,39 @@ def test_what_is_no_callback_has_every_signal_blocked(run):
     """)
 
 
+def test_signals_of_a_runner_that_was_told_to_end(run):
+    """A fork in another thread lets it finish its event, and starts another one meanwhile."""
+    run("""
+    begun, forked, named, called = threading.Event(), threading.Event(), [], []
+    @register
+    def first():
+        begun.set()
+        assert forked.wait(20)
+    class Second:
+        def __getattr__(self, name):
+            named.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            raise AttributeError(name)
+        def __call__(self):
+            called.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    register(Second())
+    def runners():
+        names = [open(f"/proc/self/task/{tid}/comm").read() for tid in os.listdir("/proc/self/task")]
+        return names.count("snapsafe-event\\n")
+    bump()
+    assert begun.wait(20)
+    named.clear()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert until(lambda: runners() == 2)
+    forked.set()
+    assert until(lambda: called)
+    assert named and all({signal.SIGTERM, signal.SIGUSR1} <= mask for mask in named), named
+    assert called == [set()], called
+    """)
+
+
 def test_handlers_of_the_program_run_while_the_event_does(run):
     run("""
     signal.signal(signal.SIGUSR1, lambda *_: calls.append(threading.current_thread() is threading.main_thread()))
