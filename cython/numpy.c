@@ -3,6 +3,7 @@
 #include "entropy.h"
 #include "guard.h"
 #include "numpy_seeds.h"
+#include "object_lock.h"
 #include "process.h"
 #include "provenance.h"
 
@@ -80,8 +81,10 @@ static void capsule_gone(PyObject *capsule)
 
 void ss_numpy_note_end(PyObject *capsule)
 {
+    ss_object_lock(capsule);
     if (!PyCapsule_GetDestructor(capsule))
         (void)PyCapsule_SetDestructor(capsule, capsule_gone);
+    ss_object_unlock(capsule);
     PyErr_Clear();
 }
 
