@@ -10,8 +10,10 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 ss_numpy_counts ss_numpy_seen;
+uint64_t ss_numpy_given[SS_NUMPY_GIVEN];
 const int *ss_numpy_reseed_kept;
 
 ss_numpy_layout ss_numpy_at;
@@ -138,13 +140,15 @@ bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to)
     return moved;
 }
 
-/* Its tag when no other thread is changing the state any more; or if that is not to be waited for: it may wait for this one. */
+/* Its tag when no other thread is changing the state any more; or after a second and more: that thread may wait for this one, in
+   code of the program's that its state calls. It may also lack a CPU for long, and who went on then drew from what it sets. */
 static uint64_t settled_tag(PyObject *bg)
 {
+    const struct timespec moment = {0, 1000000};
     uint64_t tag = ss_numpy_tag_of(bg);
-    for (int i = 0; SS_FREE_THREADED && SS_UNLIKELY(tag == SS_NUMPY_CHANGING) && i < 1000; i++) {
+    for (int i = 0; SS_FREE_THREADED && SS_UNLIKELY(tag == SS_NUMPY_CHANGING) && i < 2000; i++) {
         Py_BEGIN_ALLOW_THREADS
-        (void)sched_yield();
+        (void)(i < 1000 ? sched_yield() : nanosleep(&moment, NULL));
         Py_END_ALLOW_THREADS
         tag = ss_numpy_tag_of(bg);
     }
@@ -157,13 +161,18 @@ uint64_t ss_numpy_begin_change(PyObject *bg)
     do
         before = settled_tag(bg);
     while (SS_FREE_THREADED && !ss_numpy_move_tag(bg, before, SS_NUMPY_CHANGING));
+    if (SS_FREE_THREADED)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* who has drawn of the new state then sees that tag, or a later one */
     return before;
 }
 
 bool ss_numpy_changed(PyObject *bg, uint64_t tag)
 {
-    if (SS_FREE_THREADED)
+    if (SS_FREE_THREADED) {
+        if (ss_numpy_is_stale(tag, ss_epoch_begin()))
+            count(ss_numpy_stale_given(bg));
         return ss_numpy_move_tag(bg, SS_NUMPY_CHANGING, tag);
+    }
     ss_numpy_set_tag(bg, tag);
     return true;
 }
@@ -528,7 +537,10 @@ int ss_numpy_settle(PyObject *bg, uint64_t epoch, bool wait)
         if (locked <= 0)
             return locked;
         int outcome = 1;
-        if (tag == ss_numpy_tag_of(bg)) { /* nobody did it while this thread waited */
+        /* Unless somebody did it while this thread waited. A state that another thread gave it meanwhile may have the same tag as
+           the former one, so that is not left there. */
+        const uint64_t now = SS_FREE_THREADED ? SS_NUMPY_CHANGING : tag;
+        if (tag == ss_numpy_tag_of(bg) && (now == tag || ss_numpy_move_tag(bg, tag, now))) {
             if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
                 ss_numpy_look_for_holders(bg);
             if (renew(bg)) {
@@ -536,9 +548,10 @@ int ss_numpy_settle(PyObject *bg, uint64_t epoch, bool wait)
                 if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
                     count(&ss_numpy_seen.older);
                 /* Else another thread gave it a state meanwhile. */
-                outcome = !ss_numpy_move_tag(bg, tag, ss_numpy_tag(epoch, SS_NUMPY_SYSTEM));
+                outcome = !ss_numpy_move_tag(bg, now, ss_numpy_tag(epoch, SS_NUMPY_SYSTEM));
             } else {
                 const char *why = swallow();
+                ss_numpy_end_change(bg, tag);
                 if (why)
                     ss_numpy_problem("a %s could not be renewed: %s", Py_TYPE(bg)->tp_name, why);
                 outcome = why ? 0 : -1;

@@ -84,8 +84,9 @@ static inline uint64_t ss_numpy_widen(uint32_t tag, uint64_t epoch)
     return ss_numpy_tag(same ? epoch : epoch - 1, (enum ss_numpy_kind)(~tag & 3));
 }
 
-/* In place of a tag while the state is being changed by a thread, which has the former one: of the system, and of no epoch. */
-#define SS_NUMPY_CHANGING UINT64_C(3)
+/* In place of a tag while the state is being changed by a thread, which has the former one: of the system, and of no epoch, nor
+   of the one before the first. */
+#define SS_NUMPY_CHANGING UINT64_C(7)
 
 /* SNAPSAFE_SEEDED=reseed renews these too. */
 extern const int *ss_numpy_reseed_kept;
@@ -140,6 +141,15 @@ static inline void ss_numpy_set_sequence_tag(PyObject *s, uint32_t tag)
 /* The second changes it only where it is `from`, and returns whether it did. */
 void ss_numpy_set_tag(PyObject *bg, uint64_t tag);
 bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to);
+
+/* How often a BitGenerator, or another that shares the place, was given a state of another epoch, where there is no GIL; atomic. A
+   tag alone does not tell a draw of such a one that came, and was renewed again, meanwhile. */
+#define SS_NUMPY_GIVEN 64
+extern uint64_t ss_numpy_given[SS_NUMPY_GIVEN];
+static inline uint64_t *ss_numpy_stale_given(const PyObject *bg)
+{
+    return &ss_numpy_given[((uintptr_t)bg >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 58];
+}
 
 /* Around what gives a BitGenerator another state: nobody takes it for what the tag says meanwhile. `begin` returns that for `end`,
    which puts it back where nothing came of it. Both leave the exception that is set. Nothing where there is a GIL. */

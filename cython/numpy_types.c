@@ -159,13 +159,15 @@ static PyObject *get_state(PyObject *self, void *closure, ss_numpy_state *one)
         /* This thread may have the lock of it: the state is then read as it is, and is known for what it is. */
         if (ss_numpy_settle(self, epoch, false) != 0)
             return NULL;
-        const uint64_t before = ss_numpy_tag_of(self);
+        const uint64_t given = __atomic_load_n(ss_numpy_stale_given(self), __ATOMIC_ACQUIRE), before = ss_numpy_tag_of(self);
         value = one->get(self, closure);
         if (!value)
             return NULL;
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
         const uint64_t tag = ss_numpy_tag_of(self);
+        const bool same = tag == before && given == __atomic_load_n(ss_numpy_stale_given(self), __ATOMIC_ACQUIRE);
         /* Of which tag is a state that another thread is changing, or has changed meanwhile? */
-        if (SS_FREE_THREADED && (tag != before || tag == SS_NUMPY_CHANGING)) {
+        if (SS_FREE_THREADED && (!same || tag == SS_NUMPY_CHANGING)) {
             if (tries < SS_DRAW_TRIES) {
                 Py_DECREF(value);
                 continue;

@@ -68,6 +68,55 @@ def old_states():
     together(set_states, set_states, draw, draw, draw)
 
 
+class Late(dict):
+    """A state that keeps whoever sets it."""
+
+    def __init__(self, state):
+        super().__init__(state)
+        self.entered, self.let_go = threading.Event(), threading.Event()
+
+    def get(self, *arguments):
+        self.entered.set()
+        assert self.let_go.wait(20)
+        return super().get(*arguments)
+
+
+def set_late(rng, draw):
+    """Two threads: one sets a state of which it is kept, and then one draws."""
+    late = Late(rng.bit_generator.state)
+    setter = threading.Thread(target=setattr, args=(rng.bit_generator, "state", late))
+    setter.start()
+    assert late.entered.wait(20)
+    drawer = threading.Thread(target=draw, args=(late,))
+    drawer.start()
+    return late, setter, drawer
+
+
+def setters_are_waited_for():
+    rng, drawn = np.random.Generator(np.random.PCG64()), []
+    late, *threads = set_late(rng, lambda _: drawn.append(rng.random()))
+    time.sleep(0.2)  # in which it would have drawn
+    assert not drawn
+    late.let_go.set()
+    for thread in threads:
+        thread.join()
+    assert len(drawn) == 1
+
+
+def setters_that_wait_for_who_draws():
+    """Not for ever."""
+    rng, drawn = np.random.Generator(np.random.PCG64()), []
+
+    def draw(late):
+        drawn.append(rng.random())
+        late.let_go.set()
+
+    for thread in set_late(rng, draw)[1:]:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert len(drawn) == 1
+
+
 def chosen():
     """Who seeds an instance finds it kept afterwards, however many threads renew it meanwhile."""
     for _ in range(40):
