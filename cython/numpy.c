@@ -87,7 +87,6 @@ void ss_numpy_note_end(PyObject *capsule)
     if (!PyCapsule_GetDestructor(capsule))
         (void)PyCapsule_SetDestructor(capsule, capsule_gone);
     ss_object_unlock(capsule);
-    PyErr_Clear();
 }
 
 static PyObject *global_bit_generator(void)

@@ -215,7 +215,7 @@ uint64_t ss_numpy_raw_mask(PyTypeObject *type);
 /* Tells, as a problem, of pointers that were handed out before activation: nobody follows those. Leaves no exception. */
 void ss_numpy_look_for_holders(PyObject *bg);
 
-/* Has a BitGenerator's end noticed, by its capsule: then this is called, if it is set. Leaves no exception. */
+/* Has a BitGenerator's end noticed, by its capsule: then this is called, if it is set. Leaves the exception that is set. */
 extern void (*ss_numpy_ended)(const uint64_t *tag);
 void ss_numpy_note_end(PyObject *capsule);
 

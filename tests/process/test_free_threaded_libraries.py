@@ -11,11 +11,13 @@ pytestmark = pytest.mark.internals
 
 # Where there is a GIL, a draw does not look at the tag a second time: who waited for the generator's lock, without the
 # GIL, draws from the state of before that another thread has set meanwhile. The look costs some ten instructions.
+NOBODY_WAITS = pytest.mark.skipif(has_gil(), reason="a draw looks at the tag once, and for nobody")
 LOOKS_ONCE = pytest.mark.xfail(has_gil(), reason="a thread that waits for the lock has looked at the tag", strict=False)
 PARTS = [
     pytest.param("old_states", marks=LOOKS_ONCE),
-    pytest.param("setters_are_waited_for", marks=pytest.mark.skipif(has_gil(), reason="nobody waits there: LOOKS_ONCE")),
+    pytest.param("setters_are_waited_for", marks=NOBODY_WAITS),
     "setters_that_wait_for_who_draws",
+    "states_that_are_refused",
     "chosen",
     "pointers",
     "sequences",

@@ -117,6 +117,27 @@ def setters_that_wait_for_who_draws():
     assert len(drawn) == 1
 
 
+def states_that_are_refused():
+    """The error is numpy's, and the state stays, whoever made that."""
+    source.bump()
+    elsewhere = {"state": {"state": 5, "inc": 7}, "bit_generator": "PCG64", "has_uint32": 0, "uinteger": 0}
+    systems, seeded, foreign = np.random.PCG64(), np.random.PCG64(1), np.random.PCG64()
+    foreign.state = elsewhere
+    for bg in (systems, seeded, foreign):
+        before = bg.state
+        for wrong, error in (
+            (1, TypeError),
+            ({"bit_generator": "MT19937"}, ValueError),
+            ({"bit_generator": "PCG64"}, KeyError),
+        ):
+            try:
+                bg.state = wrong
+            except error:
+                assert bg.state == before
+            else:
+                raise AssertionError(wrong)
+
+
 def chosen():
     """Who seeds an instance finds it kept afterwards, however many threads renew it meanwhile."""
     for _ in range(40):
