@@ -29,7 +29,7 @@ if build == "asan":
     flags += ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
     link += ["-fsanitize=address,undefined"]
 if build == "tsan":
-    # It knows nothing of fences, and says so; those of the core are for readers in other processes.
+    # It knows nothing of fences, and says so; those of the core order what is atomic, or is a library's.
     flags += ["-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-tsan"]
     link += ["-fsanitize=thread"]
 

@@ -140,7 +140,8 @@ bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to)
 }
 
 /* Its tag when no other thread is changing the state any more; or after a second and more: that thread may wait for this one, in
-   code of the program's that its state calls. It may also lack a CPU for long, and who went on then drew from what it sets. */
+   code of the program's that its state calls, or for numpy's lock. It may also lack a CPU for long: who does not wait for it then
+   renews what it is about to set. */
 static uint64_t settled_tag(PyObject *bg)
 {
     const struct timespec moment = {0, 1000000};
@@ -165,13 +166,12 @@ uint64_t ss_numpy_begin_change(PyObject *bg)
     return before;
 }
 
-bool ss_numpy_changed(PyObject *bg, uint64_t tag)
+bool ss_numpy_changed(PyObject *bg, uint64_t tag, int tries)
 {
-    if (SS_FREE_THREADED) {
-        if (ss_numpy_is_stale(tag, ss_epoch_begin()))
-            count(ss_numpy_stale_given(bg));
+    if (SS_FREE_THREADED && ss_numpy_is_stale(tag, ss_epoch_begin()))
+        count(ss_numpy_stale_given(bg));
+    if (SS_FREE_THREADED && tries < 3)
         return ss_numpy_move_tag(bg, SS_NUMPY_CHANGING, tag);
-    }
     ss_numpy_set_tag(bg, tag);
     return true;
 }

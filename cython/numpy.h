@@ -14,8 +14,8 @@
    out by trying. All needs the GIL, but for what bitgen.c gives to those who draw without it.
 
    On builds without a GIL it needs an attached thread state. Instances are shared there as elsewhere: a tag is changed by a
-   compare-exchange, so no renewal goes past what another thread seeded; while a state is set or seeded the tag says so, and
-   whoever draws looks at the tag once more. The tables of the room have a lock. A BitGenerator is borrowed from its Generator
+   compare-exchange, so no renewal goes past what another thread seeded; while a state is set, seeded or renewed the tag says so,
+   and who draws by a method looks at the tag once more. The tables of the room have a lock. A BitGenerator is borrowed from its Generator
    for the length of a call: numpy itself draws from its memory past any reference. */
 #ifndef SNAPSAFE_NUMPY_H
 #define SNAPSAFE_NUMPY_H
@@ -156,8 +156,9 @@ static inline uint64_t *ss_numpy_stale_given(const PyObject *bg)
 uint64_t ss_numpy_begin_change(PyObject *bg);
 void ss_numpy_end_change(PyObject *bg, uint64_t before);
 
-/* Ends it with the tag of what was given. False where another thread took it for its own meanwhile: give it once more. */
-bool ss_numpy_changed(PyObject *bg, uint64_t tag);
+/* Ends it with the tag of what was given. False where another thread took it for its own meanwhile: give it once more; not for
+   ever, for who draws from it in what the giving calls takes it each time. `tries`: how often it was given. */
+bool ss_numpy_changed(PyObject *bg, uint64_t tag, int tries);
 
 /* Says again whether that behind numpy.random's functions is kept. */
 void ss_numpy_show_global(void);

@@ -70,11 +70,11 @@ static __attribute__((noinline)) int make_ready(PyObject *self, PyObject *bg, en
 }
 
 /* After a draw that the generation moved in: is the value to be given out? A kept sequence is never drawn from twice for one
-   value: that would skip some. The BitGenerator may be another one by now. */
-static __attribute__((noinline)) bool may_return(PyObject *self, PyObject *value, enum ss_numpy_owner owner)
+   value: that would skip some. The BitGenerator may be another one by now; without a GIL its sequence may be kept only since. */
+static __attribute__((noinline)) bool may_return(PyObject *self, PyObject *value, enum ss_numpy_owner owner, uint64_t tag)
 {
     PyObject *bg = value ? drawn_from(self, owner) : NULL;
-    return !bg || ss_numpy_is_kept(ss_numpy_tag_of(bg));
+    return !bg || (ss_numpy_is_kept(ss_numpy_tag_of(bg)) && (!SS_FREE_THREADED || ss_numpy_is_kept(tag)));
 }
 
 static PyObject *draw(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject *names, const call *c)
@@ -86,9 +86,10 @@ static PyObject *draw(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject
             return call_fast(c, self, a, n, names);
         if (!is_ready(self, bg, c->owner, epoch) && make_ready(self, bg, c->owner, epoch) != 0)
             return NULL;
+        const uint64_t tag = SS_FREE_THREADED ? ss_numpy_tag_of(bg) : 0;
         value = call_fast(c, self, a, n, names);
         if (SS_LIKELY(ss_epoch_unchanged(epoch) && is_still_ready(self, c->owner, epoch, bg, given)) ||
-            may_return(self, value, c->owner) || tries == SS_DRAW_TRIES)
+            may_return(self, value, c->owner, tag) || tries == SS_DRAW_TRIES)
             return value;
         Py_DECREF(value);
     }
@@ -135,12 +136,12 @@ static PyObject *seed_legacy(PyObject *self, PyObject *const *a, Py_ssize_t n, P
 {
     const uint64_t epoch = ss_epoch_begin();
     const bool known = ss_numpy_is_bit_generator(self) && ss_numpy_capsule(self);
-    for (;;) {
+    for (int tries = 1;; tries++) {
         const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
         PyObject *value = call_fast(&others[SS_NUMPY_LEGACY_SEEDING], self, a, n, names);
         if (!value && known)
             ss_numpy_end_change(self, before);
-        if (!value || !known || ss_numpy_changed(self, ss_numpy_judge(only_argument(a, n, names), epoch)))
+        if (!value || !known || ss_numpy_changed(self, ss_numpy_judge(only_argument(a, n, names), epoch), tries))
             return value;
         Py_DECREF(value);
     }
@@ -229,8 +230,9 @@ static PyObject *get_state(PyObject *self, PyObject *const *a, Py_ssize_t n, PyO
 {
     const call *c = &others[SS_NUMPY_GET_STATE];
     PyObject *value = draw(self, a, n, names, c), *bg;
-    if (value && (bg = drawn_from(self, SS_NUMPY_RANDOM_STATE)) && SS_NUMPY_AT(self, ss_numpy_at.has_gauss, int32_t))
-        ss_provenance_note_made(ss_numpy_print_gauss(self), (uint32_t)ss_numpy_tag_of(bg));
+    const uint64_t tag = value && (bg = drawn_from(self, SS_NUMPY_RANDOM_STATE)) ? ss_numpy_tag_of(bg) : SS_NUMPY_CHANGING;
+    if (tag != SS_NUMPY_CHANGING && SS_NUMPY_AT(self, ss_numpy_at.has_gauss, int32_t))
+        ss_provenance_note_made(ss_numpy_print_gauss(self), (uint32_t)tag);
     return value;
 }
 

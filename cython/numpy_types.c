@@ -166,9 +166,10 @@ static PyObject *get_state(PyObject *self, void *closure, ss_numpy_state *one)
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         const uint64_t tag = ss_numpy_tag_of(self);
         const bool same = tag == before && given == __atomic_load_n(ss_numpy_stale_given(self), __ATOMIC_ACQUIRE);
-        /* Of which tag is a state that another thread is changing, or has changed meanwhile? */
+        /* Of which tag is a state that another thread is changing, or has changed meanwhile? Who is still at that was waited for, and
+           may wait for the lock that this thread has. */
         if (SS_FREE_THREADED && (!same || tag == SS_NUMPY_CHANGING)) {
-            if (tries < SS_DRAW_TRIES) {
+            if (tries < SS_DRAW_TRIES && before != SS_NUMPY_CHANGING) {
                 Py_DECREF(value);
                 continue;
             }
@@ -190,6 +191,7 @@ static int set_state(PyObject *self, PyObject *value, void *closure, ss_numpy_st
     const bool known = ss_numpy_is_bit_generator(self) && ss_numpy_capsule(self);
     bool made;
     uint32_t tag;
+    int tries = 0;
     do {
         const uint64_t before = known ? ss_numpy_begin_change(self) : 0;
         const int outcome = one->set(self, value, closure);
@@ -204,7 +206,7 @@ static int set_state(PyObject *self, PyObject *value, void *closure, ss_numpy_st
             PyErr_Clear();
             Py_XDECREF(seen);
         }
-    } while (!ss_numpy_changed(self, made ? ss_numpy_widen(tag, epoch) : ss_numpy_tag(epoch, SS_NUMPY_FOREIGN)));
+    } while (!ss_numpy_changed(self, made ? ss_numpy_widen(tag, epoch) : ss_numpy_tag(epoch, SS_NUMPY_FOREIGN), ++tries));
     return 0;
 }
 

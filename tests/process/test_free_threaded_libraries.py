@@ -17,6 +17,7 @@ PARTS = [
     pytest.param("old_states", marks=LOOKS_ONCE),
     pytest.param("setters_are_waited_for", marks=NOBODY_WAITS),
     "setters_that_wait_for_who_draws",
+    "setters_that_draw",
     "states_that_are_refused",
     "chosen",
     "pointers",

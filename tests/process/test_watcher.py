@@ -110,7 +110,8 @@ def test_what_is_no_callback_has_every_signal_blocked(run):
 
 def test_signals_of_a_runner_that_was_told_to_end(run):
     """A fork in another thread lets it finish its event, and starts another one meanwhile."""
-    run("""
+    run(
+        """
     begun, forked, named, called = threading.Event(), threading.Event(), [], []
     @register
     def first():
@@ -138,7 +139,9 @@ def test_signals_of_a_runner_that_was_told_to_end(run):
     assert until(lambda: called)
     assert named and all({signal.SIGTERM, signal.SIGUSR1} <= mask for mask in named), named
     assert called == [set()], called
-    """)
+    """,
+        options=("-W", "ignore:This process:DeprecationWarning"),
+    )
 
 
 def test_handlers_of_the_program_run_while_the_event_does(run):

@@ -6,7 +6,7 @@ import platform
 import random
 import sys
 
-from restored import children_end, restore, until
+from restored import at_rest, children_end, restore, until
 from stage import bump
 
 import snapsafe_rt
@@ -45,6 +45,7 @@ def callbacks_row(status):
     return [row for row in status.rows if row.name == "callbacks"]
 
 
+at_rest(lambda: 0)  # clone(2) and _Fork() ask nobody: the event's thread may be about to let the GIL go
 pid = libc.syscall(CLONE, SIGCHLD, 0, 0, 0, 0) if how == "clone" else getattr(libc, how)()
 if pid == 0:
     status = 1

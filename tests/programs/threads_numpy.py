@@ -117,6 +117,21 @@ def setters_that_wait_for_who_draws():
     assert len(drawn) == 1
 
 
+def setters_that_draw():
+    """Who draws from it in the middle of that is one of those; and the state stays what was given."""
+    rng, drawn = np.random.Generator(np.random.PCG64()), []
+    expected = np.random.PCG64(7).state
+
+    class Drawing(dict):
+        def get(self, *arguments):
+            drawn.append(rng.random())
+            return super().get(*arguments)
+
+    rng.bit_generator.state = Drawing(expected)
+    assert drawn
+    assert rng.bit_generator.state == expected
+
+
 def states_that_are_refused():
     """The error is numpy's, and the state stays, whoever made that."""
     source.bump()
