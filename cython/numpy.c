@@ -3,7 +3,6 @@
 #include "entropy.h"
 #include "guard.h"
 #include "numpy_seeds.h"
-#include "object_lock.h"
 #include "process.h"
 #include "provenance.h"
 
@@ -13,7 +12,7 @@
 #include <time.h>
 
 ss_numpy_counts ss_numpy_seen;
-uint64_t ss_numpy_given[SS_NUMPY_GIVEN];
+uint64_t ss_numpy_given[SS_OBJECT_PLACES];
 const int *ss_numpy_reseed_kept;
 
 ss_numpy_layout ss_numpy_at;
@@ -169,7 +168,7 @@ uint64_t ss_numpy_begin_change(PyObject *bg)
 bool ss_numpy_changed(PyObject *bg, uint64_t tag, int tries)
 {
     if (SS_FREE_THREADED && ss_numpy_is_stale(tag, ss_epoch_begin()))
-        count(ss_numpy_stale_given(bg));
+        count(&ss_numpy_given[ss_object_place(bg)]);
     if (SS_FREE_THREADED && tries < 3)
         return ss_numpy_move_tag(bg, SS_NUMPY_CHANGING, tag);
     ss_numpy_set_tag(bg, tag);
@@ -539,7 +538,7 @@ int ss_numpy_settle(PyObject *bg, uint64_t epoch, bool wait)
         /* Unless somebody did it while this thread waited. A state that another thread gave it meanwhile may have the same tag as
            the former one, so that is not left there. */
         const uint64_t now = SS_FREE_THREADED ? SS_NUMPY_CHANGING : tag;
-        if (tag == ss_numpy_tag_of(bg) && (now == tag || ss_numpy_move_tag(bg, tag, now))) {
+        if (ss_numpy_move_tag(bg, tag, now)) {
             if (ss_numpy_kind_of(tag) == SS_NUMPY_OLD)
                 ss_numpy_look_for_holders(bg);
             if (renew(bg)) {

@@ -22,6 +22,7 @@
 
 #include "compat.h"
 #include "epoch.h"
+#include "object_lock.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -144,11 +145,10 @@ bool ss_numpy_move_tag(PyObject *bg, uint64_t from, uint64_t to);
 
 /* How often a BitGenerator, or another that shares the place, was given a state of another epoch, where there is no GIL; atomic. A
    tag alone does not tell a draw of such a one that came, and was renewed again, meanwhile. */
-#define SS_NUMPY_GIVEN 64
-extern uint64_t ss_numpy_given[SS_NUMPY_GIVEN];
-static inline uint64_t *ss_numpy_stale_given(const PyObject *bg)
+extern uint64_t ss_numpy_given[SS_OBJECT_PLACES];
+static inline uint64_t ss_numpy_stale_given(const PyObject *bg)
 {
-    return &ss_numpy_given[((uintptr_t)bg >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 58];
+    return SS_FREE_THREADED ? __atomic_load_n(&ss_numpy_given[ss_object_place(bg)], __ATOMIC_ACQUIRE) : 0;
 }
 
 /* Around what gives a BitGenerator another state: nobody takes it for what the tag says meanwhile. `begin` returns that for `end`,

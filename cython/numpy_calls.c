@@ -43,11 +43,6 @@ static inline __attribute__((always_inline)) bool is_ready(PyObject *self, PyObj
                      (owner != SS_NUMPY_RANDOM_STATE || ss_numpy_gauss_tag(self) == ~(uint32_t)epoch));
 }
 
-static inline uint64_t stale_given(const PyObject *bg)
-{
-    return SS_FREE_THREADED ? __atomic_load_n(ss_numpy_stale_given(bg), __ATOMIC_ACQUIRE) : 0;
-}
-
 /* After a draw, without a GIL: did another thread give it a state of another epoch meanwhile, as by set_state()? */
 static inline bool is_still_ready(PyObject *self, enum ss_numpy_owner owner, uint64_t epoch, PyObject *from, uint64_t given)
 {
@@ -55,7 +50,7 @@ static inline bool is_still_ready(PyObject *self, enum ss_numpy_owner owner, uin
         return true;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     PyObject *bg = drawn_from(self, owner); /* perhaps not the one that it was */
-    return !bg || (is_ready(self, bg, owner, epoch) && stale_given(from) == given);
+    return !bg || (is_ready(self, bg, owner, epoch) && ss_numpy_stale_given(from) == given);
 }
 
 /* Returns 0, or -1 with an exception set. */
@@ -81,7 +76,7 @@ static PyObject *draw(PyObject *self, PyObject *const *a, Py_ssize_t n, PyObject
 {
     for (int tries = 1;; tries++) {
         PyObject *bg = drawn_from(self, c->owner), *value;
-        const uint64_t epoch = ss_epoch_begin(), given = stale_given(bg);
+        const uint64_t epoch = ss_epoch_begin(), given = ss_numpy_stale_given(bg);
         if (SS_UNLIKELY(!bg))
             return call_fast(c, self, a, n, names);
         if (!is_ready(self, bg, c->owner, epoch) && make_ready(self, bg, c->owner, epoch) != 0)

@@ -159,13 +159,13 @@ static PyObject *get_state(PyObject *self, void *closure, ss_numpy_state *one)
         /* This thread may have the lock of it: the state is then read as it is, and is known for what it is. */
         if (ss_numpy_settle(self, epoch, false) != 0)
             return NULL;
-        const uint64_t given = __atomic_load_n(ss_numpy_stale_given(self), __ATOMIC_ACQUIRE), before = ss_numpy_tag_of(self);
+        const uint64_t given = ss_numpy_stale_given(self), before = ss_numpy_tag_of(self);
         value = one->get(self, closure);
         if (!value)
             return NULL;
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         const uint64_t tag = ss_numpy_tag_of(self);
-        const bool same = tag == before && given == __atomic_load_n(ss_numpy_stale_given(self), __ATOMIC_ACQUIRE);
+        const bool same = tag == before && given == ss_numpy_stale_given(self);
         /* Of which tag is a state that another thread is changing, or has changed meanwhile? Who is still at that was waited for, and
            may wait for the lock that this thread has. */
         if (SS_FREE_THREADED && (!same || tag == SS_NUMPY_CHANGING)) {

@@ -4,8 +4,8 @@
 
 #include <pthread.h>
 
-_Static_assert(SS_OBJECT_LOCKS == 1 << (64 - 58), "the upper bits of the hash choose one");
-PyMutex ss_object_locks[SS_OBJECT_LOCKS], ss_room_locks[SS_ROOMS];
+_Static_assert(SS_OBJECT_PLACES == 1 << (64 - 58), "the upper bits of the hash choose one");
+PyMutex ss_object_locks[SS_OBJECT_PLACES], ss_room_locks[SS_ROOMS];
 
 static void after_fork_in_child(void)
 {

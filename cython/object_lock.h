@@ -12,15 +12,17 @@
 
 enum ss_room { SS_ROOM_EXCHANGE = 0, SS_ROOM_CALLS, SS_ROOM_WATCHING, SS_ROOM_AUDIT, SS_ROOMS };
 
+#define SS_OBJECT_PLACES 64 /* several objects share one */
+static inline size_t ss_object_place(const PyObject *object)
+{
+    return (size_t)(((uintptr_t)object >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 58);
+}
+
 #if SS_FREE_THREADED
 
-#define SS_OBJECT_LOCKS 64 /* several objects share one */
-extern PyMutex ss_object_locks[SS_OBJECT_LOCKS], ss_room_locks[SS_ROOMS];
+extern PyMutex ss_object_locks[SS_OBJECT_PLACES], ss_room_locks[SS_ROOMS];
 
-static inline PyMutex *ss_object_lock_of(PyObject *object)
-{
-    return &ss_object_locks[((uintptr_t)object >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 58];
-}
+static inline PyMutex *ss_object_lock_of(PyObject *object) { return &ss_object_locks[ss_object_place(object)]; }
 
 /* Attached; detached while it waits, so that a stop of all threads can come about. Not twice in one thread. Leaves the exception
    that is set. */

@@ -45,8 +45,7 @@ static int calling;              /* callbacks of the program that are being run,
 static int called;               /* those of them that runners run */
 static int forks;                /* forks that are about to be made: runners keep out of Python */
 static int standing;             /* runners at an event that wait for the end of those, without the GIL */
-static __thread bool is_runner;  /* of whatever number; not under mutex: the thread's own */
-static __thread pid_t runs_as;   /* the thread's id if it is a runner: a child of clone(2) has another */
+static __thread pid_t runs_as;   /* the id of a runner, of whatever number, else 0; not under mutex: the thread's own */
 static bool (*run_event)(unsigned why);
 static void (*let_runner_in)(void); /* set before the fork handlers are */
 static uint64_t delivered;              /* atomic */
@@ -112,7 +111,6 @@ static void *runner_main(void *argument)
     runs_as = (pid_t)syscall(SYS_gettid);
     __atomic_store_n(&runner_tid, runs_as, __ATOMIC_RELEASE);
     (void)prctl(PR_SET_NAME, "snapsafe-event");
-    is_runner = true;
     (void)pthread_mutex_lock(&mutex);
     while (is_current(mine)) {
         unsigned why = pending;
@@ -147,18 +145,21 @@ static void *runner_main(void *argument)
     return NULL;
 }
 
-static bool in_runner(void) { return is_runner && runs_as == (pid_t)syscall(SYS_gettid); }
+static bool is_runner(void) { return runs_as != 0; }
+
+/* A child that the runner made by clone(2) has another id. */
+static bool in_runner(void) { return runs_as == (pid_t)syscall(SYS_gettid); }
 
 bool ss_watcher_calling(bool begins)
 {
     (void)pthread_mutex_lock(&mutex);
-    const bool may = !begins || !is_runner || !forks;
+    const bool may = !begins || !is_runner() || !forks;
     if (begins && may) {
         calling++;
-        called += is_runner;
+        called += is_runner();
     } else if (!begins && calling > 0) { /* it is 0 in a child that a callback forked */
         calling--;
-        called -= is_runner && called > 0;
+        called -= is_runner() && called > 0;
     }
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&mutex);
@@ -170,7 +171,7 @@ bool ss_watcher_calling(bool begins)
 
 bool ss_watcher_fork_waits(void)
 {
-    if (!is_runner)
+    if (!is_runner())
         return false;
     (void)pthread_mutex_lock(&mutex);
     const bool waits = forks != 0;
@@ -196,8 +197,8 @@ static bool quiet(enum ss_watcher_work work)
     if (work == SS_WORK_EVENT)
         return !busy;
     if (work == SS_WORK_PYTHON)
-        return busy <= standing + is_runner;
-    return busy <= standing + called + is_runner || calling > called; /* it may wait for who runs those */
+        return busy <= standing + is_runner();
+    return busy <= standing + called + is_runner() || calling > called; /* it may wait for who runs those */
 }
 
 bool ss_watcher_quiet(enum ss_watcher_work work, int milliseconds)
@@ -484,7 +485,8 @@ static void after_fork_in_child(void)
     __atomic_add_fetch(&number, 1, __ATOMIC_ACQ_REL);
     if (busy)
         pending |= SS_WOKE_PATHS; /* the parent's runner may have taken it from `pending` */
-    alive = runner_busy = is_runner = false;
+    alive = runner_busy = false;
+    runs_as = 0;
     busy = paused = calling = called = forks = standing = 0;
     ss_lost_forked();
     ss_connection_after_fork_in_child();
